@@ -1,0 +1,206 @@
+import Glibc
+import NIOCore
+import RateLimitCore
+import RateLimitService
+
+/// How a connection must treat one answer.
+struct AnswerForm: Hashable {
+    /// The request was HEAD: the headers say what the body would be, and no body follows.
+    var isHead = false
+    /// The connection ends after this answer.
+    var closes = false
+}
+
+/// Writes answers as HTTP/1.1 into a connection's buffer. One for each event loop: it keeps what answers share.
+struct AnswerWriter {
+    /// Everything a decision's answer needs apart from a message: with room to spare.
+    private static let decisionBytes = 768
+
+    private var limit: Limit
+    private var policyHeader: [UInt8] = []
+    private var rateLimitStart: [UInt8] = []
+    private var date = HTTPDate()
+
+    init(limit: Limit) {
+        self.limit = limit
+        setLimit(limit)
+    }
+
+    /// Answers from now on speak of this limit.
+    mutating func setLimit(_ limit: Limit) {
+        self.limit = limit
+        let window = limit.windowMilliseconds / 1000
+        policyHeader = Array("RateLimit-Policy: \"\(limit.name)\";q=\(limit.quota);w=\(window)\r\n".utf8)
+        rateLimitStart = Array("RateLimit: \"\(limit.name)\";r=".utf8)
+    }
+
+    /// Writes the answer to a check.
+    mutating func write(_ outcome: Outcome, _ form: AnswerForm, to buffer: inout ByteBuffer) {
+        if let reason = outcome.degradedReason, outcome.decision == nil, !outcome.isAllowed {
+            return write(Answer.closed(reason: reason.rawValue), form, to: &buffer)
+        }
+        let date = date.line()
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.decisionBytes) { target in
+            // The body comes first, behind the room for the head, since the head says how long it is.
+            let headRoom = Self.decisionBytes / 2
+            var body = ByteWriter(UnsafeMutableRawBufferPointer(rebasing: target[headRoom...]))
+            let retryAfter = writeBody(outcome, to: &body)
+            var head = ByteWriter(UnsafeMutableRawBufferPointer(rebasing: target[..<headRoom]))
+            head.write(outcome.isAllowed ? "HTTP/1.1 200 OK\r\n" : "HTTP/1.1 429 Too Many Requests\r\n")
+            head.write("Content-Type: application/json\r\nContent-Length: ")
+            head.write(decimal: body.count)
+            head.write("\r\n")
+            head.write(date)
+            if let decision = outcome.decision, outcome.degradedReason == nil {
+                head.write(policyHeader)
+                head.write(rateLimitStart)
+                head.write(decimal: decision.remaining)
+                head.write(";t=")
+                head.write(decimal: retryAfter ?? wholeSeconds(decision.resetAfterMilliseconds))
+                head.write("\r\n")
+            }
+            if !outcome.isAllowed, let retryAfter {
+                head.write("Retry-After: ")
+                head.write(decimal: retryAfter)
+                head.write("\r\n")
+            }
+            if form.closes { head.write("Connection: close\r\n") }
+            head.write("\r\n")
+            guard !form.isHead, let base = target.baseAddress else { return head.count }
+            memmove(base + head.count, base + headRoom, body.count)
+            return head.count + body.count
+        }
+    }
+
+    /// Writes the body, and says for how many seconds a denial lasts.
+    private func writeBody(_ outcome: Outcome, to body: inout ByteWriter) -> Int? {
+        var retryAfter: Int?
+        body.write(outcome.isAllowed ? "{\"allowed\":true,\"limit\":" : "{\"allowed\":false,\"limit\":")
+        if let decision = outcome.decision {
+            body.write(decimal: decision.quota)
+            body.write(",\"remaining\":")
+            body.write(decimal: decision.remaining)
+            switch decision.verdict {
+            case .allowed: body.write(",\"retry_after\":0")
+            case .deniedForGood: body.write(",\"retry_after\":null")
+            case .denied(let milliseconds):
+                let seconds = max(1, wholeSeconds(milliseconds))
+                retryAfter = seconds
+                body.write(",\"retry_after\":")
+                body.write(decimal: seconds)
+            }
+            body.write(",\"reset_after\":")
+            body.write(decimal: wholeSeconds(decision.resetAfterMilliseconds))
+        } else if outcome.source == .off {
+            body.write("null,\"remaining\":null,\"retry_after\":0,\"reset_after\":0")
+        } else {
+            body.write(decimal: limit.quota)
+            body.write(",\"remaining\":null,\"retry_after\":0,\"reset_after\":null")
+        }
+        if let reason = outcome.degradedReason {
+            body.write(",\"degraded\":true,\"reason\":\"")
+            body.write(text: reason.rawValue)
+            body.write("\"")
+        } else {
+            body.write(",\"degraded\":false")
+        }
+        if outcome.isShadowDenied {
+            body.write(",\"shadow_denied\":true")
+        } else if !outcome.isAllowed {
+            body.write(",\"message\":\"")
+            body.write(text: retryAfter.map { "Try again in \(waitText(seconds: $0))." } ?? "The cost is above the limit.")
+            body.write("\"")
+        }
+        body.write("}")
+        return retryAfter
+    }
+
+    /// Writes any other answer.
+    mutating func write(_ answer: Answer, _ form: AnswerForm, to buffer: inout ByteBuffer) {
+        buffer.writeString("HTTP/1.1 \(answer.status.rawValue) \(answer.status.phrase)\r\n")
+        if answer.status != .noContent {
+            buffer.writeString("Content-Type: \(answer.contentType)\r\nContent-Length: \(answer.body.count)\r\n")
+        }
+        buffer.writeBytes(date.line())
+        for header in answer.headers { buffer.writeString("\(header.name): \(header.value)\r\n") }
+        if form.closes { buffer.writeString("Connection: close\r\n") }
+        buffer.writeString("\r\n")
+        if !form.isHead { buffer.writeBytes(answer.body) }
+    }
+}
+
+/// Writes bytes one after the other into memory that is known to be large enough.
+struct ByteWriter {
+    private let target: UnsafeMutableRawBufferPointer
+    private(set) var count = 0
+
+    init(_ target: UnsafeMutableRawBufferPointer) { self.target = target }
+
+    mutating func write(_ text: StaticString) {
+        write(UnsafeRawBufferPointer(text))
+    }
+
+    mutating func write(_ bytes: [UInt8]) {
+        bytes.withUnsafeBytes { write($0) }
+    }
+
+    mutating func write(text: String) {
+        var text = text
+        text.withUTF8 { write(UnsafeRawBufferPointer($0)) }
+    }
+
+    mutating func write(_ bytes: UnsafeRawBufferPointer) {
+        // The bound holds in release builds as well: a text that does not fit must not be written past the end.
+        precondition(bytes.count <= target.count - count)
+        guard let base = target.baseAddress, let source = bytes.baseAddress else { return }
+        memcpy(base + count, source, bytes.count)
+        count += bytes.count
+    }
+
+    /// Writes a number of at least 0.
+    mutating func write(decimal value: Int) {
+        var digits: UInt64 = 0
+        var length = 0
+        var rest = UInt(bitPattern: value)
+        if rest < 100_000_000 {
+            // The digits are put together in a register, the last one highest.
+            repeat {
+                digits = digits << 8 | UInt64(0x30 + rest % 10)
+                rest /= 10
+                length += 1
+            } while rest > 0
+            precondition(target.count - count >= 8)
+            target.storeBytes(of: digits, toByteOffset: count, as: UInt64.self)
+            count += length
+        } else {
+            write(text: String(value))
+        }
+    }
+}
+
+/// The Date header, which every answer carries (RFC 9110, section 6.6.1), made anew once a second.
+struct HTTPDate {
+    private var second = 0
+    private var text: [UInt8] = []
+
+    mutating func line() -> [UInt8] {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME_COARSE, &now)
+        if now.tv_sec != second {
+            second = now.tv_sec
+            text = Self.line(at: now.tv_sec)
+        }
+        return text
+    }
+
+    private static func line(at second: Int) -> [UInt8] {
+        var time = second
+        var parts = tm()
+        gmtime_r(&time, &parts)
+        let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+        func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        let date = "\(days[Int(parts.tm_wday)]), \(two(parts.tm_mday)) \(months[Int(parts.tm_mon)]) \(1900 + parts.tm_year)"
+        return Array("Date: \(date) \(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)) GMT\r\n".utf8)
+    }
+}

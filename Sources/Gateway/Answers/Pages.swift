@@ -1,0 +1,35 @@
+import Glibc
+import NIOCore
+import RateLimitService
+
+/// The pages for probes and operators.
+enum Pages {
+    private static let startedAt = NIODeadline.now()
+
+    /// Starts the clock of the uptime.
+    static func begin() { _ = startedAt }
+
+    /// The answer to one of the routes that need nothing but the state at hand.
+    static func answer(_ route: Route, state: RedisHealth.State, pages: GatewayPages) -> Answer {
+        switch route {
+        case .ready(let requiresRedis) where requiresRedis && !state.isAvailable:
+            return .problem(.serviceUnavailable, "Redis is away: \(state.detail ?? "").", headers: [("Retry-After", "1")])
+        case .ready:
+            return .json("{\"status\":\"ready\",\"degraded\":\(!state.isAvailable)}")
+        case .health: return .json(health(state, pages))
+        case .configuration: return Answer(status: .ok, body: pages.configuration())
+        case .version: return .json("{\"name\":\"llm-rate-limit\",\"version\":\(jsonText(pages.version))}")
+        case .alive, .check, .userStatus, .reset, .metrics: return .json("{\"status\":\"alive\"}")
+        }
+    }
+
+    private static func health(_ state: RedisHealth.State, _ pages: GatewayPages) -> String {
+        let uptime = (NIODeadline.now() - startedAt).nanoseconds / 1_000_000_000
+        let reason = state.reason.map { jsonText($0.rawValue) } ?? "null"
+        let detail = state.detail.map { jsonText($0) } ?? "null"
+        return "{\"status\":\"\(state.isAvailable ? "ok" : "degraded")\","
+            + "\"redis\":{\"state\":\"\(state.isAvailable ? "available" : "away")\",\"links\":\(state.links),"
+            + "\"available_links\":\(state.available),\"reason\":\(reason),\"detail\":\(detail)},"
+            + "\"version\":\(jsonText(pages.version)),\"uptime_seconds\":\(uptime),\"pid\":\(getpid())}"
+    }
+}

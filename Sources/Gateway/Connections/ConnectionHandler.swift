@@ -1,0 +1,291 @@
+import NIOCore
+import NIOHTTP1
+import RateLimitCore
+import RateLimitService
+
+/// One client connection, at the head of its pipeline: bytes to checks, decisions to bytes.
+///
+/// Ordinary checks are decoded here. From the first byte of anything else the bytes go on to NIOHTTP1 and
+/// ``OtherRequestHandler`` behind it, until a request without a body has ended there exactly at the end of what has
+/// been read: then nothing is left in that decoder, and the fast path takes over again. Answers of both ways pass
+/// through one queue and one writer.
+final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    /// An answer that waits for its turn.
+    private enum Waiting {
+        case outcome(Outcome)
+        case answer(Answer)
+    }
+
+    /// What a request asks of its answer, where it is not an ordinary check's.
+    struct Exception {
+        var form: AnswerForm
+        /// Whose status to show instead of the decision.
+        var statusOf: UserID?
+    }
+
+    let loop: LoopContext
+    let isAdmin: Bool
+    private var context: ChannelHandlerContext?
+    private var queue = AnswerQueue<Waiting>()
+    private var exceptions: [Int: Exception] = [:]
+    private var output = ByteBuffer()
+    /// Bytes that have arrived and have not been taken in yet.
+    private var input = ByteBuffer()
+    private var isOtherWay = false
+    private var hasOtherHandlers = false
+    /// Whether the last thing that came through NIOHTTP1 was the end of a request that had no body.
+    private var hasOtherEnded = false
+    private var isFlushPending = false
+    private var isReadPaused = false
+    private var isReadWanted = false
+    private var isClosing = false
+    private var timeout: Scheduled<Void>?
+
+    init(loop: LoopContext, isAdmin: Bool) {
+        self.loop = loop
+        self.isAdmin = isAdmin
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        loop.opened(self)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        self.context = nil
+        timeout?.cancel()
+        loop.closed(self)
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A connection that breaks is the client's affair; it is closed and nothing else is lost.
+        context.close(promise: nil)
+    }
+
+    // MARK: Bytes in
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        var bytes = unwrapInboundIn(data)
+        guard !isClosing else { return }
+        if input.readableBytes > 0 {
+            input.writeBuffer(&bytes)
+            swap(&input, &bytes)
+            input = ByteBuffer()
+        }
+        takeIn(&bytes)
+        if bytes.readableBytes > 0 { input = bytes }
+    }
+
+    private func takeIn(_ bytes: inout ByteBuffer) {
+        let now = NIODeadline.now()
+        while bytes.readableBytes > 0, !isClosing {
+            if isOtherWay { return passOn(&bytes) }
+            guard queue.open < RequestBounds.pipelined else {
+                isReadPaused = true
+                return
+            }
+            switch bytes.withUnsafeReadableBytes({ FastPath.recognise($0) }) {
+            case .check(let request, let length):
+                bytes.moveReaderIndex(forwardBy: length)
+                check(request.user, cost: request.cost, arrivedAt: now)
+            case .incomplete: return setTimeout()
+            case .other: isOtherWay = true
+            }
+        }
+    }
+
+    private func check(_ user: UserID, cost: Int, arrivedAt now: NIODeadline) {
+        clearTimeout()
+        let ticket = queue.take()
+        if let outcome = loop.engine.check(user, cost: cost, arrivedAt: now, requester: self, ticket: ticket) {
+            decided(outcome, ticket: ticket)
+        }
+    }
+
+    private func passOn(_ bytes: inout ByteBuffer) {
+        guard let context else { return }
+        let part = bytes.readSlice(length: bytes.readableBytes) ?? ByteBuffer()
+        installOtherHandlers(context)
+        let endsInEmptyLine = part.readableBytesView.suffix(4).elementsEqual("\r\n\r\n".utf8)
+        setTimeout()
+        context.fireChannelRead(wrapInboundOut(part))
+        if endsInEmptyLine, hasOtherEnded { isOtherWay = false }
+    }
+
+    /// Most connections never need them, and ten thousand idle ones should not pay for them.
+    private func installOtherHandlers(_ context: ChannelHandlerContext) {
+        guard !hasOtherHandlers else { return }
+        hasOtherHandlers = true
+        let decoder = ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes))
+        do {
+            try context.pipeline.syncOperations.addHandlers(
+                decoder, OtherRequestHandler(connection: self), position: .after(self)
+            )
+        } catch {
+            context.close(promise: nil)
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        flush()
+        context.fireChannelReadComplete()
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if isReadPaused {
+            isReadWanted = true
+        } else {
+            context.read()
+        }
+    }
+
+    // MARK: The other way's requests
+
+    /// Takes in a request that came through NIOHTTP1; its answer is given under the ticket.
+    func takeOther(_ exception: Exception) -> Int {
+        let ticket = queue.take()
+        if exception.form != AnswerForm() || exception.statusOf != nil { exceptions[ticket] = exception }
+        return ticket
+    }
+
+    /// Decides a check, or looks at a window, for a request that came through NIOHTTP1.
+    func checkOther(_ user: UserID, cost: Int, ticket: Int) {
+        if let outcome = loop.engine.check(user, cost: cost, arrivedAt: .now(), requester: self, ticket: ticket) {
+            decided(outcome, ticket: ticket)
+        }
+    }
+
+    /// Notes that a request has arrived whole, and whether it had no body.
+    func otherRequestEnded(hadBody: Bool) {
+        clearTimeout()
+        hasOtherEnded = !hadBody
+    }
+
+    /// Notes that a request has begun.
+    func otherRequestBegan() { hasOtherEnded = false }
+
+    /// Tells a client that waits for it to send its body (RFC 9110, section 10.1.1).
+    func sendContinue() {
+        guard queue.open == 0 else { return }
+        output.writeString("HTTP/1.1 100 Continue\r\n\r\n")
+        flush()
+    }
+
+    // MARK: Answers out
+
+    func decided(_ outcome: Outcome, ticket: Int) {
+        guard context != nil else { return }
+        if queue.mayWrite(ticket) {
+            write(.outcome(outcome), ticket: ticket)
+            writeReady()
+        } else {
+            queue.keep(.outcome(outcome), for: ticket)
+        }
+    }
+
+    func answer(_ answer: Answer, ticket: Int) {
+        guard context != nil else { return }
+        if queue.mayWrite(ticket) {
+            write(.answer(answer), ticket: ticket)
+            writeReady()
+        } else {
+            queue.keep(.answer(answer), for: ticket)
+        }
+    }
+
+    private func writeReady() {
+        while let ready = queue.nextReady() { write(ready.answer, ticket: ready.ticket) }
+        if !isFlushPending {
+            isFlushPending = true
+            loop.willFlush(self)
+        }
+    }
+
+    private func write(_ waiting: Waiting, ticket: Int) {
+        guard !isClosing else { return }
+        let exception = exceptions.isEmpty ? nil : exceptions.removeValue(forKey: ticket)
+        var form = exception?.form ?? AnswerForm()
+        if loop.isDraining, queue.open == 0 { form.closes = true }
+        switch waiting {
+        case .answer(let answer): loop.writer.write(answer, form, to: &output)
+        case .outcome(let outcome):
+            if let user = exception?.statusOf {
+                loop.writer.write(Self.status(of: user, outcome), form, to: &output)
+            } else {
+                loop.writer.write(outcome, form, to: &output)
+            }
+        }
+        if form.closes { isClosing = true }
+    }
+
+    private static func status(of user: UserID, _ outcome: Outcome) -> Answer {
+        if let decision = outcome.decision, outcome.degradedReason == nil { return .status(of: user, decision) }
+        guard let reason = outcome.degradedReason else {
+            return .json("{\"user\":\"\(user)\",\"limit\":null,\"used\":null,\"remaining\":null,\"reset_after\":0}")
+        }
+        return .problem(
+            .serviceUnavailable, "The user's window cannot be read: \(reason.rawValue).", headers: [("Retry-After", "1")]
+        )
+    }
+
+    func flush() {
+        isFlushPending = false
+        guard let context, output.readableBytes > 0 else { return }
+        if isClosing {
+            let written = context.eventLoop.makePromise(of: Void.self)
+            context.writeAndFlush(wrapOutboundOut(output), promise: written)
+            output.clear()
+            return written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
+        }
+        context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+        // Where the kernel took all of it the buffer is ours again, and no memory is allocated.
+        output.clear()
+        if isReadPaused, queue.open < RequestBounds.pipelined / 2 { resume(context) }
+    }
+
+    private func resume(_ context: ChannelHandlerContext) {
+        isReadPaused = false
+        var bytes = input
+        input = ByteBuffer()
+        takeIn(&bytes)
+        if bytes.readableBytes > 0 { input = bytes }
+        if !isReadPaused, isReadWanted {
+            isReadWanted = false
+            context.read()
+        }
+    }
+
+    // MARK: Time and end
+
+    /// A whole request must arrive within the request timeout of its first byte.
+    private func setTimeout() {
+        guard timeout == nil, let context else { return }
+        timeout = context.eventLoop.assumeIsolated().scheduleTask(in: loop.requestTimeout) { [weak self] in
+            guard let self, self.context != nil, !self.isClosing else { return }
+            let ticket = self.takeOther(Exception(form: AnswerForm(closes: true)))
+            self.answer(.problem(.timedOut), ticket: ticket)
+            self.flush()
+        }
+    }
+
+    private func clearTimeout() {
+        guard let timeout else { return }
+        timeout.cancel()
+        self.timeout = nil
+    }
+
+    /// Closes as soon as nothing is owed: now, or with the last answer.
+    func drain() {
+        if queue.open == 0 { close() }
+    }
+
+    func close() {
+        context?.close(promise: nil)
+    }
+}

@@ -1,0 +1,83 @@
+import NIOCore
+import RateLimitCore
+import RateLimitService
+
+/// What the connections of one event loop share: the engine that decides, the writer of answers, and the list of
+/// connections that have something to flush.
+///
+/// Answers are written into their connections' buffers as they are decided and flushed once for each connection when
+/// all decisions that had arrived are told: one system call for each connection and turn, however many answers.
+final class LoopContext {
+    let eventLoop: any EventLoop
+    let engine: CheckEngine
+    let service: CheckService
+    let pages: GatewayPages
+    let requestTimeout: TimeAmount
+    var writer: AnswerWriter
+    private var unflushed: [ConnectionHandler] = []
+    private(set) var connections: [ObjectIdentifier: ConnectionHandler] = [:]
+    private(set) var isDraining = false
+
+    init(service: CheckService, eventLoop: any EventLoop, pages: GatewayPages, requestTimeout: TimeAmount) {
+        self.eventLoop = eventLoop
+        self.service = service
+        self.pages = pages
+        self.requestTimeout = requestTimeout
+        engine = service.engine(on: eventLoop)
+        writer = AnswerWriter(limit: service.policy.limit)
+        engine.onDelivered = { [unowned self] in flush() }
+    }
+
+    func willFlush(_ connection: ConnectionHandler) {
+        unflushed.append(connection)
+    }
+
+    func flush() {
+        // By index: a flush may close a connection, and a closing one may still be written to.
+        var index = 0
+        while index < unflushed.count {
+            unflushed[index].flush()
+            index += 1
+        }
+        unflushed.removeAll(keepingCapacity: true)
+    }
+
+    func opened(_ connection: ConnectionHandler) {
+        connections[ObjectIdentifier(connection)] = connection
+        if isDraining { connection.drain() }
+    }
+
+    func closed(_ connection: ConnectionHandler) {
+        connections[ObjectIdentifier(connection)] = nil
+    }
+
+    /// Closes each connection as soon as nothing is owed on it.
+    func drain() {
+        isDraining = true
+        for connection in Array(connections.values) { connection.drain() }
+    }
+
+    /// Closes what is still open.
+    func closeAll() {
+        for connection in Array(connections.values) { connection.close() }
+    }
+}
+
+/// What the pages that are no checks show, from those who know it.
+public struct GatewayPages: Sendable {
+    /// The daemon's version.
+    public var version: String
+    /// The body of `/v1/config`: every option as JSON.
+    public var configuration: @Sendable () -> [UInt8]
+    /// Appends the metrics in Prometheus's text format.
+    public var metrics: @Sendable () -> [UInt8]
+
+    /// Makes the pages.
+    public init(
+        version: String, configuration: @escaping @Sendable () -> [UInt8], metrics: @escaping @Sendable () -> [UInt8]
+    ) {
+        self.version = version
+        self.configuration = configuration
+        self.metrics = metrics
+    }
+}

@@ -1,0 +1,130 @@
+import NIOCore
+import NIOHTTP1
+import RateLimitCore
+import RateLimitService
+
+/// Every request that is no ordinary check: what NIOHTTP1 decoded, routed and answered through the connection's queue.
+final class OtherRequestHandler: ChannelInboundHandler {
+    typealias InboundIn = HTTPServerRequestPart
+
+    private let connection: ConnectionHandler
+    private var head: HTTPRequestHead?
+    private var body: [UInt8] = []
+    private var hasRefused = false
+
+    init(connection: ConnectionHandler) {
+        self.connection = connection
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !hasRefused else { return }
+        switch unwrapInboundIn(data) {
+        case .head(let head): begin(head)
+        case .body(let part):
+            body.append(contentsOf: part.readableBytesView)
+            if body.count > RequestBounds.bodyBytes { refuse(.bodyTooLarge) }
+        case .end: end(context.eventLoop)
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if let error = error as? HTTPParserError {
+            refuse(error == .headerOverflow ? .headTooLarge : .malformedHTTP(Self.describe(error)))
+            connection.flush()
+        } else {
+            context.fireErrorCaught(error)
+        }
+    }
+
+    private func begin(_ head: HTTPRequestHead) {
+        connection.otherRequestBegan()
+        self.head = head
+        body.removeAll()
+        let headBytes = head.headers.reduce(head.uri.utf8.count) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 }
+        if headBytes > RequestBounds.headBytes { return refuse(.headTooLarge) }
+        if head.version != .http1_0, head.headers["host"].count != 1 { return refuse(.missingHost) }
+        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > RequestBounds.bodyBytes {
+            return refuse(.bodyTooLarge)
+        }
+        if head.headers.first(name: "expect")?.lowercased() == "100-continue" { connection.sendContinue() }
+    }
+
+    private func end(_ eventLoop: any EventLoop) {
+        guard let head else { return }
+        self.head = nil
+        let hasLength = head.headers.contains(name: "content-length") || head.headers.contains(name: "transfer-encoding")
+        connection.otherRequestEnded(hadBody: hasLength && head.headers.first(name: "content-length") != "0")
+        // After an offer to upgrade, or CONNECT, the decoder takes what follows for another protocol.
+        let isUpgrade = head.headers.contains(name: "upgrade") || head.method == .CONNECT
+        let form = AnswerForm(isHead: head.method == .HEAD, closes: !head.isKeepAlive || isUpgrade)
+        let request = Router.Request(
+            method: head.method, uri: head.uri, contentType: head.headers.first(name: "content-type"),
+            hasLength: hasLength, isAdmin: connection.isAdmin, body: body
+        )
+        do throws(RequestError) {
+            perform(try Router.route(request), form, eventLoop)
+        } catch {
+            let ticket = connection.takeOther(.init(form: form))
+            connection.answer(.problem(error), ticket: ticket)
+        }
+    }
+
+    /// Answers at once and ends the connection: what follows in it cannot be told from this request's rest.
+    private func refuse(_ error: RequestError) {
+        hasRefused = true
+        let ticket = connection.takeOther(.init(form: AnswerForm(closes: true)))
+        connection.answer(.problem(error), ticket: ticket)
+    }
+
+    private func perform(_ route: Route, _ form: AnswerForm, _ eventLoop: any EventLoop) {
+        let loop = connection.loop
+        switch route {
+        case .check(let check):
+            connection.checkOther(check.user, cost: check.cost, ticket: connection.takeOther(.init(form: form)))
+        case .userStatus(let user):
+            connection.checkOther(user, cost: 0, ticket: connection.takeOther(.init(form: form, statusOf: user)))
+        case .reset(let user):
+            let ticket = connection.takeOther(.init(form: form))
+            loop.service.reset(user, on: eventLoop).assumeIsolated().whenComplete { [connection] result in
+                connection.answer(Self.resetAnswer(result), ticket: ticket)
+                loop.flush()
+            }
+        case .metrics:
+            let ticket = connection.takeOther(.init(form: form))
+            loop.service.reportMetrics(on: eventLoop).assumeIsolated().whenComplete { [connection] _ in
+                let page = Answer(
+                    status: .ok, contentType: "text/plain; version=0.0.4; charset=utf-8", body: loop.pages.metrics()
+                )
+                connection.answer(page, ticket: ticket)
+                loop.flush()
+            }
+        case .alive, .ready, .health, .configuration, .version:
+            let answer = Pages.answer(route, state: loop.service.health.state, pages: loop.pages)
+            connection.answer(answer, ticket: connection.takeOther(.init(form: form)))
+        }
+    }
+
+    private static func resetAnswer(_ result: Result<Void, any Error>) -> Answer {
+        switch result {
+        case .success: return Answer(status: .noContent)
+        case .failure(let error):
+            let reason = if case OperationError.redis(let reason) = error { reason.rawValue } else { "\(error)" }
+            return .problem(
+                .serviceUnavailable, "The user cannot be reset: \(reason).", headers: [("Retry-After", "1")]
+            )
+        }
+    }
+
+    private static func describe(_ error: HTTPParserError) -> String {
+        switch error {
+        case .invalidMethod: "the method is not known"
+        case .invalidVersion: "the version is not HTTP/1.1 or HTTP/1.0"
+        case .invalidURL, .invalidPath, .invalidHost: "the target is malformed"
+        case .invalidHeaderToken, .invalidConstant: "a header is malformed"
+        case .invalidContentLength, .unexpectedContentLength: "the Content-Length is malformed"
+        case .invalidChunkSize: "a chunk is malformed"
+        case .closedConnection, .invalidEOFState: "it ends too early"
+        default: "it cannot be parsed"
+        }
+    }
+}

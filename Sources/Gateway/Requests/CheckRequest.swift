@@ -1,0 +1,77 @@
+import RateLimitCore
+
+/// What a client asks at `/v1/check`, whichever way it wrote it.
+struct CheckRequest: Hashable {
+    var user: UserID
+    var cost: Int
+}
+
+/// What is wrong with a request. Each case says in its text what is wrong and what would be accepted.
+enum RequestError: Error, Hashable {
+    case malformedHTTP(String)
+    case missingHost
+    case malformedJSON(String)
+    case missingUser
+    case invalidUser
+    case invalidCost
+    case unknownPath
+    case methodNotAllowed(allowed: String)
+    case adminOnly
+    case timedOut
+    case lengthRequired
+    case bodyTooLarge
+    case unsupportedMediaType
+    case headTooLarge
+}
+
+extension RequestError {
+    /// The status a problem of this kind is answered with.
+    var status: HTTPStatus {
+        switch self {
+        case .malformedHTTP, .missingHost, .malformedJSON, .missingUser, .invalidUser, .invalidCost: .badRequest
+        case .adminOnly: .forbidden
+        case .unknownPath: .notFound
+        case .methodNotAllowed: .methodNotAllowed
+        case .timedOut: .requestTimeout
+        case .lengthRequired: .lengthRequired
+        case .bodyTooLarge: .contentTooLarge
+        case .unsupportedMediaType: .unsupportedMediaType
+        case .headTooLarge: .headerFieldsTooLarge
+        }
+    }
+
+    /// What is wrong and what is accepted, in one sentence or two.
+    var detail: String {
+        switch self {
+        case .malformedHTTP(let reason): "The request is no HTTP/1.1: \(reason)."
+        case .missingHost: "An HTTP/1.1 request needs exactly one Host header; any value is accepted."
+        case .malformedJSON(let reason):
+            "The body is not the JSON object that is accepted, {\"user\":\"<uuid>\",\"cost\":1}: \(reason)."
+        case .missingUser:
+            "No user is named. Accepted are a JSON body {\"user\":\"<uuid>\",\"cost\":1} sent with POST, or any method on "
+                + "/v1/check?user=<uuid>&cost=1."
+        case .invalidUser: "The user is not a canonical UUID of 36 characters, 8-4-4-4-12 hexadecimal digits."
+        case .invalidCost: "The cost is not a whole number from 1 to 1,000,000."
+        case .unknownPath:
+            "There is nothing at this path. Served are /v1/check, /v1/users/<uuid>, /v1/config, /v1/version, /livez, "
+                + "/readyz, /healthz and /metrics."
+        case .methodNotAllowed(let allowed): "The method is not one that this path takes: \(allowed)."
+        case .adminOnly: "This operation changes state and is answered on the admin socket alone."
+        case .timedOut: "The request did not arrive in time."
+        case .lengthRequired: "A body needs a Content-Length header; a transfer coding is not accepted."
+        case .bodyTooLarge: "The body is above \(RequestBounds.bodyBytes) bytes."
+        case .unsupportedMediaType: "The body's Content-Type is not application/json."
+        case .headTooLarge: "The request line and headers are above \(RequestBounds.headBytes) bytes."
+        }
+    }
+}
+
+/// Bounds on what one request may take of memory.
+enum RequestBounds {
+    /// The request line and all headers.
+    static let headBytes = 16_384
+    /// The body.
+    static let bodyBytes = 65_536
+    /// Requests of one connection that may wait for their answer; beyond it the connection is not read.
+    static let pipelined = 256
+}

@@ -1,0 +1,184 @@
+import Glibc
+import RateLimitCore
+
+/// Recognises a complete, ordinary check request and decodes it straight from the bytes that arrived.
+///
+/// It knows one kind of request: `POST /v1/check` with a JSON body, or `GET /v1/check?…`, HTTP/1.1, with headers that
+/// carry no surprises. Whatever is not plainly that is left for NIOHTTP1, which knows all of HTTP; so this may be as
+/// strict as it likes, and nothing is answered here that would be answered otherwise there.
+enum FastPath {
+    enum Recognition {
+        /// A check, and how many bytes its request took.
+        case check(CheckRequest, length: Int)
+        /// The beginning of one: more bytes will tell.
+        case incomplete
+        /// Something else, or something unusual.
+        case other
+    }
+
+    private static let post: StaticString = "POST /v1/check HTTP/1.1\r\n"
+    private static let get: StaticString = "GET /v1/check?"
+    private static let version: StaticString = " HTTP/1.1\r\n"
+
+    /// Looks at the bytes of a connection from the start of a request.
+    static func recognise(_ bytes: UnsafeRawBufferPointer) -> Recognition {
+        if let matched = matches(bytes, post) {
+            guard matched else { return .incomplete }
+            guard case .found(let head) = head(bytes, from: post.utf8CodeUnitCount) else {
+                return headIsMissing(bytes, from: post.utf8CodeUnitCount)
+            }
+            guard let contentLength = head.contentLength, head.hasOrdinaryBody else { return .other }
+            let end = head.end + contentLength
+            guard end <= bytes.count else { return .incomplete }
+            let body = UnsafeRawBufferPointer(rebasing: bytes[head.end..<end])
+            guard let check = try? JSONCheckBody.read(body) else { return .other }
+            return .check(check, length: end)
+        }
+        if let matched = matches(bytes, get) {
+            guard matched else { return .incomplete }
+            return recogniseQuery(bytes)
+        }
+        return .other
+    }
+
+    private static func recogniseQuery(_ bytes: UnsafeRawBufferPointer) -> Recognition {
+        let start = get.utf8CodeUnitCount
+        var index = start
+        // A longer query is unusual enough for NIOHTTP1.
+        let bound = min(bytes.count, start + 128)
+        while index < bound, isPlainInQuery(bytes[index]) { index += 1 }
+        guard index < bound else { return bound < start + 128 ? .incomplete : .other }
+        guard let matched = matches(UnsafeRawBufferPointer(rebasing: bytes[index...]), version) else { return .other }
+        guard matched else { return .incomplete }
+        let headers = index + version.utf8CodeUnitCount
+        guard case .found(let head) = head(bytes, from: headers) else { return headIsMissing(bytes, from: headers) }
+        guard head.contentLength ?? 0 == 0 else { return .other }
+        let query = UnsafeRawBufferPointer(rebasing: bytes[start..<index])
+        guard let check = (try? CheckQuery.read(query)) ?? nil else { return .other }
+        return .check(check, length: head.end)
+    }
+
+    /// Letters, digits, `-`, `=`, `&`, `_`: what a check's query is made of.
+    private static func isPlainInQuery(_ byte: UInt8) -> Bool {
+        (byte | 0x20) &- 0x61 < 26 || byte &- 0x30 < 10 || byte == 0x2d || byte == 0x3d || byte == 0x26 || byte == 0x5f
+    }
+
+    /// Whether `bytes` begin with `text`: false while they are only a beginning of it, nil when they differ.
+    private static func matches(_ bytes: UnsafeRawBufferPointer, _ text: StaticString) -> Bool? {
+        let count = min(bytes.count, text.utf8CodeUnitCount)
+        guard let base = bytes.baseAddress, memcmp(base, text.utf8Start, count) == 0 else { return nil }
+        return bytes.count >= text.utf8CodeUnitCount
+    }
+}
+
+// MARK: - Headers
+
+
+extension FastPath {
+    fileprivate struct Head {
+        var end = 0
+        var contentLength: Int?
+        var hasOrdinaryBody = true
+    }
+
+    fileprivate enum HeadRecognition {
+        case found(Head)
+        case incomplete
+        case other
+    }
+
+    fileprivate static func headIsMissing(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Recognition {
+        if case .incomplete = head(bytes, from: start) { .incomplete } else { .other }
+    }
+
+    /// Reads header lines up to the empty one.
+    fileprivate static func head(_ bytes: UnsafeRawBufferPointer, from start: Int) -> HeadRecognition {
+        guard let base = bytes.baseAddress else { return .incomplete }
+        var head = Head()
+        var hosts = 0
+        var line = start
+        // Bounds the search, and with it what an endless head costs.
+        let bound = min(bytes.count, RequestBounds.headBytes)
+        while true {
+            guard line < bound, let found = memchr(base + line, 0x0a, bound - line) else {
+                return bytes.count < RequestBounds.headBytes ? .incomplete : .other
+            }
+            let end = UnsafeRawPointer(found) - base - 1
+            guard end >= line, bytes[end] == 0x0d else { return .other }
+            if end == line {
+                guard hosts == 1 else { return .other }
+                head.end = end + 2
+                return .found(head)
+            }
+            guard readLine(UnsafeRawBufferPointer(rebasing: bytes[line..<end]), into: &head, &hosts) else {
+                return .other
+            }
+            line = end + 2
+        }
+    }
+
+    /// Takes note of one header line; false where it is unusual.
+    private static func readLine(_ line: UnsafeRawBufferPointer, into head: inout Head, _ hosts: inout Int) -> Bool {
+        var colon = 0
+        while colon < line.count, isToken(line[colon]) { colon += 1 }
+        guard colon > 0, colon < line.count, line[colon] == 0x3a else { return false }
+        var start = colon + 1
+        while start < line.count, line[start] == 0x20 { start += 1 }
+        let value = UnsafeRawBufferPointer(rebasing: line[start...])
+        guard isPlain(value) else { return false }
+        let name = UnsafeRawBufferPointer(rebasing: line[..<colon])
+        switch colon {
+        case 4 where equals(name, "host"): hosts += 1
+        case 6 where equals(name, "expect"): return false
+        case 7 where equals(name, "upgrade"): return false
+        case 10 where equals(name, "connection"): return equals(value, "keep-alive")
+        case 12 where equals(name, "content-type"): head.hasOrdinaryBody = isJSON(value)
+        case 14 where equals(name, "content-length"):
+            guard head.contentLength == nil, let length = length(value) else { return false }
+            head.contentLength = length
+        case 17 where equals(name, "transfer-encoding"): return false
+        default: break
+        }
+        return true
+    }
+
+    /// `application/json`, with or without parameters.
+    static func isJSON(_ mediaType: UnsafeRawBufferPointer) -> Bool {
+        let json = UnsafeRawBufferPointer(rebasing: mediaType.prefix(16))
+        guard equals(json, "application/json") else { return false }
+        return mediaType.count == 16 || mediaType[16] == 0x3b || mediaType[16] == 0x20
+    }
+
+    /// Whether a value is printable ASCII, so that no parser could read it in another way.
+    private static func isPlain(_ value: UnsafeRawBufferPointer) -> Bool {
+        var odd: UInt8 = 0
+        for byte in value { odd |= byte &- 0x20 < 0x5f ? 0 : 1 }
+        return odd == 0 && value.last != 0x20
+    }
+
+    private static func isToken(_ byte: UInt8) -> Bool {
+        (byte | 0x20) &- 0x61 < 26 || byte == 0x2d || byte &- 0x30 < 10 || byte == 0x5f
+    }
+
+    /// A body of at most four digits: longer ones are no ordinary check.
+    private static func length(_ text: UnsafeRawBufferPointer) -> Int? {
+        guard (1...4).contains(text.count) else { return nil }
+        var value = 0
+        for byte in text {
+            guard byte &- 0x30 < 10 else { return nil }
+            value = value * 10 + Int(byte &- 0x30)
+        }
+        return value
+    }
+
+    /// Compares with a text in lower case, without regard to case.
+    private static func equals(_ bytes: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
+        guard bytes.count == text.utf8CodeUnitCount else { return false }
+        for index in 0..<bytes.count {
+            let byte = bytes[index]
+            let lower = byte &- 0x41 < 26 ? byte | 0x20 : byte
+            if lower != text.utf8Start[index] { return false }
+        }
+        return true
+    }
+}

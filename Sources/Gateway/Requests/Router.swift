@@ -1,0 +1,95 @@
+import NIOHTTP1
+import RateLimitCore
+
+/// What a request that came through NIOHTTP1 asks for.
+enum Route: Equatable {
+    case check(CheckRequest)
+    case userStatus(UserID)
+    case reset(UserID)
+    case alive
+    case ready(requiresRedis: Bool)
+    case health
+    case metrics
+    case configuration
+    case version
+}
+
+/// Reads a route from a request line and body, as a function: no channel.
+enum Router {
+    /// What is known of a request when its route is looked for.
+    struct Request {
+        var method: HTTPMethod
+        /// Path and query, as they stand in the request line.
+        var uri: String
+        var contentType: String?
+        /// Whether the request says how long its body is.
+        var hasLength: Bool
+        var isAdmin: Bool
+        var body: [UInt8]
+    }
+
+    /// The route of `request`, or what is wrong with it.
+    static func route(_ request: Request) throws(RequestError) -> Route {
+        let parts = request.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        let path = parts[0]
+        let query = parts.count > 1 ? Array(parts[1].utf8) : []
+        switch path {
+        case "/v1/check": return .check(try check(request, query))
+        case "/livez": return try read(request, .alive)
+        case "/readyz": return try read(request, .ready(requiresRedis: try requiresRedis(query)))
+        case "/healthz": return try read(request, .health)
+        case "/metrics": return try read(request, .metrics)
+        case "/v1/config": return try read(request, .configuration)
+        case "/v1/version": return try read(request, .version)
+        default: return try user(request, path)
+        }
+    }
+
+    private static func check(_ request: Request, _ query: [UInt8]) throws(RequestError) -> CheckRequest {
+        let asked = try withBytes(query) { (bytes) throws(RequestError) in try CheckQuery.read(bytes) }
+        if let asked { return asked }
+        guard request.method == .POST else { throw .missingUser }
+        guard request.hasLength else { throw .lengthRequired }
+        guard !request.body.isEmpty else { throw .missingUser }
+        if let contentType = request.contentType {
+            let isJSON = Array(contentType.utf8).withUnsafeBytes { FastPath.isJSON($0) }
+            guard isJSON else { throw .unsupportedMediaType }
+        }
+        return try withBytes(request.body) { (bytes) throws(RequestError) in try JSONCheckBody.read(bytes) }
+    }
+
+    private static func user(_ request: Request, _ path: Substring) throws(RequestError) -> Route {
+        let prefix = "/v1/users/"
+        guard path.hasPrefix(prefix) else { throw .unknownPath }
+        let name = path.dropFirst(prefix.count)
+        guard !name.contains("/") else { throw .unknownPath }
+        guard let user = UserID(name) else { throw .invalidUser }
+        switch request.method {
+        case .GET, .HEAD: return .userStatus(user)
+        case .DELETE:
+            guard request.isAdmin else { throw .adminOnly }
+            return .reset(user)
+        default: throw .methodNotAllowed(allowed: "GET, HEAD, DELETE")
+        }
+    }
+
+    private static func read(_ request: Request, _ route: Route) throws(RequestError) -> Route {
+        guard request.method == .GET || request.method == .HEAD else { throw .methodNotAllowed(allowed: "GET, HEAD") }
+        return route
+    }
+
+    private static func requiresRedis(_ query: [UInt8]) throws(RequestError) -> Bool {
+        switch String(decoding: query, as: UTF8.self) {
+        case "": return false
+        case "require=redis": return true
+        default: throw .malformedHTTP("the only query taken here is require=redis")
+        }
+    }
+
+    private static func withBytes<Value>(
+        _ bytes: [UInt8], _ read: (UnsafeRawBufferPointer) throws(RequestError) -> Value
+    ) throws(RequestError) -> Value {
+        let result = bytes.withUnsafeBytes { bytes in Result { () throws(RequestError) in try read(bytes) } }
+        return try result.get()
+    }
+}

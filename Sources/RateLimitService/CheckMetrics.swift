@@ -1,0 +1,113 @@
+public import CoreMetrics
+
+/// What the checks report, through swift-metrics: one set for the whole process, made at start so that each series
+/// stands at 0 before the first check. Never a user in a label.
+public struct CheckMetrics: Sendable {
+    /// The name of each metric here, for a backend that declares its metrics up front.
+    public enum Name {
+        /// Checks by `decision` (allowed, denied, shadow_denied, refused) and `source`.
+        public static let checks = "llm_rate_limit_checks_total"
+        /// From the arrival of a request until its decision.
+        public static let decisionDuration = "llm_rate_limit_decision_duration_seconds"
+        /// From sending a batch to Redis until its answer.
+        public static let redisDuration = "llm_rate_limit_redis_duration_seconds"
+        /// Checks in one call to Redis.
+        public static let batchSize = "llm_rate_limit_batch_size_checks"
+        /// Checks that Redis did not decide, by `reason`.
+        public static let degraded = "llm_rate_limit_degraded_checks_total"
+        /// Checks waiting for Redis, all event loops together.
+        public static let queueDepth = "llm_rate_limit_queue_depth_checks"
+        /// 1 while the breaker is open on an event loop.
+        public static let breakerOpen = "llm_rate_limit_breaker_open"
+        /// Openings of the breaker.
+        public static let breakerOpenings = "llm_rate_limit_breaker_openings_total"
+        /// The quota in force.
+        public static let limit = "llm_rate_limit_limit_requests"
+        /// The window in force.
+        public static let window = "llm_rate_limit_window_seconds"
+    }
+
+    /// What became of a check, as the label says it.
+    enum Verdict: String, CaseIterable {
+        case allowed
+        case denied
+        case shadowDenied = "shadow_denied"
+        case refused
+    }
+
+    private let checks: [Counter]
+    private let degraded: [Counter]
+    let decisionDuration: Timer
+    let redisDuration: Timer
+    let batchSize: Recorder
+    let queueDepth: Gauge
+    let breakerOpen: Gauge
+    let breakerOpenings: Counter
+    let limit: Gauge
+    let window: Gauge
+
+    /// Makes every series in `factory`.
+    public init(factory: any MetricsFactory) {
+        checks = DecisionSource.allCases.flatMap { source in
+            Verdict.allCases.map { verdict in
+                Counter(
+                    label: Name.checks, dimensions: [("decision", verdict.rawValue), ("source", source.rawValue)],
+                    factory: factory
+                )
+            }
+        }
+        degraded = FailureReason.allCases.map {
+            Counter(label: Name.degraded, dimensions: [("reason", $0.rawValue)], factory: factory)
+        }
+        decisionDuration = Timer(label: Name.decisionDuration, dimensions: [], factory: factory)
+        redisDuration = Timer(label: Name.redisDuration, dimensions: [], factory: factory)
+        batchSize = Recorder(label: Name.batchSize, dimensions: [], aggregate: true, factory: factory)
+        queueDepth = Gauge(label: Name.queueDepth, dimensions: [], factory: factory)
+        breakerOpen = Gauge(label: Name.breakerOpen, dimensions: [], factory: factory)
+        breakerOpenings = Counter(label: Name.breakerOpenings, dimensions: [], factory: factory)
+        limit = Gauge(label: Name.limit, dimensions: [], factory: factory)
+        window = Gauge(label: Name.window, dimensions: [], factory: factory)
+    }
+
+    /// Counts of one event loop that have not been reported yet: plain integers, so that a check costs no atomic.
+    struct Tally {
+        private var checks = [Int](repeating: 0, count: DecisionSource.allCases.count * Verdict.allCases.count)
+        private var degraded = [Int](repeating: 0, count: FailureReason.allCases.count)
+
+        mutating func count(_ outcome: Outcome) {
+            let verdict: Int =
+                outcome.isAllowed
+                ? (outcome.isShadowDenied ? 2 : 0)
+                : (outcome.decision == nil ? 3 : 1)
+            let source: Int =
+                switch outcome.source {
+                case .redis: 0
+                case .memory: 1
+                case .local: 2
+                case .failureMode: 3
+                case .off: 4
+                }
+            checks[source * 4 + verdict] += 1
+            guard let reason = outcome.degradedReason else { return }
+            let index: Int =
+                switch reason {
+                case .redisUnreachable: 0
+                case .redisTimeout: 1
+                case .redisError: 2
+                case .overloaded: 3
+                }
+            degraded[index] += 1
+        }
+
+        mutating func report(to metrics: CheckMetrics) {
+            for index in checks.indices where checks[index] > 0 {
+                metrics.checks[index].increment(by: checks[index])
+                checks[index] = 0
+            }
+            for index in degraded.indices where degraded[index] > 0 {
+                metrics.degraded[index].increment(by: degraded[index])
+                degraded[index] = 0
+            }
+        }
+    }
+}

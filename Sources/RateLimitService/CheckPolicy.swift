@@ -1,0 +1,27 @@
+public import RateLimitCore
+
+/// What can change while the daemon runs: put in force on every event loop by ``CheckService/apply(_:)``.
+public struct CheckPolicy: Hashable, Sendable {
+    /// The limit each user has.
+    public var limit: Limit
+    /// Whether denials are counted and reported, but let pass.
+    public var isShadow: Bool
+    /// What happens to checks that Redis does not decide.
+    public var failureMode: FailureMode
+    /// Among how many replicas the limit is divided in failure mode `local`.
+    public var replicas: Int
+    /// How long a denial is remembered at most, in milliseconds; 0 remembers none.
+    public var denyCacheMilliseconds: Int
+
+    /// Makes a policy.
+    public init(
+        limit: Limit, isShadow: Bool = false, failureMode: FailureMode = .open, replicas: Int = 1,
+        denyCacheMilliseconds: Int = 1000
+    ) {
+        self.limit = limit
+        self.isShadow = isShadow
+        self.failureMode = failureMode
+        self.replicas = replicas
+        self.denyCacheMilliseconds = denyCacheMilliseconds
+    }
+}

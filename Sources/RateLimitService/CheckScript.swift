@@ -1,0 +1,105 @@
+import NIOCore
+import RateLimitCore
+import RedisClient
+
+/// How a batch of checks is put to `check.lua`, and how its answer is read.
+///
+/// The script file says what KEYS, ARGV and the reply are; this is its other side.
+struct CheckScript {
+    /// The script's text, as it stands in `Scripts/check.lua`.
+    static let text = String(decoding: PackageResources.check_lua, as: UTF8.self)
+
+    /// The digest under which Redis knows the script; nil where a service does not keep scripts, or not yet.
+    var digest: String?
+
+    /// The key's text up to the user's UUID, and the bulk string's header that counts both: the same for each check.
+    private let keyStart: [UInt8]
+    private var limitArguments: [UInt8]
+
+    /// The batch that is being laid out.
+    private(set) var count = 0
+    private var keys = ByteBuffer()
+    private var costs = ByteBuffer()
+
+    init(keyPrefix: String, limit: Limit) {
+        let length = keyPrefix.utf8.count + 1 + UserID.textLength
+        keyStart = Array("$\(length)\r\n\(keyPrefix):".utf8)
+        limitArguments = Self.arguments(limit)
+    }
+
+    mutating func setLimit(_ limit: Limit) {
+        limitArguments = Self.arguments(limit)
+    }
+
+    private static func arguments(_ limit: Limit) -> [UInt8] {
+        var buffer = ByteBuffer()
+        buffer.writeRESPBulk(decimal: limit.quota)
+        buffer.writeRESPBulk(decimal: limit.windowMilliseconds)
+        return Array(buffer.readableBytesView)
+    }
+
+    /// Takes one more check into the batch that is being laid out.
+    mutating func append(_ user: UserID, cost: Int) {
+        count += 1
+        keys.writeBytes(keyStart)
+        keys.writeWithUnsafeMutableBytes(minimumWritableBytes: UserID.textLength + 2) { target in
+            if let base = target.baseAddress { user.write(to: base) }
+            target[UserID.textLength] = 0x0d
+            target[UserID.textLength + 1] = 0x0a
+            return UserID.textLength + 2
+        }
+        costs.writeRESPBulk(decimal: cost)
+    }
+
+    /// Writes the batch as one EVALSHA, or as an EVAL with the whole text where `inFull` or where there is no digest,
+    /// and begins the next one.
+    mutating func write(inFull: Bool, to buffer: inout ByteBuffer) {
+        buffer.writeRESPArray(count: 5 + 2 * count)
+        if let digest, !inFull {
+            buffer.writeRESPBulk("EVALSHA".utf8)
+            buffer.writeRESPBulk(digest.utf8)
+        } else {
+            buffer.writeRESPBulk("EVAL".utf8)
+            buffer.writeRESPBulk(PackageResources.check_lua)
+        }
+        buffer.writeRESPBulk(decimal: count)
+        buffer.writeImmutableBuffer(keys)
+        buffer.writeBytes(limitArguments)
+        buffer.writeImmutableBuffer(costs)
+        keys.clear()
+        costs.clear()
+        count = 0
+    }
+
+    /// What the script answered to one check.
+    enum Answer {
+        case decided(Decision)
+        /// This check failed, alone; Redis's error text.
+        case failed(String)
+    }
+
+    /// The answer to check `index` of a batch of `count`; nil when the reply is not of the script's form.
+    static func answer(_ index: Int, of count: Int, in reply: Reply, quota: Int) -> Answer? {
+        guard reply.elements.count == 1 + 3 * count else { return nil }
+        let at = 1 + 3 * index
+        guard case .integer(let used) = reply.elements[at + 1], case .integer(let reset) = reply.elements[at + 2]
+        else { return nil }
+        switch reply.elements[at] {
+        case .integer(let retry):
+            let verdict: Decision.Verdict =
+                retry == 0 ? .allowed : (retry > 0 ? .denied(retryAfterMilliseconds: retry) : .deniedForGood)
+            return .decided(Decision(verdict: verdict, quota: quota, used: used, resetAfterMilliseconds: reset))
+        case .bulk, .error: return .failed(reply.text(of: reply.elements[at]) ?? "")
+        case .status, .null, .array: return nil
+        }
+    }
+}
+
+/// A check on its way to Redis and back.
+struct PendingCheck {
+    var user: UserID
+    var cost: Int
+    var ticket: Int
+    var arrivedAt: NIODeadline
+    var requester: any CheckRequester
+}

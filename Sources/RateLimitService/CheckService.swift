@@ -1,0 +1,182 @@
+import CoreMetrics
+public import Logging
+public import NIOCore
+public import RateLimitCore
+public import RedisClient
+import Synchronization
+
+/// What the checks need to know at start, besides the ``CheckPolicy``.
+public struct CheckServiceOptions: Sendable {
+    /// Where Redis is.
+    public var redis: RedisEndpoint
+    /// What a user's key begins with.
+    public var keyPrefix: String
+    /// How long a decision may take, waiting, sending and answer together, in milliseconds.
+    public var deadlineMilliseconds: Int
+    /// How many checks may wait for Redis on each event loop.
+    public var queueLimit: Int
+    /// How many checks go to Redis in one call at most.
+    public var batchLimit: Int
+
+    /// Makes the options.
+    public init(
+        redis: RedisEndpoint, keyPrefix: String = "llm-rate", deadlineMilliseconds: Int = 50, queueLimit: Int = 8192,
+        batchLimit: Int = 16
+    ) {
+        self.redis = redis
+        self.keyPrefix = keyPrefix
+        self.deadlineMilliseconds = deadlineMilliseconds
+        self.queueLimit = queueLimit
+        self.batchLimit = batchLimit
+    }
+}
+
+/// Why an operation on a user's window was not done.
+public enum OperationError: Error, Hashable, Sendable {
+    /// Redis did not answer, or answered with an error.
+    case redis(FailureReason)
+}
+
+/// Decides checks on every event loop of a group: the entrance for whatever speaks a protocol.
+public final class CheckService: Sendable {
+    /// The state of Redis, for probes.
+    public let health: RedisHealth
+    private let engines: [NIOLoopBound<CheckEngine>]
+    private let listener: NIOLoopBound<InvalidationListener>
+    private let options: CheckServiceOptions
+    private let metrics: CheckMetrics
+    private let localWindows: LocalWindows
+    private let policyStorage: Mutex<CheckPolicy>
+
+    /// Makes an engine for each of `eventLoops`; nothing is connected before ``start()``.
+    public init(
+        options: CheckServiceOptions, policy: CheckPolicy, eventLoops: [any EventLoop], metrics: CheckMetrics,
+        logger: Logger
+    ) {
+        self.options = options
+        self.metrics = metrics
+        policyStorage = Mutex(policy)
+        let health = RedisHealth(links: eventLoops.count, logger: logger, metrics: metrics)
+        let localWindows = LocalWindows()
+        let deadline = TimeAmount.milliseconds(Int64(options.deadlineMilliseconds))
+        let bounds = CheckEngine.Bounds(deadline: deadline, queue: options.queueLimit, batch: options.batchLimit)
+        let engines = eventLoops.enumerated().map { index, eventLoop in
+            let setup = LinkOptions(setup: [["SCRIPT", "LOAD", CheckScript.text]], probeTimeout: deadline)
+            let link = RedisLink<CheckEngine>(endpoint: options.redis, options: setup, eventLoop: eventLoop)
+            let engine = CheckEngine(
+                index: index, link: link, keyPrefix: options.keyPrefix, policy: policy, bounds: bounds,
+                metrics: metrics, health: health, localWindows: localWindows
+            )
+            return NIOLoopBound(engine, eventLoop: eventLoop)
+        }
+        self.health = health
+        self.localWindows = localWindows
+        self.engines = engines
+        let channel = InvalidationListener.channel(keyPrefix: options.keyPrefix)
+        let subscription = LinkOptions(setup: [["SUBSCRIBE", channel]], isSubscriber: true, probeTimeout: .seconds(1))
+        let link = RedisLink<InvalidationListener>(
+            endpoint: options.redis, options: subscription, eventLoop: eventLoops[0]
+        )
+        listener = NIOLoopBound(
+            InvalidationListener(link: link, logger: logger) { user in
+                for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
+            }, eventLoop: eventLoops[0]
+        )
+        report(policy)
+    }
+}
+
+// MARK: - From start to end
+
+extension CheckService {
+    /// Connects to Redis, and returns once every event loop can ask it or `patience` has passed: a daemon whose Redis
+    /// is there answers its first check exactly, and one whose Redis is away starts all the same.
+    public func start(patience: TimeAmount) async {
+        for engine in engines { engine.execute { $0.start() } }
+        listener.execute { $0.start() }
+        let end = NIODeadline.now() + patience
+        while !health.state.isAvailable, health.state.detail == LinkFailure.notConnectedYet, NIODeadline.now() < end {
+            try? await Task.sleep(for: .milliseconds(1))
+        }
+    }
+
+    /// Closes the connections to Redis.
+    public func stop() async {
+        listener.execute { $0.stop() }
+        for engine in engines { engine.execute { $0.stop() } }
+    }
+
+    /// The engine of one of the event loops given at the start.
+    ///
+    /// - Precondition: called on that loop.
+    package func engine(on eventLoop: any EventLoop) -> CheckEngine {
+        guard let engine = engines.first(where: { $0.eventLoop === eventLoop }) else {
+            preconditionFailure("the event loop is none of this service's")
+        }
+        return engine.value
+    }
+}
+
+// MARK: - What changes while it runs
+
+extension CheckService {
+    /// The policy in force.
+    public var policy: CheckPolicy { policyStorage.withLock { $0 } }
+
+    /// Puts a policy in force from the next check on, here and, where it changes the limit, in the denials that other
+    /// replicas remember.
+    public func apply(_ policy: CheckPolicy) {
+        let isLimitChanged = policyStorage.withLock { current in
+            defer { current = policy }
+            return current.limit != policy.limit
+        }
+        report(policy)
+        for engine in engines { engine.execute { $0.apply(policy) } }
+        guard isLimitChanged else { return }
+        let command = publishCommand(InvalidationListener.everyone)
+        engines[0].execute { engine in engine.perform(command) { _ in } }
+    }
+
+    /// Empties a user's window; every replica forgets the user's denials.
+    public func reset(_ user: UserID, on eventLoop: any EventLoop) -> EventLoopFuture<Void> {
+        localWindows.reset(user)
+        let promise = eventLoop.makePromise(of: Void.self)
+        let delete = ["DEL", "\(options.keyPrefix):\(user)"]
+        let publish = publishCommand("\(user)")
+        for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
+        let engine = engine(on: eventLoop)
+        engine.perform(delete) { reply in
+            if case .integer? = reply?.elements.first {
+                promise.succeed()
+            } else {
+                promise.fail(OperationError.redis(reply == nil ? .redisUnreachable : .redisError))
+            }
+        }
+        engine.perform(publish) { _ in }
+        return promise.futureResult
+    }
+
+    /// Brings the metrics up to date.
+    public func reportMetrics(on eventLoop: any EventLoop) -> EventLoopFuture<Void> {
+        let metrics = metrics
+        let depths = engines.map { engine in engine.eventLoop.submit { engine.value.reportMetrics() } }
+        return EventLoopFuture.whenAllSucceed(depths, on: eventLoop).map { metrics.queueDepth.record($0.reduce(0, +)) }
+    }
+
+    private func report(_ policy: CheckPolicy) {
+        metrics.limit.record(policy.limit.quota)
+        metrics.window.record(policy.limit.windowMilliseconds / 1000)
+    }
+
+    private func publishCommand(_ message: String) -> [String] {
+        ["PUBLISH", InvalidationListener.channel(keyPrefix: options.keyPrefix), message]
+    }
+}
+
+extension NIOLoopBound {
+    /// Runs `body` with the value on its event loop.
+    fileprivate func execute(_ body: @escaping @Sendable (Value) -> Void) {
+        if eventLoop.inEventLoop { return body(value) }
+        eventLoop.execute { body(value) }
+    }
+}

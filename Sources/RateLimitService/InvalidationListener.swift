@@ -1,0 +1,62 @@
+import Logging
+import NIOCore
+import RateLimitCore
+import RedisClient
+
+/// Hears from Redis, on a connection of its own, that denials no longer hold: after a reset, or a changed limit.
+///
+/// A message is a user's UUID, or `*` for all users. While the subscription is lost messages are missed, so both its
+/// loss and its return count as `*`.
+final class InvalidationListener: RedisLinkDelegate {
+    typealias Context = Never
+
+    /// The message that stands for every user.
+    static let everyone = "*"
+
+    /// The channel's name for a key prefix.
+    static func channel(keyPrefix: String) -> String { "\(keyPrefix):invalidate" }
+
+    private let link: RedisLink<InvalidationListener>
+    private let logger: Logger
+    private let invalidate: (UserID?) -> Void
+    private var hasWarned = false
+
+    init(link: RedisLink<InvalidationListener>, logger: Logger, invalidate: @escaping (UserID?) -> Void) {
+        self.link = link
+        self.logger = logger
+        self.invalidate = invalidate
+        link.delegate = self
+    }
+
+    func start() { link.start() }
+
+    func stop() { link.stop() }
+
+    func linkDidChange(_ availability: LinkAvailability) { invalidate(nil) }
+
+    func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
+        if let refusal = reply.errorText, !hasWarned {
+            hasWarned = true
+            logger.warning(
+                "cannot subscribe: a reset reaches the denials remembered here only when they lapse",
+                metadata: ["reason": "\(refusal)"]
+            )
+        }
+        return true
+    }
+
+    func received(_ reply: Reply, for context: Never) {}
+
+    func lost(_ context: Never, because failure: LinkFailure) {}
+
+    func pushed(_ reply: Reply) {
+        guard reply.elements.count == 4, let text = reply.text(of: reply.elements[3]) else { return }
+        if let user = UserID(text) {
+            invalidate(user)
+        } else if text == Self.everyone {
+            invalidate(nil)
+        }
+    }
+
+    func repliesDelivered() {}
+}

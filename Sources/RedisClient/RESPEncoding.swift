@@ -1,0 +1,49 @@
+public import NIOCore
+
+extension ByteBuffer {
+    /// Writes a whole command: an array of bulk strings, as the RESP specification has clients send them.
+    ///
+    /// For commands off the way of a check; a check's own command is laid out by ``writeRESPArray(count:)`` and
+    /// ``writeRESPBulk(_:)`` on its parts.
+    public mutating func writeRESPCommand(_ arguments: [String]) {
+        writeRESPArray(count: arguments.count)
+        for argument in arguments { writeRESPBulk(argument.utf8) }
+    }
+
+    /// Writes the header of an array of `count` elements.
+    public mutating func writeRESPArray(count: Int) {
+        writeRESPHeader(0x2a, count)
+    }
+
+    /// Writes a bulk string.
+    public mutating func writeRESPBulk(_ bytes: some Collection<UInt8>) {
+        writeRESPHeader(0x24, bytes.count)
+        writeBytes(bytes)
+        writeInteger(0x0d0a, as: UInt16.self)
+    }
+
+    /// Writes a number as the bulk string of its decimal text.
+    public mutating func writeRESPBulk(decimal value: Int) {
+        if value >= 0, value < 10 {
+            // "$1\r\n" and one digit: by far the commonest cost.
+            writeInteger(0x2431_0d0a, as: UInt32.self)
+            writeInteger(UInt8(0x30 + value))
+            writeInteger(0x0d0a, as: UInt16.self)
+        } else {
+            writeRESPBulk(String(value).utf8)
+        }
+    }
+
+    private mutating func writeRESPHeader(_ type: UInt8, _ count: Int) {
+        writeInteger(type)
+        if count < 10 {
+            writeInteger(UInt8(0x30 + count))
+        } else if count < 100 {
+            writeInteger(UInt8(0x30 + count / 10))
+            writeInteger(UInt8(0x30 + count % 10))
+        } else {
+            writeString(String(count))
+        }
+        writeInteger(0x0d0a, as: UInt16.self)
+    }
+}

@@ -1,0 +1,389 @@
+import Glibc
+public import NIOCore
+import NIOPosix
+
+/// Why a command got no answer, or why none can be asked.
+public enum LinkFailure: Error, Hashable, Sendable {
+    /// No connection: refused, reset, closed, or no such host.
+    case unreachable(String)
+    /// Connected, but no answer in time.
+    case timedOut
+    /// Redis answers, but refuses the handshake: a wrong password, a missing database, still loading.
+    case refused(String)
+}
+
+/// Whether commands can be sent now.
+public enum LinkAvailability: Hashable, Sendable {
+    /// The handshake is done and Redis answers in time.
+    case available
+    /// Redis is known to be away: do not wait for it.
+    case unavailable(LinkFailure)
+}
+
+/// Who uses a link. Every call is made on the link's event loop.
+public protocol RedisLinkDelegate: AnyObject {
+    /// What the user keeps with each command until its reply.
+    associatedtype Context
+    /// The link became available or unavailable, or the reason changed.
+    func linkDidChange(_ availability: LinkAvailability)
+    /// The reply to setup command `step`; false refuses the connection.
+    func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool
+    /// The reply to a command.
+    func received(_ reply: Reply, for context: Context)
+    /// No reply will be delivered for this command. It may have run, or may still: never send it again.
+    func lost(_ context: Context, because failure: LinkFailure)
+    /// A message on a subscribed channel.
+    func pushed(_ reply: Reply)
+    /// All replies that had arrived are delivered: the moment to flush what they caused.
+    func repliesDelivered()
+}
+
+/// What a link does besides the user's commands.
+public struct LinkOptions: Sendable {
+    /// Commands sent on every new connection, after AUTH and SELECT.
+    public var setup: [[String]]
+    /// Whether the setup subscribes, so that messages arrive unasked.
+    public var isSubscriber: Bool
+    /// How long an answer to a PING of the link's own may take before Redis counts as away.
+    public var probeTimeout: TimeAmount
+    /// How long connecting, and then the handshake, may take.
+    public var connectTimeout: TimeAmount
+
+    /// Makes the options.
+    public init(
+        setup: [[String]] = [], isSubscriber: Bool = false, probeTimeout: TimeAmount = .milliseconds(50),
+        connectTimeout: TimeAmount = .seconds(1)
+    ) {
+        self.setup = setup
+        self.isSubscriber = isSubscriber
+        self.probeTimeout = probeTimeout
+        self.connectTimeout = connectTimeout
+    }
+}
+
+/// One connection to Redis that an event loop keeps for itself, with its handshake, deadlines and reconnects.
+///
+/// The way of a command: the user lays it out in ``outbound``, calls ``sent(_:deadline:)``, and ``flush()`` once for
+/// all commands of an event-loop turn. The link is its own breaker. The first answer that misses its deadline makes it
+/// unavailable; it is available again when everything that was asked has been answered and a PING comes back in time,
+/// or on a new connection. One timer watches all deadlines: it stands at the oldest and moves on when it fires.
+///
+/// Not thread-safe: everything happens on ``eventLoop``.
+public final class RedisLink<Delegate: RedisLinkDelegate> {
+    /// The loop on which the link lives.
+    public let eventLoop: any EventLoop
+    /// Where the next commands are laid out.
+    public var outbound = ByteBuffer()
+    /// Whether commands can be sent now.
+    public private(set) var availability = LinkAvailability.unavailable(.unreachable("not connected yet"))
+    /// Who is told; set before ``start()``.
+    public weak var delegate: Delegate?
+
+    private let endpoint: RedisEndpoint
+    private let options: LinkOptions
+    private var machine = LinkStateMachine<Delegate.Context>()
+    private var handler: RedisChannelHandler<Delegate>?
+    private var backoff = Backoff()
+    private var isStopped = false
+    private var isTimerSet = false
+    private var isProbing = false
+    private var lastHeard = NIODeadline.now()
+    private var availableSince = NIODeadline.now()
+
+    /// How often an idle link asks whether Redis is still there.
+    private let heartbeatInterval = TimeAmount.seconds(1)
+    /// How long a connection on which nothing arrives is kept once an answer is overdue.
+    private let silenceLimit = TimeAmount.seconds(1)
+
+    /// Makes a link that is not connected yet.
+    public init(endpoint: RedisEndpoint, options: LinkOptions, eventLoop: any EventLoop) {
+        self.endpoint = endpoint
+        self.options = options
+        self.eventLoop = eventLoop
+    }
+
+    /// Connects, and from then on reconnects by itself.
+    public func start() {
+        connect()
+        scheduleTick()
+    }
+
+    /// Closes for good; commands in flight are lost.
+    public func stop() {
+        isStopped = true
+        handler?.close()
+    }
+
+    /// How many commands have been sent and not been answered, those given up included.
+    public var commandsInFlight: Int { machine.count }
+
+    /// Notes that one command has been laid out in ``outbound``; only while the link is available.
+    public func sent(_ context: Delegate.Context, deadline: NIODeadline) {
+        machine.sent(.command(context), deadline: deadline)
+        setTimer()
+    }
+
+    /// Writes what has been laid out.
+    public func flush() {
+        guard outbound.readableBytes > 0, let handler else { return }
+        handler.write(outbound)
+        // Where the kernel took all of it the buffer is ours again, and no memory is allocated.
+        outbound.clear()
+    }
+}
+
+// MARK: - Connecting
+
+extension RedisLink {
+    private func connect() {
+        guard !isStopped else { return }
+        let handler = RedisChannelHandler(link: self)
+        let bootstrap = ClientBootstrap(group: eventLoop)
+            .connectTimeout(options.connectTimeout)
+            .channelInitializer { [loopBound = NIOLoopBound(handler, eventLoop: eventLoop)] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(loopBound.value)
+                }
+            }
+        let connecting =
+            switch endpoint.address {
+            case .unix(let path): bootstrap.connect(unixDomainSocketPath: path)
+            case .tcp(let host, let port):
+                bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).connect(host: host, port: port)
+            }
+        connecting.assumeIsolated().whenFailure { [weak self] error in
+            self?.becomeUnavailable(.unreachable(describe(error)))
+            self?.reconnect()
+        }
+    }
+
+    private func reconnect() {
+        guard !isStopped else { return }
+        var random = SystemRandomNumberGenerator()
+        eventLoop.assumeIsolated().scheduleTask(in: backoff.next(using: &random)) { [weak self] in self?.connect() }
+    }
+
+    fileprivate func connected(_ handler: RedisChannelHandler<Delegate>) {
+        guard !isStopped else { return handler.close() }
+        self.handler = handler
+        lastHeard = .now()
+        isProbing = false
+        outbound.clear()
+        var commands: [[String]] = []
+        if let password = endpoint.password {
+            commands.append(["AUTH"] + (endpoint.user.map { [$0] } ?? []) + [password.reveal()])
+        }
+        if endpoint.database != 0 { commands.append(["SELECT", String(endpoint.database)]) }
+        let own = commands.count
+        commands += options.setup + [["PING"]]
+        let deadline = NIODeadline.now() + options.connectTimeout
+        for (index, command) in commands.enumerated() {
+            outbound.writeRESPCommand(command)
+            machine.sent(.setup(index - own), deadline: deadline)
+        }
+        setTimer()
+        flush()
+    }
+
+    /// Steps below 0 are the link's own, AUTH and SELECT; the one after the user's is the closing PING.
+    private func receivedSetup(_ reply: Reply, step: Int) {
+        let isUsers = options.setup.indices.contains(step)
+        if isUsers ? delegate?.acceptsSetupReply(reply, step: step) == false : reply.errorText != nil {
+            return close(because: .refused(reply.errorText ?? "setup command \(step) was not answered as expected"))
+        }
+        if step == options.setup.count { becomeAvailable() }
+    }
+
+    fileprivate func closed(_ handler: RedisChannelHandler<Delegate>, because failure: LinkFailure) {
+        guard self.handler === handler else { return }
+        self.handler = nil
+        becomeUnavailable(failure)
+        while let purpose = machine.drain() {
+            if case .command(let context) = purpose { delegate?.lost(context, because: failure) }
+        }
+        delegate?.repliesDelivered()
+        reconnect()
+    }
+
+    private func close(because failure: LinkFailure) {
+        guard let handler else { return }
+        closed(handler, because: failure)
+        handler.close()
+    }
+}
+
+// MARK: - Replies, deadlines and the breaker
+
+extension RedisLink {
+    fileprivate func received(_ reply: Reply) {
+        if options.isSubscriber, isMessage(reply) {
+            delegate?.pushed(reply)
+            return
+        }
+        switch machine.received() {
+        case .deliver(let context): delegate?.received(reply, for: context)
+        case .setup(let step): receivedSetup(reply, step: step)
+        case .probe:
+            isProbing = false
+            // An error to a PING (LOADING, BUSY, NOAUTH) means that Redis is there and would refuse a check as well:
+            // each check then hears the error itself, which costs no wait.
+            becomeAvailable()
+        case .discard(let isLast):
+            if isLast { probeLater() }
+        case .unmatched: close(because: .unreachable("Redis sent a reply that nothing had asked for"))
+        }
+    }
+
+    private func isMessage(_ reply: Reply) -> Bool {
+        guard reply.elements.count > 1, case .bulk(let range) = reply.elements[1] else { return false }
+        return reply.bytes[range].elementsEqual("message".utf8)
+    }
+
+    fileprivate func readCompleted() {
+        lastHeard = .now()
+        delegate?.repliesDelivered()
+    }
+
+    private func setTimer() {
+        guard !isTimerSet, let deadline = machine.nextDeadline else { return }
+        isTimerSet = true
+        eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] in self?.timerFired() }
+    }
+
+    private func timerFired() {
+        isTimerSet = false
+        let now = NIODeadline.now()
+        var isLate = false
+        var isSetup = false
+        while let purpose = machine.expire(now: now) {
+            isLate = true
+            switch purpose {
+            case .command(let context): delegate?.lost(context, because: .timedOut)
+            case .setup: isSetup = true
+            case .probe: isProbing = false
+            case .abandoned: break
+            }
+        }
+        if isSetup {
+            close(because: .timedOut)
+        } else if isLate {
+            becomeUnavailable(.timedOut)
+            delegate?.repliesDelivered()
+        }
+        setTimer()
+    }
+
+    private func scheduleTick() {
+        guard !isStopped else { return }
+        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(250)) { [weak self] in
+            self?.tick()
+            self?.scheduleTick()
+        }
+    }
+
+    private func tick() {
+        guard handler != nil else { return }
+        let now = NIODeadline.now()
+        if availability == .available {
+            if now - availableSince > .seconds(5) { backoff.reset() }
+            if machine.count == 0, now - lastHeard > heartbeatInterval { probe() }
+        } else if machine.hasAbandoned, now - lastHeard > silenceLimit {
+            close(because: .timedOut)
+        }
+    }
+
+    private func probeLater() {
+        guard availability != .available, !isProbing else { return }
+        isProbing = true
+        var random = SystemRandomNumberGenerator()
+        eventLoop.assumeIsolated().scheduleTask(in: backoff.next(using: &random)) { [weak self, weak handler] in
+            guard let self, let handler, self.handler === handler else { return }
+            self.probe()
+        }
+    }
+
+    private func probe() {
+        isProbing = true
+        outbound.writeRESPCommand(["PING"])
+        machine.sent(.probe, deadline: .now() + options.probeTimeout)
+        setTimer()
+        flush()
+    }
+
+    private func becomeAvailable() {
+        guard availability != .available, !machine.hasAbandoned else { return }
+        availability = .available
+        availableSince = .now()
+        delegate?.linkDidChange(.available)
+    }
+
+    private func becomeUnavailable(_ failure: LinkFailure) {
+        guard availability != .unavailable(failure) else { return }
+        availability = .unavailable(failure)
+        delegate?.linkDidChange(availability)
+    }
+}
+
+/// The link's end in a channel: bytes to replies, and what happens to the connection.
+final class RedisChannelHandler<Delegate: RedisLinkDelegate>: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private weak var link: RedisLink<Delegate>?
+    private var context: ChannelHandlerContext?
+    private let reader = ReplyReader()
+    private var failure = LinkFailure.unreachable("Redis closed the connection")
+
+    init(link: RedisLink<Delegate>) { self.link = link }
+
+    func channelActive(context: ChannelHandlerContext) {
+        self.context = context
+        link?.connected(self)
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let buffer = unwrapInboundIn(data)
+        do throws(ReplyFault) {
+            let fed = buffer.withUnsafeReadableBytes { bytes in
+                Result { () throws(ReplyFault) in try reader.feed(bytes) }
+            }
+            try fed.get()
+            while let reply = try reader.next() { link?.received(reply) }
+        } catch {
+            switch error {
+            case .malformed(let reason): failure = .unreachable("Redis sent bytes that are no reply: \(reason)")
+            case .tooLarge: failure = .unreachable("Redis sent a reply above the bound")
+            }
+            context.close(promise: nil)
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        link?.readCompleted()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        self.context = nil
+        link?.closed(self, because: failure)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        failure = .unreachable(describe(error))
+        context.close(promise: nil)
+    }
+
+    func write(_ bytes: ByteBuffer) {
+        context?.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+    }
+
+    func close() {
+        context?.close(promise: nil)
+    }
+}
+
+/// What went wrong, in the system's own words where it has some.
+private func describe(_ error: any Error) -> String {
+    if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
+    if case ChannelError.connectTimeout = error { return "no connection in time" }
+    return String(describing: error)
+}
