@@ -45,7 +45,7 @@ final class HistogramSeries: Sendable {
         (0...bounds.count).map { counts[$0].load(ordering: .relaxed) }
     }
 
-    /// The sum of all values. Read apart from the counts, so it may be ahead of them by values being recorded now.
+    /// The sum of all values. Read apart from the counts, so values being recorded now may be in one and not the other.
     var sum: Int64 { total.load(ordering: .relaxed) }
 }
 
