@@ -69,7 +69,8 @@ enum TCPAddress {
     case version6(in6_addr, port: UInt16)
 
     init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":") else { return nil }
+        // inet_pton stops at a zero byte and would not see what follows.
+        guard let colon = text.lastIndex(of: ":"), !text.utf8.contains(0) else { return nil }
         let digits = text[text.index(after: colon)...].utf8
         let isNumber = (1...5).contains(digits.count) && digits.allSatisfy { $0 >= 0x30 && $0 <= 0x39 }
         guard isNumber, let port = UInt16(String(text[text.index(after: colon)...])) else { return nil }
