@@ -59,6 +59,17 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .target(
+            name: "PrometheusMetrics",
+            dependencies: [.product(name: "CoreMetrics", package: "swift-metrics")],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "StructuredLog",
+            dependencies: [.product(name: "Logging", package: "swift-log")],
+            swiftSettings: strict
+        ),
+        .target(name: "Listeners", swiftSettings: strict),
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
@@ -71,5 +82,22 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .testTarget(
+            name: "PrometheusMetricsTests",
+            dependencies: [
+                "PrometheusMetrics",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "StructuredLogTests",
+            dependencies: [
+                "StructuredLog",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(name: "ListenersTests", dependencies: ["Listeners"], swiftSettings: strict),
     ]
 )

@@ -1,0 +1,99 @@
+import Glibc
+import Testing
+
+@testable import Listeners
+
+@Suite("A TCP listener")
+struct TCPListenerTests {
+    @Test("Clients connect to the port that the system chose", arguments: ["127.0.0.1:0", "localhost:0", "[::1]:0"])
+    func connects(text: String) throws {
+        let listener = try TCPListener.open(text)
+        defer { close(listener.fileDescriptor) }
+        #expect(listener.port > 0)
+        let again = text.replacingZeroPort(by: listener.port)
+        // Only a listening socket has the port for itself.
+        let error = listenerError { () throws(ListenerError) in try TCPListener.open(again) }
+        #expect(error == .alreadyInUse(address: again))
+        #expect(connectError(listener.port, version6: text.hasPrefix("[")) == 0)
+        #expect(fcntl(listener.fileDescriptor, F_GETFD) & FD_CLOEXEC != 0)
+        #expect(fcntl(listener.fileDescriptor, F_GETFL) & O_NONBLOCK != 0)
+    }
+
+    @Test("The port is free again at once, although a connection has just been closed")
+    func timeWait() throws {
+        let first = try TCPListener.open("127.0.0.1:0")
+        let client = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+        #expect(connectError(first.port, version6: false, client: client) == 0)
+        // The end that closes first keeps the port in TIME_WAIT.
+        close(accept(first.fileDescriptor, nil, nil))
+        close(client)
+        close(first.fileDescriptor)
+        let second = try TCPListener.open("127.0.0.1:\(first.port)")
+        close(second.fileDescriptor)
+    }
+
+    @Test(
+        "Addresses that other machines reach need a word from the operator",
+        arguments: ["0.0.0.0:0", "[::]:0", "10.1.2.3:0", "[::ffff:10.1.2.3]:0", "128.0.0.1:0", "[fe80::1]:0"]
+    )
+    func publicAddress(text: String) {
+        let error = listenerError { () throws(ListenerError) in try TCPListener.open(text) }
+        #expect(error == .notLoopback(text))
+        #expect("\(error!)".contains("LLM_RATE_LIMIT_LISTEN_PUBLIC=yes"))
+    }
+
+    @Test("With that word they are listened on", arguments: ["0.0.0.0:0", "[::]:0"])
+    func allowed(text: String) throws {
+        let listener = try TCPListener.open(text, allowPublic: true)
+        close(listener.fileDescriptor)
+    }
+
+    @Test("All of 127.0.0.0/8 is loopback", arguments: ["127.0.0.2:0", "127.255.255.254:0"])
+    func loopback(text: String) throws {
+        let listener = try TCPListener.open(text)
+        close(listener.fileDescriptor)
+    }
+
+    @Test(
+        "Everything else is refused with what is accepted",
+        arguments: [
+            "", ":", "8089", ":8089", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:+1",
+            "127.0.0.1: 1", "127.1:80", "::1:80", "[::1]", "[::1]:", "[127.0.0.1]:80", "example.com:80",
+            "127.0.0.1:000080", "[fe80::1%lo]:80", "127.0.0.1\u{0}:80", "localhost.:80",
+        ]
+    )
+    func invalid(text: String) {
+        let error = listenerError { () throws(ListenerError) in try TCPListener.open(text, allowPublic: true) }
+        #expect(error == .invalidAddress(text))
+    }
+
+    @Test("An address that this machine does not have is the system's error")
+    func foreign() {
+        let error = listenerError { () throws(ListenerError) in
+            try TCPListener.open("203.0.113.7:0", allowPublic: true)
+        }
+        #expect(error == .system(address: "203.0.113.7:0", call: "bind", errorNumber: EADDRNOTAVAIL))
+        #expect("\(error!)" == "cannot listen on 203.0.113.7:0: bind: Cannot assign requested address")
+    }
+
+    private func connectError(_ port: UInt16, version6: Bool, client: CInt? = nil) -> CInt {
+        let descriptor = client ?? socket(version6 ? AF_INET6 : AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+        defer { if client == nil { close(descriptor) } }
+        if version6 {
+            var address = sockaddr_in6()
+            address.sin6_family = sa_family_t(AF_INET6)
+            address.sin6_addr = in6addr_loopback
+            address.sin6_port = port.bigEndian
+            return withGenericAddress(&address) { connect(descriptor, $0, $1) == 0 ? 0 : errno }
+        }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        address.sin_port = port.bigEndian
+        return withGenericAddress(&address) { connect(descriptor, $0, $1) == 0 ? 0 : errno }
+    }
+}
+
+extension String {
+    fileprivate func replacingZeroPort(by port: UInt16) -> String { "\(dropLast())\(port)" }
+}
