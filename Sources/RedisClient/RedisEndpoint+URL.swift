@@ -1,0 +1,201 @@
+extension RedisEndpoint {
+    /// Reads a URL such as `redis://user:password@127.0.0.1:6379/0` or `unix:///run/redis.sock?db=0`.
+    ///
+    /// User, password, host and path may be percent-encoded.
+    /// - Parameter url: at most `maximumURLBytes` bytes.
+    /// - Throws: `RedisURLError`, whose text never repeats the password.
+    public static func parse(_ url: String) throws(RedisURLError) -> RedisEndpoint {
+        guard url.utf8.count <= maximumURLBytes else { throw .tooLong }
+        guard let (scheme, rest) = splitScheme(url) else { throw .notAURL }
+        let parts = try URLParts(rest)
+        switch scheme {
+        case "redis": return try parseTCP(parts)
+        case "unix": return try parseUnix(parts)
+        default: throw .unsupportedScheme(scheme)
+        }
+    }
+
+    /// A URL as it may be shown where `parse` refused it: whatever could be a password is `***`.
+    public static func masked(_ url: String) -> String {
+        guard let (scheme, rest) = splitScheme(url) else { return url.isEmpty ? "" : "***" }
+        if let at = rest.lastIndex(of: "@") {
+            return "\(scheme)://***@\(maskedQuery(rest[rest.index(after: at)...]))"
+        }
+        let authority = rest.prefix { !"/?#".contains($0) }
+        if let colon = authority.lastIndex(of: ":"), !authority.hasSuffix("]"),
+            !authority[colon...].dropFirst().isDigits
+        {
+            return "\(scheme)://***"
+        }
+        return "\(scheme)://\(maskedQuery(rest))"
+    }
+
+    /// Hides a query that is not a database number: `?password=…` is taken by other clients.
+    private static func maskedQuery(_ text: Substring) -> String {
+        guard let mark = text.firstIndex(where: { "?#".contains($0) }) else { return String(text) }
+        let query = text[mark...]
+        return query.hasPrefix("?db=") && query.dropFirst(4).isDigits ? String(text) : "\(text[..<mark])?***"
+    }
+
+    /// The lower-case scheme and what follows `://`.
+    private static func splitScheme(_ url: String) -> (scheme: String, rest: Substring)? {
+        guard let colon = url.firstIndex(of: ":"), url[colon...].hasPrefix("://") else { return nil }
+        let scheme = url[..<colon]
+        guard let first = scheme.utf8.first, isLetter(first), scheme.utf8.allSatisfy(isSchemeByte) else { return nil }
+        return (scheme.lowercased(), url[url.index(colon, offsetBy: 3)...])
+    }
+
+    private static func isLetter(_ byte: UInt8) -> Bool {
+        (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
+    }
+
+    private static func isSchemeByte(_ byte: UInt8) -> Bool {
+        isLetter(byte) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || "+-.".utf8.contains(byte)
+    }
+
+    private static func parseTCP(_ parts: URLParts) throws(RedisURLError) -> RedisEndpoint {
+        guard parts.suffix.isEmpty else { throw .unexpectedQuery }
+        let (host, port) = try splitHost(parts.host)
+        var database = 0
+        if parts.path.count > 1 { database = try parseDatabase(parts.path.dropFirst()) }
+        return RedisEndpoint(
+            address: .tcp(host: host, port: port), user: parts.user, password: parts.password, database: database)
+    }
+
+    private static func parseUnix(_ parts: URLParts) throws(RedisURLError) -> RedisEndpoint {
+        guard parts.host.isEmpty, parts.path.count > 1 else { throw .badSocketPath }
+        let path = try PercentCoding.decode(parts.path)
+        guard !path.utf8.contains(0) else { throw .badSocketPath }
+        guard path.utf8.count <= maximumSocketPathBytes else { throw .socketPathTooLong }
+        var database = 0
+        if !parts.suffix.isEmpty {
+            guard parts.suffix.hasPrefix("?db=") else { throw .unexpectedQuery }
+            database = try parseDatabase(parts.suffix.dropFirst("?db=".count))
+        }
+        return RedisEndpoint(
+            address: .unix(path: path), user: parts.user, password: parts.password, database: database)
+    }
+
+    private static func splitHost(_ text: Substring) throws(RedisURLError) -> (host: String, port: Int) {
+        guard !text.isEmpty else { throw .missingHost }
+        let name: Substring
+        let afterName: Substring
+        if text.hasPrefix("[") {
+            guard let end = text.firstIndex(of: "]") else { throw .badHost }
+            name = text[text.index(after: text.startIndex)..<end]
+            afterName = text[text.index(after: end)...]
+            guard name.contains(":") else { throw .badHost }
+        } else {
+            name = text.prefix { $0 != ":" }
+            afterName = text[name.endIndex...]
+            guard !name.contains(where: { "[]".contains($0) }) else { throw .badHost }
+        }
+        guard !name.isEmpty else { throw .missingHost }
+        let host = try PercentCoding.decode(name)
+        guard host.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else { throw .badHost }
+        guard !afterName.isEmpty else { return (host, defaultPort) }
+        guard afterName.hasPrefix(":") else { throw .badHost }
+        guard let port = afterName.dropFirst().decimalNumber, (1...65_535).contains(port) else { throw .badPort }
+        return (host, port)
+    }
+
+    private static func parseDatabase(_ text: Substring) throws(RedisURLError) -> Int {
+        guard let database = text.decimalNumber, databases.contains(database) else { throw .badDatabase }
+        return database
+    }
+}
+
+/// What follows `scheme://`, taken apart as every Redis scheme writes it.
+private struct URLParts {
+    var user: String?
+    var password: Secret?
+    /// Host and port, still percent-encoded.
+    var host: Substring
+    /// From the first slash, still percent-encoded.
+    var path: Substring
+    /// From the `?` or `#` on, or empty.
+    var suffix: Substring
+
+    init(_ rest: Substring) throws(RedisURLError) {
+        let authority = rest.prefix { !"/?#".contains($0) }
+        let afterAuthority = rest[authority.endIndex...]
+        guard !afterAuthority.contains("@") || authority.contains("@") else { throw .unencodedLogin }
+        path = afterAuthority.prefix { !"?#".contains($0) }
+        suffix = afterAuthority[path.endIndex...]
+        host = authority
+        if let at = authority.lastIndex(of: "@") {
+            host = authority[authority.index(after: at)...]
+            let login = authority[..<at]
+            let name = login.prefix { $0 != ":" }
+            let secret = login[name.endIndex...].dropFirst()
+            if !name.isEmpty { user = try PercentCoding.decode(name) }
+            if !secret.isEmpty { password = Secret(try PercentCoding.decode(secret)) }
+        }
+    }
+}
+
+/// Percent-encoding as RFC 3986 has it, over UTF-8.
+enum PercentCoding {
+    static func decode(_ text: Substring) throws(RedisURLError) -> String {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(text.utf8.count)
+        var rest = text.utf8[...]
+        while let byte = rest.popFirst() {
+            guard byte == UInt8(ascii: "%") else {
+                bytes.append(byte)
+                continue
+            }
+            guard let high = rest.popFirst()?.hexadecimalValue, let low = rest.popFirst()?.hexadecimalValue else {
+                throw .badPercentEncoding
+            }
+            bytes.append(high << 4 | low)
+        }
+        guard let decoded = String(validating: bytes, as: UTF8.self) else { throw .badPercentEncoding }
+        return decoded
+    }
+
+    static func encode(_ text: String, keepingSlashes: Bool = false) -> String {
+        var encoded = ""
+        for byte in text.utf8 {
+            if byte.isUnreserved || (keepingSlashes && byte == UInt8(ascii: "/")) {
+                encoded.unicodeScalars.append(Unicode.Scalar(byte))
+            } else {
+                encoded += byte < 16 ? "%0" : "%"
+                encoded += String(byte, radix: 16, uppercase: true)
+            }
+        }
+        return encoded
+    }
+}
+
+extension UInt8 {
+    fileprivate var hexadecimalValue: UInt8? {
+        switch self {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): self - UInt8(ascii: "0")
+        case UInt8(ascii: "a")...UInt8(ascii: "f"): self - UInt8(ascii: "a") + 10
+        case UInt8(ascii: "A")...UInt8(ascii: "F"): self - UInt8(ascii: "A") + 10
+        default: nil
+        }
+    }
+
+    fileprivate var isUnreserved: Bool {
+        switch self {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+            UInt8(ascii: "A")...UInt8(ascii: "Z"):
+            true
+        default:
+            "-._~".utf8.contains(self)
+        }
+    }
+}
+
+extension Substring {
+    fileprivate var isDigits: Bool {
+        !isEmpty && utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+    }
+
+    /// A number written with one to five digits and nothing else: `Int` alone would also take "+1".
+    fileprivate var decimalNumber: Int? {
+        isDigits && utf8.count <= 5 ? Int(self) : nil
+    }
+}
