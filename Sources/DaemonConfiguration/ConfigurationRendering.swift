@@ -24,9 +24,9 @@ extension ResolvedConfiguration {
     public func table() -> String {
         let width = OptionName.allCases.map { shortName($0).count }.max() ?? 0
         var lines: [String] = []
-        for group in OptionGroup.allCases {
-            lines.append(lines.isEmpty ? group.rawValue : "\n\(group.rawValue)")
-            for entry in entries where entry.definition.group == group {
+        for section in OptionSection.allCases {
+            lines.append(lines.isEmpty ? section.rawValue : "\n\(section.rawValue)")
+            for entry in entries where entry.definition.section == section {
                 let mark = entry.definition.isReloadable ? "*" : " "
                 let start =
                     " \(mark) \(padded(shortName(entry.option), to: width))  \(padded(entry.source.kind, to: 11))  "

@@ -2,8 +2,8 @@
 public struct OptionDefinition: Sendable {
     /// The option, which gives the variable and the flag.
     public let name: OptionName
-    /// The heading under which it is listed.
-    public let group: OptionGroup
+    /// The section in which it is listed.
+    public let section: OptionSection
     /// One line that says what the option does.
     public let summary: String
     /// Completes the sentence "accepted are …".
@@ -14,6 +14,8 @@ public struct OptionDefinition: Sendable {
     public let defaultText: String
     /// Whether the value may hold a secret, and is therefore only shown masked.
     public let isSecret: Bool
+    /// Whether the values are yes and no, so that the flag alone can stand for yes.
+    public let isSwitch: Bool
     /// Whether a change takes effect on reload (SIGHUP), without a restart.
     public let isReloadable: Bool
 
@@ -29,7 +31,7 @@ public struct OptionDefinition: Sendable {
 
     init<Value>(
         _ name: OptionName,
-        in group: OptionGroup,
+        in section: OptionSection,
         _ keyPath: any WritableKeyPath<Settings, Value> & Sendable,
         _ syntax: ValueSyntax<Value>,
         reloadable: Bool = false,
@@ -37,12 +39,13 @@ public struct OptionDefinition: Sendable {
         summary: String
     ) {
         self.name = name
-        self.group = group
+        self.section = section
         self.summary = summary
         accepted = syntax.accepted
         placeholder = syntax.placeholder
         defaultText = syntax.render(Settings()[keyPath: keyPath])
         isSecret = masking != nil
+        isSwitch = Value.self == Bool.self
         isReloadable = reloadable
         apply = { text, settings throws(ValueRejection) in settings[keyPath: keyPath] = try syntax.parse(text) }
         render = { settings in syntax.render(settings[keyPath: keyPath]) }

@@ -42,8 +42,8 @@ public enum OptionName: String, CaseIterable, Sendable {
     var key: AbsoluteConfigKey { AbsoluteConfigKey(["llm-rate-limit", rawValue]) }
 }
 
-/// The headings under which options are listed.
-public enum OptionGroup: String, CaseIterable, Sendable {
+/// The sections in which options are listed, named by their headings.
+public enum OptionSection: String, CaseIterable, Sendable {
     case limit = "The limit"
     case redis = "Redis"
     case listening = "Sockets"

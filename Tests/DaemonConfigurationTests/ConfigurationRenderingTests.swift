@@ -47,6 +47,6 @@ struct ConfigurationRenderingTests {
         #expect(table.filter { !" \n".contains($0) }.contains(long))
         #expect(table.contains(" * REQUESTS             default      20\n"))
         #expect(table.contains("   ADMIN_SOCKET         flag         -\n"))
-        for group in OptionGroup.allCases { #expect(lines.contains { $0 == group.rawValue }) }
+        for section in OptionSection.allCases { #expect(lines.contains { $0 == section.rawValue }) }
     }
 }

@@ -2,7 +2,7 @@ import Testing
 
 @testable import DaemonConfiguration
 
-/// The expected values are what systemd 252 makes of the same bytes, but for the last two rows of `oneVariable`.
+/// The expected values are what systemd 252 makes of the same bytes, but for the last row of `oneVariable`.
 @Suite("The environment file")
 struct EnvironmentFileTests {
     @Test(
