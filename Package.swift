@@ -70,13 +70,27 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(name: "Listeners", swiftSettings: strict),
+        .target(
+            name: "DaemonConfiguration",
+            dependencies: [
+                "RedisClient",
+                .product(name: "Configuration", package: "swift-configuration"),
+            ],
+            swiftSettings: strict
+        ),
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
+                "DaemonConfiguration",
                 "Gateway",
+                "Listeners",
+                "PrometheusMetrics",
+                "StructuredLog",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
@@ -99,5 +113,23 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "ListenersTests", dependencies: ["Listeners"], swiftSettings: strict),
+        .testTarget(name: "RedisClientTests", dependencies: ["RedisClient"], swiftSettings: strict),
+        .testTarget(
+            name: "DaemonConfigurationTests",
+            dependencies: ["DaemonConfiguration", "RedisClient"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "CommandTests",
+            dependencies: [
+                "llm-rate-limit",
+                "DaemonConfiguration",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
     ]
 )

@@ -1,0 +1,75 @@
+import Configuration
+
+/// Makes a configuration of flags, environment and file: the first of them that has a value gives it.
+///
+/// Flags and environment are those of the start. The file is read at every `load()`.
+public struct ConfigurationLoader: Sendable {
+    private let flags: [OptionName: String]
+    private let environment: [String: String]
+
+    /// A loader over the flags that were given and the process's environment (other programs' variables included).
+    public init(flags: [OptionName: String] = [:], environment: [String: String]) {
+        self.flags = flags
+        self.environment = environment.filter { $0.key.uppercased().hasPrefix(OptionName.variablePrefix) }
+    }
+
+    /// Reads the file, if one is named, and resolves every option.
+    ///
+    /// Reads at most 1 MiB of the file and 4 KiB of the password file; blocks while it does.
+    /// - Throws: `ConfigurationError` with all values that cannot be used, not only the first.
+    public func load() throws(ConfigurationError) -> ResolvedConfiguration {
+        var resolution = Resolution(layers: [flagLayer, environmentLayer])
+        resolution.warnUnknownNames(environment.keys, in: nil)
+        resolution.resolve(OptionCatalogue[.envFile])
+        if let path = resolution.settings.envFile { readFile(path, into: &resolution) }
+        for option in OptionCatalogue.all where option.name != .envFile { resolution.resolve(option) }
+        resolution.checkTogether()
+        return try resolution.finish()
+    }
+
+    private func readFile(_ path: String, into resolution: inout Resolution) {
+        do {
+            let content = try BoundedFile(path: path, maximumBytes: EnvironmentFile.maximumBytes)
+            let file = try EnvironmentFile(parsing: content.bytes)
+            resolution.addFile(file, path: path)
+        } catch {
+            resolution.refuse(
+                .envFile, reason: "\(error)", accepted: "paths of readable files of NAME=value lines, at most 1 MiB")
+        }
+    }
+
+    private var flagLayer: Layer {
+        Layer(
+            provider: InMemoryProvider(
+                name: "flags",
+                values: Dictionary(
+                    uniqueKeysWithValues: flags.map { name, text in
+                        (name.key, ConfigValue(.string(text), isSecret: OptionCatalogue[name].isSecret))
+                    })),
+            source: { .flag($0) })
+    }
+
+    private var environmentLayer: Layer {
+        Layer(
+            provider: EnvironmentVariablesProvider(
+                environmentVariables: environment, secretsSpecifier: .specific(secretVariables)),
+            source: { _ in .environment })
+    }
+}
+
+/// The variables that providers must not print.
+let secretVariables = Set(OptionCatalogue.all.filter(\.isSecret).map(\.name.variable))
+
+/// A provider of values, and what to call the origin of those it gives.
+struct Layer: Sendable {
+    let provider: any ConfigProvider
+    let source: @Sendable (OptionName) -> ValueSource
+
+    func text(of option: OptionName) -> String? {
+        // Only texts were put into the providers, so the one error there is, another type, cannot come.
+        guard case .string(let text)? = try? provider.value(forKey: option.key, type: .string).value?.content else {
+            return nil
+        }
+        return text
+    }
+}

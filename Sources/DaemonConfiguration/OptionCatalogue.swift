@@ -1,0 +1,107 @@
+import RedisClient
+
+/// Every option of the daemon, once, in the order in which they are listed.
+///
+/// Variables, flags, help, `config`, `/v1/config` and the error texts all come from here. A new option is a case of
+/// `OptionName`, a property of `Settings` with its default, an entry here, and a flag in the command's `OptionFlags`.
+public enum OptionCatalogue {
+    /// All options, group by group.
+    public static let all: [OptionDefinition] = limit + redis + listening + bounds + operating
+
+    /// The definition of one option.
+    public static subscript(name: OptionName) -> OptionDefinition {
+        // A test holds that every name has its definition.
+        byName[name]!
+    }
+
+    private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
+
+    private static let limit: [OptionDefinition] = [
+        OptionDefinition(
+            .requests, in: .limit, \.requests,
+            .wholeNumber(in: 0...1_000_000_000, note: "0 switches the limit off"), reloadable: true,
+            summary: "How much one user may spend in a window."),
+        OptionDefinition(
+            .window, in: .limit, \.windowSeconds, .seconds(in: 1...31_536_000), reloadable: true,
+            summary: "The length of the sliding window."),
+        OptionDefinition(
+            .shadow, in: .limit, \.isShadow, .yesOrNo, reloadable: true,
+            summary: "Decide and count, but allow every check."),
+        OptionDefinition(
+            .failureMode, in: .limit, \.failureMode, .oneOf, reloadable: true,
+            summary: "What to answer while Redis cannot decide."),
+        OptionDefinition(
+            .replicas, in: .limit, \.replicas, .wholeNumber(in: 1...10_000), reloadable: true,
+            summary: "How many daemons share the limit in failure mode local."),
+        OptionDefinition(
+            .denyCache, in: .limit, \.denyCacheMilliseconds,
+            .wholeNumber(in: 0...60_000, unit: "ms", note: "0 asks Redis every time"), reloadable: true,
+            summary: "How long a denial may be repeated from memory."),
+    ]
+
+    private static let redis: [OptionDefinition] = [
+        OptionDefinition(
+            .redisURL, in: .redis, \.redisURL, .redisURL, masking: { RedisEndpoint.masked($0) },
+            summary: "Where Redis listens, and as whom to log in."),
+        OptionDefinition(
+            .redisPasswordFile, in: .redis, \.redisPasswordFile, .orNone(.passwordFile, meaning: "the URL's password"),
+            summary: "A file with the Redis password, in place of the URL's."),
+        OptionDefinition(
+            .redisTimeout, in: .redis, \.redisTimeoutMilliseconds, .wholeNumber(in: 1...60_000, unit: "ms"),
+            summary: "The deadline of a whole decision."),
+        OptionDefinition(
+            .keyPrefix, in: .redis, \.keyPrefix, .keyPrefix,
+            summary: "What the Redis key of a user begins with."),
+    ]
+
+    private static let listening: [OptionDefinition] = [
+        OptionDefinition(
+            .socket, in: .listening, \.socketPath, .socketPath,
+            summary: "The Unix socket that answers checks."),
+        OptionDefinition(
+            .socketMode, in: .listening, \.socketMode, .fileMode,
+            summary: "Who may connect to it: its permission bits."),
+        OptionDefinition(
+            .socketGroup, in: .listening, \.socketGroup, .orNone(.groupName, meaning: "the daemon's own group"),
+            summary: "The group that owns it."),
+        OptionDefinition(
+            .adminSocket, in: .listening, \.adminSocketPath, .orNone(.socketPath, meaning: "no admin socket"),
+            summary: "The Unix socket, mode 0600, that also answers resets."),
+        OptionDefinition(
+            .listen, in: .listening, \.listenAddress, .orNone(.listenAddress, meaning: "no TCP"),
+            summary: "A TCP address for probes and Prometheus."),
+        OptionDefinition(
+            .listenPublic, in: .listening, \.isListenPublic, .yesOrNo,
+            summary: "Let that address be reached from other machines."),
+    ]
+
+    private static let bounds: [OptionDefinition] = [
+        OptionDefinition(
+            .threads, in: .bounds, \.threads, .wholeNumber(in: 1...64),
+            summary: "Event loops, each with its own link to Redis."),
+        OptionDefinition(
+            .maxConnections, in: .bounds, \.maxConnections, .wholeNumber(in: 1...100_000),
+            summary: "Connections served at a time."),
+        OptionDefinition(
+            .maxQueue, in: .bounds, \.maxQueue, .wholeNumber(in: 1...1_000_000),
+            summary: "Checks of an event loop that may wait for Redis."),
+        OptionDefinition(
+            .requestTimeout, in: .bounds, \.requestTimeoutMilliseconds, .wholeNumber(in: 100...600_000, unit: "ms"),
+            summary: "How long a request may take to arrive whole."),
+        OptionDefinition(
+            .drainTimeout, in: .bounds, \.drainTimeoutMilliseconds, .wholeNumber(in: 0...600_000, unit: "ms"),
+            summary: "How long requests may finish after SIGTERM."),
+    ]
+
+    private static let operating: [OptionDefinition] = [
+        OptionDefinition(
+            .logLevel, in: .operating, \.logLevel, .oneOf, reloadable: true,
+            summary: "The least severe level that is logged."),
+        OptionDefinition(
+            .logFormat, in: .operating, \.logFormat, .oneOf,
+            summary: "How log lines are written."),
+        OptionDefinition(
+            .envFile, in: .operating, \.envFile, .orNone(.filePath, meaning: "no file"),
+            summary: "A file of these variables; SIGHUP reads it again."),
+    ]
+}

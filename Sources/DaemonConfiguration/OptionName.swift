@@ -1,0 +1,52 @@
+import Configuration
+
+/// The name of one option, written as its command line flag without the dashes.
+public enum OptionName: String, CaseIterable, Sendable {
+    case socket = "socket"
+    case socketMode = "socket-mode"
+    case socketGroup = "socket-group"
+    case adminSocket = "admin-socket"
+    case listen = "listen"
+    case listenPublic = "listen-public"
+    case requests = "requests"
+    case window = "window"
+    case shadow = "shadow"
+    case keyPrefix = "key-prefix"
+    case failureMode = "failure-mode"
+    case replicas = "replicas"
+    case denyCache = "deny-cache-ms"
+    case redisURL = "redis-url"
+    case redisPasswordFile = "redis-password-file"
+    case redisTimeout = "redis-timeout-ms"
+    case threads = "threads"
+    case maxConnections = "max-connections"
+    case maxQueue = "max-queue"
+    case requestTimeout = "request-timeout-ms"
+    case drainTimeout = "drain-timeout-ms"
+    case logLevel = "log-level"
+    case logFormat = "log-format"
+    case envFile = "env-file"
+
+    /// What every variable of the daemon begins with.
+    public static let variablePrefix = "LLM_RATE_LIMIT_"
+
+    /// The environment variable, such as `LLM_RATE_LIMIT_SOCKET_MODE`.
+    public var variable: String {
+        Self.variablePrefix + rawValue.uppercased().replacing("-", with: "_")
+    }
+
+    /// The command line flag, such as `--socket-mode`.
+    public var flag: String { "--\(rawValue)" }
+
+    /// The option's key in every configuration provider; an environment provider makes `variable` of it.
+    var key: AbsoluteConfigKey { AbsoluteConfigKey(["llm-rate-limit", rawValue]) }
+}
+
+/// The sections in which options are listed, named by their headings.
+public enum OptionSection: String, CaseIterable, Sendable {
+    case limit = "The limit"
+    case redis = "Redis"
+    case listening = "Sockets"
+    case bounds = "Bounds"
+    case operating = "Operating"
+}

@@ -1,0 +1,92 @@
+public import RedisClient
+
+/// Every setting of the daemon as a typed value that satisfies the bounds named here.
+///
+/// It knows nothing of variables, flags and files. `Settings()` holds the defaults.
+public struct Settings: Sendable, Equatable {
+    /// The path of the socket that answers checks, 1 to 107 bytes.
+    public var socketPath = "/run/llm-rate-limit/llm-rate-limit.sock"
+    /// The permission bits of the check socket, 0 to 0o777.
+    public var socketMode: UInt16 = 0o660
+    /// The group name or numeric id that owns the check socket, or nil to leave the process's own.
+    public var socketGroup: String?
+    /// The path of the socket for operations that change state, or nil where there is none.
+    public var adminSocketPath: String? = "/run/llm-rate-limit/admin.sock"
+    /// The TCP address that answers too, or nil. It is a loopback address unless `isListenPublic`.
+    public var listenAddress: ListenAddress?
+    /// Whether `listenAddress` may be reachable from other machines.
+    public var isListenPublic = false
+
+    /// The cost that is admitted in one window, 0 to 1,000,000,000; 0 switches the limit off.
+    public var requests = 20
+    /// The length of the window in seconds, 1 to 31,536,000.
+    public var windowSeconds = 3600
+    /// Whether denials are only counted and reported while every check is allowed.
+    public var isShadow = false
+    /// What the Redis key of a user begins with: 1 to 64 printable ASCII characters without spaces and braces.
+    public var keyPrefix = "llm-rate"
+    /// What a check is answered while Redis cannot decide it.
+    public var failureMode = FailureMode.open
+    /// How many daemons share the limit, 1 to 10,000; `FailureMode.local` divides the limit by it.
+    public var replicas = 1
+    /// How long a denial is answered from memory at most, 0 to 60,000 ms; 0 switches the memory off.
+    public var denyCacheMilliseconds = 1000
+
+    /// The Redis endpoint as the URL gives it, without the password of `redisPasswordFile`.
+    public var redisURL = RedisEndpoint(address: .tcp(host: "127.0.0.1", port: RedisEndpoint.defaultPort))
+    /// The file that holds the Redis password, with what was read from it, or nil.
+    public var redisPasswordFile: PasswordFile?
+    /// The deadline of a whole decision, 1 to 60,000 ms.
+    public var redisTimeoutMilliseconds = 50
+
+    /// The number of event loops, 1 to 64.
+    public var threads = 1
+    /// Connections that are served at a time over all sockets, 1 to 100,000.
+    public var maxConnections = 10_000
+    /// Checks of one event loop that may wait for Redis, 1 to 1,000,000.
+    public var maxQueue = 8192
+    /// How long a request may take to arrive whole, 100 to 600,000 ms.
+    public var requestTimeoutMilliseconds = 5000
+    /// How long open requests may take to finish after SIGTERM, 0 to 600,000 ms.
+    public var drainTimeoutMilliseconds = 5000
+
+    /// The least severe level that is logged.
+    public var logLevel = LogLevel.info
+    /// How log lines are written.
+    public var logFormat = LogFormat.json
+    /// The file of further variables, or nil.
+    public var envFile: String?
+
+    /// The defaults.
+    public init() {}
+
+    /// The Redis endpoint to connect to: the URL's, with the password file's password in place of the URL's.
+    public var redis: RedisEndpoint {
+        var endpoint = redisURL
+        if let file = redisPasswordFile { endpoint.password = file.password }
+        return endpoint
+    }
+}
+
+/// What a check is answered while Redis cannot decide it.
+public enum FailureMode: String, CaseIterable, Sendable {
+    /// Every check is allowed and marked as degraded.
+    case open
+    /// Every check is refused with 503.
+    case closed
+    /// A window in this process decides, with the limit divided by the number of replicas.
+    case local
+}
+
+/// The severities of swift-log, under the same names.
+public enum LogLevel: String, CaseIterable, Sendable {
+    case trace, debug, info, notice, warning, error, critical
+}
+
+/// How log lines are written.
+public enum LogFormat: String, CaseIterable, Sendable {
+    /// One JSON object a line.
+    case json
+    /// Time, level, message and key=value pairs.
+    case text
+}

@@ -1,0 +1,45 @@
+import FoundationEssentials
+
+/// `POST /v1/check`: the members that are told.
+struct CheckAnswer: Decodable {
+    var allowed: Bool
+    var limit: Int?
+    var remaining: Int?
+    var retryAfter: Int?
+    var resetAfter: Int?
+    var degraded: Bool?
+    var reason: String?
+    var message: String?
+    var shadowDenied: Bool?
+}
+
+/// `GET /v1/users/<uuid>`.
+struct StatusAnswer: Decodable {
+    var limit: Int
+    var used: Int
+    var remaining: Int
+    var resetAfter: Int
+}
+
+/// `GET /healthz`: the members that are told.
+struct HealthAnswer: Decodable {
+    var status: String
+    var version: String?
+}
+
+/// An RFC 9457 problem document.
+struct ProblemAnswer: Decodable {
+    var title: String
+    var detail: String?
+
+    var text: String { detail ?? title }
+}
+
+extension DaemonResponse {
+    /// The body read as JSON, or nil where it is something else.
+    func decoded<Answer: Decodable>(_ type: Answer.Type) -> Answer? {
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try? decoder.decode(type, from: Data(body.utf8))
+    }
+}

@@ -1,0 +1,43 @@
+import ArgumentParser
+
+/// `health`: for probes that can run a command but not speak to a Unix socket.
+struct HealthCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "health",
+        abstract: "Ask whether the daemon serves.",
+        discussion: """
+            A daemon without Redis still serves, degraded, so that a restart would not \
+            help: it counts as healthy unless --require-redis is given. \
+            Exit code: 0 healthy, 1 unhealthy, 2 error.
+
+              llm-rate-limit health
+              llm-rate-limit health --require-redis --json
+            """)
+
+    @Flag(help: "Count a daemon that cannot reach Redis as unhealthy.")
+    var requireRedis = false
+
+    @OptionGroup var daemon: DaemonConnection
+
+    func run() async throws {
+        let request = DaemonRequest(method: .get, uri: "/healthz")
+        try await daemon.report(request) { response throws(UnexpectedAnswer) in
+            try Self.report(response, requireRedis: requireRedis)
+        }.deliver()
+    }
+
+    /// Tells the health in one line.
+    static func report(_ response: DaemonResponse, requireRedis: Bool) throws(UnexpectedAnswer) -> CommandReport {
+        guard let answer = response.decoded(HealthAnswer.self) else { throw UnexpectedAnswer() }
+        let program = answer.version.map { " (llm-rate-limit \($0))" } ?? ""
+        switch answer.status {
+        case "ok":
+            return CommandReport(output: ["ok\(program)"])
+        case "degraded":
+            let line = "degraded: it serves, but Redis cannot decide\(program)"
+            return CommandReport(output: [line], exitCode: requireRedis ? .denied : .success)
+        default:
+            return CommandReport(output: ["\(answer.status)\(program)"], exitCode: .denied)
+        }
+    }
+}

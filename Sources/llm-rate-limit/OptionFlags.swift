@@ -1,0 +1,92 @@
+import ArgumentParser
+import DaemonConfiguration
+
+/// Every option of the catalogue as a flag of `serve` and `config`.
+///
+/// ArgumentParser finds flags by the properties of a type, so each option needs its line here; names, texts and
+/// defaults are the catalogue's. A test holds that no option is missing.
+struct OptionFlags: ParsableArguments {
+    @OptionGroup(title: OptionSection.limit.rawValue) var limit: LimitFlags
+    @OptionGroup(title: OptionSection.redis.rawValue) var redis: RedisFlags
+    @OptionGroup(title: OptionSection.listening.rawValue) var listening: ListeningFlags
+    @OptionGroup(title: OptionSection.bounds.rawValue) var bounds: BoundFlags
+    @OptionGroup(title: OptionSection.operating.rawValue) var operating: OperatingFlags
+
+    /// The options that were given, as they were written.
+    var given: [OptionName: String] {
+        let groups: [any ParsableArguments] = [limit, redis, listening, bounds, operating]
+        let options = groups.flatMap { group in
+            Mirror(reflecting: group).children.compactMap { ($0.value as? Option<GivenOption?>)?.wrappedValue }
+        }
+        return Dictionary(options.map { ($0.name, $0.text) }, uniquingKeysWith: { _, last in last })
+    }
+}
+
+struct LimitFlags: ParsableArguments {
+    @Option(.requests) var requests: GivenOption?
+    @Option(.window) var window: GivenOption?
+    @Option(switch: .shadow) var shadow: GivenOption?
+    @Option(.failureMode) var failureMode: GivenOption?
+    @Option(.replicas) var replicas: GivenOption?
+    @Option(.denyCache) var denyCache: GivenOption?
+}
+
+struct RedisFlags: ParsableArguments {
+    @Option(.redisURL) var url: GivenOption?
+    @Option(.redisPasswordFile) var passwordFile: GivenOption?
+    @Option(.redisTimeout) var timeout: GivenOption?
+    @Option(.keyPrefix) var keyPrefix: GivenOption?
+}
+
+struct ListeningFlags: ParsableArguments {
+    @Option(.socket) var socket: GivenOption?
+    @Option(.socketMode) var socketMode: GivenOption?
+    @Option(.socketGroup) var socketGroup: GivenOption?
+    @Option(.adminSocket) var adminSocket: GivenOption?
+    @Option(.listen) var listen: GivenOption?
+    @Option(switch: .listenPublic) var listenPublic: GivenOption?
+}
+
+struct BoundFlags: ParsableArguments {
+    @Option(.threads) var threads: GivenOption?
+    @Option(.maxConnections) var maxConnections: GivenOption?
+    @Option(.maxQueue) var maxQueue: GivenOption?
+    @Option(.requestTimeout) var requestTimeout: GivenOption?
+    @Option(.drainTimeout) var drainTimeout: GivenOption?
+}
+
+struct OperatingFlags: ParsableArguments {
+    @Option(.logLevel) var logLevel: GivenOption?
+    @Option(.logFormat) var logFormat: GivenOption?
+    @Option(.envFile) var envFile: GivenOption?
+}
+
+/// An option with the text that was given for it; the configuration decides whether the text is a value.
+struct GivenOption: Sendable, Equatable {
+    let name: OptionName
+    let text: String
+}
+
+extension Option where Value == GivenOption? {
+    /// The flag of an option.
+    init(_ name: OptionName) {
+        self.init(name: name.flagSpecification, help: name.flagHelp, transform: { GivenOption(name: name, text: $0) })
+    }
+
+    /// The flag of an option whose values are yes and no: without a value it stands for yes.
+    init(switch name: OptionName) {
+        self.init(
+            name: name.flagSpecification, defaultAsFlag: GivenOption(name: name, text: "yes"), help: name.flagHelp,
+            transform: { GivenOption(name: name, text: $0) })
+    }
+}
+
+extension OptionName {
+    fileprivate var flagSpecification: NameSpecification { .customLong(rawValue) }
+
+    fileprivate var flagHelp: ArgumentHelp {
+        let definition = OptionCatalogue[self]
+        let suffix = definition.defaultText.isEmpty ? "" : " (default: \(definition.defaultText))"
+        return ArgumentHelp("\(definition.summary)\(suffix)", valueName: definition.placeholder)
+    }
+}

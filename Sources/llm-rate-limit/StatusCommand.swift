@@ -1,0 +1,31 @@
+import ArgumentParser
+
+/// `status`: looks at a user's window and consumes nothing.
+struct StatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Show what a user has used, and consume nothing.",
+        discussion: """
+            Exit code: 0 when the daemon answered, 1 when it cannot know now, 2 error.
+
+              llm-rate-limit status 6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11
+            """)
+
+    @OptionGroup var user: UserArgument
+    @OptionGroup var daemon: DaemonConnection
+
+    func run() async throws {
+        let request = DaemonRequest(method: .get, uri: "/v1/users/\(user.uuid)")
+        try await daemon.report(request) { response throws(UnexpectedAnswer) in try Self.report(response) }.deliver()
+    }
+
+    /// Tells a window in one line.
+    static func report(_ response: DaemonResponse) throws(UnexpectedAnswer) -> CommandReport {
+        if response.status == 503, let problem = response.decoded(ProblemAnswer.self) {
+            return CommandReport(output: ["unknown: \(problem.text)"], exitCode: .denied)
+        }
+        guard response.status == 200, let answer = response.decoded(StatusAnswer.self) else { throw UnexpectedAnswer() }
+        let reset = answer.resetAfter > 0 ? ", full again in \(durationText(seconds: answer.resetAfter))" : ""
+        return CommandReport(output: ["\(answer.used) of \(answer.limit) used, \(answer.remaining) remaining\(reset)"])
+    }
+}

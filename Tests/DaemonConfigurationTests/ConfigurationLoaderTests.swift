@@ -1,0 +1,184 @@
+import RedisClient
+import Testing
+
+@testable import DaemonConfiguration
+
+@Suite("Loading the configuration")
+struct ConfigurationLoaderTests {
+    let folder = TemporaryFolder()
+
+    @Test("with nothing given gives the defaults, and says so")
+    func defaults() throws {
+        let configuration = try ConfigurationLoader(environment: ["PATH": "/bin"]).load()
+        #expect(configuration.settings == Settings())
+        #expect(configuration.warnings.isEmpty)
+        #expect(configuration.entries.map(\.option) == OptionCatalogue.all.map(\.name))
+        for entry in configuration.entries {
+            #expect(entry.source == .default && entry.value == entry.definition.defaultText)
+        }
+    }
+
+    @Test("takes flags before the environment, the environment before the file, the file before the default")
+    func precedence() throws {
+        let file = folder.write(
+            "env",
+            """
+            LLM_RATE_LIMIT_REQUESTS=1
+            LLM_RATE_LIMIT_WINDOW=1
+            LLM_RATE_LIMIT_THREADS=1
+            OTHER=1
+            """)
+        let configuration = try ConfigurationLoader(
+            flags: [.requests: "3"],
+            environment: [
+                "LLM_RATE_LIMIT_ENV_FILE": file, "LLM_RATE_LIMIT_REQUESTS": "2", "LLM_RATE_LIMIT_WINDOW": "2",
+            ]
+        ).load()
+        #expect(configuration.settings.requests == 3)
+        #expect(configuration.settings.windowSeconds == 2)
+        #expect(configuration[.requests].source == .flag(.requests))
+        #expect(configuration[.window].source == .environment)
+        #expect(configuration[.threads].source == .file(path: file, line: 3))
+        #expect(configuration[.replicas].source == .default)
+        #expect(configuration.warnings.isEmpty)
+    }
+
+    @Test("says where a value came from")
+    func sources() {
+        #expect("\(ValueSource.flag(.maxQueue))" == "flag --max-queue")
+        #expect("\(ValueSource.environment)" == "environment")
+        #expect("\(ValueSource.file(path: "/etc/x", line: 3))" == "file /etc/x")
+        #expect("\(ValueSource.default)" == "default")
+    }
+
+    @Test("reports every bad value, each on one line with variable, value and what is accepted")
+    func allProblems() throws {
+        let file = folder.write("env", "\nLLM_RATE_LIMIT_WINDOW=0\n")
+        let loader = ConfigurationLoader(
+            flags: [.threads: "99"],
+            environment: [
+                "LLM_RATE_LIMIT_REQUESTS": "abc", "LLM_RATE_LIMIT_ENV_FILE": file, "LLM_RATE_LIMIT_REQUEST": "1",
+                "LLM_RATE_LIMIT_LOG_LEVEL": "loud\n\u{1B}[31mroot\u{202E}",
+                "LLM_RATE_LIMIT_FAILURE_MODE": String(repeating: "x", count: 500),
+            ])
+        let error = try #require(throws: ConfigurationError.self) { try loader.load() }
+        #expect(
+            error.description == """
+                cannot use LLM_RATE_LIMIT_REQUESTS=abc: accepted are whole numbers from 0 to 1,000,000,000 \
+                (0 switches the limit off)
+                cannot use LLM_RATE_LIMIT_WINDOW=0 (\(file), line 2): accepted are seconds from 1 to 31,536,000, \
+                also written with a unit such as 90s, 30m, 1h and 1d
+                cannot use LLM_RATE_LIMIT_FAILURE_MODE=\(String(repeating: "x", count: 80))…: \
+                accepted are open, closed and local
+                cannot use LLM_RATE_LIMIT_THREADS=99 (flag --threads): accepted are whole numbers from 1 to 64
+                cannot use LLM_RATE_LIMIT_LOG_LEVEL=loud\\n\\u{1B}[31mroot\\u{202E}: accepted are trace, debug, info, \
+                notice, warning, error and critical
+                """)
+        #expect(
+            error.warnings == [
+                "unknown variable LLM_RATE_LIMIT_REQUEST is ignored: did you mean LLM_RATE_LIMIT_REQUESTS?"
+            ])
+    }
+
+    @Test("reports the other bad values too when the file cannot be read")
+    func unreadableFile() throws {
+        let loader = ConfigurationLoader(flags: [.envFile: "/nonexistent"], environment: ["LLM_RATE_LIMIT_SHADOW": "x"])
+        let error = try #require(throws: ConfigurationError.self) { try loader.load() }
+        #expect(error.problems.map(\.option) == [.shadow, .envFile])
+        #expect(
+            error.problems.last?.description == "cannot use LLM_RATE_LIMIT_ENV_FILE=/nonexistent (flag --env-file): "
+                + "No such file or directory; accepted are paths of readable files of NAME=value lines, at most 1 MiB")
+    }
+
+    @Test("refuses a file over 1 MiB and one that is no text")
+    func badFiles() throws {
+        let long = folder.write("long", "A=" + String(repeating: "x", count: EnvironmentFile.maximumBytes - 1))
+        let binary = folder.write("binary", bytes: [0x41, 0x3D, 0xFF, 0x0A])
+        for (file, reason) in [(long, "it is longer than 1,048,576 bytes"), (binary, "line 1 is not UTF-8 text")] {
+            let error = try #require(throws: ConfigurationError.self) {
+                try ConfigurationLoader(flags: [.envFile: file], environment: [:]).load()
+            }
+            #expect(error.problems.map(\.reason) == [reason])
+        }
+        let longest = folder.write("long", "A=" + String(repeating: "x", count: EnvironmentFile.maximumBytes - 2))
+        _ = try ConfigurationLoader(flags: [.envFile: longest], environment: [:]).load()
+    }
+
+    @Test("warns of unknown names with the nearest known one, in environment and file")
+    func unknownNames() throws {
+        let file = folder.write("env", "LLM_RATE_LIMIT_REDIS_ULR=x\nllm_rate_limit_shadow=yes\nUNRELATED=1\n")
+        let configuration = try ConfigurationLoader(
+            flags: [.envFile: file],
+            environment: ["LLM_RATE_LIMIT_LOGLEVEL": "info", "LLM_RATE_LIMIT_TIMEOUT_MS": "1", "REQUESTS": "1"]
+        ).load()
+        #expect(
+            configuration.warnings == [
+                "unknown variable LLM_RATE_LIMIT_LOGLEVEL is ignored: did you mean LLM_RATE_LIMIT_LOG_LEVEL?",
+                "unknown variable LLM_RATE_LIMIT_TIMEOUT_MS is ignored: did you mean LLM_RATE_LIMIT_REDIS_TIMEOUT_MS?",
+                "unknown variable LLM_RATE_LIMIT_REDIS_ULR in \(file) is ignored: "
+                    + "did you mean LLM_RATE_LIMIT_REDIS_URL?",
+                "unknown variable llm_rate_limit_shadow in \(file) is ignored: did you mean LLM_RATE_LIMIT_SHADOW?",
+            ])
+    }
+
+    @Test("warns of lines that say nothing or twice the same, and of a file that names another")
+    func oddLines() throws {
+        let file = folder.write(
+            "env",
+            """
+            export LLM_RATE_LIMIT_SHADOW=yes
+            LLM_RATE_LIMIT_THREADS=1
+            LLM_RATE_LIMIT_THREADS=2
+            LLM_RATE_LIMIT_ENV_FILE=/other
+            LLM_RATE_LIMIT_KEY_PREFIX="open
+            """)
+        let configuration = try ConfigurationLoader(flags: [.envFile: file], environment: [:]).load()
+        #expect(configuration.settings.threads == 2)
+        #expect(configuration.settings.keyPrefix == "open")
+        #expect(configuration.settings.envFile == file)
+        #expect(
+            configuration.warnings == [
+                "line 1 of \(file) is ignored: expected NAME=value, without export",
+                "the quote in line 5 of \(file) is not closed: all lines behind it are its value",
+                "LLM_RATE_LIMIT_THREADS is set twice in \(file): line 3 counts, line 2 does not",
+                "LLM_RATE_LIMIT_ENV_FILE is ignored in \(file): a file cannot name another",
+            ])
+    }
+
+    @Test("counts the warnings of a file that is full of them")
+    func manyWarnings() throws {
+        let file = folder.write("env", String(repeating: "nonsense\n", count: 1000))
+        let configuration = try ConfigurationLoader(flags: [.envFile: file], environment: [:]).load()
+        #expect(configuration.warnings.count == 21)
+        #expect(configuration.warnings.last == "980 more warnings are left out")
+    }
+
+    @Test("says loudly that a limit of 0 is none")
+    func limitOff() throws {
+        let configuration = try ConfigurationLoader(flags: [.requests: "0"], environment: [:]).load()
+        #expect(
+            configuration.warnings == ["LLM_RATE_LIMIT_REQUESTS=0 switches the limit off: every check is allowed"])
+    }
+
+    @Test("listens where other machines reach it only when told to")
+    func publicListener() throws {
+        let error = try #require(throws: ConfigurationError.self) {
+            try ConfigurationLoader(environment: ["LLM_RATE_LIMIT_LISTEN": "0.0.0.0:8089"]).load()
+        }
+        #expect(
+            error.description == "cannot use LLM_RATE_LIMIT_LISTEN=0.0.0.0:8089: other machines can reach it; "
+                + "accepted are loopback addresses, and others with LLM_RATE_LIMIT_LISTEN_PUBLIC=yes")
+        let configuration = try ConfigurationLoader(
+            flags: [.listenPublic: "yes"], environment: ["LLM_RATE_LIMIT_LISTEN": "0.0.0.0:8089"]
+        ).load()
+        #expect(configuration.settings.listenAddress?.isLoopback == false)
+    }
+
+    @Test("refuses one path for both sockets")
+    func sharedSocketPath() throws {
+        let error = try #require(throws: ConfigurationError.self) {
+            try ConfigurationLoader(flags: [.socket: "/a", .adminSocket: "/a"], environment: [:]).load()
+        }
+        #expect(error.problems.map(\.option) == [.adminSocket])
+    }
+}

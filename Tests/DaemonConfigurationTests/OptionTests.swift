@@ -1,0 +1,172 @@
+import RedisClient
+import Testing
+
+@testable import DaemonConfiguration
+
+@Suite("The options")
+struct OptionTests {
+    @Test("are each in the catalogue once, with texts that fit a line")
+    func catalogue() {
+        #expect(OptionCatalogue.all.map(\.name).count == OptionName.allCases.count)
+        #expect(Set(OptionCatalogue.all.map(\.name)) == Set(OptionName.allCases))
+        for option in OptionCatalogue.all {
+            #expect(option.summary.hasSuffix(".") && option.summary.count <= 60, "\(option.name)")
+            #expect(!option.accepted.isEmpty && !option.placeholder.isEmpty, "\(option.name)")
+            #expect(OptionCatalogue[option.name].name == option.name)
+        }
+    }
+
+    @Test("have the variables, flags and defaults that operators rely on")
+    func contract() {
+        let defaults = OptionCatalogue.all.map { "\($0.name.variable) \($0.name.flag)=\($0.defaultText)" }.sorted()
+        #expect(
+            defaults == [
+                "LLM_RATE_LIMIT_ADMIN_SOCKET --admin-socket=/run/llm-rate-limit/admin.sock",
+                "LLM_RATE_LIMIT_DENY_CACHE_MS --deny-cache-ms=1000",
+                "LLM_RATE_LIMIT_DRAIN_TIMEOUT_MS --drain-timeout-ms=5000",
+                "LLM_RATE_LIMIT_ENV_FILE --env-file=",
+                "LLM_RATE_LIMIT_FAILURE_MODE --failure-mode=open",
+                "LLM_RATE_LIMIT_KEY_PREFIX --key-prefix=llm-rate",
+                "LLM_RATE_LIMIT_LISTEN --listen=",
+                "LLM_RATE_LIMIT_LISTEN_PUBLIC --listen-public=no",
+                "LLM_RATE_LIMIT_LOG_FORMAT --log-format=json",
+                "LLM_RATE_LIMIT_LOG_LEVEL --log-level=info",
+                "LLM_RATE_LIMIT_MAX_CONNECTIONS --max-connections=10000",
+                "LLM_RATE_LIMIT_MAX_QUEUE --max-queue=8192",
+                "LLM_RATE_LIMIT_REDIS_PASSWORD_FILE --redis-password-file=",
+                "LLM_RATE_LIMIT_REDIS_TIMEOUT_MS --redis-timeout-ms=50",
+                "LLM_RATE_LIMIT_REDIS_URL --redis-url=redis://127.0.0.1:6379/0",
+                "LLM_RATE_LIMIT_REPLICAS --replicas=1",
+                "LLM_RATE_LIMIT_REQUESTS --requests=20",
+                "LLM_RATE_LIMIT_REQUEST_TIMEOUT_MS --request-timeout-ms=5000",
+                "LLM_RATE_LIMIT_SHADOW --shadow=no",
+                "LLM_RATE_LIMIT_SOCKET --socket=/run/llm-rate-limit/llm-rate-limit.sock",
+                "LLM_RATE_LIMIT_SOCKET_GROUP --socket-group=",
+                "LLM_RATE_LIMIT_SOCKET_MODE --socket-mode=0660",
+                "LLM_RATE_LIMIT_THREADS --threads=1",
+                "LLM_RATE_LIMIT_WINDOW --window=3600",
+            ])
+        #expect(
+            Set(OptionCatalogue.all.filter(\.isReloadable).map(\.name)) == [
+                .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .denyCache,
+            ])
+    }
+
+    @Test("read their own defaults back")
+    func defaultsAreAccepted() throws {
+        for option in OptionCatalogue.all {
+            var settings = Settings()
+            if !option.defaultText.isEmpty || option.accepted.contains("or nothing") {
+                try option.apply(option.defaultText, &settings)
+            }
+            #expect(settings == Settings(), "\(option.name)")
+        }
+    }
+
+    @Test("accept every form of a value, and show it in one", arguments: accepted)
+    func accepts(option: OptionName, text: String, shown: String) throws {
+        let configuration = try load([option: text])
+        #expect(configuration[option].value == shown)
+        #expect(configuration[option].source == .environment)
+    }
+
+    @Test("refuse other values with what is accepted", arguments: refused)
+    func refuses(option: OptionName, text: String) throws {
+        let error = try #require(throws: ConfigurationError.self) { try load([option: text]) }
+        let problem = try #require(error.problems.first)
+        #expect(error.problems.count == 1)
+        #expect(problem.option == option)
+        #expect("\(problem)".hasPrefix("cannot use \(option.variable)="))
+        #expect("\(problem)".contains(": ") && "\(problem)".contains("accepted are "))
+        #expect(!"\(problem)".contains("\n"))
+    }
+
+    @Test("become typed settings")
+    func settings() throws {
+        let settings = try load([
+            .socketMode: "600", .window: "30m", .shadow: "1", .failureMode: "local", .listen: "[::1]:8089",
+            .redisURL: "unix://u:p@/r.sock?db=2", .logLevel: "warning", .logFormat: "text", .adminSocket: "",
+        ]).settings
+        #expect(settings.socketMode == 0o600)
+        #expect(settings.windowSeconds == 1800)
+        #expect(settings.isShadow)
+        #expect(settings.failureMode == .local)
+        #expect(settings.listenAddress?.host == "::1")
+        #expect(settings.listenAddress?.port == 8089)
+        #expect(settings.redis.address == .unix(path: "/r.sock"))
+        #expect(settings.redis.password == Secret("p"))
+        #expect(settings.logLevel == .warning)
+        #expect(settings.logFormat == .text)
+        #expect(settings.adminSocketPath == nil)
+    }
+}
+
+private func load(_ values: [OptionName: String]) throws(ConfigurationError) -> ResolvedConfiguration {
+    let environment = Dictionary(uniqueKeysWithValues: values.map { ($0.key.variable, $0.value) })
+    return try ConfigurationLoader(environment: environment).load()
+}
+
+private let accepted: [(OptionName, String, String)] = [
+    (.socket, "s", "s"), (.socket, String(repeating: "a", count: 107), String(repeating: "a", count: 107)),
+    (.socketMode, "0000", "0000"), (.socketMode, "600", "0600"), (.socketMode, "0777", "0777"),
+    (.socketMode, "007", "0007"), (.socketMode, "070", "0070"),
+    (.socketGroup, "", ""), (.socketGroup, "www-data", "www-data"), (.socketGroup, "33", "33"),
+    (.adminSocket, "", ""), (.adminSocket, "/a", "/a"),
+    (.listen, "", ""), (.listen, "127.0.0.1:8089", "127.0.0.1:8089"), (.listen, "localhost:1", "127.0.0.1:1"),
+    (.listen, "[::1]:65535", "[::1]:65535"), (.listen, "127.9.9.9:0", "127.9.9.9:0"),
+    (.listenPublic, "yes", "yes"), (.listenPublic, "false", "no"),
+    (.requests, "0", "0"), (.requests, "1000000000", "1000000000"), (.requests, "007", "7"),
+    (.window, "1", "1"), (.window, "31536000", "31536000"), (.window, "90s", "90"), (.window, "30m", "1800"),
+    (.window, "1h", "3600"), (.window, "365d", "31536000"),
+    (.shadow, "yes", "yes"), (.shadow, "true", "yes"), (.shadow, "1", "yes"), (.shadow, "0", "no"),
+    (.keyPrefix, "a", "a"), (.keyPrefix, "team:rate/1", "team:rate/1"),
+    (.keyPrefix, String(repeating: "k", count: 64), String(repeating: "k", count: 64)),
+    (.failureMode, "open", "open"), (.failureMode, "closed", "closed"), (.failureMode, "local", "local"),
+    (.replicas, "1", "1"), (.replicas, "10000", "10000"),
+    (.denyCache, "0", "0"), (.denyCache, "60000", "60000"),
+    (.redisURL, "redis://u:p@h", "redis://u:***@h:6379/0"), (.redisURL, "unix:///r", "unix:///r?db=0"),
+    (.redisPasswordFile, "", ""),
+    (.redisTimeout, "1", "1"), (.redisTimeout, "60000", "60000"),
+    (.threads, "1", "1"), (.threads, "64", "64"),
+    (.maxConnections, "1", "1"), (.maxConnections, "100000", "100000"),
+    (.maxQueue, "1", "1"), (.maxQueue, "1000000", "1000000"),
+    (.requestTimeout, "100", "100"), (.requestTimeout, "600000", "600000"),
+    (.drainTimeout, "0", "0"), (.drainTimeout, "600000", "600000"),
+    (.logLevel, "trace", "trace"), (.logLevel, "critical", "critical"),
+    (.logFormat, "text", "text"), (.logFormat, "json", "json"),
+    (.envFile, "", ""),
+]
+
+private let refused: [(OptionName, String)] = [
+    (.socket, ""), (.socket, String(repeating: "a", count: 108)),
+    (.socketMode, ""), (.socketMode, "66"), (.socketMode, "0888"), (.socketMode, "1777"), (.socketMode, "00660"),
+    (.socketMode, "+660"), (.socketMode, "rw-"),
+    (.socketGroup, "a b"), (.socketGroup, "a:b"), (.socketGroup, String(repeating: "g", count: 33)),
+    (.adminSocket, String(repeating: "a", count: 108)),
+    (.listen, "8089"), (.listen, ":8089"), (.listen, "127.0.0.1"), (.listen, "127.0.0.1:65536"),
+    (.listen, "127.0.0.1:-1"), (.listen, "::1:8089"), (.listen, "[127.0.0.1]:1"), (.listen, "example.org:80"),
+    (.listen, "0.0.0.0:8089"), (.listen, "[::]:8089"), (.listen, "10.0.0.1:8089"),
+    (.listenPublic, ""), (.listenPublic, "on"), (.listenPublic, "YES"),
+    (.requests, ""), (.requests, "abc"), (.requests, "-1"), (.requests, "+1"), (.requests, "1.5"),
+    (.requests, "1000000001"), (.requests, "99999999999999999999"), (.requests, "1_000"), (.requests, " 1"),
+    (.requests, "１"),
+    (.window, ""), (.window, "0"), (.window, "0s"), (.window, "h"), (.window, "31536001"), (.window, "366d"),
+    (.window, "99999999d"), (.window, "1w"), (.window, "1H"), (.window, "1.5h"), (.window, "1h30m"), (.window, "-1h"),
+    (.shadow, "maybe"), (.shadow, ""),
+    (.keyPrefix, ""), (.keyPrefix, "a b"), (.keyPrefix, "a{b"), (.keyPrefix, "a}b"), (.keyPrefix, "a\tb"),
+    (.keyPrefix, "ä"), (.keyPrefix, String(repeating: "k", count: 65)),
+    (.failureMode, "Open"), (.failureMode, ""), (.failureMode, "deny"),
+    (.replicas, "0"), (.replicas, "10001"),
+    (.denyCache, "60001"), (.denyCache, "1s"),
+    (.redisURL, ""), (.redisURL, "127.0.0.1:6379"), (.redisURL, "rediss://h"), (.redisURL, "redis://h:x"),
+    (.redisPasswordFile, "/nonexistent"), (.redisPasswordFile, "/"), (.redisPasswordFile, "/dev/null"),
+    (.redisTimeout, "0"), (.redisTimeout, "60001"),
+    (.threads, "0"), (.threads, "65"),
+    (.maxConnections, "0"), (.maxConnections, "100001"),
+    (.maxQueue, "0"), (.maxQueue, "1000001"),
+    (.requestTimeout, "99"), (.requestTimeout, "600001"),
+    (.drainTimeout, "600001"), (.drainTimeout, "x"),
+    (.logLevel, "warn"), (.logLevel, "INFO"),
+    (.logFormat, "logfmt"),
+    (.envFile, "/nonexistent"), (.envFile, "/"), (.envFile, "/dev/null"),
+]

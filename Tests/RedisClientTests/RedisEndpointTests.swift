@@ -1,0 +1,159 @@
+import RedisClient
+import Testing
+
+@Suite("The Redis URL")
+struct RedisEndpointTests {
+    @Test(
+        "is read in every accepted form",
+        arguments: [
+            ("redis://127.0.0.1:6379/0", endpoint("127.0.0.1")),
+            ("redis://127.0.0.1", endpoint("127.0.0.1")),
+            ("redis://127.0.0.1/", endpoint("127.0.0.1")),
+            ("REDIS://redis.example/3", endpoint("redis.example", database: 3)),
+            ("redis://redis.example:7000/65535", endpoint("redis.example", port: 7000, database: 65_535)),
+            ("redis://[::1]:6380/1", endpoint("::1", port: 6380, database: 1)),
+            ("redis://[::1]", endpoint("::1")),
+            ("redis://[fe80::1%25eth0]", endpoint("fe80::1%eth0")),
+            ("redis://gateway:s3cret@h/0", endpoint("h", user: "gateway", password: "s3cret")),
+            ("redis://:s3cret@h", endpoint("h", password: "s3cret")),
+            ("redis://gateway@h", endpoint("h", user: "gateway")),
+            ("redis://gateway:@h", endpoint("h", user: "gateway")),
+            ("redis://a%40b:p%2F%3a%25w@h", endpoint("h", user: "a@b", password: "p/:%w")),
+            ("redis://u:p:q@r@h:1", endpoint("h", port: 1, user: "u", password: "p:q@r")),
+            ("redis://u:p%C3%A4@h", endpoint("h", user: "u", password: "pä")),
+            ("unix:///run/redis.sock", socket("/run/redis.sock")),
+            ("unix:///run/redis.sock?db=4", socket("/run/redis.sock", database: 4)),
+            ("unix://u:p@/run/redis.sock?db=0", socket("/run/redis.sock", user: "u", password: "p")),
+            ("unix:///tmp/a%20b%40c%3F.sock", socket("/tmp/a b@c?.sock")),
+        ])
+    func accepts(url: String, expected: RedisEndpoint) throws {
+        #expect(try RedisEndpoint.parse(url) == expected)
+    }
+
+    @Test(
+        "is refused with the reason",
+        arguments: [
+            ("", RedisURLError.notAURL),
+            ("127.0.0.1:6379", .notAURL),
+            ("redis:/127.0.0.1", .notAURL),
+            ("re dis://h", .notAURL),
+            ("rediss://h", .unsupportedScheme("rediss")),
+            ("redis+sentinel://h:26379/mymaster", .unsupportedScheme("redis+sentinel")),
+            ("redis+cluster://h1:7000,h2:7001", .unsupportedScheme("redis+cluster")),
+            ("http://h", .unsupportedScheme("http")),
+            ("redis://", .missingHost),
+            ("redis:///0", .missingHost),
+            ("redis://:6379", .missingHost),
+            ("redis://u:p@/0", .missingHost),
+            ("redis://h:", .badPort),
+            ("redis://h:0", .badPort),
+            ("redis://h:65536", .badPort),
+            ("redis://h:+1", .badPort),
+            ("redis://h:6379x", .badPort),
+            ("redis://h/x", .badDatabase),
+            ("redis://h/-1", .badDatabase),
+            ("redis://h/65536", .badDatabase),
+            ("redis://h/0/1", .badDatabase),
+            ("redis://h?db=1", .unexpectedQuery),
+            ("redis://h/0#x", .unexpectedQuery),
+            ("redis://[::1", .badHost),
+            ("redis://[h]", .badHost),
+            ("redis://[::1]x", .badHost),
+            ("redis://a b", .badHost),
+            ("redis://h%00", .badHost),
+            ("redis://u:%zz@h", .badPercentEncoding),
+            ("redis://u:%4@h", .badPercentEncoding),
+            ("redis://u:%ff@h", .badPercentEncoding),
+            ("redis://u:s3/cret@h", .unencodedLogin),
+            ("redis://u:s3#cret@h", .unencodedLogin),
+            ("unix://run/redis.sock", .badSocketPath),
+            ("unix://", .badSocketPath),
+            ("unix:///", .badSocketPath),
+            ("unix:///a%00b", .badSocketPath),
+            ("unix:///a?db=x", .badDatabase),
+            ("unix:///a?database=1", .unexpectedQuery),
+            ("unix:///a?db=1&x=y", .badDatabase),
+            ("unix:///" + String(repeating: "a", count: 107), .socketPathTooLong),
+            ("redis://" + String(repeating: "h", count: 4096), .tooLong),
+        ])
+    func refuses(url: String, expected: RedisURLError) {
+        #expect(throws: expected) { try RedisEndpoint.parse(url) }
+    }
+
+    @Test("takes a socket path of exactly the longest length")
+    func longestSocketPath() throws {
+        let path = "/" + String(repeating: "a", count: 106)
+        #expect(try RedisEndpoint.parse("unix://\(path)").address == .unix(path: path))
+    }
+
+    @Test(
+        "is described with the password masked",
+        arguments: [
+            ("redis://u:s3cret@h", "redis://u:***@h:6379/0"),
+            ("redis://:s3cret@[::1]:1/2", "redis://:***@[::1]:1/2"),
+            ("redis://h", "redis://h:6379/0"),
+            ("redis://a%40b@h", "redis://a%40b@h:6379/0"),
+            ("unix://u:s3cret@/a%20b?db=7", "unix://u:***@/a%20b?db=7"),
+        ])
+    func describes(url: String, expected: String) throws {
+        #expect(try RedisEndpoint.parse(url).description == expected)
+    }
+
+    @Test("says what is accepted, and which schemes, when it refuses one")
+    func errorText() {
+        let text = RedisURLError.unsupportedScheme("rediss").description
+        #expect(
+            text == "cannot use the Redis URL: the scheme rediss:// is not supported; accepted are "
+                + "redis://[user:password@]host[:port][/database] and unix://[user:password@]/path[?db=database]")
+    }
+
+    @Test("never shows a password in an error or in the masked text")
+    func secretsStaySecret() throws {
+        let urls = [
+            "redis://u:s3cret@h:x", "redis://u:s3cret@h/x", "redis://u:a/s3cret@h", "redis://u:%zzs3cret@h",
+            "redis://:s3cret", "redis://u:s3cret", "s3cret", "rediss://u:s3cret@h", "unix://u:s3cret@run/x",
+            "redis://h?password=s3cret", "unix:///x?db=s3cret", "redis://u:s3#cret@s3cret@",
+        ]
+        for url in urls {
+            #expect(!RedisEndpoint.masked(url).contains("cret"), "\(url)")
+            #expect { try RedisEndpoint.parse(url) } throws: { !"\($0)".contains("cret") }
+        }
+    }
+
+    @Test(
+        "keeps in the masked text what an operator needs to see",
+        arguments: [
+            ("redis://h:99999/0", "redis://h:99999/0"),
+            ("redis://u:p@h:99999/0", "redis://***@h:99999/0"),
+            ("rediss://[::1]/0", "rediss://[::1]/0"),
+            ("unix://run/x?db=1", "unix://run/x?db=1"),
+            ("redis://h/0?db=x", "redis://h/0?***"),
+        ])
+    func masks(url: String, expected: String) {
+        #expect(RedisEndpoint.masked(url) == expected)
+    }
+
+    @Test("hides a secret from printing, debugging and reflection, and reveals it when asked")
+    func secret() {
+        let secret = Secret("s3cret")
+        var dumped = ""
+        dump(endpoint("h", password: "s3cret"), to: &dumped)
+        #expect(!dumped.contains("s3cret"))
+        #expect("\(secret)" == "***")
+        #expect(String(reflecting: secret) == "***")
+        #expect(secret.reveal() == "s3cret")
+    }
+}
+
+private func endpoint(
+    _ host: String, port: Int = 6379, user: String? = nil, password: String? = nil, database: Int = 0
+) -> RedisEndpoint {
+    RedisEndpoint(
+        address: .tcp(host: host, port: port), user: user, password: password.map(Secret.init), database: database)
+}
+
+private func socket(
+    _ path: String, user: String? = nil, password: String? = nil, database: Int = 0
+) -> RedisEndpoint {
+    RedisEndpoint(address: .unix(path: path), user: user, password: password.map(Secret.init), database: database)
+}
