@@ -1,21 +1,115 @@
+import CoreMetrics
 import DaemonConfiguration
-
-/// Why the daemon ended other than by a signal.
-enum ServeError: Error, CustomStringConvertible {
-    case notBuilt
-
-    var description: String {
-        switch self {
-        case .notBuilt: "cannot serve: not built yet"
-        }
-    }
-}
+import Gateway
+import Glibc
+import Listeners
+import Logging
+import NIOCore
+import NIOPosix
+import PrometheusMetrics
+import RateLimitCore
+import RateLimitService
+import ServiceLifecycle
+import StructuredLog
+import Synchronization
 
 /// Serves until SIGTERM or SIGINT.
 ///
 /// - Parameters:
 ///   - configuration: What is in force at the start; its warnings have not been shown yet.
 ///   - loader: Reads the configuration again on SIGHUP (`reload(replacing:)`).
-func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLoader) async throws(ServeError) {
-    throw .notBuilt
+func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLoader) async throws {
+    let settings = configuration.settings
+    let output = LogOutput(level: settings.logLevel.level)
+    let format = settings.logFormat.format
+    LoggingSystem.bootstrap { _ in StructuredLogHandler(output: output, format: format) }
+    let logger = Logger(label: "llm-rate-limit")
+    for warning in configuration.warnings { logger.warning("\(warning)") }
+
+    let notifier = try ServiceNotifier(environment: processEnvironment())
+    let doors = try Doors.open(settings)
+    let factory = try PrometheusMetricsFactory(catalogue: MetricCatalogue.all)
+    Gauge(label: MetricCatalogue.buildInfo, dimensions: [("version", programVersion)], factory: factory).record(1)
+
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: settings.threads)
+    let eventLoops = Array(group.makeIterator())
+    let service = CheckService(
+        options: CheckServiceOptions(settings), policy: CheckPolicy(settings), eventLoops: eventLoops,
+        metrics: CheckMetrics(factory: factory), logger: logger
+    )
+    let inForce = ConfigurationInForce(configuration)
+    let server = try await GatewayServer.make(
+        service: service, group: group, eventLoops: eventLoops,
+        pages: GatewayPages(
+            version: programVersion, configuration: { Array(inForce.value.json().utf8) }, metrics: { factory.render() }
+        ),
+        options: GatewayServer.Options(
+            connectionLimit: settings.maxConnections, requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds
+        ),
+        factory: factory
+    )
+    // A daemon whose Redis is there answers its first check exactly; one whose Redis is away starts all the same.
+    await service.start(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds)))
+
+    let daemon = DaemonService(
+        doors: doors, server: server, service: service, notifier: notifier, logger: logger, inForce: inForce
+    )
+    let reload = ReloadService(
+        loader: loader, inForce: inForce, service: service, server: server, output: output, notifier: notifier,
+        logger: logger
+    )
+    let group2 = ServiceGroup(
+        configuration: .init(
+            services: [
+                .init(service: daemon),
+                .init(service: reload),
+                .init(service: WatchdogService(notifier: notifier, eventLoops: eventLoops)),
+            ],
+            gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: Logger(label: "lifecycle", factory: { _ in SwiftLogNoOpLogHandler() })
+        )
+    )
+    try await group2.run()
+    try await group.shutdownGracefully()
+}
+
+/// The configuration in force, which a reload replaces.
+final class ConfigurationInForce: Sendable {
+    private let storage: Mutex<ResolvedConfiguration>
+
+    init(_ configuration: ResolvedConfiguration) { storage = Mutex(configuration) }
+
+    var value: ResolvedConfiguration {
+        get { storage.withLock { $0 } }
+        set { storage.withLock { $0 = newValue } }
+    }
+}
+
+extension CheckServiceOptions {
+    init(_ settings: Settings) {
+        self.init(
+            redis: settings.redis, keyPrefix: settings.keyPrefix,
+            deadlineMilliseconds: settings.redisTimeoutMilliseconds, queueLimit: settings.maxQueue
+        )
+    }
+}
+
+extension CheckPolicy {
+    init(_ settings: Settings) {
+        self.init(
+            limit: Limit(
+                name: "requests", quota: settings.requests, windowMilliseconds: settings.windowSeconds * 1000
+            ),
+            isShadow: settings.isShadow, failureMode: .init(rawValue: settings.failureMode.rawValue) ?? .open,
+            replicas: settings.replicas, denyCacheMilliseconds: settings.denyCacheMilliseconds
+        )
+    }
+}
+
+extension DaemonConfiguration.LogLevel {
+    var level: Logger.Level { Logger.Level(rawValue: rawValue) ?? .info }
+}
+
+extension DaemonConfiguration.LogFormat {
+    var format: StructuredLog.LogFormat { StructuredLog.LogFormat(rawValue: rawValue) ?? .json }
 }

@@ -1,0 +1,108 @@
+import DaemonConfiguration
+import Gateway
+import Listeners
+import Logging
+import NIOCore
+import RateLimitService
+import ServiceLifecycle
+import StructuredLog
+import UnixSignals
+
+/// Accepts from the moment everything is ready until shutdown, then drains.
+struct DaemonService: Service {
+    let doors: Doors
+    let server: GatewayServer
+    let service: CheckService
+    let notifier: ServiceNotifier
+    let logger: Logger
+    let inForce: ConfigurationInForce
+
+    func run() async throws {
+        let settings = inForce.value.settings
+        var channels: [any Channel] = []
+        for door in doors.all { channels.append(try await server.listen(on: door.socket, door: door.kind)) }
+        announce(settings)
+        notifier.ready(status: "serving")
+
+        try? await gracefulShutdown()
+
+        notifier.stopping()
+        logger.notice("draining", metadata: ["patience_ms": "\(settings.drainTimeoutMilliseconds)"])
+        // The files go first, so that nobody connects to a daemon that is leaving.
+        doors.remove()
+        for channel in channels { try? await channel.close() }
+        await server.drain(patience: .milliseconds(Int64(settings.drainTimeoutMilliseconds)))
+        await service.stop()
+        logger.notice("stopped")
+    }
+
+    private func announce(_ settings: Settings) {
+        logger.notice(
+            "serving",
+            metadata: [
+                "version": "\(programVersion)",
+                "listening": "\(doors.all.map(\.name).joined(separator: " "))",
+                "redis": "\(settings.redis)",
+                "requests": "\(settings.requests)",
+                "window_seconds": "\(settings.windowSeconds)",
+                "failure_mode": "\(settings.failureMode.rawValue)",
+            ]
+        )
+        if settings.isShadow { logger.warning("shadow mode: denials are counted and reported, and everybody passes") }
+    }
+}
+
+/// Reads the configuration again on SIGHUP and puts in force what may change while the daemon runs.
+struct ReloadService: Service {
+    let loader: ConfigurationLoader
+    let inForce: ConfigurationInForce
+    let service: CheckService
+    let server: GatewayServer
+    let output: LogOutput
+    let notifier: ServiceNotifier
+    let logger: Logger
+
+    func run() async throws {
+        for await _ in await UnixSignalsSequence(trapping: [.sighup]).cancelOnGracefulShutdown() {
+            notifier.reloading()
+            reload()
+            notifier.ready()
+        }
+    }
+
+    private func reload() {
+        do throws(ConfigurationError) {
+            let reloaded = try loader.reload(replacing: inForce.value)
+            for warning in reloaded.configuration.warnings { logger.warning("\(warning)") }
+            inForce.value = reloaded.configuration
+            output.level = reloaded.configuration.settings.logLevel.level
+            service.apply(CheckPolicy(reloaded.configuration.settings))
+            server.policyDidChange()
+            for change in reloaded.needRestart { logger.warning("changes only with a restart: \(change)") }
+            let changes = reloaded.applied.map(\.description).joined(separator: ", ")
+            logger.notice("configuration reloaded", metadata: ["changes": "\(changes.isEmpty ? "none" : changes)"])
+        } catch {
+            for problem in error.problems { logger.error("configuration kept as it was: \(problem)") }
+        }
+    }
+}
+
+/// Tells systemd's watchdog that every event loop still turns: a loop that hangs lets the watchdog act.
+struct WatchdogService: Service {
+    let notifier: ServiceNotifier
+    let eventLoops: [any EventLoop]
+
+    func run() async throws {
+        guard let interval = notifier.watchdogInterval else {
+            try? await gracefulShutdown()
+            return
+        }
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                for eventLoop in eventLoops { try? await eventLoop.submit {}.get() }
+                notifier.watchdog()
+                try? await Task.sleep(for: interval / 2)
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+import DaemonConfiguration
+import Gateway
+import Glibc
+import Listeners
+
+/// The listening sockets of the daemon: its own, or those systemd hands over in their place.
+struct Doors: Sendable {
+    struct Door: Sendable {
+        var name: String
+        var socket: CInt
+        var kind: GatewayServer.Door
+    }
+
+    private(set) var all: [Door] = []
+    private var files: [UnixListener] = []
+
+    /// Opens what the settings name. Nobody can connect before the file has its mode and group.
+    static func open(_ settings: Settings) throws(ListenerError) -> Doors {
+        let activated = try ActivatedSockets.fromEnvironment(processEnvironment(), processIdentifier: getpid())
+        var doors = Doors()
+        if let socket = activated.check {
+            doors.all.append(Door(name: "systemd:check", socket: socket, kind: .everyone))
+        } else {
+            try doors.open(settings.socketPath, settings.socketMode, settings.socketGroup, .everyone)
+        }
+        if let socket = activated.admin {
+            doors.all.append(Door(name: "systemd:admin", socket: socket, kind: .admin))
+        } else if let path = settings.adminSocketPath {
+            try doors.open(path, 0o600, nil, .admin)
+        }
+        if let socket = activated.tcp {
+            doors.all.append(Door(name: "systemd:tcp", socket: socket, kind: .everyone))
+        } else if let address = settings.listenAddress {
+            let listener = try TCPListener.open("\(address)", allowPublic: settings.isListenPublic)
+            doors.all.append(Door(name: "\(address)", socket: listener.fileDescriptor, kind: .everyone))
+        }
+        return doors
+    }
+
+    private mutating func open(
+        _ path: String, _ mode: UInt16, _ group: String?, _ kind: GatewayServer.Door
+    ) throws(ListenerError) {
+        let listener = try UnixListener.open(path: path, mode: UInt32(mode), group: group)
+        files.append(listener)
+        all.append(Door(name: path, socket: listener.fileDescriptor, kind: kind))
+    }
+
+    /// Removes the files of the daemon's own sockets, where they are still its own.
+    func remove() {
+        for file in files { file.removeIfStillOurs() }
+    }
+}

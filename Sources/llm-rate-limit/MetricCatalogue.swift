@@ -1,0 +1,53 @@
+import Gateway
+import PrometheusMetrics
+import RateLimitService
+
+/// Every metric the daemon has: what it means, and in which buckets it counts.
+enum MetricCatalogue {
+    /// 50 µs to 1 s: from an idle machine's answer to far beyond the deadline.
+    private static let durations: [Int64] = [
+        50_000, 100_000, 200_000, 300_000, 500_000, 750_000, 1_000_000, 1_500_000, 2_000_000, 3_000_000, 5_000_000,
+        10_000_000, 20_000_000, 50_000_000, 100_000_000, 250_000_000, 1_000_000_000,
+    ]
+
+    static let all: [MetricDescription] = [
+        .init(
+            name: CheckMetrics.Name.checks,
+            help: "Checks by decision, and by who decided: redis, memory (a remembered denial), local, failure_mode, off.",
+            kind: .counter
+        ),
+        .init(
+            name: CheckMetrics.Name.degraded, help: "Checks that Redis should have decided and did not, by reason.",
+            kind: .counter
+        ),
+        .init(
+            name: CheckMetrics.Name.decisionDuration,
+            help: "Time from the arrival of a check until Redis's decision is known.",
+            kind: .secondsHistogram(nanosecondBounds: durations)
+        ),
+        .init(
+            name: CheckMetrics.Name.redisDuration, help: "Time from sending a batch to Redis until its answer.",
+            kind: .secondsHistogram(nanosecondBounds: durations)
+        ),
+        .init(
+            name: CheckMetrics.Name.batchSize, help: "Checks put to Redis in one call.",
+            kind: .histogram(bounds: [1, 2, 4, 8, 16, 32, 64])
+        ),
+        .init(name: CheckMetrics.Name.queueDepth, help: "Checks waiting for Redis.", kind: .gauge),
+        .init(
+            name: CheckMetrics.Name.breakerOpen, help: "Event loops whose breaker is open: Redis is away for them.",
+            kind: .gauge
+        ),
+        .init(name: CheckMetrics.Name.breakerOpenings, help: "How often a breaker has opened.", kind: .counter),
+        .init(name: CheckMetrics.Name.limit, help: "The quota in force; 0 is off.", kind: .gauge),
+        .init(name: CheckMetrics.Name.window, help: "The window in force.", kind: .gauge),
+        .init(name: GatewayMetricName.connections, help: "Client connections that are open.", kind: .gauge),
+        .init(
+            name: GatewayMetricName.accepted, help: "Client connections that came, by result: accepted or refused.",
+            kind: .counter
+        ),
+        .init(name: buildInfo, help: "Always 1; the labels say what is running.", kind: .gauge),
+    ]
+
+    static let buildInfo = "llm_rate_limit_build_info"
+}
