@@ -1,4 +1,4 @@
-import Glibc
+public import Glibc
 
 /// Listening sockets that systemd opened and handed over (socket activation, see sd_listen_fds(3)).
 public struct ActivatedSockets: Sendable, Equatable {

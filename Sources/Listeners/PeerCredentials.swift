@@ -1,4 +1,4 @@
-import Glibc
+public import Glibc
 
 /// Who is at the other end of a Unix connection, as the kernel recorded it when they connected.
 public struct PeerCredentials: Sendable, Equatable {

@@ -1,4 +1,4 @@
-import Glibc
+public import Glibc
 
 /// Tells systemd how the service is doing (the protocol of sd_notify(3)); does nothing where nobody asked.
 ///

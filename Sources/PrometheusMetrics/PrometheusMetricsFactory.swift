@@ -1,4 +1,4 @@
-import CoreMetrics
+public import CoreMetrics
 import Synchronization
 
 /// A swift-metrics backend that shows its series as a Prometheus text page.

@@ -48,40 +48,62 @@ public final class CheckService: Sendable {
     private let localWindows: LocalWindows
     private let policyStorage: Mutex<CheckPolicy>
 
-    /// Makes an engine for each of `eventLoops`; nothing is connected before ``start()``.
-    public init(
+    /// Makes an engine on each of `eventLoops`; nothing is connected before ``start(patience:)``.
+    public static func make(
         options: CheckServiceOptions, policy: CheckPolicy, eventLoops: [any EventLoop], metrics: CheckMetrics,
         logger: Logger
-    ) {
-        self.options = options
-        self.metrics = metrics
-        policyStorage = Mutex(policy)
+    ) async throws -> CheckService {
         let health = RedisHealth(links: eventLoops.count, logger: logger, metrics: metrics)
         let localWindows = LocalWindows()
         let deadline = TimeAmount.milliseconds(Int64(options.deadlineMilliseconds))
         let bounds = CheckEngine.Bounds(deadline: deadline, queue: options.queueLimit, batch: options.batchLimit)
-        let engines = eventLoops.enumerated().map { index, eventLoop in
-            let setup = LinkOptions(setup: [["SCRIPT", "LOAD", CheckScript.text]], probeTimeout: deadline)
-            let link = RedisLink<CheckEngine>(endpoint: options.redis, options: setup, eventLoop: eventLoop)
-            let engine = CheckEngine(
-                index: index, link: link, keyPrefix: options.keyPrefix, policy: policy, bounds: bounds,
-                metrics: metrics, health: health, localWindows: localWindows
+        var engines: [NIOLoopBound<CheckEngine>] = []
+        for (index, eventLoop) in eventLoops.enumerated() {
+            engines.append(
+                try await eventLoop.submit {
+                    let setup = LinkOptions(setup: [["SCRIPT", "LOAD", CheckScript.text]], probeTimeout: deadline)
+                    let link = RedisLink<CheckEngine>(endpoint: options.redis, options: setup, eventLoop: eventLoop)
+                    let engine = CheckEngine(
+                        index: index, link: link, keyPrefix: options.keyPrefix, policy: policy, bounds: bounds,
+                        metrics: metrics, health: health, localWindows: localWindows
+                    )
+                    return NIOLoopBound(engine, eventLoop: eventLoop)
+                }.get()
             )
-            return NIOLoopBound(engine, eventLoop: eventLoop)
         }
-        self.health = health
-        self.localWindows = localWindows
-        self.engines = engines
+        let listener = try await makeListener(options, engines, logger)
+        return CheckService(options, policy, engines, listener, health, metrics, localWindows)
+    }
+
+    private static func makeListener(
+        _ options: CheckServiceOptions, _ engines: [NIOLoopBound<CheckEngine>], _ logger: Logger
+    ) async throws -> NIOLoopBound<InvalidationListener> {
+        let eventLoop = engines[0].eventLoop
         let channel = InvalidationListener.channel(keyPrefix: options.keyPrefix)
         let subscription = LinkOptions(setup: [["SUBSCRIBE", channel]], isSubscriber: true, probeTimeout: .seconds(1))
-        let link = RedisLink<InvalidationListener>(
-            endpoint: options.redis, options: subscription, eventLoop: eventLoops[0]
-        )
-        listener = NIOLoopBound(
-            InvalidationListener(link: link, logger: logger) { user in
+        return try await eventLoop.submit {
+            let link = RedisLink<InvalidationListener>(
+                endpoint: options.redis, options: subscription, eventLoop: eventLoop
+            )
+            let listener = InvalidationListener(link: link, logger: logger) { user in
                 for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
-            }, eventLoop: eventLoops[0]
-        )
+            }
+            return NIOLoopBound(listener, eventLoop: eventLoop)
+        }.get()
+    }
+
+    private init(
+        _ options: CheckServiceOptions, _ policy: CheckPolicy, _ engines: [NIOLoopBound<CheckEngine>],
+        _ listener: NIOLoopBound<InvalidationListener>, _ health: RedisHealth, _ metrics: CheckMetrics,
+        _ localWindows: LocalWindows
+    ) {
+        self.options = options
+        self.engines = engines
+        self.listener = listener
+        self.health = health
+        self.metrics = metrics
+        self.localWindows = localWindows
+        policyStorage = Mutex(policy)
         report(policy)
     }
 }

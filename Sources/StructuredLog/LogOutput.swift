@@ -1,5 +1,5 @@
-import Glibc
-import Logging
+public import Glibc
+public import Logging
 import Synchronization
 
 /// The file descriptor that all loggers write to, and the level that holds for all of them at once.

@@ -1,5 +1,5 @@
 import Glibc
-import Logging
+public import Logging
 
 /// A swift-log backend that writes one line an event, in JSON or as text.
 ///

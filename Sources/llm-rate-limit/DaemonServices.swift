@@ -101,7 +101,7 @@ struct WatchdogService: Service {
             while !Task.isCancelled {
                 for eventLoop in eventLoops { try? await eventLoop.submit {}.get() }
                 notifier.watchdog()
-                try? await Task.sleep(for: interval / 2)
+                try? await Task.sleep(for: interval)
             }
         }
     }

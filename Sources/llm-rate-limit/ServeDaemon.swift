@@ -12,6 +12,7 @@ import RateLimitService
 import ServiceLifecycle
 import StructuredLog
 import Synchronization
+import UnixSignals
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -33,7 +34,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
 
     let group = MultiThreadedEventLoopGroup(numberOfThreads: settings.threads)
     let eventLoops = Array(group.makeIterator())
-    let service = CheckService(
+    let service = try await CheckService.make(
         options: CheckServiceOptions(settings), policy: CheckPolicy(settings), eventLoops: eventLoops,
         metrics: CheckMetrics(factory: factory), logger: logger
     )
@@ -58,7 +59,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         loader: loader, inForce: inForce, service: service, server: server, output: output, notifier: notifier,
         logger: logger
     )
-    let group2 = ServiceGroup(
+    let lifecycle = ServiceGroup(
         configuration: .init(
             services: [
                 .init(service: daemon),
@@ -69,7 +70,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
             logger: Logger(label: "lifecycle", factory: { _ in SwiftLogNoOpLogHandler() })
         )
     )
-    try await group2.run()
+    try await lifecycle.run()
     try await group.shutdownGracefully()
 }
 
