@@ -60,6 +60,7 @@ let package = Package(
             name: "llm-rate-limit",
             dependencies: [
                 "Gateway",
+                "LoadGenerator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),
@@ -68,5 +69,17 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .systemLibrary(name: "CEpoll"),
+        .target(name: "LoadGenerator", dependencies: ["CEpoll"], swiftSettings: strict),
+        .executableTarget(
+            name: "bench-table",
+            dependencies: [
+                "LoadGenerator",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict
+        ),
+        .executableTarget(name: "raw-epoll-floor"),
+        .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"], swiftSettings: strict),
     ]
 )

@@ -1,6 +1,7 @@
 import ArgumentParser
-import Configuration
-import ServiceLifecycle
 
+struct Root: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "llm-rate-limit", subcommands: [BenchCommand.self])
+}
 
-print("x")
+Root.main()
