@@ -86,6 +86,7 @@ let package = Package(
                 "Listeners",
                 "PrometheusMetrics",
                 "StructuredLog",
+                "LoadGenerator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -119,5 +120,17 @@ let package = Package(
             dependencies: ["DaemonConfiguration", "RedisClient"],
             swiftSettings: strict
         ),
+        .systemLibrary(name: "CEpoll"),
+        .target(name: "LoadGenerator", dependencies: ["CEpoll"], swiftSettings: strict),
+        .executableTarget(
+            name: "bench-table",
+            dependencies: [
+                "LoadGenerator",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict
+        ),
+        .executableTarget(name: "raw-epoll-floor"),
+        .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"], swiftSettings: strict),
     ]
 )

@@ -86,9 +86,9 @@ package final class CheckEngine: RedisLinkDelegate {
     package func check(
         _ user: UserID, cost: Int, arrivedAt now: NIODeadline, requester: any CheckRequester, ticket: Int
     ) -> Outcome? {
-        if policy.limit.isOff { return counted(Outcome(isAllowed: true, decision: nil, source: .off)) }
+        if policy.limit.isOff { return counted(Outcome(isAllowed: true, decision: nil, source: .off), cost: cost) }
         if let decision = memory.denial(of: user, cost: cost, quota: policy.limit.quota, now: now) {
-            return counted(outcome(decision, source: .memory))
+            return counted(outcome(decision, source: .memory), cost: cost)
         }
         guard case .available = link.availability else { return withoutRedis(user, cost: cost, reason: awayReason) }
         guard pending.count < bounds.queue else { return withoutRedis(user, cost: cost, reason: .overloaded) }
@@ -172,7 +172,7 @@ extension CheckEngine {
                 )
             }
             metrics.decisionDuration.recordNanoseconds((now - check.arrivedAt).nanoseconds)
-            tell(check, counted(outcome(decision, source: .redis)))
+            tell(check, counted(outcome(decision, source: .redis), cost: check.cost))
         }
     }
 
@@ -218,15 +218,15 @@ extension CheckEngine {
     private func withoutRedis(_ user: UserID, cost: Int, reason: FailureReason) -> Outcome {
         switch policy.failureMode {
         case .open:
-            return counted(Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: reason))
+            return counted(Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: reason), cost: cost)
         case .closed:
-            return counted(Outcome(isAllowed: false, decision: nil, source: .failureMode, degradedReason: reason))
+            return counted(Outcome(isAllowed: false, decision: nil, source: .failureMode, degradedReason: reason), cost: cost)
         case .local:
             let decision = localWindows.check(
                 user, cost: cost, limit: policy.limit.share(ofReplicas: policy.replicas),
                 clockMicroseconds: Int(NIODeadline.now().uptimeNanoseconds / 1000)
             )
-            return counted(outcome(decision, source: .local, degradedReason: reason))
+            return counted(outcome(decision, source: .local, degradedReason: reason), cost: cost)
         }
     }
 
@@ -237,8 +237,9 @@ extension CheckEngine {
         )
     }
 
-    private func counted(_ outcome: Outcome) -> Outcome {
-        tally.count(outcome)
+    /// Counts a decision; a look is none.
+    private func counted(_ outcome: Outcome, cost: Int) -> Outcome {
+        if cost > 0 { tally.count(outcome) }
         return outcome
     }
 }

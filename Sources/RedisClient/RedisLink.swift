@@ -318,7 +318,7 @@ extension RedisLink {
     }
 
     private func becomeUnavailable(_ failure: LinkFailure) {
-        guard availability != .unavailable(failure) else { return }
+        guard !isStopped, availability != .unavailable(failure) else { return }
         availability = .unavailable(failure)
         delegate?.linkDidChange(availability)
     }

@@ -18,7 +18,8 @@ struct LLMRateLimit: AsyncParsableCommand {
         version: programTitle,
         subcommands: [
             ServeCommand.self, CheckCommand.self, StatusCommand.self, ResetCommand.self, HealthCommand.self,
-            ConfigCommand.self, VersionCommand.self,
+            ConfigCommand.self, BenchCommand.self,
+            VersionCommand.self,
         ])
 
     static func main() async {

@@ -108,7 +108,8 @@ struct AnswerWriter {
             body.write(",\"shadow_denied\":true")
         } else if !outcome.isAllowed {
             body.write(",\"message\":\"")
-            body.write(text: retryAfter.map { "Try again in \(waitText(seconds: $0))." } ?? "The cost is above the limit.")
+            let wait = retryAfter.map { "Try again in \(waitText(seconds: $0))." }
+            body.write(text: wait ?? "The cost is above the limit of \(outcome.decision?.quota ?? 0).")
             body.write("\"")
         }
         body.write("}")

@@ -1,0 +1,139 @@
+/// Whose checks a load sends, and at what cost.
+public struct CheckMix: Sendable {
+    /// Users with budget left, as far as the load cares.
+    public let users: Users
+    /// Cost of every check, 1 to 1,000,000.
+    public let cost: Int
+    /// Of a hundred checks, how many go to the one denied user.
+    public let deniedSharePercent: Int
+    /// The user whose budget `exhaustDeniedUser` uses up.
+    public let deniedUser: Users
+
+    /// - Parameters:
+    ///   - cost: 1 to 1,000,000.
+    ///   - deniedSharePercent: 0 to 100; where it is above 0, use up the user's budget first.
+    ///   - seed: of the denied user; anything but the seed of the users.
+    public init(
+        users: Users, cost: Int = 1, deniedSharePercent: Int = 0, deniedSeed: UInt64 = 0x0de_71ed
+    ) throws(LoadError) {
+        guard (1...1_000_000).contains(cost) else {
+            throw .invalid(option: "cost", value: String(cost), accepted: "1 to 1,000,000")
+        }
+        guard (0...100).contains(deniedSharePercent) else {
+            throw .invalid(option: "denied share", value: String(deniedSharePercent), accepted: "0 to 100 percent")
+        }
+        self.users = users
+        self.cost = cost
+        self.deniedSharePercent = deniedSharePercent
+        deniedUser = try Users(count: 1, order: .roundRobin, seed: deniedSeed)
+    }
+}
+
+/// A check script that Redis has loaded, and the policy it is called with.
+public struct CheckScript: Sendable {
+    /// What SCRIPT LOAD answered: 40 hexadecimal digits.
+    public let sha: String
+    /// Quota of a user in a window.
+    public let limit: Int
+    /// Length of the window.
+    public let windowMilliseconds: Int
+    /// What stands before the user in a key, with the colon.
+    public let keyPrefix: String
+
+    /// A script as `RedisSession.load(script:)` names it, with limit and window (milliseconds) of every call.
+    public init(sha: String, limit: Int, windowMilliseconds: Int, keyPrefix: String = "llm-rate:") {
+        self.sha = sha
+        self.limit = limit
+        self.windowMilliseconds = windowMilliseconds
+        self.keyPrefix = keyPrefix
+    }
+}
+
+/// What a load sends, and how its answers are read.
+public enum Traffic: Sendable {
+    /// `POST /v1/check` with keep-alive, as a gateway sends it.
+    case httpChecks(CheckMix)
+    /// One EVALSHA of the check script for each check, straight to Redis.
+    case scriptChecks(CheckMix, script: CheckScript)
+    /// EVALSHA of a script that takes nothing; any answer but an error counts as allowed.
+    case script(sha: String)
+    /// PING to Redis.
+    case ping
+
+    var mix: CheckMix? {
+        switch self {
+        case .httpChecks(let mix), .scriptChecks(let mix, _): mix
+        case .script, .ping: nil
+        }
+    }
+
+    /// How an answer is told from the next, and what it means.
+    var answers: AnswerFormat {
+        switch self {
+        case .httpChecks: .http
+        case .scriptChecks: .redisCheck
+        case .script, .ping: .redisAny
+        }
+    }
+
+    /// The request, all but the user.
+    var template: RequestTemplate {
+        switch self {
+        case .httpChecks(let mix):
+            return .httpCheck(cost: mix.cost)
+        case .scriptChecks(let mix, let script):
+            let key = script.keyPrefix + RequestTemplate.hole
+            let policy = [String(script.limit), String(script.windowMilliseconds)]
+            return RequestTemplate(command: ["EVALSHA", script.sha, "1", key] + policy + [String(mix.cost)])
+        case .script(let sha):
+            return RequestTemplate(command: ["EVALSHA", sha, "0"])
+        case .ping:
+            return RequestTemplate(command: ["PING"])
+        }
+    }
+}
+
+/// A request with a hole for the user. Every request of a load has the same length, so sending one is two copies.
+struct RequestTemplate: Sendable {
+    /// Stands for the user in the texts below.
+    static let hole = String(repeating: "_", count: Users.textLength)
+
+    let bytes: [UInt8]
+    /// Where the user goes; nil where the request names none.
+    let userOffset: Int?
+
+    private init(text: String) {
+        bytes = Array(text.utf8)
+        userOffset = firstOffset(of: Self.hole, in: bytes)
+    }
+
+    /// A Redis command.
+    init(command: [String]) {
+        let arguments = command.map { "$\($0.utf8.count)\r\n\($0)\r\n" }
+        self.init(text: "*\(command.count)\r\n\(arguments.joined())")
+    }
+
+    /// A check over HTTP.
+    static func httpCheck(cost: Int) -> RequestTemplate {
+        let body = #"{"user":"\#(hole)","cost":\#(cost)}"#
+        let lines = [
+            "POST /v1/check HTTP/1.1", "Host: llm-rate-limit", "Content-Type: application/json",
+            "Content-Length: \(body.utf8.count)",
+        ]
+        return RequestTemplate(text: lines.joined(separator: "\r\n") + "\r\n\r\n" + body)
+    }
+
+    /// The request of one user, for the preparation.
+    func filled(user: ArraySlice<UInt8>) -> [UInt8] {
+        var request = bytes
+        if let userOffset { request.replaceSubrange(userOffset..<(userOffset + Users.textLength), with: user) }
+        return request
+    }
+}
+
+/// Where a text first stands in bytes; nil where it does not.
+func firstOffset(of text: String, in bytes: [UInt8]) -> Int? {
+    let wanted = Array(text.utf8)
+    guard bytes.count >= wanted.count else { return nil }
+    return (0...(bytes.count - wanted.count)).first { bytes[$0...].starts(with: wanted) }
+}

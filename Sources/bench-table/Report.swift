@@ -1,0 +1,109 @@
+import LoadGenerator
+
+/// The table, in Markdown that also reads well on a terminal of 80 columns.
+struct Report {
+    let machine: Machine
+    let results: Results
+    let rounds: Int
+    let seconds: Int
+    let users: Int
+
+    var markdown: String {
+        let rows = Scenario.all.map(row)
+        let header = ["asked, clients", "checks/s", "p50", "p99", "p99.9", "own", "Redis", "batch"]
+        return """
+            # Benchmark of \(machine.date)
+
+            \(machine.lines.map { "- \($0)" }.joined(separator: "\n"))
+
+            Medians of \(rounds) rounds, \(seconds) s each after 1 s of warm-up. Latency in µs.
+            "own" and "Redis" are µs of CPU for each check, "batch" is checks in one call
+            of the script. \(groupedText(users)) users, picked at random, \(Testbed.limit) checks an hour
+            each; Redis is emptied before each measurement.
+
+            \(table(header, rows))
+
+            - daemon: checks through this daemon, all admitted unless noted
+            - direct: the same script called straight in Redis, one EVALSHA a check
+            - raw epoll: checks through a C program without framework or safety margins
+            - denials: checks of one user without budget, through the daemon
+            - empty, script: "return 1" and the script, straight in Redis, 16 clients
+              with 16 calls on their way each
+
+            \(table(["to reach (medians of each round's ratio)", "bound", "measured", ""], Target.all(results).map(row)))
+
+            \(notes.map { "- \($0)" }.joined(separator: "\n"))
+            """
+    }
+
+    private func row(_ scenario: Scenario) -> [String] {
+        func cell(_ value: (Sample) -> Int?, _ show: (Int) -> String) -> String {
+            results.median(scenario, value).map(show) ?? "-"
+        }
+        let processor = { (value: Int) in decimalText(UInt64(value), unit: 1_000, places: 2) }
+        return [
+            scenario.name, cell({ $0.checksPerSecond }, groupedText), cell({ $0.p50 }, microseconds),
+            cell({ $0.p99 }, microseconds), cell({ $0.p999 }, microseconds), cell({ $0.ownProcessor }, processor),
+            cell({ $0.redisProcessor }, processor), cell({ $0.callsPerMillion }, batch),
+        ]
+    }
+
+    private func row(_ target: Target) -> [String] {
+        let show = { (value: Int) in decimalText(UInt64(value), unit: 1_000, places: value >= 10_000 ? 1 : 2) }
+        let bound =
+            switch target.bound {
+            case .atLeast(let value): "≥ \(show(value))"
+            case .atMost(let value): "≤ \(show(value))"
+            }
+        return [target.name, bound, target.measured.map(show) ?? "-", target.verdict]
+    }
+
+    /// What the tables do not show: who was denied, what failed, how memory went.
+    private var notes: [String] {
+        var notes: [String] = []
+        for scenario in Scenario.all {
+            let failed = results.values(scenario) { $0.failed }.reduce(0, +)
+            if failed > 0 { notes.append("\(scenario.name): \(groupedText(failed)) answers failed or were degraded") }
+            let denied = results.values(scenario) { $0.deniedPerMillion }.max() ?? 0
+            if denied > 0, scenario.subject != .denials {
+                notes.append(
+                    "\(scenario.name): up to \(decimalText(UInt64(denied), unit: 10_000, places: 2)) % were denied")
+            }
+        }
+        if let denied = results.median(.denials, { $0.deniedPerMillion }) {
+            notes.append("denials: \(decimalText(UInt64(denied), unit: 10_000, places: 2)) % were denied")
+        }
+        if let memory = results.memory {
+            let course = [memory.before, memory.middle, memory.after].map { "\(groupedText($0))" }
+            notes.append(
+                "RSS before, halfway and after \(groupedText(memory.checks)) checks: \(course.joined(separator: ", ")) KiB"
+            )
+            notes.append("of these checks \(memory.deniedPercent) % were denied")
+        }
+        return notes.isEmpty ? ["everything measured was admitted"] : notes
+    }
+
+    private func microseconds(_ nanoseconds: Int) -> String {
+        decimalText(UInt64(nanoseconds), unit: 1_000, places: nanoseconds < 100_000 ? 1 : 0)
+    }
+
+    private func batch(_ callsPerMillion: Int) -> String {
+        callsPerMillion < 1_000 ? "-" : decimalText(1_000_000_000 / UInt64(callsPerMillion), unit: 1_000, places: 1)
+    }
+
+    /// The first column to the left, the others to the right.
+    private func table(_ header: [String], _ rows: [[String]]) -> String {
+        let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
+        func line(_ cells: [String]) -> String {
+            let padded = cells.enumerated().map { column, cell in
+                let space = String(repeating: " ", count: widths[column] - cell.count)
+                return column == 0 ? cell + space : space + cell
+            }
+            return "| " + padded.joined(separator: " | ") + " |"
+        }
+        let rule = widths.enumerated().map { column, width in
+            String(repeating: "-", count: width + 1) + (column == 0 ? "-" : ":")
+        }
+        return ([line(header), "|" + rule.joined(separator: "|") + "|"] + rows.map(line)).joined(separator: "\n")
+    }
+}

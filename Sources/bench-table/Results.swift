@@ -1,0 +1,106 @@
+/// The samples of every scenario, one for each round.
+struct Results {
+    private var samples: [Scenario: [Sample]] = [:]
+    var memory: MemoryCourse?
+    /// Nanoseconds from the daemon's start to its first answer.
+    var firstAnswers: [Int] = []
+
+    mutating func add(_ sample: Sample, to scenario: Scenario) {
+        samples[scenario, default: []].append(sample)
+    }
+
+    /// Of each round's sample one number; empty where the scenario was not measured.
+    func values(_ scenario: Scenario, _ value: (Sample) -> Int?) -> [Int] {
+        (samples[scenario] ?? []).compactMap(value)
+    }
+
+    /// The median over the rounds.
+    func median(_ scenario: Scenario, _ value: (Sample) -> Int?) -> Int? {
+        Self.median(values(scenario, value))
+    }
+
+    /// How much a number of one scenario is of a number of another, in thousandths: the ratio of each round, of these
+    /// the median, so that a drift of the machine counts for both sides.
+    func ratio(
+        _ scenario: Scenario, _ value: (Sample) -> Int?, to other: Scenario, _ otherValue: (Sample) -> Int?
+    ) -> Int? {
+        let pairs = zip(values(scenario, value), values(other, otherValue))
+        return Self.median(pairs.map { $0 * 1_000 / max($1, 1) })
+    }
+
+    /// The middle one, or the lower of the two in the middle; nil of none.
+    static func median(_ values: [Int]) -> Int? {
+        values.isEmpty ? nil : values.sorted()[(values.count - 1) / 2]
+    }
+}
+
+/// One thing to reach, with its measured value in thousandths.
+struct Target {
+    enum Bound {
+        case atLeast(Int)
+        case atMost(Int)
+    }
+
+    let name: String
+    let bound: Bound
+    let measured: Int?
+
+    var reached: Bool? {
+        measured.map { value in
+            switch bound {
+            case .atLeast(let wanted): value >= wanted
+            case .atMost(let wanted): value <= wanted
+            }
+        }
+    }
+
+    /// "reached", or by how many percent of the bound it was missed.
+    var verdict: String {
+        guard let measured, let reached else { return "not measured" }
+        if reached { return "reached" }
+        switch bound {
+        case .atLeast(let wanted), .atMost(let wanted):
+            return "missed by \((abs(measured - wanted) * 100 + wanted - 1) / max(wanted, 1)) %"
+        }
+    }
+
+    /// Everything under "How fast" in the contract.
+    static func all(_ results: Results) -> [Target] {
+        let rate = { (sample: Sample) in Optional(sample.checksPerSecond) }
+        let own = \Sample.ownProcessor
+        let redis = \Sample.redisProcessor
+        let p50 = { (sample: Sample) in Optional(sample.p50) }
+        let daemon = Scenario.daemon(64)
+        let direct = Scenario.direct(64)
+        let resident = results.values(.daemon(256)) { $0.residentKibibytes }.max()
+        let calls = results.median(.denials) { $0.callsPerMillion }
+        let growth = results.memory.map { $0.after * 1_000 / max($0.before, 1) }
+        return [
+            .init("checks/s, daemon : direct, at 64", .atLeast(1_400), results.ratio(daemon, rate, to: direct, rate)),
+            .init(
+                "Redis CPU, daemon : direct, at 64", .atMost(550),
+                results.ratio(daemon, { $0[keyPath: redis] }, to: direct, { $0[keyPath: redis] })),
+            .init(
+                "daemon CPU : Redis CPU, pipelined", .atMost(550),
+                results.ratio(daemon, { $0[keyPath: own] }, to: .pipelined, { $0[keyPath: redis] })),
+            .init(
+                "daemon CPU : raw epoll CPU, at 64", .atMost(1_300),
+                results.ratio(daemon, { $0[keyPath: own] }, to: .rawEpoll, { $0[keyPath: own] })),
+            .init("p50, daemon : direct, at 1", .atMost(1_900), results.ratio(.daemon(1), p50, to: .direct(1), p50)),
+            .init(
+                "checks/s, denials : allowed, at 64", .atLeast(1_500), results.ratio(.denials, rate, to: daemon, rate)),
+            .init("Redis calls in 1,000 denials", .atMost(1_000), calls),
+            .init("RSS at 256 connections, MiB", .atMost(30_000), resident.map { $0 * 1_000 / 1_024 }),
+            .init("RSS after all checks : before", .atMost(1_050), growth),
+            .init(
+                "first answer after start, ms", .atMost(100_000),
+                Results.median(results.firstAnswers).map { $0 / 1_000 }),
+        ]
+    }
+
+    init(_ name: String, _ bound: Bound, _ measured: Int?) {
+        self.name = name
+        self.bound = bound
+        self.measured = measured
+    }
+}

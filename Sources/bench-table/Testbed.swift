@@ -1,0 +1,109 @@
+import Glibc
+import LoadGenerator
+
+/// A private Redis, and the programs that are measured on it.
+final class Testbed {
+    static let limit = 20
+    static let windowSeconds = 3_600
+
+    let folder: TemporaryFolder
+    let redis: ChildProcess
+    let redisSocket: Endpoint
+    let session: RedisSession
+    /// The check script, and one that does nothing: what a call costs at least.
+    let checkScript: CheckScript
+    let emptyScript: String
+    private let scriptPath: String
+
+    init(folder: TemporaryFolder, scriptPath: String) throws {
+        guard let source = readSmallFile(scriptPath) else { throw BenchError.cannotRead(path: scriptPath) }
+        self.folder = folder
+        self.scriptPath = scriptPath
+        let path = "\(folder.path)/redis.sock"
+        redisSocket = .unixSocket(path: path)
+        let settings = ["--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", folder.path]
+        let redis = try ChildProcess("redis-server", settings, log: "\(folder.path)/redis.log")
+        self.redis = redis
+        let endpoint = redisSocket
+        session = try Self.retry(redis) { () throws(LoadError) in try RedisSession(to: endpoint) }
+        emptyScript = try session.load(script: "return 1")
+        checkScript = CheckScript(
+            sha: try session.load(script: source), limit: Self.limit, windowMilliseconds: Self.windowSeconds * 1_000)
+    }
+
+    /// The raw epoll program, ready to answer.
+    func startFloor(binary: String, batch: Int) throws -> Served {
+        let socket = "\(folder.path)/floor.sock"
+        let flags = [
+            "--socket", socket, "--redis", redisSocket.description, "--script", scriptPath, "--limit",
+            String(Self.limit), "--window", String(Self.windowSeconds * 1_000), "--batch", String(batch),
+        ]
+        let process = try ChildProcess(binary, flags, log: "\(folder.path)/floor.log")
+        return try Served(process: process, socket: .unixSocket(path: socket), readyAfter: awaitAnswer(process, socket))
+    }
+
+    /// The daemon, ready to answer.
+    func startDaemon(binary: String, name: String = "daemon") throws -> Served {
+        let socket = "\(folder.path)/\(name).sock"
+        let environment = [
+            "LLM_RATE_LIMIT_SOCKET": socket,
+            "LLM_RATE_LIMIT_ADMIN_SOCKET": "\(folder.path)/\(name)-admin.sock",
+            "LLM_RATE_LIMIT_REDIS_URL": "unix://\(redisSocket)?db=0",
+            "LLM_RATE_LIMIT_REQUESTS": String(Self.limit),
+            "LLM_RATE_LIMIT_WINDOW": String(Self.windowSeconds),
+        ]
+        let process = try ChildProcess(
+            binary, ["serve"], environment: environment, log: "\(folder.path)/\(name).log")
+        return try Served(process: process, socket: .unixSocket(path: socket), readyAfter: awaitAnswer(process, socket))
+    }
+
+    /// Starts the daemon several times: nanoseconds from its start to its first 200.
+    func firstAnswers(binary: String, count: Int) throws -> [Int] {
+        try (0..<count).map { _ in
+            let daemon = try startDaemon(binary: binary, name: "first")
+            defer { daemon.process.end() }
+            return daemon.readyAfter
+        }
+    }
+
+    /// Waits for the first 200 to a check and tells how long that took from now, where the process was just started.
+    private func awaitAnswer(_ process: ChildProcess, _ socket: String) throws -> Int {
+        let start = monotonicNanoseconds()
+        let user = try Users(count: 1, seed: 99)
+        _ = try Self.retry(process) { () throws(LoadError) in
+            let answer = try DaemonSession(to: .unixSocket(path: socket)).check(user, at: 0, cost: 1)
+            if answer.status != 200 { throw .malformedAnswer(target: socket) }
+        }
+        return Int(monotonicNanoseconds() - start)
+    }
+
+    /// Tries until it succeeds, for five seconds at most and only while the process runs.
+    private static func retry<Value>(
+        _ process: ChildProcess, _ attempt: () throws(LoadError) -> Value
+    ) throws -> Value {
+        let deadline = monotonicNanoseconds() + 5_000_000_000
+        while true {
+            do throws(LoadError) {
+                return try attempt()
+            } catch {
+                if let failure = process.failure() { throw failure }
+                if monotonicNanoseconds() > deadline { throw error }
+                usleep(200)
+            }
+        }
+    }
+}
+
+/// A program that answers checks at a socket.
+final class Served {
+    let process: ChildProcess
+    let socket: Endpoint
+    /// Nanoseconds from its start to its first answer.
+    let readyAfter: Int
+
+    init(process: ChildProcess, socket: Endpoint, readyAfter: Int) {
+        self.process = process
+        self.socket = socket
+        self.readyAfter = readyAfter
+    }
+}
