@@ -4,7 +4,7 @@ import ArgumentParser
 struct CheckCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Ask whether a user may go on, and spend the cost if so.",
+        abstract: "Ask for a decision, and spend the cost if allowed.",
         discussion: """
             Exit code: 0 allowed, 1 denied, 2 error.
 

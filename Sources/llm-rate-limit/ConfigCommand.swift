@@ -12,7 +12,7 @@ struct ConfigCommand: ParsableCommand {
             error; with an error the exit code is 78.
 
               llm-rate-limit config
-              llm-rate-limit config --check --env-file /etc/llm-rate-limit/llm-rate-limit.env
+              llm-rate-limit config --check --env-file ./llm-rate-limit.env
             """)
 
     @Flag(help: "Only check: print nothing but warnings and errors.")

@@ -33,7 +33,7 @@ struct DaemonResponse: Sendable, Equatable {
 
 /// Why the daemon gave no answer.
 enum DaemonClientError: Error, Equatable, CustomStringConvertible {
-    case pathTooLong(path: String)
+    case badPath(path: String)
     case unreachable(path: String, code: Int32)
     case noAnswer(path: String, milliseconds: Int64)
     case closed(path: String)
@@ -42,8 +42,8 @@ enum DaemonClientError: Error, Equatable, CustomStringConvertible {
 
     var description: String {
         switch self {
-        case .pathTooLong(let path):
-            "cannot reach the daemon at \(path): a socket path has 1 to 107 bytes"
+        case .badPath(let path):
+            "cannot reach the daemon at \"\(path)\": a socket path has 1 to 107 bytes"
         case .unreachable(let path, let code):
             "cannot reach the daemon at \(path): \(String(cString: strerror(code)))\(Self.advice(code))"
         case .noAnswer(let path, let milliseconds):
@@ -76,8 +76,8 @@ struct DaemonClient: Sendable {
 
     /// Opens a connection, sends the request, and closes the connection behind the answer.
     func send(_ request: DaemonRequest) async throws(DaemonClientError) -> DaemonResponse {
-        guard let address = try? SocketAddress(unixDomainSocketPath: socketPath) else {
-            throw .pathTooLong(path: socketPath)
+        guard !socketPath.isEmpty, let address = try? SocketAddress(unixDomainSocketPath: socketPath) else {
+            throw .badPath(path: socketPath)
         }
         let loop = MultiThreadedEventLoopGroup.singleton.any()
         let answer = loop.makePromise(of: DaemonResponse.self)

@@ -62,9 +62,12 @@ struct OperatingFlags: ParsableArguments {
 }
 
 /// An option with the text that was given for it; the configuration decides whether the text is a value.
-struct GivenOption: Sendable, Equatable {
+struct GivenOption: Sendable, Equatable, CustomStringConvertible {
     let name: OptionName
     let text: String
+
+    /// The help shows it as what the flag alone stands for.
+    var description: String { text }
 }
 
 extension Option where Value == GivenOption? {

@@ -1,0 +1,107 @@
+import ArgumentParser
+import Testing
+
+@testable import llm_rate_limit
+
+@Suite("Telling an answer")
+struct AnswerTests {
+    @Test(
+        "of a check",
+        arguments: [
+            (
+                200, 1,
+                #"{"allowed":true,"limit":20,"remaining":19,"retry_after":0,"reset_after":3600,"degraded":false}"#,
+                "allowed: 19 of 20 remaining, full again in 1 hour", ExitCode.success
+            ),
+            (
+                429, 1,
+                #"{"allowed":false,"limit":20,"remaining":0,"retry_after":725,"reset_after":3600,"degraded":false,"#
+                    + #""message":"Try again in 12 minutes 5 seconds."}"#,
+                "denied: Try again in 12 minutes 5 seconds.", .denied
+            ),
+            (
+                429, 30,
+                #"{"allowed":false,"limit":20,"remaining":20,"retry_after":null,"reset_after":0,"degraded":false}"#,
+                "denied: A cost of 30 is above the limit of 20, so waiting does not help.", .denied
+            ),
+            (
+                200, 1,
+                #"{"allowed":true,"limit":20,"remaining":null,"degraded":true,"reason":"redis_unreachable"}"#,
+                "allowed: not counted (degraded: redis_unreachable)", .success
+            ),
+            (
+                200, 1,
+                #"{"allowed":true,"limit":7,"remaining":3,"reset_after":60,"degraded":true,"reason":"redis_timeout"}"#,
+                "allowed: 3 of 7 remaining, full again in 1 minute (degraded: redis_timeout)", .success
+            ),
+            (
+                200, 1,
+                #"{"allowed":true,"limit":20,"remaining":0,"reset_after":60,"degraded":false,"shadow_denied":true}"#,
+                "allowed: only because of shadow mode, 0 of 20 remaining, full again in 1 minute", .success
+            ),
+            (
+                503, 1, #"{"type":"about:blank","title":"Service Unavailable","detail":"Redis cannot be reached."}"#,
+                "denied: Redis cannot be reached.", .denied
+            ),
+        ])
+    func check(status: Int, cost: Int, body: String, line: String, code: ExitCode) throws {
+        let report = try CheckCommand.report(DaemonResponse(status: status, body: body), cost: cost)
+        #expect(report == CommandReport(output: [line], exitCode: code))
+    }
+
+    @Test("of a status")
+    func status() throws {
+        let body = #"{"user":"u","limit":20,"used":1,"remaining":19,"reset_after":3599}"#
+        let report = try StatusCommand.report(DaemonResponse(status: 200, body: body))
+        #expect(report.output == ["1 of 20 used, 19 remaining, full again in 59 minutes 59 seconds"])
+        let unused = #"{"user":"u","limit":20,"used":0,"remaining":20,"reset_after":0}"#
+        #expect(
+            try StatusCommand.report(DaemonResponse(status: 200, body: unused)).output == ["0 of 20 used, 20 remaining"]
+        )
+    }
+
+    @Test("of a reset")
+    func reset() throws {
+        let done = DaemonResponse(status: 204, body: "")
+        #expect(try ResetCommand.report(done, user: "u", json: false).output == ["reset: u"])
+        #expect(try ResetCommand.report(done, user: "u", json: true).output == [#"{"user":"u","reset":true}"#])
+    }
+
+    @Test(
+        "of health, where a daemon without Redis still serves",
+        arguments: [
+            (#"{"status":"ok","version":"0.1.0"}"#, "ok (llm-rate-limit 0.1.0)", ExitCode.success, ExitCode.success),
+            (#"{"status":"degraded"}"#, "degraded: it serves, but Redis cannot decide", .success, .denied),
+            (#"{"status":"draining"}"#, "draining", .denied, .denied),
+        ])
+    func health(body: String, line: String, code: ExitCode, requiring: ExitCode) throws {
+        let response = DaemonResponse(status: 200, body: body)
+        #expect(try HealthCommand.report(response, requireRedis: false) == .init(output: [line], exitCode: code))
+        #expect(try HealthCommand.report(response, requireRedis: true) == .init(output: [line], exitCode: requiring))
+    }
+
+    @Test("that is none of theirs is an error, not a denial")
+    func unexpected() {
+        for response in [
+            DaemonResponse(status: 200, body: "<html>"), DaemonResponse(status: 404, body: "{}"),
+            DaemonResponse(status: 503, body: ""),
+        ] {
+            #expect(throws: UnexpectedAnswer.self) { try CheckCommand.report(response, cost: 1) }
+            #expect(throws: UnexpectedAnswer.self) { try StatusCommand.report(response) }
+            #expect(throws: UnexpectedAnswer.self) { try ResetCommand.report(response, user: "u", json: false) }
+            #expect(throws: UnexpectedAnswer.self) { try HealthCommand.report(response, requireRedis: false) }
+            #expect(CommandReport(refusal: response, json: true).exitCode == .failedRequest)
+        }
+    }
+
+    @Test(
+        "says durations in two units, rounded up",
+        arguments: [
+            (0, "0 seconds"), (1, "1 second"), (59, "59 seconds"), (60, "1 minute"), (725, "12 minutes 5 seconds"),
+            (3600, "1 hour"), (3601, "1 hour 1 minute"), (86_399, "24 hours"), (90_000, "1 day 1 hour"),
+            (31_536_000, "365 days"),
+        ])
+    func durations(seconds: Int, text: String) {
+        #expect(durationText(seconds: seconds) == text)
+    }
+}

@@ -1,0 +1,45 @@
+import Testing
+
+@testable import DaemonConfiguration
+
+@Suite("The files in deploy")
+struct DeployTests {
+    private func text(of name: String) throws -> String {
+        let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+        return String(
+            decoding: try BoundedFile(path: "/\(root)/deploy/\(name)", maximumBytes: 1 << 16).bytes, as: UTF8.self)
+    }
+
+    @Test("offer every option with its default, and change nothing as they are")
+    func exampleFile() throws {
+        let content = try text(of: "llm-rate-limit.env")
+        #expect(try EnvironmentFile(parsing: Array(content.utf8)).assignments.isEmpty)
+
+        let uncommented = content.replacing("#\(OptionName.variablePrefix)", with: OptionName.variablePrefix)
+        let file = try EnvironmentFile(parsing: Array(uncommented.utf8))
+        #expect(file.ignoredLines.isEmpty)
+        // A file cannot name another, so the one option that names a file is not in it.
+        let expected = OptionCatalogue.all.filter { $0.name != .envFile }
+        #expect(file.assignments.map(\.name) == expected.map(\.name.variable))
+        #expect(file.assignments.map(\.value) == expected.map(\.defaultText))
+
+        // A comment that promises a reload must be true.
+        let lines = content.split(separator: "\n")
+        for (comment, line) in zip(lines, lines.dropFirst()) where line.hasPrefix("#\(OptionName.variablePrefix)") {
+            let name = line.dropFirst().prefix { $0 != "=" }
+            let option = try #require(OptionName(variable: String(name)))
+            #expect(comment.contains("(reload)") == OptionCatalogue[option].isReloadable, "\(name)")
+        }
+    }
+
+    @Test("name known options only in the unit")
+    func unit() throws {
+        let content = try text(of: "llm-rate-limit.service")
+        for line in content.split(separator: "\n") {
+            guard let start = line.firstRange(of: OptionName.variablePrefix)?.lowerBound else { continue }
+            let name = line[start...].prefix { $0.isLetter || $0 == "_" }
+            #expect(OptionName(variable: String(name)) != nil, "\(name)")
+        }
+        #expect(content.contains("RestartPreventExitStatus=78"))
+    }
+}
