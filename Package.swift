@@ -121,6 +121,18 @@ let package = Package(
             dependencies: ["DaemonConfiguration", "RedisClient"],
             swiftSettings: strict
         ),
+        .testTarget(
+            name: "CommandTests",
+            dependencies: [
+                "llm-rate-limit",
+                "DaemonConfiguration",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
         .systemLibrary(name: "CEpoll"),
         .target(name: "LoadGenerator", dependencies: ["CEpoll"], swiftSettings: strict),
         .executableTarget(
