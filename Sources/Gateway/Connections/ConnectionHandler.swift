@@ -230,7 +230,8 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
             return .json("{\"user\":\"\(user)\",\"limit\":null,\"used\":null,\"remaining\":null,\"reset_after\":0}")
         }
         return .problem(
-            .serviceUnavailable, "The user's window cannot be read: \(reason.rawValue).", headers: [("Retry-After", "1")]
+            .serviceUnavailable, "The user's window cannot be read: \(reason.rawValue).",
+            headers: [("Retry-After", "1")]
         )
     }
 
