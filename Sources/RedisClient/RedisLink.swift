@@ -117,8 +117,15 @@ public final class RedisLink<Delegate: RedisLinkDelegate> {
     /// How many commands have been sent and not been answered, those given up included.
     public var commandsInFlight: Int { machine.count }
 
-    /// Notes that one command has been laid out in ``outbound``; only while the link is available.
+    /// Notes that one command has been laid out in ``outbound``. Where the connection has gone since the link was last
+    /// seen available, the command is lost at once.
     public func sent(_ context: Delegate.Context, deadline: NIODeadline) {
+        guard handler != nil else {
+            outbound.clear()
+            delegate?.lost(context, because: .unreachable("the connection was lost before the command was sent"))
+            delegate?.repliesDelivered()
+            return
+        }
         machine.sent(.command(context), deadline: deadline)
         setTimer()
     }
