@@ -145,5 +145,10 @@ let package = Package(
         ),
         .executableTarget(name: "raw-epoll-floor"),
         .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"], swiftSettings: strict),
+        // Real redis-servers, real daemons and blocking clients, for the tests that need them.
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["llm-rate-limit", "TestSupport"], swiftSettings: strict
+        ),
     ]
 )
