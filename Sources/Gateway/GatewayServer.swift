@@ -71,6 +71,7 @@ public final class GatewayServer: Sendable {
         let connectionCount = connectionCount
         return try await ServerBootstrap(group: group)
             .childChannelOption(.maxMessagesPerRead, value: 1)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard connectionCount.open() else { throw ChannelError.alreadyClosed }
