@@ -240,7 +240,10 @@ extension RedisLink {
             return
         }
         switch machine.received() {
-        case .deliver(let context): delegate?.received(reply, for: context)
+        case .deliver(let context):
+            delegate?.received(reply, for: context)
+            // Behind an answer that came too late, the last one may have come in time: then it has to ask for the PING.
+            if machine.count == 0 { probeLater() }
         case .setup(let step): receivedSetup(reply, step: step)
         case .probe:
             isProbing = false
@@ -312,7 +315,8 @@ extension RedisLink {
     }
 
     private func probeLater() {
-        guard availability != .available, !isProbing else { return }
+        if case .available = availability { return }
+        guard !isProbing else { return }
         isProbing = true
         var random = SystemRandomNumberGenerator()
         eventLoop.assumeIsolated().scheduleTask(in: backoff.next(using: &random)) { [weak self, weak handler] in
