@@ -66,7 +66,8 @@ public struct LinkOptions: Sendable {
 /// The way of a command: the user lays it out in ``outbound``, calls ``sent(_:deadline:)``, and ``flush()`` once for
 /// all commands of an event-loop turn. The link is its own breaker. The first answer that misses its deadline makes it
 /// unavailable; it is available again when everything that was asked has been answered and a PING comes back in time,
-/// or on a new connection. One timer watches all deadlines: it stands at the oldest and moves on when it fires.
+/// or on a new connection. One timer watches all deadlines: it stands at the oldest and
+/// moves on when it fires.
 ///
 /// Not thread-safe: everything happens on ``eventLoop``.
 public final class RedisLink<Delegate: RedisLinkDelegate> {
@@ -85,7 +86,7 @@ public final class RedisLink<Delegate: RedisLinkDelegate> {
     private var handler: RedisChannelHandler<Delegate>?
     private var backoff = Backoff()
     private var isStopped = false
-    private var isTimerSet = false
+    private var timer: (deadline: NIODeadline, task: Scheduled<Void>)?
     private var isProbing = false
     private var lastHeard = NIODeadline.now()
     private var availableSince = NIODeadline.now()
@@ -267,13 +268,20 @@ extension RedisLink {
     }
 
     private func setTimer() {
-        guard !isTimerSet, let deadline = machine.nextDeadline else { return }
-        isTimerSet = true
-        eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] in self?.timerFired() }
+        guard let deadline = machine.nextDeadline else { return }
+        if let timer {
+            // One that stands later is left from the handshake, whose patience is longer than a command's.
+            guard deadline < timer.deadline else { return }
+            timer.task.cancel()
+        }
+        let task = eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] () -> Void in
+            self?.timerFired()
+        }
+        timer = (deadline, task)
     }
 
     private func timerFired() {
-        isTimerSet = false
+        timer = nil
         let now = NIODeadline.now()
         var isLate = false
         var isSetup = false
