@@ -144,6 +144,11 @@ let package = Package(
             swiftSettings: strict
         ),
         .executableTarget(name: "raw-epoll-floor"),
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(
+            name: "WindowTests", dependencies: ["RateLimitCore", "RateLimitService", "TestSupport"],
+            swiftSettings: strict
+        ),
         .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"], swiftSettings: strict),
     ]
 )

@@ -12,7 +12,7 @@ struct AnswerForm: Hashable {
 }
 
 /// Writes answers as HTTP/1.1 into a connection's buffer. One for each event loop: it keeps what answers share.
-struct AnswerWriter {
+final class AnswerWriter {
     /// Everything a decision's answer needs apart from a message: with room to spare.
     private static let decisionBytes = 768
 
@@ -27,7 +27,7 @@ struct AnswerWriter {
     }
 
     /// Answers from now on speak of this limit.
-    mutating func setLimit(_ limit: Limit) {
+    func setLimit(_ limit: Limit) {
         self.limit = limit
         let window = limit.windowMilliseconds / 1000
         policyHeader = Array("RateLimit-Policy: \"\(limit.name)\";q=\(limit.quota);w=\(window)\r\n".utf8)
@@ -35,7 +35,7 @@ struct AnswerWriter {
     }
 
     /// Writes the answer to a check.
-    mutating func write(_ outcome: Outcome, _ form: AnswerForm, to buffer: inout ByteBuffer) {
+    func write(_ outcome: Outcome, _ form: AnswerForm, to buffer: inout ByteBuffer) {
         if let reason = outcome.degradedReason, outcome.decision == nil, !outcome.isAllowed {
             return write(Answer.closed(reason: reason.rawValue), form, to: &buffer)
         }
@@ -117,7 +117,7 @@ struct AnswerWriter {
     }
 
     /// Writes any other answer.
-    mutating func write(_ answer: Answer, _ form: AnswerForm, to buffer: inout ByteBuffer) {
+    func write(_ answer: Answer, _ form: AnswerForm, to buffer: inout ByteBuffer) {
         buffer.writeString("HTTP/1.1 \(answer.status.rawValue) \(answer.status.phrase)\r\n")
         if answer.status != .noContent {
             buffer.writeString("Content-Type: \(answer.contentType)\r\nContent-Length: \(answer.body.count)\r\n")
@@ -160,23 +160,24 @@ struct ByteWriter {
 
     /// Writes a number of at least 0.
     mutating func write(decimal value: Int) {
-        var digits: UInt64 = 0
-        var length = 0
-        var rest = UInt(bitPattern: value)
-        if rest < 100_000_000 {
-            // The digits are put together in a register, the last one highest.
-            repeat {
-                digits = digits << 8 | UInt64(0x30 + rest % 10)
-                rest /= 10
-                length += 1
-            } while rest > 0
-            precondition(target.count - count >= 8)
-            target.storeBytes(of: digits, toByteOffset: count, as: UInt64.self)
-            count += length
-        } else {
-            write(text: String(value))
+        precondition(value >= 0 && target.count - count >= Self.maximumDigits)
+        guard let start = target.baseAddress?.advanced(by: count) else { return }
+        var length = 1
+        var bound = 10
+        while length < Self.maximumDigits, value >= bound {
+            length += 1
+            bound = bound &* 10
         }
+        var rest = UInt(bitPattern: value)
+        for index in stride(from: length - 1, through: 0, by: -1) {
+            start.storeBytes(of: UInt8(truncatingIfNeeded: 0x30 + rest % 10), toByteOffset: index, as: UInt8.self)
+            rest /= 10
+        }
+        count += length
     }
+
+    /// The digits of the largest number there is; the next power of ten would overflow.
+    private static let maximumDigits = 19
 }
 
 /// The Date header, which every answer carries (RFC 9110, section 6.6.1), made anew once a second.

@@ -73,7 +73,6 @@ enum FastPath {
 
 // MARK: - Headers
 
-
 extension FastPath {
     fileprivate struct Head {
         var end = 0
@@ -151,13 +150,23 @@ extension FastPath {
 
     /// Whether a value is printable ASCII, so that no parser could read it in another way.
     private static func isPlain(_ value: UnsafeRawBufferPointer) -> Bool {
-        var odd: UInt8 = 0
-        for byte in value { odd |= byte &- 0x20 < 0x5f ? 0 : 1 }
-        return odd == 0 && value.last != 0x20
+        var index = 0
+        while index + 16 <= value.count {
+            let bytes = value.loadUnaligned(fromByteOffset: index, as: SIMD16<UInt8>.self)
+            if any((bytes &- 0x20) .>= 0x5f) { return false }
+            index += 16
+        }
+        while index < value.count {
+            if value[index] &- 0x20 >= 0x5f { return false }
+            index += 1
+        }
+        return value.last != 0x20
     }
 
+    /// Letters, digits, `-` and `_`: bit n of a word stands for the character n, or n + 64.
     private static func isToken(_ byte: UInt8) -> Bool {
-        (byte | 0x20) &- 0x61 < 26 || byte == 0x2d || byte &- 0x30 < 10 || byte == 0x5f
+        let set: UInt64 = byte < 64 ? 0x03ff_2000_0000_0000 : 0x07ff_fffe_87ff_fffe
+        return byte < 128 && set &>> UInt64(byte & 63) & 1 == 1
     }
 
     /// A body of at most four digits: longer ones are no ordinary check.
@@ -171,14 +180,14 @@ extension FastPath {
         return value
     }
 
-    /// Compares with a text in lower case, without regard to case.
+    /// Compares letters, digits and `-` with a text in lower case, without regard to case.
     private static func equals(_ bytes: UnsafeRawBufferPointer, _ text: StaticString) -> Bool {
         guard bytes.count == text.utf8CodeUnitCount else { return false }
+        var difference: UInt8 = 0
         for index in 0..<bytes.count {
-            let byte = bytes[index]
-            let lower = byte &- 0x41 < 26 ? byte | 0x20 : byte
-            if lower != text.utf8Start[index] { return false }
+            // The bit that makes a capital small is set in digits and `-` already.
+            difference |= (bytes[index] | 0x20) ^ text.utf8Start[index]
         }
-        return true
+        return difference == 0
     }
 }

@@ -1,0 +1,89 @@
+import Foundation
+import Glibc
+
+/// An `llm-rate-limit serve` of one test's own, with its sockets in a folder of its own.
+package final class Daemon: Sendable {
+    /// The program, built beside the tests.
+    package static let program: String = {
+        var path = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink("/proc/self/exe", &path, path.count - 1)
+        let folder = String(decoding: path.prefix(max(count, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return URL(fileURLWithPath: folder).deletingLastPathComponent().path + "/llm-rate-limit"
+    }()
+
+    package let process: ChildProcess
+    package let folder: TemporaryFolder
+    package let socketPath: String
+    package let adminSocketPath: String
+
+    /// Starts a daemon and waits until it answers.
+    ///
+    /// - Parameters:
+    ///   - settings: variables without their `LLM_RATE_LIMIT_`. A deadline of 5 seconds is the default here, so that
+    ///     a busy machine makes no decision degraded in a test that is about something else.
+    ///   - folder: where the sockets are; the daemon's own where none is given.
+    ///   - environment: further variables, whole.
+    package init(
+        redis: String, _ settings: [String: String] = [:], arguments: [String] = [], folder: TemporaryFolder? = nil,
+        environment: [String: String] = [:]
+    ) throws {
+        let folder = try folder ?? TemporaryFolder()
+        self.folder = folder
+        let all = ["REDIS_URL": redis, "REDIS_TIMEOUT_MS": "5000"].merging(settings) { $1 }
+        let variables = Self.variables(folder, all).merging(environment) { $1 }
+        socketPath = variables["LLM_RATE_LIMIT_SOCKET"] ?? ""
+        adminSocketPath = variables["LLM_RATE_LIMIT_ADMIN_SOCKET"] ?? ""
+        process = try ChildProcess(Self.program, ["serve"] + arguments, environment: variables)
+        try waitUntilServing()
+    }
+
+    /// The variables of a daemon whose sockets are in `folder`.
+    package static func variables(_ folder: TemporaryFolder, _ settings: [String: String]) -> [String: String] {
+        let all = ["SOCKET": folder.file("check"), "ADMIN_SOCKET": folder.file("admin")].merging(settings) { $1 }
+        return Dictionary(uniqueKeysWithValues: all.map { ("LLM_RATE_LIMIT_\($0)", $1) })
+    }
+
+    private func waitUntilServing() throws {
+        let isServing = try eventually(within: 20) {
+            guard process.exitCode == nil else { throw TestFailure("the daemon ended: \(process.errors)") }
+            return (try? connect().request("GET", "/livez").status) == 200
+        }
+        guard isServing else { throw TestFailure("the daemon does not answer: \(process.errors)") }
+    }
+
+    package func connect(timeoutSeconds: Double = 20) throws -> HTTPConnection {
+        try HTTPConnection(.unix(socketPath), timeoutSeconds: timeoutSeconds)
+    }
+
+    package func connectAdmin() throws -> HTTPConnection { try HTTPConnection(.unix(adminSocketPath)) }
+
+    /// Ends it as a service manager does, and gives its exit code.
+    package func terminate() throws -> Int32 {
+        process.send(SIGTERM)
+        return try process.wait()
+    }
+
+    /// Has it read its configuration again, and waits until it says that it has.
+    package func reload() throws {
+        let before = logLines(containing: "configuration").count
+        process.send(SIGHUP)
+        guard eventually(within: 20, { logLines(containing: "configuration").count > before }) else {
+            throw TestFailure("the daemon does not reload: \(process.errors)")
+        }
+    }
+
+    /// The lines logged so far.
+    package var logLines: [String] { process.errors.split(separator: "\n").map(String.init) }
+
+    package func logLines(containing text: String) -> [String] { logLines.filter { $0.contains(text) } }
+
+    /// The value of a metric's series, written as it stands on the page.
+    package func metric(_ series: String) throws -> Double? {
+        let page = try connect().request("GET", "/metrics").text
+        let line = page.split(separator: "\n").first { $0.hasPrefix(series + " ") }
+        return line.flatMap { Double($0.dropFirst(series.count + 1)) }
+    }
+}
+
+/// A user that nobody else has.
+package func newUser() -> String { UUID().uuidString.lowercased() }

@@ -1,0 +1,95 @@
+import Foundation
+import Synchronization
+
+/// A redis-server of one test's own, on a Unix socket in a folder of its own and without persistence.
+package final class RedisServer: Sendable {
+    package let socketPath: String
+    private let folder: TemporaryFolder
+    private let arguments: [String]
+    private let process = Mutex<ChildProcess?>(nil)
+
+    /// Starts it and waits until it answers, unless it shall start later, by ``restart()``.
+    package init(_ arguments: [String] = [], isStarted: Bool = true) throws {
+        folder = try TemporaryFolder()
+        socketPath = folder.file("redis")
+        self.arguments = arguments
+        if isStarted { try restart() }
+    }
+
+    deinit { end() }
+
+    /// The URL for a daemon.
+    package var url: String { "unix://\(socketPath)" }
+
+    /// The URL for a daemon that logs in.
+    package func url(user: String, password: String) -> String { "unix://\(user):\(password)@\(socketPath)" }
+
+    package func connect() throws -> RedisConnection { try RedisConnection(socketPath) }
+
+    /// Sends one command on a connection of its own.
+    @discardableResult
+    package func command(_ arguments: String...) throws -> RedisReply { try connect().command(arguments) }
+
+    /// Starts it again, empty, on the same socket.
+    package func restart() throws {
+        end()
+        let options = [
+            "--port", "0", "--unixsocket", socketPath, "--save", "", "--appendonly", "no", "--daemonize", "no",
+            "--dir", folder.path, "--loglevel", "warning",
+        ]
+        let started = try ChildProcess("redis-server", options + arguments)
+        process.withLock { $0 = started }
+        let isUp = eventually(within: 20) {
+            (try? RedisConnection(socketPath).command("PING")) == .status("PONG") || started.exitCode != nil
+        }
+        guard isUp, started.exitCode == nil else {
+            throw TestFailure("redis-server does not answer: \(started.output) \(started.errors)")
+        }
+    }
+
+    /// Ends it at once, as a crash would.
+    package func end() {
+        let running = process.withLock { process in
+            defer { process = nil }
+            return process
+        }
+        running?.end()
+    }
+
+    /// Stops it as it is: connections stay, nothing is answered.
+    package func stop() { process.withLock { $0 }?.send(SIGSTOP) }
+
+    /// Lets it go on after ``stop()``.
+    package func resume() { process.withLock { $0 }?.send(SIGCONT) }
+
+    /// How often a command has been called, by Redis's own count.
+    package func calls(of command: String) throws -> Int {
+        let statistics = try self.command("INFO", "commandstats").text ?? ""
+        let prefix = "cmdstat_\(command):calls="
+        guard let start = statistics.range(of: prefix)?.upperBound else { return 0 }
+        return Int(statistics[start...].prefix { $0.isNumber }) ?? 0
+    }
+}
+
+/// The windows of check.lua as they stand in Redis, read by the layout that the script describes.
+package struct StoredWindow {
+    /// Time in microseconds of Redis's clock (modulo 2^48) and cost of each admission that is kept, oldest first.
+    package var entries: [(time: Int, cost: Int)] = []
+
+    package init(_ bytes: [UInt8]) throws {
+        guard !bytes.isEmpty else { return }
+        guard bytes.count > 20 else { throw TestFailure("a window of \(bytes.count) bytes") }
+        let size = Int(bytes[0])
+        let dead = Self.number(bytes[1..<3])
+        var position = 20 + dead * size
+        while position + size <= bytes.count {
+            let time = Self.number(bytes[position..<position + 6])
+            entries.append((time, Self.number(bytes[position + 6..<position + size])))
+            position += size
+        }
+    }
+
+    private static func number(_ bytes: ArraySlice<UInt8>) -> Int {
+        bytes.reversed().reduce(0) { $0 << 8 | Int($1) }
+    }
+}

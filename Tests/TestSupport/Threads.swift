@@ -1,0 +1,86 @@
+import Glibc
+import Synchronization
+
+/// Something that runs on a thread of its own, since clients of these tests block.
+package final class Background<Value: Sendable>: Sendable {
+    private let body: @Sendable () throws -> Value
+    private let result = Mutex<Result<Value, any Error>?>(nil)
+    private let thread = Mutex<pthread_t?>(nil)
+
+    package init(_ body: @escaping @Sendable () throws -> Value) {
+        self.body = body
+        var started = pthread_t()
+        let argument = Unmanaged.passRetained(self as AnyObject).toOpaque()
+        let code = pthread_create(
+            &started, nil,
+            { argument in
+                guard let argument else { return nil }
+                (Unmanaged<AnyObject>.fromOpaque(argument).takeRetainedValue() as? any Runnable)?.run()
+                return nil
+            },
+            argument
+        )
+        precondition(code == 0, "cannot start a thread: \(code)")
+        thread.withLock { $0 = started }
+    }
+
+    /// Waits for the end; throws what the body threw.
+    package func value() throws -> Value {
+        let joined = thread.withLock { thread in
+            defer { thread = nil }
+            return thread
+        }
+        if let joined { pthread_join(joined, nil) }
+        guard let result = result.withLock({ $0 }) else { throw TestFailure("the thread has no result") }
+        return try result.get()
+    }
+}
+
+private protocol Runnable { func run() }
+
+extension Background: Runnable {
+    fileprivate func run() {
+        let value = Result { try body() }
+        result.withLock { $0 = value }
+    }
+}
+
+/// Runs `body` on so many threads at once and gives their results in order.
+package func concurrently<Value: Sendable>(
+    _ count: Int, _ body: @escaping @Sendable (Int) throws -> Value
+) throws -> [Value] {
+    let threads = (0..<count).map { index in Background { try body(index) } }
+    // All are joined before an error is thrown: none must go on into the next test.
+    let results = threads.map { thread in Result { try thread.value() } }
+    return try results.map { try $0.get() }
+}
+
+/// A flag that threads share.
+package final class Flag: Sendable {
+    private let storage = Atomic(false)
+
+    package init() {}
+
+    package var isSet: Bool { storage.load(ordering: .acquiring) }
+
+    package func set() { storage.store(true, ordering: .releasing) }
+}
+
+/// Microseconds of the system's clock, which is Redis's clock too.
+package func systemMicroseconds() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return time.tv_sec * 1_000_000 + time.tv_nsec / 1_000
+}
+
+/// Milliseconds on a clock that never steps.
+package func monotonicMilliseconds() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) * 1_000 + Double(time.tv_nsec) / 1_000_000
+}
+
+/// Waits.
+package func pause(milliseconds: Int) {
+    usleep(UInt32(milliseconds) * 1_000)
+}
