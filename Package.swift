@@ -115,7 +115,50 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "ListenersTests", dependencies: ["Listeners"], swiftSettings: strict),
-        .testTarget(name: "RedisClientTests", dependencies: ["RedisClient"], swiftSettings: strict),
+        .testTarget(
+            name: "RedisClientTests",
+            dependencies: [
+                "RedisClient",
+                "TestSupport",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "RateLimitCoreTests", dependencies: ["RateLimitCore", "TestSupport"], swiftSettings: strict
+        ),
+        .testTarget(
+            name: "RateLimitServiceTests",
+            dependencies: [
+                "RateLimitService",
+                "RateLimitCore",
+                "RedisClient",
+                "TestSupport",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "GatewayTests",
+            dependencies: [
+                "Gateway",
+                "RateLimitService",
+                "RateLimitCore",
+                "RedisClient",
+                "TestSupport",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "DaemonConfigurationTests",
             dependencies: ["DaemonConfiguration", "RedisClient"],
@@ -144,7 +187,9 @@ let package = Package(
             swiftSettings: strict
         ),
         .executableTarget(name: "raw-epoll-floor"),
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        .target(
+            name: "TestSupport", dependencies: ["CHiredis"], path: "Tests/TestSupport", swiftSettings: strict
+        ),
         .testTarget(
             name: "WindowTests", dependencies: ["RateLimitCore", "RateLimitService", "TestSupport"],
             swiftSettings: strict

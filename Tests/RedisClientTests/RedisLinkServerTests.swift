@@ -1,4 +1,5 @@
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import RedisClient
@@ -7,7 +8,7 @@ import Testing
 struct RedisLinkServerTests {
     @Test("answers commands of one turn in their order")
     func commands() async throws {
-        let redis = try await RedisServer()
+        let redis = try RedisServer()
         let link = try await TestLink(redis.socketPath)
         try await link.startAndWait()
         try await link.send([["SET", "a", "1"], ["INCR", "a"], ["GET", "a"], ["GET", "none"], ["LPUSH", "a", "x"]])
@@ -23,7 +24,8 @@ struct RedisLinkServerTests {
 
     @Test("logs in and selects its database before anything else")
     func login() async throws {
-        let redis = try await RedisServer(options: ["--requirepass", "sesame open"])
+        let redis = try RedisServer()
+        try redis.command("CONFIG", "SET", "requirepass", "sesame open")
         let link = try await TestLink(redis.socketPath, password: "sesame open", database: 3)
         try await link.startAndWait()
         try await link.send([["CLIENT", "INFO"]])
@@ -35,12 +37,8 @@ struct RedisLinkServerTests {
 
     @Test("logs in as a named user")
     func namedUser() async throws {
-        let redis = try await RedisServer()
-        let admin = try await TestLink(redis.socketPath)
-        try await admin.startAndWait()
-        try await admin.send([["ACL", "SETUSER", "limiter", "on", ">pw", "~*", "+@all"]])
-        #expect(await admin.eventually { $0.ends(of: 0) == [.reply(0, "+OK")] })
-        try await admin.stop()
+        let redis = try RedisServer()
+        try redis.command("ACL", "SETUSER", "limiter", "on", ">pw", "~*", "+@all")
         let link = try await TestLink(redis.socketPath, user: "limiter", password: "pw")
         try await link.startAndWait()
         try await link.send([["ACL", "WHOAMI"]])
@@ -52,7 +50,8 @@ struct RedisLinkServerTests {
         "says why Redis refuses it, and never becomes available",
         arguments: [("wrong", 0, "WRONGPASS"), (nil, 0, "NOAUTH"), ("right", 99, "ERR DB index")])
     func refused(_ password: String?, _ database: Int, _ reason: String) async throws {
-        let redis = try await RedisServer(options: ["--requirepass", "right"])
+        let redis = try RedisServer()
+        try redis.command("CONFIG", "SET", "requirepass", "right")
         let link = try await TestLink(redis.socketPath, password: password, database: database)
         try await link.start()
         #expect(
@@ -68,7 +67,7 @@ struct RedisLinkServerTests {
 
     @Test("runs its setup on each new connection and tells the replies")
     func setup() async throws {
-        let redis = try await RedisServer()
+        let redis = try RedisServer()
         let options = LinkOptions(setup: [["SCRIPT", "LOAD", "return 7"], ["GET", "none"]])
         let link = try await TestLink(redis.socketPath, options: options)
         try await link.startAndWait()
@@ -83,16 +82,14 @@ struct RedisLinkServerTests {
 
     @Test("comes back by itself after Redis was killed and started again")
     func restart() async throws {
-        let folder = try TemporaryFolder()
-        var redis: RedisServer? = try await RedisServer(in: folder)
-        let link = try await TestLink(folder.file("redis.sock"))
+        let redis = try RedisServer()
+        let link = try await TestLink(redis.socketPath)
         try await link.startAndWait()
-        _ = redis
-        redis = nil
+        redis.end()
         #expect(
             await link.eventually { if case .unavailable(.unreachable)? = $0.changes.last { true } else { false } }
         )
-        redis = try await RedisServer(in: folder)
+        try redis.restart()
         #expect(await link.eventually { $0.isBack })
         try await link.send([["PING"]])
         #expect(await link.eventually { $0.ends(of: 0) == [.reply(0, "+PONG")] })
@@ -101,26 +98,27 @@ struct RedisLinkServerTests {
 
     @Test("starts without Redis, says so, and finds it as soon as it is there")
     func startsWithout() async throws {
-        let folder = try TemporaryFolder()
-        let link = try await TestLink(folder.file("redis.sock"))
+        let redis = try RedisServer(isStarted: false)
+        let link = try await TestLink(redis.socketPath)
         try await link.start()
         #expect(await link.eventually { $0.contains(.unavailable(.unreachable("No such file or directory"))) })
-        let redis = try await RedisServer(in: folder)
+        try redis.restart()
         #expect(await link.eventually { $0.last == .available })
         try await link.stop()
-        _ = redis
     }
 
     @Test("hears what is published on the channel it subscribes to")
     func subscriber() async throws {
-        let redis = try await RedisServer()
+        let redis = try RedisServer()
         let options = LinkOptions(setup: [["SUBSCRIBE", "news"]], isSubscriber: true)
         let listener = try await TestLink(redis.socketPath, options: options)
         try await listener.startAndWait()
         #expect(listener.events.first == .setup(0, "*3 $subscribe $news :1"))
         let speaker = try await TestLink(redis.socketPath)
         try await speaker.startAndWait()
-        try await speaker.send([["PUBLISH", "news", "one"], ["PUBLISH", "other", "x"], ["PUBLISH", "news", "message"]])
+        try await speaker.send([
+            ["PUBLISH", "news", "one"], ["PUBLISH", "other", "x"], ["PUBLISH", "news", "message"],
+        ])
         #expect(
             await listener.eventually {
                 $0.suffix(2) == [.pushed("*3 $message $news $one"), .pushed("*3 $message $news $message")]
@@ -133,7 +131,7 @@ struct RedisLinkServerTests {
 
     @Test("loses what is in flight when it is stopped, and does not connect again")
     func stop() async throws {
-        let redis = try await RedisServer()
+        let redis = try RedisServer()
         let link = try await TestLink(redis.socketPath)
         try await link.startAndWait()
         try await link.send([["BLPOP", "none", "0"]])

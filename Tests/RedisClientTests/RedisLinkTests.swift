@@ -1,4 +1,5 @@
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import RedisClient
@@ -137,13 +138,12 @@ struct RedisLinkMisbehaviourTests {
 
     @Test("never gives one connection's replies to a command laid out for another")
     func laidOutWithoutConnection() async throws {
-        let folder = try TemporaryFolder()
-        let path = folder.file("redis.sock")
-        let link = try await TestLink(path, options: LinkOptions(setup: [["GET", "none"]]))
+        let redis = try RedisServer(isStarted: false)
+        let link = try await TestLink(redis.socketPath, options: LinkOptions(setup: [["GET", "none"]]))
         try await link.start()
         #expect(await link.eventually { !$0.isEmpty })
         try await link.send([["INCR", "a"], ["INCR", "a"]])
-        let redis = try await RedisServer(in: folder)
+        try redis.restart()
         #expect(await link.eventually { $0.last == .available })
         #expect(link.events.filter { if case .setup = $0 { true } else { false } } == [.setup(0, "_")])
         for number in 0...1 {
@@ -154,7 +154,6 @@ struct RedisLinkMisbehaviourTests {
         try await link.send([["GET", "a"]], from: 2)
         #expect(await link.eventually { $0.ends(of: 2) == [.reply(2, "_")] })
         try await link.stop()
-        _ = redis
     }
 }
 
