@@ -74,7 +74,10 @@ let package = Package(
         .target(
             name: "DaemonConfiguration",
             dependencies: [
+                "RateLimitService",
                 "RedisClient",
+                "StructuredLog",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "Configuration", package: "swift-configuration"),
             ],
             swiftSettings: strict

@@ -73,7 +73,8 @@ public struct UserID: Hashable, Sendable {
 
     /// Writes `count` digits of `value`, the first of them being the one just below bit `bits`.
     @inlinable
-    static func write(_ value: UInt64, bits: UInt64, count: Int, to target: UnsafeMutableRawPointer, at start: Int) -> Int
+    static func write(_ value: UInt64, bits: UInt64, count: Int, to target: UnsafeMutableRawPointer, at start: Int)
+        -> Int
     {
         var shift = bits
         for index in start..<start + count {

@@ -218,9 +218,11 @@ extension CheckEngine {
     private func withoutRedis(_ user: UserID, cost: Int, reason: FailureReason) -> Outcome {
         switch policy.failureMode {
         case .open:
-            return counted(Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: reason), cost: cost)
+            return counted(
+                Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: reason), cost: cost)
         case .closed:
-            return counted(Outcome(isAllowed: false, decision: nil, source: .failureMode, degradedReason: reason), cost: cost)
+            return counted(
+                Outcome(isAllowed: false, decision: nil, source: .failureMode, degradedReason: reason), cost: cost)
         case .local:
             let decision = localWindows.check(
                 user, cost: cost, limit: policy.limit.share(ofReplicas: policy.replicas),
@@ -230,7 +232,8 @@ extension CheckEngine {
         }
     }
 
-    private func outcome(_ decision: Decision, source: DecisionSource, degradedReason: FailureReason? = nil) -> Outcome {
+    private func outcome(_ decision: Decision, source: DecisionSource, degradedReason: FailureReason? = nil) -> Outcome
+    {
         Outcome(
             isAllowed: decision.isAllowed || policy.isShadow, decision: decision, source: source,
             degradedReason: degradedReason

@@ -118,39 +118,25 @@ public final class RedisLink<Delegate: RedisLinkDelegate> {
     /// How many commands have been sent and not been answered, those given up included.
     public var commandsInFlight: Int { machine.count }
 
-    /// Notes that one command has been laid out in ``outbound``. It belongs to the connection there is now: where that
-    /// has gone since the link was last available, ``flush()`` tells that the command is lost.
+    /// Notes that one command has been laid out in ``outbound``. Where the connection has gone since the link was last
+    /// seen available, the command is lost at once.
     public func sent(_ context: Delegate.Context, deadline: NIODeadline) {
+        guard handler != nil else {
+            outbound.clear()
+            delegate?.lost(context, because: .unreachable("the connection was lost before the command was sent"))
+            delegate?.repliesDelivered()
+            return
+        }
         machine.sent(.command(context), deadline: deadline)
         setTimer()
     }
 
     /// Writes what has been laid out.
     public func flush() {
-        guard let handler else { return loseUnsent() }
-        guard outbound.readableBytes > 0 else { return }
+        guard outbound.readableBytes > 0, let handler else { return }
         handler.write(outbound)
         // Where the kernel took all of it the buffer is ours again, and no memory is allocated.
         outbound.clear()
-    }
-
-    /// Gives up what was laid out in the turn in which the connection went: it never left, and a reply of the next
-    /// connection must not be taken for its own.
-    private func loseUnsent() {
-        outbound.clear()
-        guard machine.count > 0 else { return }
-        if case .unavailable(let failure) = availability {
-            loseAll(because: failure)
-        } else {
-            loseAll(because: .unreachable("the link has been stopped"))
-        }
-        delegate?.repliesDelivered()
-    }
-
-    private func loseAll(because failure: LinkFailure) {
-        while let purpose = machine.drain() {
-            if case .command(let context) = purpose { delegate?.lost(context, because: failure) }
-        }
     }
 }
 
@@ -187,10 +173,10 @@ extension RedisLink {
 
     fileprivate func connected(_ handler: RedisChannelHandler<Delegate>) {
         guard !isStopped else { return handler.close() }
-        loseUnsent()
         self.handler = handler
         lastHeard = .now()
         isProbing = false
+        outbound.clear()
         var commands: [[String]] = []
         if let password = endpoint.password {
             commands.append(["AUTH"] + (endpoint.user.map { [$0] } ?? []) + [password.reveal()])
@@ -220,7 +206,9 @@ extension RedisLink {
         guard self.handler === handler else { return }
         self.handler = nil
         becomeUnavailable(failure)
-        loseAll(because: failure)
+        while let purpose = machine.drain() {
+            if case .command(let context) = purpose { delegate?.lost(context, because: failure) }
+        }
         delegate?.repliesDelivered()
         reconnect()
     }

@@ -11,10 +11,14 @@ struct WindowPropertyTests {
     static let start = 2_100_000_000_000_000
 
     static let shapes: [(name: String, shape: HistoryShape, runs: Int)] = [
-        ("a small limit", HistoryShape(steps: 250, quotas: [1, 2, 5, 20], windows: [1000, 3000, 60_000], largestCost: 8), 60),
+        (
+            "a small limit",
+            HistoryShape(steps: 250, quotas: [1, 2, 5, 20], windows: [1000, 3000, 60_000], largestCost: 8), 60
+        ),
         (
             "costs in thousands",
-            HistoryShape(steps: 250, quotas: [5_000, 100_000, 2_000_000], windows: [60_000, 3_600_000], largestCost: 1_000_000),
+            HistoryShape(
+                steps: 250, quotas: [5_000, 100_000, 2_000_000], windows: [60_000, 3_600_000], largestCost: 1_000_000),
             40
         ),
         (

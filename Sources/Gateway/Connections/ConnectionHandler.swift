@@ -41,6 +41,8 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     /// Whether the last thing that came through NIOHTTP1 was the end of a request that had no body.
     private var hasOtherEnded = false
     private var isFlushPending = false
+    /// False while the client does not take the answers it has asked for: then it is not read either.
+    private var isWritable = true
     private var isReadPaused = false
     private var isReadWanted = false
     private var isClosing = false
@@ -85,11 +87,11 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private func takeIn(_ bytes: inout ByteBuffer) {
         let now = NIODeadline.now()
         while bytes.readableBytes > 0, !isClosing {
-            if isOtherWay { return passOn(&bytes) }
-            guard queue.open < RequestBounds.pipelined else {
+            guard queue.open < RequestBounds.pipelined, isWritable else {
                 isReadPaused = true
                 return
             }
+            if isOtherWay { return passOn(&bytes) }
             switch bytes.withUnsafeReadableBytes({ FastPath.recognise($0) }) {
             case .check(let request, let length):
                 bytes.moveReaderIndex(forwardBy: length)
@@ -135,6 +137,14 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     func channelReadComplete(context: ChannelHandlerContext) {
         flush()
         context.fireChannelReadComplete()
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        isWritable = context.channel.isWritable
+        if isReadPaused, isWritable {
+            resume(context)
+            flush()
+        }
     }
 
     func read(context: ChannelHandlerContext) {
@@ -230,23 +240,26 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
             return .json("{\"user\":\"\(user)\",\"limit\":null,\"used\":null,\"remaining\":null,\"reset_after\":0}")
         }
         return .problem(
-            .serviceUnavailable, "The user's window cannot be read: \(reason.rawValue).", headers: [("Retry-After", "1")]
+            .serviceUnavailable, "The user's window cannot be read: \(reason.rawValue).",
+            headers: [("Retry-After", "1")]
         )
     }
 
     func flush() {
         isFlushPending = false
-        guard let context, output.readableBytes > 0 else { return }
-        if isClosing {
-            let written = context.eventLoop.makePromise(of: Void.self)
-            context.writeAndFlush(wrapOutboundOut(output), promise: written)
+        // Writing may make room for requests that were held back, and those may be answered at once.
+        while let context, output.readableBytes > 0 {
+            if isClosing {
+                let written = context.eventLoop.makePromise(of: Void.self)
+                context.writeAndFlush(wrapOutboundOut(output), promise: written)
+                output.clear()
+                return written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
+            }
+            context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+            // Where the kernel took all of it the buffer is ours again, and no memory is allocated.
             output.clear()
-            return written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
+            if isReadPaused, isWritable, queue.open < RequestBounds.pipelined / 2 { resume(context) }
         }
-        context.writeAndFlush(wrapOutboundOut(output), promise: nil)
-        // Where the kernel took all of it the buffer is ours again, and no memory is allocated.
-        output.clear()
-        if isReadPaused, queue.open < RequestBounds.pipelined / 2 { resume(context) }
     }
 
     private func resume(_ context: ChannelHandlerContext) {

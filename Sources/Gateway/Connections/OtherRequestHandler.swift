@@ -43,7 +43,9 @@ final class OtherRequestHandler: ChannelInboundHandler {
         let headBytes = head.headers.reduce(head.uri.utf8.count) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 }
         if headBytes > RequestBounds.headBytes { return refuse(.headTooLarge) }
         if head.version != .http1_0, head.headers["host"].count != 1 { return refuse(.missingHost) }
-        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > RequestBounds.bodyBytes {
+        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }),
+            length > RequestBounds.bodyBytes
+        {
             return refuse(.bodyTooLarge)
         }
         if head.headers.first(name: "expect")?.lowercased() == "100-continue" { connection.sendContinue() }
@@ -52,7 +54,8 @@ final class OtherRequestHandler: ChannelInboundHandler {
     private func end(_ eventLoop: any EventLoop) {
         guard let head else { return }
         self.head = nil
-        let hasLength = head.headers.contains(name: "content-length") || head.headers.contains(name: "transfer-encoding")
+        let hasLength =
+            head.headers.contains(name: "content-length") || head.headers.contains(name: "transfer-encoding")
         connection.otherRequestEnded(hadBody: hasLength && head.headers.first(name: "content-length") != "0")
         // After an offer to upgrade, or CONNECT, the decoder takes what follows for another protocol.
         let isUpgrade = head.headers.contains(name: "upgrade") || head.method == .CONNECT

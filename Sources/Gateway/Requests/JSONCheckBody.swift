@@ -195,7 +195,9 @@ struct JSONCheckBody {
 
     private mutating func skipWord(_ word: StaticString) -> Bool {
         let end = position + word.utf8CodeUnitCount
-        guard end <= bytes.count, UnsafeRawBufferPointer(rebasing: bytes[position..<end]).equals(word) else { return false }
+        guard end <= bytes.count, UnsafeRawBufferPointer(rebasing: bytes[position..<end]).equals(word) else {
+            return false
+        }
         position = end
         return true
     }
