@@ -198,5 +198,10 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"], swiftSettings: strict),
+        // Real redis-servers, real daemons and blocking clients, for the tests that need them.
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["llm-rate-limit", "TestSupport"], swiftSettings: strict
+        ),
     ]
 )
