@@ -47,6 +47,8 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
 
     let loop: LoopContext
     let isAdmin: Bool
+    /// False only in tests that compare the two ways.
+    private let usesFastPath: Bool
     private var context: ChannelHandlerContext?
     private var queue = AnswerQueue<Waiting>()
     private var exceptions: [Int: Exception] = [:]
@@ -67,9 +69,10 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private var isClosing = false
     private var timeout: Scheduled<Void>?
 
-    init(loop: LoopContext, isAdmin: Bool) {
+    init(loop: LoopContext, isAdmin: Bool, usesFastPath: Bool = true) {
         self.loop = loop
         self.isAdmin = isAdmin
+        self.usesFastPath = usesFastPath
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -114,7 +117,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
                 passOn(&bytes)
                 continue
             }
-            switch bytes.withUnsafeReadableBytes({ FastPath.recognise($0) }) {
+            switch usesFastPath ? bytes.withUnsafeReadableBytes({ FastPath.recognise($0) }) : .other {
             case .check(let request, let length):
                 bytes.moveReaderIndex(forwardBy: length)
                 check(request.user, cost: request.cost, arrivedAt: now)
