@@ -182,7 +182,12 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private func installOtherHandlers(_ context: ChannelHandlerContext) {
         guard !hasOtherHandlers else { return }
         hasOtherHandlers = true
-        let decoder = ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes))
+        var limits = NIOHTTPDecoderLimitConfiguration()
+        limits.maxHeaderFieldSize = RequestBounds.headBytes
+        limits.maxHeaderListSize = RequestBounds.headBytes
+        let decoder = ByteToMessageHandler(
+            HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes, limitConfiguration: limits)
+        )
         do {
             try context.pipeline.syncOperations.addHandlers(
                 decoder, OtherRequestHandler(connection: self), position: .after(self)
