@@ -198,7 +198,8 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        flush()
+        // All of the loop, so that its list is emptied also where no reply of Redis ever does that.
+        loop.flush()
         context.fireChannelReadComplete()
     }
 
