@@ -62,6 +62,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private var hasTakenLast = false
     private var isInputClosed = false
     private var isFlushPending = false
+    private var isWriting = false
     /// False while the client does not take the answers it has asked for: then it is not read either.
     private var isWritable = true
     private var isReadPaused = false
@@ -205,7 +206,8 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         isWritable = context.channel.isWritable
-        if isReadPaused, isWritable {
+        // Within a write the answers of it are still in the buffer, and the loop there resumes by itself.
+        if isReadPaused, isWritable, !isWriting {
             resume(context)
             flush()
         }
@@ -318,7 +320,9 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         // Writing may make room for requests that were held back, and those may be answered at once.
         while let context, output.readableBytes > 0 {
             if isClosing { return closeBehindOutput(context) }
+            isWriting = true
             context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+            isWriting = false
             // Where the kernel took all of it the buffer is ours again, and no memory is allocated.
             output.clear()
             if isReadPaused, isWritable, queue.open < RequestBounds.pipelined / 2 { resume(context) }
