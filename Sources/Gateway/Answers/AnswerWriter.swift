@@ -263,7 +263,7 @@ struct HTTPDate {
         return text
     }
 
-    private static func line(at second: Int) -> [UInt8] {
+    static func line(at second: Int) -> [UInt8] {
         var time = second
         var parts = tm()
         gmtime_r(&time, &parts)

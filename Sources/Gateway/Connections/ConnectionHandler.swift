@@ -48,6 +48,8 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
 
     let loop: LoopContext
     let isAdmin: Bool
+    /// False only in tests that compare the two ways.
+    private let usesFastPath: Bool
     private var context: ChannelHandlerContext?
     private var queue = AnswerQueue<Waiting>()
     private var exceptions: [Int: Exception] = [:]
@@ -64,6 +66,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private var hasTakenLast = false
     private var isInputClosed = false
     private var isFlushPending = false
+    private var isWriting = false
     /// False while the client does not take the answers it has asked for: then it is not read either.
     private var isWritable = true
     private var isReadPaused = false
@@ -71,9 +74,10 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private var isClosing = false
     private var timeout: Scheduled<Void>?
 
-    init(loop: LoopContext, isAdmin: Bool) {
+    init(loop: LoopContext, isAdmin: Bool, usesFastPath: Bool = true) {
         self.loop = loop
         self.isAdmin = isAdmin
+        self.usesFastPath = usesFastPath
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -119,7 +123,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
                 passOn(&bytes)
                 continue
             }
-            switch bytes.withUnsafeReadableBytes({ FastPath.recognise($0) }) {
+            switch usesFastPath ? bytes.withUnsafeReadableBytes({ FastPath.recognise($0) }) : .other {
             case .check(let request, let length):
                 bytes.moveReaderIndex(forwardBy: length)
                 check(request.user, cost: request.cost, arrivedAt: now)
@@ -184,7 +188,12 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private func installOtherHandlers(_ context: ChannelHandlerContext) {
         guard !hasOtherHandlers else { return }
         hasOtherHandlers = true
-        let decoder = ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes))
+        var limits = NIOHTTPDecoderLimitConfiguration()
+        limits.maxHeaderFieldSize = RequestBounds.headBytes
+        limits.maxHeaderListSize = RequestBounds.headBytes
+        let decoder = ByteToMessageHandler(
+            HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes, limitConfiguration: limits)
+        )
         do {
             try context.pipeline.syncOperations.addHandlers(
                 decoder, OtherRequestHandler(connection: self), position: .after(self)
@@ -195,13 +204,15 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        flush()
+        // All of the loop, so that its list is emptied also where no reply of Redis ever does that.
+        loop.flush()
         context.fireChannelReadComplete()
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         isWritable = context.channel.isWritable
-        if isReadPaused, isWritable {
+        // Within a write the answers of it are still in the buffer, and the loop there resumes by itself.
+        if isReadPaused, isWritable, !isWriting {
             resume(context)
             flush()
         }
@@ -333,7 +344,9 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         }
         let written = context.eventLoop.makePromise(of: Void.self)
         queuedWrites += 1
+        isWriting = true
         context.writeAndFlush(wrapOutboundOut(output), promise: written)
+        isWriting = false
         output.clear()
         written.futureResult.assumeIsolated().whenComplete { [self] _ in
             queuedWrites -= 1

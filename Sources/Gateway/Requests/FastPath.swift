@@ -74,9 +74,13 @@ enum FastPath {
 // MARK: - Headers
 
 extension FastPath {
+    /// More header lines than this are no ordinary request; NIOHTTP1 refuses more than 256.
+    private static let maximumLines = 64
+
     fileprivate struct Head {
         var end = 0
         var contentLength: Int?
+        var contentTypes = 0
         var hasOrdinaryBody = true
     }
 
@@ -98,7 +102,7 @@ extension FastPath {
         var line = start
         // Bounds the search, and with it what an endless head costs.
         let bound = min(bytes.count, RequestBounds.headBytes)
-        while true {
+        for _ in 0...maximumLines {
             guard line < bound, let found = memchr(base + line, 0x0a, bound - line) else {
                 return bytes.count < RequestBounds.headBytes ? .incomplete : .other
             }
@@ -114,6 +118,7 @@ extension FastPath {
             }
             line = end + 2
         }
+        return .other
     }
 
     /// Takes note of one header line; false where it is unusual.
@@ -131,10 +136,15 @@ extension FastPath {
         case 6 where equals(name, "expect"): return false
         case 7 where equals(name, "upgrade"): return false
         case 10 where equals(name, "connection"): return equals(value, "keep-alive")
-        case 12 where equals(name, "content-type"): head.hasOrdinaryBody = isJSON(value)
+        case 12 where equals(name, "content-type"):
+            head.contentTypes += 1
+            // Of several the other way takes the first.
+            head.hasOrdinaryBody = head.contentTypes == 1 && isJSON(value)
         case 14 where equals(name, "content-length"):
             guard head.contentLength == nil, let length = length(value) else { return false }
             head.contentLength = length
+        // To llhttp another name of Connection.
+        case 16 where equals(name, "proxy-connection"): return false
         case 17 where equals(name, "transfer-encoding"): return false
         default: break
         }
