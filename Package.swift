@@ -147,11 +147,15 @@ let package = Package(
             swiftSettings: strict
         ),
         .executableTarget(name: "raw-epoll-floor"),
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(
             name: "WindowTests", dependencies: ["RateLimitCore", "RateLimitService", "TestSupport"],
             swiftSettings: strict
         ),
         .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"], swiftSettings: strict),
+        // Real redis-servers, real daemons and blocking clients, for the tests that need them.
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["llm-rate-limit", "TestSupport"], swiftSettings: strict
+        ),
     ]
 )

@@ -85,7 +85,7 @@ public final class RedisLink<Delegate: RedisLinkDelegate> {
     private var handler: RedisChannelHandler<Delegate>?
     private var backoff = Backoff()
     private var isStopped = false
-    private var isTimerSet = false
+    private var timer: (deadline: NIODeadline, task: Scheduled<Void>)?
     private var isProbing = false
     private var lastHeard = NIODeadline.now()
     private var availableSince = NIODeadline.now()
@@ -117,8 +117,15 @@ public final class RedisLink<Delegate: RedisLinkDelegate> {
     /// How many commands have been sent and not been answered, those given up included.
     public var commandsInFlight: Int { machine.count }
 
-    /// Notes that one command has been laid out in ``outbound``; only while the link is available.
+    /// Notes that one command has been laid out in ``outbound``. Where the connection has gone since the link was last
+    /// seen available, the command is lost at once.
     public func sent(_ context: Delegate.Context, deadline: NIODeadline) {
+        guard handler != nil else {
+            outbound.clear()
+            delegate?.lost(context, because: .unreachable("the connection was lost before the command was sent"))
+            delegate?.repliesDelivered()
+            return
+        }
         machine.sent(.command(context), deadline: deadline)
         setTimer()
     }
@@ -221,7 +228,10 @@ extension RedisLink {
             return
         }
         switch machine.received() {
-        case .deliver(let context): delegate?.received(reply, for: context)
+        case .deliver(let context):
+            delegate?.received(reply, for: context)
+            // Commands before this one may have been given up, and this one come in time.
+            if machine.count == 0 { probeLater() }
         case .setup(let step): receivedSetup(reply, step: step)
         case .probe:
             isProbing = false
@@ -245,13 +255,20 @@ extension RedisLink {
     }
 
     private func setTimer() {
-        guard !isTimerSet, let deadline = machine.nextDeadline else { return }
-        isTimerSet = true
-        eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] in self?.timerFired() }
+        guard let deadline = machine.nextDeadline else { return }
+        if let timer {
+            // A handshake's deadline is far off; the first commands behind it must not wait for that.
+            guard deadline < timer.deadline else { return }
+            timer.task.cancel()
+        }
+        timer = (
+            deadline,
+            eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] in self?.timerFired() }
+        )
     }
 
     private func timerFired() {
-        isTimerSet = false
+        timer = nil
         let now = NIODeadline.now()
         var isLate = false
         var isSetup = false

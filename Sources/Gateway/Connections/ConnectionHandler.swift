@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import NIOHTTP1
 import RateLimitCore
@@ -5,10 +6,9 @@ import RateLimitService
 
 /// One client connection, at the head of its pipeline: bytes to checks, decisions to bytes.
 ///
-/// Ordinary checks are decoded here. From the first byte of anything else the bytes go on to NIOHTTP1 and
-/// ``OtherRequestHandler`` behind it, until a request without a body has ended there exactly at the end of what has
-/// been read: then nothing is left in that decoder, and the fast path takes over again. Answers of both ways pass
-/// through one queue and one writer.
+/// Ordinary checks are decoded here. The bytes of any other request go on to NIOHTTP1 and ``OtherRequestHandler`` behind
+/// it, request by request: where one ends, nothing is left in that decoder, and the fast path takes over again. Answers
+/// of both ways pass through one queue and one writer.
 final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
@@ -28,19 +28,44 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         var statusOf: UserID?
     }
 
+    /// Where the request that goes through NIOHTTP1 stands.
+    private enum OtherStage {
+        /// In its head, of which these are the last four bytes so far.
+        case head(last: UInt32)
+        /// So many bytes of its body are still to come.
+        case body(remaining: Int)
+        /// In a chunked body or behind one: where that ends only the decoder knows.
+        case chunked
+    }
+
+    /// What ``OtherRequestHandler`` has said of that request.
+    private enum OtherProgress {
+        case none
+        /// Its head is there; the body's length is nil where it comes in chunks.
+        case begun(bodyLength: Int?)
+        case ended
+    }
+
     let loop: LoopContext
     let isAdmin: Bool
     private var context: ChannelHandlerContext?
     private var queue = AnswerQueue<Waiting>()
     private var exceptions: [Int: Exception] = [:]
     private var output = ByteBuffer()
+    private var socket: CInt?
+    /// Writes that NIO holds because the socket was full; what follows goes behind them.
+    private var queuedWrites = 0
     /// Bytes that have arrived and have not been taken in yet.
     private var input = ByteBuffer()
-    private var isOtherWay = false
+    private var other: OtherStage?
+    private var otherProgress = OtherProgress.none
     private var hasOtherHandlers = false
-    /// Whether the last thing that came through NIOHTTP1 was the end of a request that had no body.
-    private var hasOtherEnded = false
+    /// Whether a request was taken in after which the connection ends: whatever follows is not looked at.
+    private var hasTakenLast = false
+    private var isInputClosed = false
     private var isFlushPending = false
+    /// False while the client does not take the answers it has asked for: then it is not read either.
+    private var isWritable = true
     private var isReadPaused = false
     private var isReadWanted = false
     private var isClosing = false
@@ -53,6 +78,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        socket = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
         loop.opened(self)
     }
 
@@ -72,7 +98,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
-        guard !isClosing else { return }
+        guard !isClosing, !hasTakenLast else { return }
         if input.readableBytes > 0 {
             input.writeBuffer(&bytes)
             swap(&input, &bytes)
@@ -84,18 +110,23 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
 
     private func takeIn(_ bytes: inout ByteBuffer) {
         let now = NIODeadline.now()
-        while bytes.readableBytes > 0, !isClosing {
-            if isOtherWay { return passOn(&bytes) }
-            guard queue.open < RequestBounds.pipelined else {
+        while bytes.readableBytes > 0, !isClosing, !hasTakenLast {
+            guard queue.open < RequestBounds.pipelined, isWritable else {
                 isReadPaused = true
                 return
+            }
+            if other != nil {
+                passOn(&bytes)
+                continue
             }
             switch bytes.withUnsafeReadableBytes({ FastPath.recognise($0) }) {
             case .check(let request, let length):
                 bytes.moveReaderIndex(forwardBy: length)
                 check(request.user, cost: request.cost, arrivedAt: now)
             case .incomplete: return setTimeout()
-            case .other: isOtherWay = true
+            case .other:
+                other = .head(last: 0)
+                otherProgress = .none
             }
         }
     }
@@ -108,14 +139,45 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         }
     }
 
+    /// Passes on what of `bytes` is known to belong to the request under way, so that nothing of the next one gets
+    /// into the decoder: there it would have no timeout, and a check would miss the fast path.
     private func passOn(_ bytes: inout ByteBuffer) {
-        guard let context else { return }
-        let part = bytes.readSlice(length: bytes.readableBytes) ?? ByteBuffer()
-        installOtherHandlers(context)
+        guard let context, let stage = other else { return }
+        var stageAfter = stage
+        var isHeadWhole = false
+        var length = bytes.readableBytes
+        switch stage {
+        case .head(var last):
+            (length, isHeadWhole) = Self.headLength(bytes.readableBytesView, &last)
+            stageAfter = .head(last: isHeadWhole ? 0 : last)
+        case .body(let remaining):
+            length = min(remaining, length)
+            stageAfter = .body(remaining: remaining - length)
+        case .chunked: break
+        }
+        let part = bytes.readSlice(length: length) ?? ByteBuffer()
         let endsInEmptyLine = part.readableBytesView.suffix(4).elementsEqual("\r\n\r\n".utf8)
+        installOtherHandlers(context)
         setTimeout()
         context.fireChannelRead(wrapInboundOut(part))
-        if endsInEmptyLine, hasOtherEnded { isOtherWay = false }
+        switch (otherProgress, stage) {
+        case (.ended, .chunked) where !endsInEmptyLine: break
+        case (.ended, _): other = nil
+        case (.begun(let bodyLength), .head) where isHeadWhole:
+            other = bodyLength.map { .body(remaining: $0) } ?? .chunked
+        case (_, .body(let remaining)) where remaining == length: other = .chunked
+        default: other = stageAfter
+        }
+    }
+
+    /// How far a head reaches into `bytes`, and whether the empty line that ends it is there.
+    private static func headLength(_ bytes: ByteBufferView, _ last: inout UInt32) -> (length: Int, isWhole: Bool) {
+        for (index, byte) in bytes.enumerated() {
+            last = last << 8 | UInt32(byte)
+            // Lines may also end in a bare line feed: llhttp refuses or takes them as it sees fit, and is asked.
+            if last == 0x0d0a_0d0a { return (index + 1, true) }
+        }
+        return (bytes.count, false)
     }
 
     /// Most connections never need them, and ten thousand idle ones should not pay for them.
@@ -137,6 +199,14 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         context.fireChannelReadComplete()
     }
 
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        isWritable = context.channel.isWritable
+        if isReadPaused, isWritable {
+            resume(context)
+            flush()
+        }
+    }
+
     func read(context: ChannelHandlerContext) {
         if isReadPaused {
             isReadWanted = true
@@ -150,6 +220,10 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     /// Takes in a request that came through NIOHTTP1; its answer is given under the ticket.
     func takeOther(_ exception: Exception) -> Int {
         let ticket = queue.take()
+        if exception.form.closes {
+            hasTakenLast = true
+            clearTimeout()
+        }
         if exception.form != AnswerForm() || exception.statusOf != nil { exceptions[ticket] = exception }
         return ticket
     }
@@ -161,14 +235,14 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         }
     }
 
-    /// Notes that a request has arrived whole, and whether it had no body.
-    func otherRequestEnded(hadBody: Bool) {
-        clearTimeout()
-        hasOtherEnded = !hadBody
-    }
+    /// Notes that a request's head is there; `bodyLength` is nil where the body comes in chunks.
+    func otherRequestBegan(bodyLength: Int?) { otherProgress = .begun(bodyLength: bodyLength) }
 
-    /// Notes that a request has begun.
-    func otherRequestBegan() { hasOtherEnded = false }
+    /// Notes that a request has arrived whole.
+    func otherRequestEnded() {
+        clearTimeout()
+        otherProgress = .ended
+    }
 
     /// Tells a client that waits for it to send its body (RFC 9110, section 10.1.1).
     func sendContinue() {
@@ -211,7 +285,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         guard !isClosing else { return }
         let exception = exceptions.isEmpty ? nil : exceptions.removeValue(forKey: ticket)
         var form = exception?.form ?? AnswerForm()
-        if loop.isDraining, queue.open == 0 { form.closes = true }
+        if loop.isDraining || isInputClosed, queue.open == 0, !isReadPaused { form.closes = true }
         switch waiting {
         case .answer(let answer): loop.writer.write(answer, form, to: &output)
         case .outcome(let outcome):
@@ -237,17 +311,38 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
 
     func flush() {
         isFlushPending = false
-        guard let context, output.readableBytes > 0 else { return }
-        if isClosing {
-            let written = context.eventLoop.makePromise(of: Void.self)
-            context.writeAndFlush(wrapOutboundOut(output), promise: written)
-            output.clear()
-            return written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
+        // Writing may make room for requests that were held back, and those may be answered at once.
+        while let context, output.readableBytes > 0 {
+            write(to: context)
+            if isClosing { return closeBehindOutput(context) }
+            if isReadPaused, isWritable, queue.open < RequestBounds.pipelined / 2 { resume(context) }
         }
-        context.writeAndFlush(wrapOutboundOut(output), promise: nil)
-        // Where the kernel took all of it the buffer is ours again, and no memory is allocated.
+    }
+
+    /// Puts the answers into the socket, and what it does not take into NIO's queue.
+    ///
+    /// Through NIO a write costs as much again as the system call, most of it reference counting. The descriptor is the
+    /// channel's, which closes it on this loop and calls ``channelInactive(context:)`` before anything else runs there:
+    /// while there is a context, it is this connection's.
+    private func write(to context: ChannelHandlerContext) {
+        if queuedWrites == 0, let socket {
+            let sent = output.withUnsafeReadableBytes { send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            if sent == output.readableBytes { return output.clear() }
+            // Whatever is wrong, if anything, NIO will find as well, and close the channel.
+            output.moveReaderIndex(forwardBy: max(0, sent))
+        }
+        let written = context.eventLoop.makePromise(of: Void.self)
+        queuedWrites += 1
+        context.writeAndFlush(wrapOutboundOut(output), promise: written)
         output.clear()
-        if isReadPaused, queue.open < RequestBounds.pipelined / 2 { resume(context) }
+        written.futureResult.assumeIsolated().whenComplete { [self] _ in
+            queuedWrites -= 1
+            if isClosing, let context = self.context { closeBehindOutput(context) }
+        }
+    }
+
+    private func closeBehindOutput(_ context: ChannelHandlerContext) {
+        if queuedWrites == 0 { context.close(promise: nil) }
     }
 
     private func resume(_ context: ChannelHandlerContext) {
@@ -281,9 +376,24 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         self.timeout = nil
     }
 
-    /// Closes as soon as nothing is owed: now, or with the last answer.
+    /// The client has sent all it will: it still gets its answers.
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        context.fireUserInboundEventTriggered(event)
+        guard case .inputClosed? = event as? ChannelEvent else { return }
+        isInputClosed = true
+        if queue.open == 0 { finish() }
+    }
+
+    /// Closes as soon as nothing is owed: now, or with the last answer, a request that has begun to arrive included.
     func drain() {
-        if queue.open == 0 { close() }
+        if queue.open == 0, timeout == nil { finish() }
+    }
+
+    private func finish() {
+        guard let context, !isClosing else { return }
+        isClosing = true
+        flush()
+        closeBehindOutput(context)
     }
 
     func close() {

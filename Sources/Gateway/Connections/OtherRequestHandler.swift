@@ -37,29 +37,28 @@ final class OtherRequestHandler: ChannelInboundHandler {
     }
 
     private func begin(_ head: HTTPRequestHead) {
-        connection.otherRequestBegan()
+        let contentLength = head.headers.first(name: "content-length").flatMap { Int($0) }
+        let isChunked = head.headers.contains(name: "transfer-encoding")
+        connection.otherRequestBegan(bodyLength: isChunked ? nil : contentLength ?? 0)
         self.head = head
         body.removeAll()
         let headBytes = head.headers.reduce(head.uri.utf8.count) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 }
         if headBytes > RequestBounds.headBytes { return refuse(.headTooLarge) }
         if head.version != .http1_0, head.headers["host"].count != 1 { return refuse(.missingHost) }
-        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }),
-            length > RequestBounds.bodyBytes
-        {
-            return refuse(.bodyTooLarge)
-        }
+        if let contentLength, contentLength > RequestBounds.bodyBytes { return refuse(.bodyTooLarge) }
         if head.headers.first(name: "expect")?.lowercased() == "100-continue" { connection.sendContinue() }
     }
 
     private func end(_ eventLoop: any EventLoop) {
         guard let head else { return }
         self.head = nil
-        let hasLength =
-            head.headers.contains(name: "content-length") || head.headers.contains(name: "transfer-encoding")
-        connection.otherRequestEnded(hadBody: hasLength && head.headers.first(name: "content-length") != "0")
+        let hasLength = head.headers.contains(name: "content-length") || head.headers.contains(name: "transfer-encoding")
+        connection.otherRequestEnded()
         // After an offer to upgrade, or CONNECT, the decoder takes what follows for another protocol.
         let isUpgrade = head.headers.contains(name: "upgrade") || head.method == .CONNECT
-        let form = AnswerForm(isHead: head.method == .HEAD, closes: !head.isKeepAlive || isUpgrade)
+        // HTTP/1.0 keeps a connection only where the answer says so; its few clients get a new one for each request.
+        let closes = !head.isKeepAlive || isUpgrade || head.version == .http1_0
+        let form = AnswerForm(isHead: head.method == .HEAD, closes: closes)
         let request = Router.Request(
             method: head.method, uri: head.uri, contentType: head.headers.first(name: "content-type"),
             hasLength: hasLength, isAdmin: connection.isAdmin, body: body

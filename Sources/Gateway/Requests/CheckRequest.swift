@@ -58,7 +58,7 @@ extension RequestError {
         case .methodNotAllowed(let allowed): "The method is not one that this path takes: \(allowed)."
         case .adminOnly: "This operation changes state and is answered on the admin socket alone."
         case .timedOut: "The request did not arrive in time."
-        case .lengthRequired: "A body needs a Content-Length header; a transfer coding is not accepted."
+        case .lengthRequired: "A body needs a Content-Length header, or has to come in chunks."
         case .bodyTooLarge: "The body is above \(RequestBounds.bodyBytes) bytes."
         case .unsupportedMediaType: "The body's Content-Type is not application/json."
         case .headTooLarge: "The request line and headers are above \(RequestBounds.headBytes) bytes."

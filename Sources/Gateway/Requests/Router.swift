@@ -30,7 +30,7 @@ enum Router {
 
     /// The route of `request`, or what is wrong with it.
     static func route(_ request: Request) throws(RequestError) -> Route {
-        let parts = request.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        let parts = target(request.uri).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         let path = parts[0]
         let query = parts.count > 1 ? Array(parts[1].utf8) : []
         switch path {
@@ -43,6 +43,14 @@ enum Router {
         case "/v1/version": return try read(request, .version)
         default: return try user(request, path)
         }
+    }
+
+    /// Path and query; a server must take the absolute form of a target as well (RFC 9112, section 3.2.2).
+    private static func target(_ uri: String) -> Substring {
+        guard !uri.hasPrefix("/"), let scheme = ["http://", "https://"].first(where: { uri.lowercased().hasPrefix($0) })
+        else { return uri[...] }
+        let rest = uri.dropFirst(scheme.count)
+        return rest.firstIndex(where: { $0 == "/" || $0 == "?" }).map { rest[$0...] } ?? "/"
     }
 
     private static func check(_ request: Request, _ query: [UInt8]) throws(RequestError) -> CheckRequest {
