@@ -60,6 +60,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private var hasTakenLast = false
     private var isInputClosed = false
     private var isFlushPending = false
+    private var isWriting = false
     private var isReadPaused = false
     private var isReadWanted = false
     private var isClosing = false
@@ -108,7 +109,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
                 passOn(&bytes)
                 continue
             }
-            guard queue.open < RequestBounds.pipelined else {
+            guard queue.open < RequestBounds.pipelined, output.readableBytes < RequestBounds.unsentBytes else {
                 isReadPaused = true
                 return
             }
@@ -188,12 +189,13 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        flush()
+        loop.flush()
         context.fireChannelReadComplete()
     }
 
     func read(context: ChannelHandlerContext) {
-        if isReadPaused {
+        // Whoever does not read its answers is not read either.
+        if isReadPaused || !context.channel.isWritable {
             isReadWanted = true
         } else {
             context.read()
@@ -295,31 +297,49 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
 
     func flush() {
         isFlushPending = false
-        guard let context, output.readableBytes > 0 else { return }
+        guard let context, !isWriting, output.readableBytes > 0 else { return }
         if isClosing { return closeBehindOutput(context) }
+        // The write may tell at once that the channel is full, or not any more: nothing is to be written from there.
+        isWriting = true
         context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+        isWriting = false
         // Where the kernel took all of it the buffer is ours again, and no memory is allocated.
         output.clear()
-        if isReadPaused, queue.open < RequestBounds.pipelined / 2 { resume(context) }
+        resume(context)
     }
 
     private func closeBehindOutput(_ context: ChannelHandlerContext) {
         let written = context.eventLoop.makePromise(of: Void.self)
+        isWriting = true
         context.writeAndFlush(wrapOutboundOut(output), promise: written)
+        isWriting = false
         output.clear()
         written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
     }
 
+    /// Goes on with what was held back, as soon as enough has been answered and the client has read that.
     private func resume(_ context: ChannelHandlerContext) {
-        isReadPaused = false
-        var bytes = input
-        input = ByteBuffer()
-        takeIn(&bytes)
-        if bytes.readableBytes > 0 { input = bytes }
+        guard context.channel.isWritable else { return }
+        if isReadPaused {
+            guard queue.open < RequestBounds.pipelined / 2 else { return }
+            isReadPaused = false
+            var bytes = input
+            input = ByteBuffer()
+            takeIn(&bytes)
+            if bytes.readableBytes > 0 { input = bytes }
+        }
         if !isReadPaused, isReadWanted {
             isReadWanted = false
             context.read()
         }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if !isWriting {
+            resume(context)
+            loop.flush()
+        }
+        context.fireChannelWritabilityChanged()
     }
 
     // MARK: Time and end
@@ -331,7 +351,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
             guard let self, self.context != nil, !self.isClosing else { return }
             let ticket = self.takeOther(Exception(form: AnswerForm(closes: true)))
             self.answer(.problem(.timedOut), ticket: ticket)
-            self.flush()
+            self.loop.flush()
         }
     }
 

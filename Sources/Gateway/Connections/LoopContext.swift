@@ -33,7 +33,7 @@ final class LoopContext {
     }
 
     func flush() {
-        // By index: a flush may close a connection, and a closing one may still be written to.
+        // By index: a flush may close a connection, may have it take in what it held back, and so add to the list.
         var index = 0
         while index < unflushed.count {
             unflushed[index].flush()

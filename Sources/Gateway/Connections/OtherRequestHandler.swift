@@ -30,7 +30,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         if let error = error as? HTTPParserError {
             refuse(error == .headerOverflow ? .headTooLarge : .malformedHTTP(Self.describe(error)))
-            connection.flush()
+            connection.loop.flush()
         } else {
             context.fireErrorCaught(error)
         }
