@@ -87,11 +87,14 @@ extension EndToEnd {
             #expect(none.exitCode == 2 && none.errors.contains("is it running?") && none.output.isEmpty)
         }
 
-        @Test("Wrong usage and a missing daemon exit 2", arguments: [
-            ["check", "me"], ["check"], ["check", "6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11", "--cost", "0"], ["status", "x"],
-            ["check", "6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11", "--socket", "/nonexistent/socket"],
-            ["reset", "6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11", "--admin-socket", "/nonexistent/socket"],
-        ])
+        @Test(
+            "Wrong usage and a missing daemon exit 2",
+            arguments: [
+                ["check", "me"], ["check"], ["check", "6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11", "--cost", "0"],
+                ["status", "x"],
+                ["check", "6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11", "--socket", "/nonexistent/socket"],
+                ["reset", "6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11", "--admin-socket", "/nonexistent/socket"],
+            ])
         func usage(arguments: [String]) throws {
             let result = try run(arguments)
             #expect(result.exitCode == 2 && result.output.isEmpty && !result.errors.isEmpty)
