@@ -46,6 +46,7 @@ extension EndToEnd {
         func drainUnderLoad() throws {
             for _ in 0..<5 {
                 let daemon = try Daemon(redis: redis.url)
+                let started = Tally()
                 let clients = (0..<16).map { _ in
                     Background { () -> (answered: Int, lostSentAt: Double) in
                         let client = try daemon.connect()
@@ -57,12 +58,14 @@ extension EndToEnd {
                                 return (answered, isSent ? sentAt : .infinity)
                             }
                             answered += 1
+                            if answered == 1 { started.add() }
                             // From here on the daemon has said that it takes no more.
                             if response["Connection"] == "close" { return (answered, .infinity) }
                         }
                     }
                 }
-                pause(milliseconds: 150)
+                #expect(eventually(within: 20) { started.value == 16 })
+                pause(milliseconds: 50)
                 let signalledAt = monotonicMilliseconds()
                 daemon.process.send(SIGTERM)
                 for client in clients {
