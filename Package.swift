@@ -74,7 +74,10 @@ let package = Package(
         .target(
             name: "DaemonConfiguration",
             dependencies: [
+                "RateLimitService",
                 "RedisClient",
+                "StructuredLog",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "Configuration", package: "swift-configuration"),
             ],
             swiftSettings: strict
@@ -115,10 +118,59 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "ListenersTests", dependencies: ["Listeners"], swiftSettings: strict),
-        .testTarget(name: "RedisClientTests", dependencies: ["RedisClient"], swiftSettings: strict),
+        .testTarget(
+            name: "RedisClientTests",
+            dependencies: [
+                "RedisClient",
+                "TestSupport",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "RateLimitCoreTests", dependencies: ["RateLimitCore", "TestSupport"], swiftSettings: strict
+        ),
+        .testTarget(
+            name: "RateLimitServiceTests",
+            dependencies: [
+                "RateLimitService",
+                "RateLimitCore",
+                "RedisClient",
+                "TestSupport",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "GatewayTests",
+            dependencies: [
+                "Gateway",
+                "RateLimitService",
+                "RateLimitCore",
+                "RedisClient",
+                "TestSupport",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "DaemonConfigurationTests",
-            dependencies: ["DaemonConfiguration", "RedisClient"],
+            dependencies: [
+                "DaemonConfiguration",
+                "RateLimitService",
+                "RedisClient",
+                "StructuredLog",
+                .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: strict
         ),
         .testTarget(
@@ -144,9 +196,15 @@ let package = Package(
             swiftSettings: strict
         ),
         .executableTarget(name: "raw-epoll-floor"),
+        .target(
+            name: "TestSupport", dependencies: ["CHiredis"], path: "Tests/TestSupport", swiftSettings: strict
+        ),
+        .testTarget(
+            name: "WindowTests", dependencies: ["RateLimitCore", "RateLimitService", "TestSupport"],
+            swiftSettings: strict
+        ),
         .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"], swiftSettings: strict),
         // Real redis-servers, real daemons and blocking clients, for the tests that need them.
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests", dependencies: ["llm-rate-limit", "TestSupport"], swiftSettings: strict
         ),

@@ -1,4 +1,7 @@
+public import Logging
+public import RateLimitService
 public import RedisClient
+public import StructuredLog
 
 /// Every setting of the daemon as a typed value that satisfies the bounds named here.
 ///
@@ -51,7 +54,7 @@ public struct Settings: Sendable, Equatable {
     public var drainTimeoutMilliseconds = 5000
 
     /// The least severe level that is logged.
-    public var logLevel = LogLevel.info
+    public var logLevel = Logger.Level.info
     /// How log lines are written.
     public var logFormat = LogFormat.json
     /// The file of further variables, or nil.
@@ -66,27 +69,4 @@ public struct Settings: Sendable, Equatable {
         if let file = redisPasswordFile { endpoint.password = file.password }
         return endpoint
     }
-}
-
-/// What a check is answered while Redis cannot decide it.
-public enum FailureMode: String, CaseIterable, Sendable {
-    /// Every check is allowed and marked as degraded.
-    case open
-    /// Every check is refused with 503.
-    case closed
-    /// A window in this process decides, with the limit divided by the number of replicas.
-    case local
-}
-
-/// The severities of swift-log, under the same names.
-public enum LogLevel: String, CaseIterable, Sendable {
-    case trace, debug, info, notice, warning, error, critical
-}
-
-/// How log lines are written.
-public enum LogFormat: String, CaseIterable, Sendable {
-    /// One JSON object a line.
-    case json
-    /// Time, level, message and key=value pairs.
-    case text
 }

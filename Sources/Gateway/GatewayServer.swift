@@ -70,6 +70,7 @@ public final class GatewayServer: Sendable {
         let loops = loops
         let connectionCount = connectionCount
         return try await ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 1024)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in

@@ -10,9 +10,9 @@ public enum Endpoint: Sendable, Equatable, CustomStringConvertible {
     /// How long a connect, a send or an answer may take, in seconds.
     static let patienceSeconds = 5
 
-    /// Reads `/a/path`, `./a/path`, `host:port` or `[address]:port`. Whatever contains a slash is a path.
+    /// Reads a path, `host:port` or `[address]:port`. Whatever contains a slash or no colon is a path.
     public init(_ text: String) throws(LoadError) {
-        if text.contains("/") {
+        if text.contains("/") || !text.isEmpty && !text.contains(":") {
             self = .unixSocket(path: text)
             return
         }

@@ -41,12 +41,14 @@ struct CheckScript {
     /// Takes one more check into the batch that is being laid out.
     mutating func append(_ user: UserID, cost: Int) {
         count += 1
-        keys.writeBytes(keyStart)
-        keys.writeWithUnsafeMutableBytes(minimumWritableBytes: UserID.textLength + 2) { target in
-            if let base = target.baseAddress { user.write(to: base) }
-            target[UserID.textLength] = 0x0d
-            target[UserID.textLength + 1] = 0x0a
-            return UserID.textLength + 2
+        let length = keyStart.count + UserID.textLength + 2
+        keys.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { target in
+            guard let base = target.baseAddress else { return 0 }
+            keyStart.withUnsafeBytes { base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(base), byteCount: $0.count) }
+            user.write(to: base + keyStart.count)
+            target[length - 2] = 0x0d
+            target[length - 1] = 0x0a
+            return length
         }
         costs.writeRESPBulk(decimal: cost)
     }
@@ -78,14 +80,20 @@ struct CheckScript {
         case failed(String)
     }
 
+    /// What the script can count and wait for: a Lua number is exact up to here. Whatever else stands in a reply would
+    /// be reckoned with and end the process.
+    private static let numbers = 0...1 << 53
+
     /// The answer to check `index` of a batch of `count`; nil when the reply is not of the script's form.
     static func answer(_ index: Int, of count: Int, in reply: Reply, quota: Int) -> Answer? {
         guard reply.elements.count == 1 + 3 * count else { return nil }
         let at = 1 + 3 * index
-        guard case .integer(let used) = reply.elements[at + 1], case .integer(let reset) = reply.elements[at + 2]
+        guard case .integer(let used) = reply.elements[at + 1], case .integer(let reset) = reply.elements[at + 2],
+            numbers.contains(used), numbers.contains(reset)
         else { return nil }
         switch reply.elements[at] {
         case .integer(let retry):
+            guard retry == -1 || numbers.contains(retry) else { return nil }
             let verdict: Decision.Verdict =
                 retry == 0 ? .allowed : (retry > 0 ? .denied(retryAfterMilliseconds: retry) : .deniedForGood)
             return .decided(Decision(verdict: verdict, quota: quota, used: used, resetAfterMilliseconds: reset))

@@ -23,7 +23,8 @@ final class LocalWindows: Sendable {
     /// Decides one check under a limit that is already this replica's share.
     func check(_ user: UserID, cost: Int, limit: Limit, clockMicroseconds: Int) -> Decision {
         generations.withLock { generations in
-            var window = generations.young.removeValue(forKey: user) ?? generations.old.removeValue(forKey: user)
+            var window =
+                generations.young.removeValue(forKey: user) ?? generations.old.removeValue(forKey: user)
                 ?? SlidingWindowLog()
             let decision = window.check(cost: cost, limit: limit, clockMicroseconds: clockMicroseconds)
             if !window.isEmpty(limit: limit, clockMicroseconds: clockMicroseconds) {

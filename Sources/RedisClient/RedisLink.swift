@@ -66,7 +66,8 @@ public struct LinkOptions: Sendable {
 /// The way of a command: the user lays it out in ``outbound``, calls ``sent(_:deadline:)``, and ``flush()`` once for
 /// all commands of an event-loop turn. The link is its own breaker. The first answer that misses its deadline makes it
 /// unavailable; it is available again when everything that was asked has been answered and a PING comes back in time,
-/// or on a new connection. One timer watches all deadlines: it stands at the oldest and moves on when it fires.
+/// or on a new connection. One timer watches all deadlines: it stands at the oldest and
+/// moves on when it fires.
 ///
 /// Not thread-safe: everything happens on ``eventLoop``.
 public final class RedisLink<Delegate: RedisLinkDelegate> {
@@ -117,8 +118,15 @@ public final class RedisLink<Delegate: RedisLinkDelegate> {
     /// How many commands have been sent and not been answered, those given up included.
     public var commandsInFlight: Int { machine.count }
 
-    /// Notes that one command has been laid out in ``outbound``; only while the link is available.
+    /// Notes that one command has been laid out in ``outbound``. Where the connection has gone since the link was last
+    /// seen available, the command is lost at once.
     public func sent(_ context: Delegate.Context, deadline: NIODeadline) {
+        guard handler != nil else {
+            outbound.clear()
+            delegate?.lost(context, because: .unreachable("the connection was lost before the command was sent"))
+            delegate?.repliesDelivered()
+            return
+        }
         machine.sent(.command(context), deadline: deadline)
         setTimer()
     }
@@ -223,7 +231,7 @@ extension RedisLink {
         switch machine.received() {
         case .deliver(let context):
             delegate?.received(reply, for: context)
-            // Commands before this one may have been given up, and this one come in time.
+            // Behind an answer that came too late, the last one may have come in time: then it has to ask for the PING.
             if machine.count == 0 { probeLater() }
         case .setup(let step): receivedSetup(reply, step: step)
         case .probe:
@@ -250,14 +258,14 @@ extension RedisLink {
     private func setTimer() {
         guard let deadline = machine.nextDeadline else { return }
         if let timer {
-            // A handshake's deadline is far off; the first commands behind it must not wait for that.
+            // One that stands later is left from the handshake, whose patience is longer than a command's.
             guard deadline < timer.deadline else { return }
             timer.task.cancel()
         }
-        timer = (
-            deadline,
-            eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] in self?.timerFired() }
-        )
+        let task = eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] () -> Void in
+            self?.timerFired()
+        }
+        timer = (deadline, task)
     }
 
     private func timerFired() {
@@ -303,7 +311,8 @@ extension RedisLink {
     }
 
     private func probeLater() {
-        guard availability != .available, !isProbing else { return }
+        if case .available = availability { return }
+        guard !isProbing else { return }
         isProbing = true
         var random = SystemRandomNumberGenerator()
         eventLoop.assumeIsolated().scheduleTask(in: backoff.next(using: &random)) { [weak self, weak handler] in

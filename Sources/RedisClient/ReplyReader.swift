@@ -56,7 +56,8 @@ public final class ReplyReader {
         var object: UnsafeMutableRawPointer?
         guard redisReaderGetReply(reader, &object) == REDIS_OK else { throw fault() }
         guard object != nil else {
-            guard reader.pointee.len - reader.pointee.pos <= Self.maximumReplyBytes,
+            let waiting = reader.pointee.len - reader.pointee.pos + scratch.pointee.bytes.count
+            guard waiting <= Self.maximumReplyBytes,
                 scratch.pointee.elements.count <= Self.maximumElements
             else { throw .tooLarge }
             return nil

@@ -59,8 +59,10 @@ struct Target {
         guard let measured, let reached else { return "not measured" }
         if reached { return "reached" }
         switch bound {
+        case .atMost(let wanted) where measured >= 3 * wanted:
+            return "missed, \(measured / wanted)-fold"
         case .atLeast(let wanted), .atMost(let wanted):
-            return "missed by \((abs(measured - wanted) * 100 + wanted - 1) / max(wanted, 1)) %"
+            return "missed by \((abs(measured - wanted) * 100 + wanted - 1) / wanted) %"
         }
     }
 

@@ -38,8 +38,10 @@ final class Testbed {
             "--socket", socket, "--redis", redisSocket.description, "--script", scriptPath, "--limit",
             String(Self.limit), "--window", String(Self.windowSeconds * 1_000), "--batch", String(batch),
         ]
+        let start = monotonicNanoseconds()
         let process = try ChildProcess(binary, flags, log: "\(folder.path)/floor.log")
-        return try Served(process: process, socket: .unixSocket(path: socket), readyAfter: awaitAnswer(process, socket))
+        return try Served(
+            process: process, socket: .unixSocket(path: socket), readyAfter: awaitAnswer(process, socket, since: start))
     }
 
     /// The daemon, ready to answer.
@@ -52,9 +54,11 @@ final class Testbed {
             "LLM_RATE_LIMIT_REQUESTS": String(Self.limit),
             "LLM_RATE_LIMIT_WINDOW": String(Self.windowSeconds),
         ]
+        let start = monotonicNanoseconds()
         let process = try ChildProcess(
             binary, ["serve"], environment: environment, log: "\(folder.path)/\(name).log")
-        return try Served(process: process, socket: .unixSocket(path: socket), readyAfter: awaitAnswer(process, socket))
+        return try Served(
+            process: process, socket: .unixSocket(path: socket), readyAfter: awaitAnswer(process, socket, since: start))
     }
 
     /// Starts the daemon several times: nanoseconds from its start to its first 200.
@@ -66,9 +70,8 @@ final class Testbed {
         }
     }
 
-    /// Waits for the first 200 to a check and tells how long that took from now, where the process was just started.
-    private func awaitAnswer(_ process: ChildProcess, _ socket: String) throws -> Int {
-        let start = monotonicNanoseconds()
+    /// Waits for the first 200 to a check and tells how many nanoseconds that took.
+    private func awaitAnswer(_ process: ChildProcess, _ socket: String, since start: UInt64) throws -> Int {
         let user = try Users(count: 1, seed: 99)
         _ = try Self.retry(process) { () throws(LoadError) in
             let answer = try DaemonSession(to: .unixSocket(path: socket)).check(user, at: 0, cost: 1)

@@ -75,7 +75,7 @@ struct ReloadService: Service {
             let reloaded = try loader.reload(replacing: inForce.value)
             for warning in reloaded.configuration.warnings { logger.warning("\(warning)") }
             inForce.value = reloaded.configuration
-            output.level = reloaded.configuration.settings.logLevel.level
+            output.level = reloaded.configuration.settings.logLevel
             service.apply(CheckPolicy(reloaded.configuration.settings))
             server.policyDidChange()
             for change in reloaded.needRestart { logger.warning("changes only with a restart: \(change)") }

@@ -13,7 +13,8 @@ enum MetricCatalogue {
     static let all: [MetricDescription] = [
         .init(
             name: CheckMetrics.Name.checks,
-            help: "Checks by decision, and by who decided: redis, memory (a remembered denial), local, failure_mode, off.",
+            help:
+                "Checks by decision, and by who decided: redis, memory (a remembered denial), local, failure_mode, off.",
             kind: .counter
         ),
         .init(

@@ -21,8 +21,8 @@ import UnixSignals
 ///   - loader: Reads the configuration again on SIGHUP (`reload(replacing:)`).
 func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLoader) async throws {
     let settings = configuration.settings
-    let output = LogOutput(level: settings.logLevel.level)
-    let format = settings.logFormat.format
+    let output = LogOutput(level: settings.logLevel)
+    let format = settings.logFormat
     LoggingSystem.bootstrap { _ in StructuredLogHandler(output: output, format: format) }
     let logger = Logger(label: "llm-rate-limit")
     for warning in configuration.warnings { logger.warning("\(warning)") }
@@ -101,16 +101,8 @@ extension CheckPolicy {
             limit: Limit(
                 name: "requests", quota: settings.requests, windowMilliseconds: settings.windowSeconds * 1000
             ),
-            isShadow: settings.isShadow, failureMode: .init(rawValue: settings.failureMode.rawValue) ?? .open,
+            isShadow: settings.isShadow, failureMode: settings.failureMode,
             replicas: settings.replicas, denyCacheMilliseconds: settings.denyCacheMilliseconds
         )
     }
-}
-
-extension DaemonConfiguration.LogLevel {
-    var level: Logger.Level { Logger.Level(rawValue: rawValue) ?? .info }
-}
-
-extension DaemonConfiguration.LogFormat {
-    var format: StructuredLog.LogFormat { StructuredLog.LogFormat(rawValue: rawValue) ?? .json }
 }

@@ -1,4 +1,7 @@
+import Logging
+import RateLimitService
 import RedisClient
+import StructuredLog
 import Testing
 
 @testable import DaemonConfiguration

@@ -69,10 +69,11 @@ import Testing
     @Test("An address is a path, or a host and a port")
     func addresses() throws {
         #expect(try Endpoint("./a.sock") == .unixSocket(path: "./a.sock"))
+        #expect(try Endpoint("a.sock") == .unixSocket(path: "a.sock"))
         #expect(try Endpoint("localhost:8089") == .tcp(host: "localhost", port: 8089))
         #expect(try Endpoint("[::1]:6379") == .tcp(host: "::1", port: 6379))
         #expect(try Endpoint("[::1]:6379").description == "[::1]:6379")
-        for text in ["", "x", ":1", "x:", "x:0", "x:65536"] {
+        for text in ["", ":1", "x:", "x:0", "x:65536"] {
             #expect(throws: LoadError.self, "\(text)") { try Endpoint(text) }
         }
     }

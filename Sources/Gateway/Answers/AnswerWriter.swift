@@ -12,7 +12,7 @@ struct AnswerForm: Hashable {
 }
 
 /// Writes answers as HTTP/1.1 into a connection's buffer. One for each event loop: it keeps what answers share.
-struct AnswerWriter {
+final class AnswerWriter {
     /// Everything a decision's answer needs apart from a message: with room to spare.
     private static let decisionBytes = 768
 
@@ -20,6 +20,11 @@ struct AnswerWriter {
     private var policyHeader: [UInt8] = []
     private var rateLimitStart: [UInt8] = []
     private var date = HTTPDate()
+    /// What every admitted check's answer shares: its body up to the number remaining, and its head between the
+    /// Content-Length and that number, date included.
+    private var admittedBody: [UInt8] = []
+    private var admittedHead: [UInt8] = []
+    private var admittedHeadSecond = 0
 
     init(limit: Limit) {
         self.limit = limit
@@ -27,17 +32,24 @@ struct AnswerWriter {
     }
 
     /// Answers from now on speak of this limit.
-    mutating func setLimit(_ limit: Limit) {
+    func setLimit(_ limit: Limit) {
         self.limit = limit
         let window = limit.windowMilliseconds / 1000
         policyHeader = Array("RateLimit-Policy: \"\(limit.name)\";q=\(limit.quota);w=\(window)\r\n".utf8)
         rateLimitStart = Array("RateLimit: \"\(limit.name)\";r=".utf8)
+        admittedBody = Array("{\"allowed\":true,\"limit\":\(limit.quota),\"remaining\":".utf8)
+        admittedHeadSecond = 0
     }
 
     /// Writes the answer to a check.
-    mutating func write(_ outcome: Outcome, _ form: AnswerForm, to buffer: inout ByteBuffer) {
+    func write(_ outcome: Outcome, _ form: AnswerForm, to buffer: inout ByteBuffer) {
         if let reason = outcome.degradedReason, outcome.decision == nil, !outcome.isAllowed {
             return write(Answer.closed(reason: reason.rawValue), form, to: &buffer)
+        }
+        if let decision = outcome.decision, decision.isAllowed, outcome.degradedReason == nil, form == AnswerForm(),
+            decision.quota == limit.quota, writeAdmitted(decision, to: &buffer)
+        {
+            return
         }
         let date = date.line()
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.decisionBytes) { target in
@@ -70,6 +82,40 @@ struct AnswerWriter {
             memmove(base + head.count, base + headRoom, body.count)
             return head.count + body.count
         }
+    }
+
+    /// Writes the commonest answer of all from its prepared parts, byte for byte as the general way would; false where
+    /// a number is too large for it.
+    private func writeAdmitted(_ decision: Decision, to buffer: inout ByteBuffer) -> Bool {
+        guard let remaining = ShortDecimal(decision.remaining),
+            let reset = ShortDecimal(wholeSeconds(decision.resetAfterMilliseconds))
+        else { return false }
+        let date = date.line()
+        if self.date.second != admittedHeadSecond {
+            admittedHeadSecond = self.date.second
+            admittedHead = Array("\r\n".utf8) + date + policyHeader + rateLimitStart
+        }
+        let middle: StaticString = ",\"retry_after\":0,\"reset_after\":"
+        let end: StaticString = ",\"degraded\":false}"
+        let length =
+            admittedBody.count + remaining.count + middle.utf8CodeUnitCount + reset.count + end.utf8CodeUnitCount
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.decisionBytes) { target in
+            var answer = ByteWriter(target)
+            answer.write("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ")
+            answer.write(decimal: length)
+            answer.write(admittedHead)
+            answer.write(remaining)
+            answer.write(";t=")
+            answer.write(reset)
+            answer.write("\r\n\r\n")
+            answer.write(admittedBody)
+            answer.write(remaining)
+            answer.write(middle)
+            answer.write(reset)
+            answer.write(end)
+            return answer.count
+        }
+        return true
     }
 
     /// Writes the body, and says for how many seconds a denial lasts.
@@ -117,7 +163,7 @@ struct AnswerWriter {
     }
 
     /// Writes any other answer.
-    mutating func write(_ answer: Answer, _ form: AnswerForm, to buffer: inout ByteBuffer) {
+    func write(_ answer: Answer, _ form: AnswerForm, to buffer: inout ByteBuffer) {
         buffer.writeString("HTTP/1.1 \(answer.status.rawValue) \(answer.status.phrase)\r\n")
         if answer.status != .noContent {
             buffer.writeString("Content-Type: \(answer.contentType)\r\nContent-Length: \(answer.body.count)\r\n")
@@ -158,30 +204,53 @@ struct ByteWriter {
         count += bytes.count
     }
 
+    mutating func write(_ decimal: ShortDecimal) {
+        precondition(target.count - count >= 8)
+        target.storeBytes(of: decimal.digits, toByteOffset: count, as: UInt64.self)
+        count += decimal.count
+    }
+
     /// Writes a number of at least 0.
     mutating func write(decimal value: Int) {
-        var digits: UInt64 = 0
-        var length = 0
-        var rest = UInt(bitPattern: value)
-        if rest < 100_000_000 {
-            // The digits are put together in a register, the last one highest.
-            repeat {
-                digits = digits << 8 | UInt64(0x30 + rest % 10)
-                rest /= 10
-                length += 1
-            } while rest > 0
-            precondition(target.count - count >= 8)
-            target.storeBytes(of: digits, toByteOffset: count, as: UInt64.self)
-            count += length
-        } else {
-            write(text: String(value))
+        precondition(value >= 0 && target.count - count >= Self.maximumDigits)
+        guard let start = target.baseAddress?.advanced(by: count) else { return }
+        var length = 1
+        var bound = 10
+        while length < Self.maximumDigits, value >= bound {
+            length += 1
+            bound = bound &* 10
         }
+        var rest = UInt(bitPattern: value)
+        for index in stride(from: length - 1, through: 0, by: -1) {
+            start.storeBytes(of: UInt8(truncatingIfNeeded: 0x30 + rest % 10), toByteOffset: index, as: UInt8.self)
+            rest /= 10
+        }
+        count += length
+    }
+
+    /// The digits of the largest number there is; the next power of ten would overflow.
+    private static let maximumDigits = 19
+}
+
+/// The digits of a number below 100,000,000, in one register: the first one lowest.
+struct ShortDecimal {
+    private(set) var digits: UInt64 = 0
+    private(set) var count = 0
+
+    init?(_ value: Int) {
+        guard (0..<100_000_000).contains(value) else { return nil }
+        var rest = UInt32(truncatingIfNeeded: value)
+        repeat {
+            digits = digits << 8 | UInt64(0x30 + rest % 10)
+            rest /= 10
+            count += 1
+        } while rest > 0
     }
 }
 
 /// The Date header, which every answer carries (RFC 9110, section 6.6.1), made anew once a second.
 struct HTTPDate {
-    private var second = 0
+    private(set) var second = 0
     private var text: [UInt8] = []
 
     mutating func line() -> [UInt8] {
@@ -194,14 +263,15 @@ struct HTTPDate {
         return text
     }
 
-    private static func line(at second: Int) -> [UInt8] {
+    static func line(at second: Int) -> [UInt8] {
         var time = second
         var parts = tm()
         gmtime_r(&time, &parts)
         let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
         func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
-        let date = "\(days[Int(parts.tm_wday)]), \(two(parts.tm_mday)) \(months[Int(parts.tm_mon)]) \(1900 + parts.tm_year)"
+        let date =
+            "\(days[Int(parts.tm_wday)]), \(two(parts.tm_mday)) \(months[Int(parts.tm_mon)]) \(1900 + parts.tm_year)"
         return Array("Date: \(date) \(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)) GMT\r\n".utf8)
     }
 }

@@ -13,7 +13,8 @@ enum Pages {
     static func answer(_ route: Route, state: RedisHealth.State, pages: GatewayPages) -> Answer {
         switch route {
         case .ready(let requiresRedis) where requiresRedis && !state.isAvailable:
-            return .problem(.serviceUnavailable, "Redis is away: \(state.detail ?? "").", headers: [("Retry-After", "1")])
+            return .problem(
+                .serviceUnavailable, "Redis is away: \(state.detail ?? "").", headers: [("Retry-After", "1")])
         case .ready:
             return .json("{\"status\":\"ready\",\"degraded\":\(!state.isAvailable)}")
         case .health: return .json(health(state, pages))

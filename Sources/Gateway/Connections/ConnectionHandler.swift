@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import NIOHTTP1
 import RateLimitCore
@@ -47,10 +48,15 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
 
     let loop: LoopContext
     let isAdmin: Bool
+    /// False only in tests that compare the two ways.
+    private let usesFastPath: Bool
     private var context: ChannelHandlerContext?
     private var queue = AnswerQueue<Waiting>()
     private var exceptions: [Int: Exception] = [:]
     private var output = ByteBuffer()
+    private var socket: CInt?
+    /// Writes that NIO holds because the socket was full; what follows goes behind them.
+    private var queuedWrites = 0
     /// Bytes that have arrived and have not been taken in yet.
     private var input = ByteBuffer()
     private var other: OtherStage?
@@ -61,18 +67,22 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private var isInputClosed = false
     private var isFlushPending = false
     private var isWriting = false
+    /// False while the client does not take the answers it has asked for: then it is not read either.
+    private var isWritable = true
     private var isReadPaused = false
     private var isReadWanted = false
     private var isClosing = false
     private var timeout: Scheduled<Void>?
 
-    init(loop: LoopContext, isAdmin: Bool) {
+    init(loop: LoopContext, isAdmin: Bool, usesFastPath: Bool = true) {
         self.loop = loop
         self.isAdmin = isAdmin
+        self.usesFastPath = usesFastPath
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        socket = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
         loop.opened(self)
     }
 
@@ -105,15 +115,16 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private func takeIn(_ bytes: inout ByteBuffer) {
         let now = NIODeadline.now()
         while bytes.readableBytes > 0, !isClosing, !hasTakenLast {
+            guard queue.open < RequestBounds.pipelined, output.readableBytes < RequestBounds.unsentBytes, isWritable
+            else {
+                isReadPaused = true
+                return
+            }
             if other != nil {
                 passOn(&bytes)
                 continue
             }
-            guard queue.open < RequestBounds.pipelined, output.readableBytes < RequestBounds.unsentBytes else {
-                isReadPaused = true
-                return
-            }
-            switch bytes.withUnsafeReadableBytes({ FastPath.recognise($0) }) {
+            switch usesFastPath ? bytes.withUnsafeReadableBytes({ FastPath.recognise($0) }) : .other {
             case .check(let request, let length):
                 bytes.moveReaderIndex(forwardBy: length)
                 check(request.user, cost: request.cost, arrivedAt: now)
@@ -178,7 +189,12 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private func installOtherHandlers(_ context: ChannelHandlerContext) {
         guard !hasOtherHandlers else { return }
         hasOtherHandlers = true
-        let decoder = ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes))
+        var limits = NIOHTTPDecoderLimitConfiguration()
+        limits.maxHeaderFieldSize = RequestBounds.headBytes
+        limits.maxHeaderListSize = RequestBounds.headBytes
+        let decoder = ByteToMessageHandler(
+            HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes, limitConfiguration: limits)
+        )
         do {
             try context.pipeline.syncOperations.addHandlers(
                 decoder, OtherRequestHandler(connection: self), position: .after(self)
@@ -189,13 +205,22 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
+        // All of the loop, so that its list is emptied also where no reply of Redis ever does that.
         loop.flush()
         context.fireChannelReadComplete()
     }
 
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        isWritable = context.channel.isWritable
+        // Within a write the answers of it are still in the buffer, and the loop there resumes by itself.
+        if isReadPaused, isWritable, !isWriting {
+            resume(context)
+            flush()
+        }
+    }
+
     func read(context: ChannelHandlerContext) {
-        // Whoever does not read its answers is not read either.
-        if isReadPaused || !context.channel.isWritable {
+        if isReadPaused {
             isReadWanted = true
         } else {
             context.read()
@@ -291,55 +316,59 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
             return .json("{\"user\":\"\(user)\",\"limit\":null,\"used\":null,\"remaining\":null,\"reset_after\":0}")
         }
         return .problem(
-            .serviceUnavailable, "The user's window cannot be read: \(reason.rawValue).", headers: [("Retry-After", "1")]
+            .serviceUnavailable, "The user's window cannot be read: \(reason.rawValue).",
+            headers: [("Retry-After", "1")]
         )
     }
 
     func flush() {
         isFlushPending = false
-        guard let context, !isWriting, output.readableBytes > 0 else { return }
-        if isClosing { return closeBehindOutput(context) }
-        // The write may tell at once that the channel is full, or not any more: nothing is to be written from there.
-        isWriting = true
-        context.writeAndFlush(wrapOutboundOut(output), promise: nil)
-        isWriting = false
-        // Where the kernel took all of it the buffer is ours again, and no memory is allocated.
-        output.clear()
-        resume(context)
+        // Writing may make room for requests that were held back, and those may be answered at once.
+        while let context, output.readableBytes > 0 {
+            write(to: context)
+            if isClosing { return closeBehindOutput(context) }
+            if isReadPaused, isWritable, queue.open < RequestBounds.pipelined / 2 { resume(context) }
+        }
     }
 
-    private func closeBehindOutput(_ context: ChannelHandlerContext) {
+    /// Puts the answers into the socket, and what it does not take into NIO's queue.
+    ///
+    /// Through NIO a write costs as much again as the system call, most of it reference counting. The descriptor is the
+    /// channel's, which closes it on this loop and calls ``channelInactive(context:)`` before anything else runs there:
+    /// while there is a context, it is this connection's.
+    private func write(to context: ChannelHandlerContext) {
+        if queuedWrites == 0, let socket {
+            let sent = output.withUnsafeReadableBytes { send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            if sent == output.readableBytes { return output.clear() }
+            // Whatever is wrong, if anything, NIO will find as well, and close the channel.
+            output.moveReaderIndex(forwardBy: max(0, sent))
+        }
         let written = context.eventLoop.makePromise(of: Void.self)
+        queuedWrites += 1
         isWriting = true
         context.writeAndFlush(wrapOutboundOut(output), promise: written)
         isWriting = false
         output.clear()
-        written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
+        written.futureResult.assumeIsolated().whenComplete { [self] _ in
+            queuedWrites -= 1
+            if isClosing, let context = self.context { closeBehindOutput(context) }
+        }
     }
 
-    /// Goes on with what was held back, as soon as enough has been answered and the client has read that.
+    private func closeBehindOutput(_ context: ChannelHandlerContext) {
+        if queuedWrites == 0 { context.close(promise: nil) }
+    }
+
     private func resume(_ context: ChannelHandlerContext) {
-        guard context.channel.isWritable else { return }
-        if isReadPaused {
-            guard queue.open < RequestBounds.pipelined / 2 else { return }
-            isReadPaused = false
-            var bytes = input
-            input = ByteBuffer()
-            takeIn(&bytes)
-            if bytes.readableBytes > 0 { input = bytes }
-        }
+        isReadPaused = false
+        var bytes = input
+        input = ByteBuffer()
+        takeIn(&bytes)
+        if bytes.readableBytes > 0 { input = bytes }
         if !isReadPaused, isReadWanted {
             isReadWanted = false
             context.read()
         }
-    }
-
-    func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if !isWriting {
-            resume(context)
-            loop.flush()
-        }
-        context.fireChannelWritabilityChanged()
     }
 
     // MARK: Time and end
@@ -351,7 +380,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
             guard let self, self.context != nil, !self.isClosing else { return }
             let ticket = self.takeOther(Exception(form: AnswerForm(closes: true)))
             self.answer(.problem(.timedOut), ticket: ticket)
-            self.loop.flush()
+            self.flush()
         }
     }
 
@@ -377,6 +406,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private func finish() {
         guard let context, !isClosing else { return }
         isClosing = true
+        flush()
         closeBehindOutput(context)
     }
 

@@ -13,7 +13,7 @@ final class LoopContext {
     let service: CheckService
     let pages: GatewayPages
     let requestTimeout: TimeAmount
-    var writer: AnswerWriter
+    let writer: AnswerWriter
     private var unflushed: [ConnectionHandler] = []
     private(set) var connections: [ObjectIdentifier: ConnectionHandler] = [:]
     private(set) var isDraining = false

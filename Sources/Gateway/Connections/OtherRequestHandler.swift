@@ -30,7 +30,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         if let error = error as? HTTPParserError {
             refuse(error == .headerOverflow ? .headTooLarge : .malformedHTTP(Self.describe(error)))
-            connection.loop.flush()
+            connection.flush()
         } else {
             context.fireErrorCaught(error)
         }
@@ -52,7 +52,8 @@ final class OtherRequestHandler: ChannelInboundHandler {
     private func end(_ eventLoop: any EventLoop) {
         guard let head else { return }
         self.head = nil
-        let hasLength = head.headers.contains(name: "content-length") || head.headers.contains(name: "transfer-encoding")
+        let hasLength =
+            head.headers.contains(name: "content-length") || head.headers.contains(name: "transfer-encoding")
         connection.otherRequestEnded()
         // After an offer to upgrade, or CONNECT, the decoder takes what follows for another protocol.
         let isUpgrade = head.headers.contains(name: "upgrade") || head.method == .CONNECT

@@ -12,10 +12,10 @@ enum CheckQuery {
             let equals = query[start..<end].firstIndex(of: 0x3d) ?? end
             let name = UnsafeRawBufferPointer(rebasing: query[start..<equals])
             let value = UnsafeRawBufferPointer(rebasing: query[min(equals + 1, end)..<end])
-            if name.elementsEqual(UnsafeRawBufferPointer("user")) {
+            if name.equals("user") {
                 user = try decoded(value) { text in UserID(text) }
                 guard user != nil else { throw .invalidUser }
-            } else if name.elementsEqual(UnsafeRawBufferPointer("cost")) {
+            } else if name.equals("cost") {
                 guard let value = try decoded(value, { text in decimalCost(text) }) else { throw .invalidCost }
                 cost = value
             }

@@ -1,3 +1,4 @@
+import Glibc
 import RateLimitCore
 
 /// Reads the JSON body of a check: `{"user":"<uuid>","cost":1}`, in any order, with any other members besides.
@@ -55,6 +56,14 @@ struct JSONCheckBody {
         guard position < bytes.count, bytes[position] == 0x22 else {
             try skipValue(depth: 1)
             throw .invalidUser
+        }
+        // A canonical UUID between quotes, by far the commonest, needs no look for escapes: it can hold none.
+        let end = position + 1 + UserID.textLength
+        if end < bytes.count, bytes[end] == 0x22,
+            let user = UserID(UnsafeRawBufferPointer(rebasing: bytes[position + 1..<end]))
+        {
+            position = end + 1
+            return user
         }
         let text = try string()
         guard let user = UserID(UnsafeRawBufferPointer(rebasing: bytes[text])) else { throw .invalidUser }
@@ -157,7 +166,8 @@ struct JSONCheckBody {
     /// Whether a member's name is `name`; one that is written with `\u` escapes is resolved first.
     private func isName(_ range: Range<Int>, _ name: StaticString) -> Bool {
         let text = UnsafeRawBufferPointer(rebasing: bytes[range])
-        if !text.contains(0x5c) { return text.elementsEqual(UnsafeRawBufferPointer(name)) }
+        if text.equals(name) { return true }
+        guard text.contains(0x5c) else { return false }
         var resolved: [UInt8] = []
         var index = 0
         while index < text.count {
@@ -173,7 +183,7 @@ struct JSONCheckBody {
                 index += 1
             }
         }
-        return resolved.elementsEqual(UnsafeRawBufferPointer(name))
+        return resolved.withUnsafeBytes { $0.equals(name) }
     }
 
     private mutating func skipSpace() {
@@ -193,7 +203,9 @@ struct JSONCheckBody {
 
     private mutating func skipWord(_ word: StaticString) -> Bool {
         let end = position + word.utf8CodeUnitCount
-        guard end <= bytes.count, bytes[position..<end].elementsEqual(UnsafeRawBufferPointer(word)) else { return false }
+        guard end <= bytes.count, UnsafeRawBufferPointer(rebasing: bytes[position..<end]).equals(word) else {
+            return false
+        }
         position = end
         return true
     }
@@ -211,6 +223,12 @@ extension UnsafeRawBufferPointer {
     /// The bytes of a literal, which live as long as the process.
     init(_ text: StaticString) {
         self.init(start: text.utf8Start, count: text.utf8CodeUnitCount)
+    }
+
+    /// Whether these are the bytes of a literal.
+    func equals(_ text: StaticString) -> Bool {
+        guard count == text.utf8CodeUnitCount, let baseAddress else { return count == text.utf8CodeUnitCount }
+        return memcmp(baseAddress, text.utf8Start, count) == 0
     }
 }
 

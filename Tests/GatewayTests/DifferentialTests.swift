@@ -1,0 +1,107 @@
+import NIOCore
+import NIOPosix
+import TestSupport
+import Testing
+
+@testable import Gateway
+
+@Suite("The two ways into the gateway")
+struct DifferentialTests {
+    /// What follows the requests of a connection, so that no way can be left waiting for the rest of one.
+    private static let end = Array(
+        String(repeating: "\r\n\r\nGET /v1/version HTTP/1.1\r\nHost: a\r\n\r\n", count: 3).utf8
+    )
+
+    private struct Difference: Sendable {
+        var seed: UInt64
+        var request: String
+        var fast: String
+        var other: String
+    }
+
+    private struct Tally: Sendable {
+        var differences: [Difference] = []
+        var taken = 0
+        var refusedEarlier = 0
+    }
+
+    /// Sends the same bytes, in the same parts, to a connection of each gateway.
+    private static func compare(_ seeds: Range<UInt64>, _ fast: EmbeddedGateway, _ other: EmbeddedGateway) -> Tally {
+        var tally = Tally()
+        for seed in seeds {
+            var generator = RequestGenerator(seed: seed)
+            let bytes = generator.connection()
+            let connections = [fast.connect(), other.connect(usesFastPath: false)]
+            for part in generator.cuts(bytes) + [end] {
+                for connection in connections { connection.send(part) }
+            }
+            let texts = connections.map(\.text)
+            if texts[0].contains("\"allowed\":") { tally.taken += 1 }
+            let isSame = texts[0] == texts[1] && connections[0].isClosed == connections[1].isClosed
+            if !isSame {
+                // The other way refuses what can only become malformed; the fast path may still wait for the rest.
+                if texts[1].hasPrefix(texts[0]), !connections[0].isClosed, connections[1].isClosed {
+                    tally.refusedEarlier += 1
+                } else {
+                    tally.differences.append(
+                        Difference(
+                            seed: seed, request: printable(bytes), fast: printable(texts[0].utf8),
+                            other: printable(texts[1].utf8)
+                        )
+                    )
+                }
+            }
+            for connection in connections { connection.close() }
+            if tally.differences.count > 4 { break }
+        }
+        return tally
+    }
+
+    @Test("answer the same request with the same bytes, ordinary or broken", arguments: 0..<4)
+    func sameAnswers(_ part: UInt64) async throws {
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        let fast = try await EmbeddedGateway(eventLoop: eventLoop)
+        let other = try await EmbeddedGateway(eventLoop: eventLoop)
+        let seeds = part * 4_000..<(part + 1) * 4_000
+        let tally = try await eventLoop.submit { Self.compare(seeds, fast, other) }.get()
+        for difference in tally.differences {
+            Issue.record(
+                "seed \(difference.seed)\n\(difference.request)\nfast:  \(difference.fast)\nother: \(difference.other)"
+            )
+        }
+        // The comparison means something only while many requests are decided and few are left unfinished.
+        #expect(tally.taken > seeds.count / 3)
+        #expect(tally.refusedEarlier < seeds.count / 50)
+    }
+
+    @Test("answer a request that is cut at any byte as they answer it whole", arguments: [true, false])
+    func cut(_ usesFastPath: Bool) async throws {
+        let requests = [
+            post(["Host: a", "Content-Type: application/json"]), get(["Host: a"]),
+            post(["Host: a", "Transfer-Encoding: chunked"]).replacing("Content-Length: 56\r\n", "")
+                .replacing("\r\n\r\n", "\r\n\r\n38\r\n") + "\r\n0\r\n\r\n",
+            "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", post(["Host: a"], "{}"), post(["Host: a", "X: é"]),
+        ]
+        let wrong = try await onEventLoop(quota: 1_000_000) { gateway in
+            var wrong: [String] = []
+            for request in requests {
+                let bytes = Array(request.utf8)
+                for count in 1..<bytes.count {
+                    let connection = gateway.connect(usesFastPath: usesFastPath)
+                    connection.send(bytes[..<count])
+                    let early = connection.text
+                    connection.send(bytes[count...])
+                    connection.send(Array("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n".utf8))
+                    let statuses = connection.text.components("HTTP/1.1 ").dropFirst().map { $0.prefix(3) }
+                    let expected = request.contains("{}") ? "400" : "200"
+                    if !early.isEmpty || statuses != [expected[...], "200"] {
+                        wrong.append("cut at \(count): \(printable(bytes)) gave \(printable(connection.text.utf8))")
+                    }
+                    connection.close()
+                }
+            }
+            return wrong
+        }
+        #expect(wrong == [])
+    }
+}

@@ -1,0 +1,93 @@
+import CoreMetrics
+import Logging
+import NIOCore
+import NIOEmbedded
+import NIOPosix
+import RateLimitCore
+import RateLimitService
+import RedisClient
+
+@testable import Gateway
+
+/// What the connections of one event loop share, with a Redis that is away for good: failure mode `local` then decides,
+/// at once and always alike.
+final class EmbeddedGateway: Sendable {
+    private let eventLoop: any EventLoop
+    private let context: NIOLoopBound<LoopContext>
+
+    init(quota: Int = 20, failureMode: FailureMode = .local, eventLoop: any EventLoop) async throws {
+        let limit = Limit(name: "requests", quota: quota, windowMilliseconds: 3_600_000)
+        let service = try await CheckService.make(
+            options: CheckServiceOptions(redis: RedisEndpoint(address: .unix(path: "/nowhere"))),
+            policy: CheckPolicy(limit: limit, failureMode: failureMode), eventLoops: [eventLoop],
+            metrics: CheckMetrics(factory: NOOPMetricsHandler.instance),
+            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+        )
+        self.eventLoop = eventLoop
+        context = try await eventLoop.submit {
+            let pages = GatewayPages(version: "1", configuration: { Array("[]".utf8) }, metrics: { [] })
+            let context = LoopContext(
+                service: service, eventLoop: eventLoop, pages: pages, requestTimeout: .seconds(5)
+            )
+            return NIOLoopBound(context, eventLoop: eventLoop)
+        }.get()
+    }
+
+    /// A connection; called on the event loop.
+    func connect(isAdmin: Bool = false, usesFastPath: Bool = true) -> EmbeddedConnection {
+        EmbeddedConnection(ConnectionHandler(loop: context.value, isAdmin: isAdmin, usesFastPath: usesFastPath))
+    }
+}
+
+/// Runs a test's body on an event loop, with a gateway there.
+func onEventLoop<Value: Sendable>(
+    quota: Int = 20, failureMode: FailureMode = .local, _ body: @escaping @Sendable (EmbeddedGateway) throws -> Value
+) async throws -> Value {
+    let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+    let gateway = try await EmbeddedGateway(quota: quota, failureMode: failureMode, eventLoop: eventLoop)
+    return try await eventLoop.submit { try body(gateway) }.get()
+}
+
+/// A client connection without a socket: bytes in, bytes out, at once.
+final class EmbeddedConnection {
+    private let channel: EmbeddedChannel
+    weak var handler: ConnectionHandler?
+    private(set) var received: [UInt8] = []
+
+    init(_ handler: ConnectionHandler) {
+        self.handler = handler
+        channel = EmbeddedChannel(handler: handler)
+        if let address = try? SocketAddress(unixDomainSocketPath: "/client") { channel.connect(to: address, promise: nil) }
+    }
+
+    /// Whether the server has closed the connection.
+    var isClosed: Bool { !channel.isActive }
+
+    /// Everything received so far, Date lines taken out.
+    var text: String { withoutDate(received) }
+
+    /// Sends bytes and takes what is answered at once.
+    func send(_ bytes: some Sequence<UInt8>) {
+        guard channel.isActive else { return }
+        _ = try? channel.writeInbound(ByteBuffer(bytes: bytes))
+        collect()
+    }
+
+    /// Lets time pass.
+    func advance(by time: TimeAmount) {
+        channel.embeddedEventLoop.advanceTime(by: time)
+        collect()
+    }
+
+    /// Goes away.
+    func close() {
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    private func collect() {
+        channel.embeddedEventLoop.run()
+        while let part = (try? channel.readOutbound(as: ByteBuffer.self)) ?? nil {
+            received += Array(part.readableBytesView)
+        }
+    }
+}

@@ -1,0 +1,136 @@
+import RateLimitCore
+import TestSupport
+
+/// Requests to `/v1/check` from ordinary to broken, the same ones for the same seed.
+struct RequestGenerator {
+    private var random: SeededGenerator
+    private let users: [String]
+
+    init(seed: UInt64) {
+        random = SeededGenerator(seed: seed)
+        var generator = random
+        users = (0..<3).map { _ in "\(UserID(high: generator.next(), low: generator.next()))" }
+    }
+
+    private mutating func pick<Element>(_ elements: [Element]) -> Element {
+        elements[Int.random(in: elements.indices, using: &random)]
+    }
+
+    private mutating func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
+
+    /// The bytes of a connection: some requests one after the other, with or without damage.
+    mutating func connection() -> [UInt8] {
+        var bytes: [UInt8] = []
+        for _ in 0..<Int.random(in: 1...3, using: &random) {
+            var request = chance(60) ? post() : get()
+            if chance(35) { damage(&request) }
+            bytes += request
+        }
+        return bytes
+    }
+
+    /// Cuts bytes at some places.
+    mutating func cuts(_ bytes: [UInt8]) -> [[UInt8]] {
+        guard chance(50) else { return [bytes] }
+        var parts: [[UInt8]] = []
+        var start = 0
+        while start < bytes.count {
+            let end = min(bytes.count, start + Int.random(in: 1...max(2, bytes.count / 3), using: &random))
+            parts.append(Array(bytes[start..<end]))
+            start = end
+        }
+        return parts
+    }
+
+    private mutating func post() -> [UInt8] {
+        let body = body()
+        var length = body.utf8.count
+        if chance(6) { length = max(0, length + pick([-1, 1, -2, 5, -length])) }
+        let name = pick(["Content-Length", "content-length", "CONTENT-LENGTH"])
+        var lines = headers()
+        let lengthLine = "\(name):\(pick([" ", "", "  ", " 0"]))\(length)\(chance(3) ? pick([" ", "\t", ",1", ";"]) : "")"
+        lines.insert(lengthLine, at: Int.random(in: 0...lines.count, using: &random))
+        if chance(3) { lines.append("Content-Length: \(pick([length, length + 1]))") }
+        let target = chance(92) ? "/v1/check" : pick(["/v1/check?", "/v1/check?cost=2", "http://a/v1/check", "/v1/check#x"])
+        return request(chance(96) ? "POST" : pick(["post", "PUT", "Post"]), target, lines, body)
+    }
+
+    private mutating func get() -> [UInt8] {
+        var lines = headers()
+        if chance(8) { lines.append("Content-Length: \(pick(["0", "00", "1", "-0"]))") }
+        let user = "user=\(user())"
+        let query = pick([
+            user, user, "\(user)&cost=\(cost())", "cost=\(cost())&\(user)", "\(user)&a=b", "\(user)&cost=1&cost=2", "\(user)&&",
+            "\(user)&cost=%31", "\(user)#f", "\(user)&x=\(String(repeating: "a", count: 130))", "cost=1", "", "\(user)&a=é",
+            "\(user)&a=\"", "\(user)&a=b c",
+        ])
+        let target = (chance(95) ? "/v1/check?" : pick(["http://h/v1/check?", "//v1/check?", "/v1/check??"])) + query
+        return request(chance(92) ? "GET" : pick(["HEAD", "DELETE", "get", "CONNECT"]), target, lines, "")
+    }
+
+    private mutating func request(_ method: String, _ target: String, _ lines: [String], _ body: String) -> [UInt8] {
+        let version = chance(96) ? "HTTP/1.1" : pick(["HTTP/1.0", "HTTP/1.2", "http/1.1", "HTTP/2.0", ""])
+        let end = chance(97) ? "\r\n" : "\n"
+        let head = "\(method) \(target) \(version)\(end)" + lines.map { $0 + end }.joined() + end
+        return Array((head + body).utf8)
+    }
+
+    private mutating func user() -> String {
+        let user = pick(users)
+        if chance(10) { return user.uppercased() }
+        return chance(5) ? pick([String(user.dropLast()), user + "0", "x", ""]) : user
+    }
+
+    private mutating func cost() -> String {
+        chance(90) ? "\(Int.random(in: 1...25, using: &random))" : pick(["0", "-1", "01", "1000001", "1.0", "1e1", "\"1\"", ""])
+    }
+
+    private mutating func body() -> String {
+        let user = "\"user\":\"\(user())\""
+        return pick([
+            "{\(user)}", "{\(user)}", "{\(user),\"cost\":\(cost())}", " {\"cost\":\(cost()) , \(user)}\n", "{}", "[]", "",
+            "{\(user),\"a\":[{},null,\"\\u0041\"]}", "{\"\\u0075ser\":\"\(users[0])\"}", "{\(user)}x",
+        ])
+    }
+
+    private mutating func headers() -> [String] {
+        var lines = chance(96) ? [pick(["Host: a", "Host: localhost", "host:a", "Host:", "HOST: [::1]:80"])] : []
+        for _ in 0..<Int.random(in: 0...4, using: &random) where chance(60) {
+            lines.append(
+                pick([
+                    "User-Agent: probe/1.0", "Accept: */*", "Accept-Encoding: gzip, br", "X-Request-Id: 7",
+                    "Content-Type: application/json", "Content-Type: application/json; charset=utf-8", "X:", "X-Y_Z:  a  b",
+                    "Connection: keep-alive", "Connection: Keep-Alive", "Authorization: Bearer a.b-c_d~e+f/g=",
+                ]))
+        }
+        if chance(20) {
+            lines.append(
+                pick([
+                    "Content-Type: text/plain", "Content-Type:", "content-type: APPLICATION/JSON", "Connection: close",
+                    "Connection: keep-alive, close", "Connection: x", "Connection:", "Keep-Alive: timeout=5", "TE: trailers",
+                    "Transfer-Encoding: chunked", "Transfer-Encoding: identity", "Upgrade: websocket", "Upgrade: h2c",
+                    "Connection: upgrade", "Expect: 100-continue", "Expect: x", "Proxy-Connection: close",
+                    "Proxy-Connection: keep-alive", "Host: b", "X : y", "X\t:y", " folded", "\tfolded", "X: a\tb", "X: a ",
+                    "X: é", "X: \u{1}", "X: \0", "X: \u{7f}", "X: a\rb", "no colon", ": empty", "X(y): z", "X.y: z", "é: x",
+                    "Cookie: \(String(repeating: "c", count: 9_000))", "Cookie: \(String(repeating: "c", count: 17_000))",
+                    "HTTP2-Settings: x", "Trailer: x", "Content-Encoding: gzip",
+                ]))
+        }
+        if chance(1) { lines += (0..<pick([100, 255, 257, 400])).map { "X-\($0): y" } }
+        return chance(30) ? lines.shuffled(using: &random) : lines
+    }
+
+    /// Changes, adds or takes away a byte or two, in the head more often than behind it.
+    private mutating func damage(_ bytes: inout [UInt8]) {
+        let letters = Array("\r\n\t :,;%?#&=aZ09-_\"{}\u{7f}".utf8) + [0, 1, 0x0b, 0x80, 0xa0, 0xff]
+        for _ in 0..<Int.random(in: 1...2, using: &random) where !bytes.isEmpty {
+            let index = Int.random(in: bytes.indices, using: &random)
+            switch Int.random(in: 0..<4, using: &random) {
+            case 0: bytes[index] = pick(letters)
+            case 1: bytes.insert(pick(letters), at: index)
+            case 2: bytes.remove(at: index)
+            default: bytes[index] ^= 0x20
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+import NIOHTTP1
+import RateLimitCore
+import Testing
+
+@testable import Gateway
+
+@Suite("The routes")
+struct RouterTests {
+    private static let json = Array("{\"user\":\"\(someText)\",\"cost\":3}".utf8)
+
+    private func route(
+        _ method: HTTPMethod, _ uri: String, admin: Bool = false, type: String? = nil, hasLength: Bool = true,
+        body: [UInt8] = []
+    ) -> Result<Route, RequestError> {
+        let request = Router.Request(
+            method: method, uri: uri, contentType: type, hasLength: hasLength, isAdmin: admin, body: body
+        )
+        return result { () throws(RequestError) in try Router.route(request) }
+    }
+
+    private static let allPages: [(String, Route)] = [
+        ("/livez", .alive), ("/readyz", .ready(requiresRedis: false)), ("/readyz?require=redis", .ready(requiresRedis: true)),
+        ("/readyz?", .ready(requiresRedis: false)), ("/healthz", .health), ("/metrics", .metrics),
+        ("/v1/config", .configuration), ("/v1/version", .version), ("/v1/users/\(someText)", .userStatus(someUser)),
+        ("/v1/users/\(someText.uppercased())", .userStatus(someUser)), ("/livez?x=y", .alive),
+    ]
+
+    @Test("answer GET and HEAD", arguments: allPages)
+    func pages(_ uri: String, _ expected: Route) {
+        #expect(route(.GET, uri) == .success(expected))
+        #expect(route(.HEAD, uri) == .success(expected))
+    }
+
+    @Test("name the methods they take where another is used", arguments: allPages)
+    func methods(_ uri: String, _ expected: Route) {
+        let isUser = uri.hasPrefix("/v1/users/")
+        let allowed = isUser ? "GET, HEAD, DELETE" : "GET, HEAD"
+        for method in [HTTPMethod.POST, .PUT, .PATCH, .OPTIONS, .TRACE, .RAW(value: "BREW")] {
+            #expect(route(method, uri) == .failure(.methodNotAllowed(allowed: allowed)))
+        }
+        if !isUser { #expect(route(.DELETE, uri) == .failure(.methodNotAllowed(allowed: allowed))) }
+    }
+
+    @Test("reset a user on the admin socket alone")
+    func reset() {
+        let uri = "/v1/users/\(someText)"
+        #expect(route(.DELETE, uri, admin: true) == .success(.reset(someUser)))
+        #expect(route(.DELETE, uri) == .failure(.adminOnly))
+        #expect(route(.GET, uri, admin: true) == .success(.userStatus(someUser)))
+        #expect(route(.DELETE, "/v1/users/x", admin: true) == .failure(.invalidUser))
+    }
+
+    @Test(
+        "are not where nothing is",
+        arguments: [
+            "", "/", "*", "/v1", "/v1/", "/v1/checks", "/v1/check/", "/V1/check", "//v1/check", "/v1/users", "/livez/",
+            "/v1/users/\(someText)/", "/v1/users/\(someText)/x", "/metricsx", "livez", "a:443",
+        ])
+    func unknown(_ uri: String) {
+        #expect(route(.GET, uri) == .failure(.unknownPath))
+    }
+
+    @Test("want a canonical UUID of a user", arguments: ["", "x", "\(someText)x", "%30" + someText.dropFirst(), "*"])
+    func badUser(_ name: String) {
+        #expect(route(.GET, "/v1/users/\(name)") == .failure(.invalidUser))
+    }
+
+    @Test("take no other query at readyz")
+    func readyQuery() {
+        for query in ["require=", "require=redis&x", "x"] {
+            guard case .failure(let error) = route(.GET, "/readyz?\(query)") else {
+                Issue.record("taken")
+                continue
+            }
+            #expect(error.status == .badRequest)
+        }
+    }
+
+    @Test("take a check's query with any method, whatever the body")
+    func query() {
+        let check = Route.check(CheckRequest(user: someUser, cost: 5))
+        for method in [HTTPMethod.GET, .HEAD, .POST, .PUT, .DELETE, .OPTIONS, .RAW(value: "BREW")] {
+            #expect(route(method, "/v1/check?user=\(someText)&cost=5", type: "text/plain", body: [0]) == .success(check))
+        }
+    }
+
+    @Test("take a check's body with POST, and any JSON media type or none")
+    func body() {
+        let check = Route.check(CheckRequest(user: someUser, cost: 3))
+        for type in [nil, "application/json", "APPLICATION/JSON", "application/json; charset=utf-8", "application/json ;x"] {
+            #expect(route(.POST, "/v1/check", type: type, body: Self.json) == .success(check))
+        }
+        #expect(route(.POST, "/v1/check?cost=9", body: Self.json) == .success(check))
+        for type in ["text/plain", "", "application/jsonp", "json", "application/x-www-form-urlencoded"] {
+            #expect(route(.POST, "/v1/check", type: type, body: Self.json) == .failure(.unsupportedMediaType))
+        }
+    }
+
+    @Test("say what a check lacks")
+    func lacking() {
+        #expect(route(.GET, "/v1/check") == .failure(.missingUser))
+        #expect(route(.PUT, "/v1/check", body: Self.json) == .failure(.missingUser))
+        #expect(route(.POST, "/v1/check", hasLength: false) == .failure(.lengthRequired))
+        #expect(route(.POST, "/v1/check") == .failure(.missingUser))
+        #expect(route(.POST, "/v1/check", body: Array("{}".utf8)) == .failure(.missingUser))
+        #expect(route(.POST, "/v1/check?user=x", body: Self.json) == .failure(.invalidUser))
+        #expect(route(.GET, "/v1/check?user=\(someText)&cost=0") == .failure(.invalidCost))
+    }
+
+    @Test("take a target in absolute form")
+    func absolute() {
+        for start in ["http://localhost", "https://a:8089", "HTTP://a"] {
+            #expect(route(.GET, "\(start)/livez") == .success(.alive))
+            #expect(route(.GET, "\(start)/v1/users/\(someText)") == .success(.userStatus(someUser)))
+            let check = Route.check(CheckRequest(user: someUser, cost: 1))
+            #expect(route(.GET, "\(start)/v1/check?user=\(someText)") == .success(check))
+            #expect(route(.GET, start) == .failure(.unknownPath))
+        }
+        #expect(route(.GET, "ftp://a/livez") == .failure(.unknownPath))
+    }
+
+    @Test(
+        "give each kind of bad request its status",
+        arguments: [
+            (RequestError.malformedHTTP("x"), 400), (.missingHost, 400), (.malformedJSON("x"), 400), (.missingUser, 400),
+            (.invalidUser, 400), (.invalidCost, 400), (.adminOnly, 403), (.unknownPath, 404),
+            (.methodNotAllowed(allowed: "GET"), 405), (.timedOut, 408), (.lengthRequired, 411), (.bodyTooLarge, 413),
+            (.unsupportedMediaType, 415), (.headTooLarge, 431),
+        ])
+    func statuses(_ error: RequestError, _ status: Int) {
+        #expect(error.status.rawValue == status)
+        #expect(error.detail.hasSuffix("."))
+    }
+}

@@ -1,0 +1,76 @@
+import RateLimitCore
+import Testing
+
+@testable import RateLimitService
+
+@Suite("Counting checks")
+struct CheckMetricsTests {
+    private let recorded = RecordingMetrics()
+    private let metrics: CheckMetrics
+
+    init() { metrics = CheckMetrics(factory: recorded) }
+
+    private static let allowed = Decision(verdict: .allowed, quota: 20, used: 1, resetAfterMilliseconds: 1)
+    private static let denied = Decision(
+        verdict: .denied(retryAfterMilliseconds: 1), quota: 20, used: 20, resetAfterMilliseconds: 1
+    )
+
+    private static let rows: [(Outcome, String)] = [
+        (Outcome(isAllowed: true, decision: allowed, source: .redis), "decision=allowed,source=redis"),
+        (Outcome(isAllowed: false, decision: denied, source: .redis), "decision=denied,source=redis"),
+        (Outcome(isAllowed: false, decision: denied, source: .memory), "decision=denied,source=memory"),
+        (Outcome(isAllowed: true, decision: denied, source: .memory), "decision=shadow_denied,source=memory"),
+        (
+            Outcome(isAllowed: true, decision: allowed, source: .local, degradedReason: .redisTimeout),
+            "decision=allowed,source=local"
+        ),
+        (
+            Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: .overloaded),
+            "decision=allowed,source=failure_mode"
+        ),
+        (
+            Outcome(isAllowed: false, decision: nil, source: .failureMode, degradedReason: .redisError),
+            "decision=refused,source=failure_mode"
+        ),
+        (Outcome(isAllowed: true, decision: nil, source: .off), "decision=allowed,source=off"),
+    ]
+
+    @Test("puts each outcome under its decision and source", arguments: rows)
+    func labels(_ outcome: Outcome, _ labels: String) {
+        var tally = CheckMetrics.Tally()
+        tally.count(outcome)
+        tally.report(to: metrics)
+        var expected = ["\(CheckMetrics.Name.checks){\(labels)}": 1.0]
+        if let reason = outcome.degradedReason {
+            expected["\(CheckMetrics.Name.degraded){reason=\(reason.rawValue)}"] = 1
+        }
+        #expect(recorded.counted == expected)
+    }
+
+    @Test("puts each reason under its own name", arguments: FailureReason.allCases)
+    func reasons(_ reason: FailureReason) {
+        var tally = CheckMetrics.Tally()
+        tally.count(Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: reason))
+        tally.report(to: metrics)
+        #expect(recorded.counted["\(CheckMetrics.Name.degraded){reason=\(reason.rawValue)}"] == 1)
+    }
+
+    @Test("reports each check once, however often it is asked")
+    func once() {
+        var tally = CheckMetrics.Tally()
+        for _ in 0..<5 { tally.count(Self.rows[0].0) }
+        tally.report(to: metrics)
+        tally.report(to: metrics)
+        tally.count(Self.rows[0].0)
+        tally.report(to: metrics)
+        #expect(recorded.counted == ["\(CheckMetrics.Name.checks){decision=allowed,source=redis}": 6])
+    }
+
+    @Test("every series stands at 0 from the start")
+    func series() {
+        let checks = recorded.series.filter { $0.hasPrefix(CheckMetrics.Name.checks) }
+        #expect(checks.count == DecisionSource.allCases.count * CheckMetrics.Verdict.allCases.count)
+        #expect(recorded.series.count { $0.hasPrefix(CheckMetrics.Name.degraded) } == FailureReason.allCases.count)
+        #expect(recorded.counted.isEmpty)
+    }
+}

@@ -1,0 +1,69 @@
+import RateLimitCore
+import TestSupport
+import Testing
+
+@testable import RateLimitService
+
+@Suite("The windows of failure mode local")
+struct LocalWindowsTests {
+    private let windows = LocalWindows()
+    private let limit = Limit(name: "requests", quota: 3, windowMilliseconds: 1_000)
+
+    private func user(_ number: Int) -> UserID { UserID(high: 7, low: UInt64(bitPattern: Int64(number))) }
+
+    @discardableResult
+    private func check(_ number: Int, cost: Int = 1, at milliseconds: Int = 0) -> Decision {
+        windows.check(user(number), cost: cost, limit: limit, clockMicroseconds: milliseconds * 1_000)
+    }
+
+    @Test("decide each user apart, by the same algorithm")
+    func decide() {
+        for number in 1...2 {
+            #expect((0..<3).map { _ in check(number).remaining } == [2, 1, 0])
+            #expect(check(number).verdict == .denied(retryAfterMilliseconds: 1_000))
+        }
+        #expect(check(1, at: 1_000).isAllowed)
+    }
+
+    @Test("forget a user at a reset, and only that one")
+    func reset() {
+        for number in 1...2 { check(number, cost: 3) }
+        windows.reset(user(1))
+        #expect(check(1, cost: 3).isAllowed)
+        #expect(!check(2, cost: 3).isAllowed)
+    }
+
+    @Test("keep nothing for looks, denials of strangers and windows that have emptied")
+    func keepNothing() {
+        check(1, cost: 0)
+        check(2, cost: 4)
+        #expect(windows.count == 0)
+        check(3)
+        #expect(windows.count == 1)
+        check(3, cost: 0, at: 1_000)
+        #expect(windows.count == 0)
+    }
+
+    @Test("keep a bounded number of users, those who asked last among them")
+    func bounded() {
+        let half = LocalWindows.maximumUsers / 2
+        for number in 0..<3 * LocalWindows.maximumUsers {
+            check(number, cost: 3)
+            if number % 1_024 == 0 { #expect(windows.count <= LocalWindows.maximumUsers) }
+        }
+        #expect(windows.count <= LocalWindows.maximumUsers)
+        let last = 3 * LocalWindows.maximumUsers - 1
+        for number in stride(from: last, to: last - half, by: -997) { #expect(!check(number).isAllowed) }
+        // Whoever has not asked for longest is forgotten.
+        #expect(check(0).isAllowed)
+    }
+
+    @Test("do not forget a user who keeps asking, however many others come")
+    func generations() {
+        check(-1, cost: 3)
+        for number in 0..<3 * LocalWindows.maximumUsers {
+            check(number)
+            if number % 10_000 == 0 { #expect(!check(-1).isAllowed) }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+import Logging
+import NIOCore
+import NIOPosix
+import RateLimitCore
+import RedisClient
+import TestSupport
+import Testing
+
+@testable import RateLimitService
+
+/// A check service on one event loop, asked as a connection would ask it.
+final class ServiceUnderTest: Sendable {
+    let service: CheckService
+    let metrics = RecordingMetrics()
+    private let eventLoop: any EventLoop
+    private let asker: NIOLoopBound<Asker>
+
+    /// Makes a service and, unless told not to, waits until it can ask Redis.
+    init(
+        _ redis: RedisServer, _ policy: CheckPolicy, deadlineMilliseconds: Int = 2_000, queueLimit: Int = 8_192,
+        startsConnected: Bool = true
+    ) async throws {
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        let options = CheckServiceOptions(
+            redis: RedisEndpoint(address: .unix(path: redis.socketPath)), deadlineMilliseconds: deadlineMilliseconds,
+            queueLimit: queueLimit
+        )
+        var logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+        logger.logLevel = .critical
+        let service = try await CheckService.make(
+            options: options, policy: policy, eventLoops: [eventLoop], metrics: CheckMetrics(factory: metrics),
+            logger: logger
+        )
+        self.service = service
+        self.eventLoop = eventLoop
+        asker = try await eventLoop.submit {
+            NIOLoopBound(Asker(engine: service.engine(on: eventLoop)), eventLoop: eventLoop)
+        }.get()
+        await service.start(patience: startsConnected ? .seconds(10) : .zero)
+        if startsConnected { try #require(service.health.state.isAvailable) }
+    }
+
+    /// Asks for all of these in one turn of the loop.
+    func checks(_ checks: [(user: UserID, cost: Int)]) async throws -> [Outcome] {
+        try await eventLoop.flatSubmit { [asker, eventLoop] in
+            let outcomes = checks.map { asker.value.check($0.user, cost: $0.cost) }
+            return EventLoopFuture.whenAllSucceed(outcomes, on: eventLoop)
+        }.get()
+    }
+
+    func check(_ user: UserID, cost: Int = 1) async throws -> Outcome {
+        try await checks([(user, cost)])[0]
+    }
+
+    func reset(_ user: UserID) async throws {
+        try await eventLoop.flatSubmit { [service, eventLoop] in service.reset(user, on: eventLoop) }.get()
+    }
+
+    func reportMetrics() async throws { try await service.reportMetrics(on: eventLoop).get() }
+
+    /// Waits until `condition` holds, for some seconds at most.
+    func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
+        for _ in 0..<5_000 {
+            if try await condition() { return true }
+            try await Task.sleep(for: .milliseconds(1))
+        }
+        return false
+    }
+}
+
+private final class Asker: CheckRequester {
+    private let engine: CheckEngine
+    private var waiting: [Int: EventLoopPromise<Outcome>] = [:]
+    private var next = 0
+
+    init(engine: CheckEngine) { self.engine = engine }
+
+    func check(_ user: UserID, cost: Int) -> EventLoopFuture<Outcome> {
+        let ticket = next
+        next += 1
+        let promise = engine.eventLoop.makePromise(of: Outcome.self)
+        waiting[ticket] = promise
+        if let outcome = engine.check(user, cost: cost, arrivedAt: .now(), requester: self, ticket: ticket) {
+            decided(outcome, ticket: ticket)
+        }
+        return promise.futureResult
+    }
+
+    func decided(_ outcome: Outcome, ticket: Int) {
+        guard let promise = waiting.removeValue(forKey: ticket) else {
+            Issue.record("ticket \(ticket) was decided twice")
+            return
+        }
+        promise.succeed(outcome)
+    }
+}
+
+/// A user nobody else has.
+func someUser() -> UserID { UserID(high: .random(in: 0 ... .max), low: .random(in: 0 ... .max)) }
+
+func limit(_ quota: Int, windowMilliseconds: Int = 3_600_000) -> Limit {
+    Limit(name: "requests", quota: quota, windowMilliseconds: windowMilliseconds)
+}

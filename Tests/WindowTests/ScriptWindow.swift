@@ -1,0 +1,56 @@
+import RateLimitCore
+import TestSupport
+
+@testable import RateLimitService
+
+/// One user's window in a real Redis, decided by the real `check.lua` under a clock that the test sets.
+///
+/// The script's only look at a clock, `call('TIME')`, is replaced by its last two arguments; nothing else of it changes.
+struct ScriptWindow {
+    private let redis: RedisConnection
+    private let digest: String
+    let key: String
+
+    static let script: String = {
+        let clock = "call('TIME')"
+        precondition(CheckScript.text.components(separatedBy: clock).count == 2, "check.lua must look at one clock")
+        return CheckScript.text.replacing(clock, with: "{ ARGV[#ARGV - 1], ARGV[#ARGV] }")
+    }()
+
+    init(_ redis: RedisConnection, key: String = "llm-rate:window") throws {
+        self.redis = redis
+        self.key = key
+        digest = try redis.command("SCRIPT", "LOAD", Self.script).text ?? ""
+        _ = try redis.command("DEL", key)
+    }
+
+    func check(cost: Int, limit: Limit, clockMicroseconds: Int) throws -> Decision {
+        let reply = try redis.command([
+            "EVALSHA", digest, "1", key, "\(limit.quota)", "\(limit.windowMilliseconds)", "\(cost)",
+            "\(clockMicroseconds / 1_000_000)", "\(clockMicroseconds % 1_000_000)",
+        ])
+        guard let retry = reply.elements.first?.integer, let used = reply.elements[1].integer,
+            let reset = reply.elements[2].integer
+        else { throw UnexpectedReply(reply: reply) }
+        let verdict: Decision.Verdict =
+            retry == 0 ? .allowed : (retry > 0 ? .denied(retryAfterMilliseconds: retry) : .deniedForGood)
+        return Decision(verdict: verdict, quota: limit.quota, used: used, resetAfterMilliseconds: reset)
+    }
+
+    /// The key's bytes as they are; nil where there is no key.
+    func stored() throws -> String? {
+        let reply = try redis.command("DUMP", key)
+        return reply == .null ? nil : "\(reply)"
+    }
+
+    func length() throws -> Int { try redis.command("STRLEN", key).integer ?? 0 }
+
+    /// When Redis will expire the key, in milliseconds of its clock.
+    func expiryMilliseconds() throws -> Int { try redis.command("PEXPIRETIME", key).integer ?? 0 }
+}
+
+struct UnexpectedReply: Error { var reply: RedisReply }
+
+extension String {
+    fileprivate func components(separatedBy text: String) -> [Substring] { split(separator: text) }
+}
