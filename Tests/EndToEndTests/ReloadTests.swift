@@ -142,9 +142,11 @@ extension EndToEnd {
             #expect(try daemon.metric(#"llm_rate_limit_degraded_checks_total{reason="redis_unreachable"}"#) == 30)
         }
 
-        @Test("local holds this replica's share, rounded up, over all event loops together", arguments: [
-            (20, 1, 20), (20, 3, 7), (10, 4, 3), (1, 100, 1),
-        ])
+        @Test(
+            "local holds this replica's share, rounded up, over all event loops together",
+            arguments: [
+                (20, 1, 20), (20, 3, 7), (10, 4, 3), (1, 100, 1),
+            ])
         func local(limit: Int, replicas: Int, share: Int) throws {
             let daemon = try daemonWithoutRedis([
                 "FAILURE_MODE": "local", "REQUESTS": "\(limit)", "REPLICAS": "\(replicas)", "THREADS": "2",

@@ -74,4 +74,6 @@ enum RequestBounds {
     static let bodyBytes = 65_536
     /// Requests of one connection that may wait for their answer; beyond it the connection is not read.
     static let pipelined = 256
+    /// Answers of one connection that have not been sent; beyond it as well.
+    static let unsentBytes = 65_536
 }
