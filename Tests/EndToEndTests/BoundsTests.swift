@@ -78,20 +78,22 @@ extension EndToEnd {
             #expect(resident - before < 8_192)
         }
 
-        @Test("Pages that are asked for at once and read late all come")
-        func readsLate() throws {
+        @Test("Pages that are asked for at once and read late all come, half-closed or not", arguments: [false, true])
+        func readsLate(isHalfClosed: Bool) throws {
             let daemon = try Daemon(redis: redis.url)
             let client = try daemon.connect()
             let user = newUser()
             let pair = HTTPConnection.text("GET", "/v1/config") + HTTPConnection.checkText(user)
             let other = Background { [daemon] in try daemon.connect().check(newUser()).status == 200 }
             try client.send(String(repeating: pair, count: 100))
+            if isHalfClosed { client.finish() }
             pause(milliseconds: 200)
             for _ in 0..<100 {
                 #expect(try client.response().text.hasPrefix(#"{"options""#))
                 #expect(try client.response().number("limit") == 20)
             }
             #expect(try other.value())
+            #expect(try client.isClosed(withinSeconds: 0.2) == isHalfClosed)
         }
 
         @Test("Memory stays flat over a long outage in which many clients come, ask and go")

@@ -91,6 +91,21 @@ extension EndToEnd {
             #expect(try client.check(newUser()).number("limit") == 5)
         }
 
+        @Test("that comes while the daemon starts does not end it")
+        func early() throws {
+            for _ in 0..<8 {
+                let folder = try TemporaryFolder()
+                let variables = Daemon.variables(folder, ["REDIS_URL": redis.url])
+                let process = try ChildProcess(Daemon.program, ["serve"], environment: variables)
+                #expect(eventually(within: 20) { TestSupport.access(of: folder.file("check")) != nil })
+                process.send(SIGHUP)
+                #expect(eventually(within: 20) { process.errors.contains("configuration reloaded") })
+                #expect(try HTTPConnection(.unix(folder.file("check"))).request("GET", "/livez").status == 200)
+                process.send(SIGTERM)
+                #expect(try process.wait() == 0)
+            }
+        }
+
         @Test("says what changes only with a restart, and does not change it")
         func needsRestart() throws {
             let file = try write(["REQUESTS=5", "KEY_PREFIX=a"])
