@@ -29,8 +29,7 @@ public struct UserID: Hashable, Sendable {
         high = Self.digits(text, 14..<18, high, &invalid)
         var low = Self.digits(text, 19..<23, 0, &invalid)
         low = Self.digits(text, 24..<36, low, &invalid)
-        // A digit is at most 15, so any bit above marks a character that is none.
-        guard invalid < 16 else { return nil }
+        guard invalid == 0 else { return nil }
         self.init(high: high, low: low)
     }
 
@@ -48,11 +47,13 @@ public struct UserID: Hashable, Sendable {
         var value = start
         for index in range {
             let byte = text[index]
-            let decimal = byte &- 0x30
-            let letter = (byte | 0x20) &- 0x61
-            let digit = decimal < 10 ? decimal : (letter < 6 ? letter &+ 10 : 0xff)
-            invalid |= digit
-            value = value << 4 | UInt64(digit & 15)
+            let isLetter = byte &>> 6
+            // A letter's low bits are 1 to 6, and stand for 10 to 15.
+            let digit = (byte & 0x0f) &+ isLetter &* 9
+            let isDecimal = byte &- 0x30 < 10
+            let isHexadecimalLetter = (byte | 0x20) &- 0x61 < 6
+            invalid |= isDecimal || isHexadecimalLetter ? 0 : 0xff
+            value = value << 4 | UInt64(digit & 0x0f)
         }
         return value
     }

@@ -217,12 +217,11 @@ extension CheckEngine {
     /// The failure mode's answer.
     private func withoutRedis(_ user: UserID, cost: Int, reason: FailureReason) -> Outcome {
         switch policy.failureMode {
-        case .open:
-            return counted(
-                Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: reason), cost: cost)
-        case .closed:
-            return counted(
-                Outcome(isAllowed: false, decision: nil, source: .failureMode, degradedReason: reason), cost: cost)
+        case .open, .closed:
+            // Shadow mode always allows, whatever else is set.
+            let isAllowed = policy.failureMode == .open || policy.isShadow
+            let outcome = Outcome(isAllowed: isAllowed, decision: nil, source: .failureMode, degradedReason: reason)
+            return counted(outcome, cost: cost)
         case .local:
             let decision = localWindows.check(
                 user, cost: cost, limit: policy.limit.share(ofReplicas: policy.replicas),
@@ -232,8 +231,9 @@ extension CheckEngine {
         }
     }
 
-    private func outcome(_ decision: Decision, source: DecisionSource, degradedReason: FailureReason? = nil) -> Outcome
-    {
+    private func outcome(
+        _ decision: Decision, source: DecisionSource, degradedReason: FailureReason? = nil
+    ) -> Outcome {
         Outcome(
             isAllowed: decision.isAllowed || policy.isShadow, decision: decision, source: source,
             degradedReason: degradedReason

@@ -41,12 +41,14 @@ struct CheckScript {
     /// Takes one more check into the batch that is being laid out.
     mutating func append(_ user: UserID, cost: Int) {
         count += 1
-        keys.writeBytes(keyStart)
-        keys.writeWithUnsafeMutableBytes(minimumWritableBytes: UserID.textLength + 2) { target in
-            if let base = target.baseAddress { user.write(to: base) }
-            target[UserID.textLength] = 0x0d
-            target[UserID.textLength + 1] = 0x0a
-            return UserID.textLength + 2
+        let length = keyStart.count + UserID.textLength + 2
+        keys.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { target in
+            guard let base = target.baseAddress else { return 0 }
+            keyStart.withUnsafeBytes { base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(base), byteCount: $0.count) }
+            user.write(to: base + keyStart.count)
+            target[length - 2] = 0x0d
+            target[length - 1] = 0x0a
+            return length
         }
         costs.writeRESPBulk(decimal: cost)
     }

@@ -25,10 +25,9 @@ extension ByteBuffer {
     /// Writes a number as the bulk string of its decimal text.
     public mutating func writeRESPBulk(decimal value: Int) {
         if value >= 0, value < 10 {
-            // "$1\r\n" and one digit: by far the commonest cost.
-            writeInteger(0x2431_0d0a, as: UInt32.self)
-            writeInteger(UInt8(0x30 + value))
-            writeInteger(0x0d0a, as: UInt16.self)
+            // "$1\r\n", one digit, "\r\n" and a byte that the next write takes back: by far the commonest cost.
+            writeInteger(0x2431_0d0a_0000_0000 | UInt64(0x30 + value) << 24 | 0x0d_0a00)
+            moveWriterIndex(to: writerIndex - 1)
         } else {
             writeRESPBulk(String(value).utf8)
         }

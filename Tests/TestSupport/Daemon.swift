@@ -64,9 +64,12 @@ package final class Daemon: Sendable {
     }
 
     /// Has it read its configuration again, and waits until it says that it has.
-    package func reload() throws {
+    ///
+    /// - Parameter sayingNothing: for a log level at which it does not say so: waits a while.
+    package func reload(sayingNothing: Bool = false) throws {
         let before = logLines(containing: "configuration").count
         process.send(SIGHUP)
+        if sayingNothing { return pause(milliseconds: 300) }
         guard eventually(within: 20, { logLines(containing: "configuration").count > before }) else {
             throw TestFailure("the daemon does not reload: \(process.errors)")
         }

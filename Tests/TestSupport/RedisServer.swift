@@ -89,6 +89,9 @@ package struct StoredWindow {
         }
     }
 
+    /// How long ago an entry's time was, by the system's clock.
+    package static func microseconds(from time: Int) -> Int { (systemMicroseconds() - time) & (1 << 48 - 1) }
+
     private static func number(_ bytes: ArraySlice<UInt8>) -> Int {
         bytes.reversed().reduce(0) { $0 << 8 | Int($1) }
     }

@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import NIOHTTP1
 import RateLimitCore
@@ -53,6 +54,9 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private var queue = AnswerQueue<Waiting>()
     private var exceptions: [Int: Exception] = [:]
     private var output = ByteBuffer()
+    private var socket: CInt?
+    /// Writes that NIO holds because the socket was full; what follows goes behind them.
+    private var queuedWrites = 0
     /// Bytes that have arrived and have not been taken in yet.
     private var input = ByteBuffer()
     private var other: OtherStage?
@@ -78,6 +82,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        socket = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
         loop.opened(self)
     }
 
@@ -319,21 +324,38 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         isFlushPending = false
         // Writing may make room for requests that were held back, and those may be answered at once.
         while let context, output.readableBytes > 0 {
+            write(to: context)
             if isClosing { return closeBehindOutput(context) }
-            isWriting = true
-            context.writeAndFlush(wrapOutboundOut(output), promise: nil)
-            isWriting = false
-            // Where the kernel took all of it the buffer is ours again, and no memory is allocated.
-            output.clear()
             if isReadPaused, isWritable, queue.open < RequestBounds.pipelined / 2 { resume(context) }
         }
     }
 
-    private func closeBehindOutput(_ context: ChannelHandlerContext) {
+    /// Puts the answers into the socket, and what it does not take into NIO's queue.
+    ///
+    /// Through NIO a write costs as much again as the system call, most of it reference counting. The descriptor is the
+    /// channel's, which closes it on this loop and calls ``channelInactive(context:)`` before anything else runs there:
+    /// while there is a context, it is this connection's.
+    private func write(to context: ChannelHandlerContext) {
+        if queuedWrites == 0, let socket {
+            let sent = output.withUnsafeReadableBytes { send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            if sent == output.readableBytes { return output.clear() }
+            // Whatever is wrong, if anything, NIO will find as well, and close the channel.
+            output.moveReaderIndex(forwardBy: max(0, sent))
+        }
         let written = context.eventLoop.makePromise(of: Void.self)
+        queuedWrites += 1
+        isWriting = true
         context.writeAndFlush(wrapOutboundOut(output), promise: written)
+        isWriting = false
         output.clear()
-        written.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
+        written.futureResult.assumeIsolated().whenComplete { [self] _ in
+            queuedWrites -= 1
+            if isClosing, let context = self.context { closeBehindOutput(context) }
+        }
+    }
+
+    private func closeBehindOutput(_ context: ChannelHandlerContext) {
+        if queuedWrites == 0 { context.close(promise: nil) }
     }
 
     private func resume(_ context: ChannelHandlerContext) {
@@ -383,6 +405,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private func finish() {
         guard let context, !isClosing else { return }
         isClosing = true
+        flush()
         closeBehindOutput(context)
     }
 

@@ -57,6 +57,14 @@ struct JSONCheckBody {
             try skipValue(depth: 1)
             throw .invalidUser
         }
+        // A canonical UUID between quotes, by far the commonest, needs no look for escapes: it can hold none.
+        let end = position + 1 + UserID.textLength
+        if end < bytes.count, bytes[end] == 0x22,
+            let user = UserID(UnsafeRawBufferPointer(rebasing: bytes[position + 1..<end]))
+        {
+            position = end + 1
+            return user
+        }
         let text = try string()
         guard let user = UserID(UnsafeRawBufferPointer(rebasing: bytes[text])) else { throw .invalidUser }
         return user

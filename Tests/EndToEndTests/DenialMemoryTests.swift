@@ -1,0 +1,152 @@
+import Foundation
+import TestSupport
+import Testing
+
+extension EndToEnd {
+    @Suite("The memory of denials")
+    struct DenialMemoryTests {
+        let redis: RedisServer
+
+        init() throws { redis = try RedisServer() }
+
+        private func exhaust(_ user: String, on daemon: Daemon, limit: Int) throws -> HTTPConnection {
+            let client = try daemon.connect()
+            for _ in 0..<limit { #expect(try client.check(user).status == 200) }
+            #expect(try client.check(user).status == 429)
+            return client
+        }
+
+        @Test("A denial is repeated from memory without a call to Redis, with the time still to wait")
+        func noCall() throws {
+            let daemon = try Daemon(redis: redis.url, ["REQUESTS": "5", "WINDOW": "60", "DENY_CACHE_MS": "60000"])
+            let user = newUser()
+            let client = try exhaust(user, on: daemon, limit: 5)
+            let before = try redis.calls(of: "evalsha")
+            pause(milliseconds: 1_100)
+            for _ in 0..<200 {
+                let response = try client.check(user)
+                let seconds = try #require(try response.number("retry_after"))
+                #expect(response.status == 429 && (40...59).contains(seconds))
+                #expect(try response.number("limit") == 5 && response.number("remaining") == 0)
+                #expect(response["Retry-After"] == "\(seconds)")
+            }
+            #expect(try redis.calls(of: "evalsha") == before)
+            // Another cost, and a look, are other questions.
+            #expect(try client.check(user, cost: 2).status == 429)
+            #expect(try client.request("GET", "/v1/users/\(user)").number("used") == 5)
+            #expect(try redis.calls(of: "evalsha") == before + 2)
+        }
+
+        @Test("It ends at the exact instant: whoever waits as told passes, over and over")
+        func exactEnd() throws {
+            let daemon = try Daemon(redis: redis.url, ["REQUESTS": "2", "WINDOW": "1", "DENY_CACHE_MS": "60000"])
+            let client = try daemon.connect()
+            let user = newUser()
+            var lateMilliseconds: [Int] = []
+            for _ in 0..<3 {
+                while try client.check(user).status == 200 {}
+                // Asking all the time, on one connection, until the window has room: the first admission that was
+                // counted left it a window later, by Redis's own clock, and not earlier.
+                let bytes = try redis.command("GET", "llm-rate:\(user)")
+                guard case .bulk(let window) = bytes else { return }
+                let oldest = try #require(try StoredWindow(window).entries.first).time
+                while try client.check(user).status == 429 {}
+                let late = StoredWindow.microseconds(from: oldest) - 1_000_000
+                #expect(late >= 0)
+                lateMilliseconds.append(late / 1_000)
+            }
+            print("denial memory: passed \(lateMilliseconds) ms after the instant")
+            // The memory rounds down to the millisecond and then asks Redis; the rest is the machine's.
+            #expect(lateMilliseconds.allSatisfy { $0 < 500 })
+        }
+
+        @Test("Waiting retry_after seconds is always enough")
+        func retryAfter() throws {
+            let daemon = try Daemon(redis: redis.url, ["REQUESTS": "1", "WINDOW": "1", "DENY_CACHE_MS": "60000"])
+            let client = try daemon.connect()
+            let user = newUser()
+            var waits = 0
+            while waits < 3 {
+                let response = try client.check(user)
+                guard response.status == 429 else { continue }
+                waits += 1
+                // Later denials come from memory, and each counts from its own moment.
+                pause(milliseconds: 150 * waits)
+                let again = try client.check(user)
+                guard again.status == 429 else { continue }
+                pause(milliseconds: (try again.number("retry_after") ?? 0) * 1_000)
+                #expect(try client.check(user).status == 200)
+            }
+        }
+
+        @Test("It is off where DENY_CACHE_MS is 0, and lasts no longer than that where it is not")
+        func bounded() throws {
+            for (milliseconds, expectedCalls) in [(0, 11), (300, 2)] {
+                let daemon = try Daemon(redis: redis.url, ["REQUESTS": "1", "DENY_CACHE_MS": "\(milliseconds)"])
+                let user = newUser()
+                let client = try exhaust(user, on: daemon, limit: 1)
+                let before = try redis.calls(of: "evalsha")
+                pause(milliseconds: 400)
+                // Behind it one call renews the memory; a machine that is slow here may need a second.
+                for _ in 0..<11 { #expect(try client.check(user).status == 429) }
+                let calls = try redis.calls(of: "evalsha") - before
+                if milliseconds == 0 { #expect(calls == expectedCalls) } else { #expect((1...11).contains(calls)) }
+            }
+        }
+
+        @Test("A reset through one daemon holds on another at once")
+        func reset() throws {
+            let settings = ["REQUESTS": "3", "DENY_CACHE_MS": "60000", "THREADS": "2"]
+            let daemons = try (0..<3).map { _ in try Daemon(redis: redis.url, settings) }
+            for round in 0..<5 {
+                let user = newUser()
+                let clients = try daemons.map { try $0.connect() }
+                while try clients[0].check(user).status == 200 {}
+                for client in clients { #expect(try client.check(user).status == 429) }
+                let start = monotonicMilliseconds()
+                #expect(try daemons[round % 3].connectAdmin().request("DELETE", "/v1/users/\(user)").status == 204)
+                for client in clients {
+                    // The memory would deny for a minute.
+                    #expect(try eventually(within: 5) { try client.check(user).status == 200 })
+                }
+                if round == 4 { print("reset: held everywhere after \(monotonicMilliseconds() - start) ms") }
+            }
+        }
+
+        @Test("So does a changed limit")
+        func changedLimit() throws {
+            let folder = try TemporaryFolder()
+            let file = try folder.write("LLM_RATE_LIMIT_REQUESTS=3\n", to: "env")
+            let settings = ["DENY_CACHE_MS": "60000", "ENV_FILE": file]
+            let daemons = try (0..<2).map { _ in try Daemon(redis: redis.url, settings) }
+            let user = newUser()
+            let clients = try daemons.map { try $0.connect() }
+            while try clients[0].check(user).status == 200 {}
+            for client in clients { #expect(try client.check(user).status == 429) }
+            try folder.write("LLM_RATE_LIMIT_REQUESTS=5\n", to: "env")
+            try daemons[0].reload()
+            #expect(try clients[0].check(user).number("remaining") == 1)
+            // The other one still has its limit of 3, but has forgotten what it remembered: it asks Redis.
+            let before = try redis.calls(of: "evalsha")
+            let hasAsked = try eventually(within: 5) {
+                #expect(try clients[1].check(user).status == 429)
+                return try redis.calls(of: "evalsha") > before
+            }
+            #expect(hasAsked)
+            try daemons[1].reload()
+            #expect(try clients[1].check(user).number("remaining") == 0)
+        }
+
+        @Test("A subscription that breaks and comes back makes every daemon forget")
+        func brokenSubscription() throws {
+            let daemon = try Daemon(redis: redis.url, ["REQUESTS": "1", "DENY_CACHE_MS": "60000"])
+            let user = newUser()
+            let client = try exhaust(user, on: daemon, limit: 1)
+            // While nobody listens the window is emptied behind the daemon's back.
+            try redis.command("DEL", "llm-rate:\(user)")
+            #expect(try client.check(user).status == 429)
+            try redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+            #expect(try eventually(within: 5) { try client.check(user).status == 200 })
+        }
+    }
+}

@@ -1,0 +1,88 @@
+import Foundation
+import Synchronization
+import TestSupport
+
+/// Clients that ask one after the other, each on a connection of its own, until they are told to stop.
+struct Load {
+    /// What became of one request.
+    struct Exchange: Sendable {
+        /// When it was sent and when its answer was there, in milliseconds of a clock that never steps.
+        var sentAt: Double
+        var answeredAt: Double
+        var status: Int
+        var isDegraded: Bool
+        var milliseconds: Double { answeredAt - sentAt }
+    }
+
+    private let flag = Flag()
+    private let checks: [Background<[Exchange]>]
+    private let probes: Background<[Exchange]>
+    private let sleeper: Background<Double>
+
+    /// Starts them. Each check is of a user of its own, unless one is given.
+    ///
+    /// Beside them one client asks for `/livez`, which never waits for Redis, and one thread only sleeps: how late
+    /// these are is what the machine adds to every answer, and what a bound has to allow for.
+    ///
+    /// - Parameter pauseMilliseconds: how long a client waits between an answer and its next check, at most.
+    init(on daemon: Daemon, clients: Int, user: String? = nil, pauseMilliseconds: Int = 0) {
+        let flag = flag
+        @Sendable func ask(pauseMilliseconds: Int = 0, _ request: @Sendable () -> String) throws -> [Exchange] {
+            let connection = try daemon.connect()
+            var exchanges: [Exchange] = []
+            while !flag.isSet {
+                let text = request()
+                if pauseMilliseconds > 0 { pause(milliseconds: Int.random(in: 0...pauseMilliseconds)) }
+                let start = monotonicMilliseconds()
+                try connection.send(text)
+                let response = try connection.response()
+                exchanges.append(
+                    Exchange(
+                        sentAt: start, answeredAt: monotonicMilliseconds(), status: response.status,
+                        isDegraded: response.isDegraded
+                    )
+                )
+            }
+            return exchanges
+        }
+        checks = (0..<clients).map { _ in
+            Background { try ask(pauseMilliseconds: pauseMilliseconds) { HTTPConnection.checkText(user ?? newUser()) } }
+        }
+        probes = Background { try ask { HTTPConnection.text("GET", "/livez") } }
+        sleeper = Background {
+            var worst = 0.0
+            while !flag.isSet {
+                let start = monotonicMilliseconds()
+                pause(milliseconds: 1)
+                worst = max(worst, monotonicMilliseconds() - start - 1)
+            }
+            return worst
+        }
+    }
+
+    /// What all of them saw.
+    struct Result {
+        var checks: [Exchange]
+        /// How late the machine itself made what has nothing to do with Redis, at worst.
+        var noiseMilliseconds: Double
+
+        var longestMilliseconds: Double { checks.map(\.milliseconds).max() ?? 0 }
+
+        /// The checks that were sent within a span.
+        func sent(from start: Double, to end: Double) -> [Exchange] {
+            checks.filter { $0.sentAt >= start && $0.sentAt < end }
+        }
+    }
+
+    /// Stops them; throws where one of them got no answer.
+    func end() throws -> Result {
+        flag.set()
+        let checks = self.checks.map { thread in Swift.Result { try thread.value() } }
+        let probes = try self.probes.value()
+        let sleeper = try self.sleeper.value()
+        return Result(
+            checks: try checks.flatMap { try $0.get() },
+            noiseMilliseconds: max(sleeper, probes.map(\.milliseconds).max() ?? 0)
+        )
+    }
+}

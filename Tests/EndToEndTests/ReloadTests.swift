@@ -1,0 +1,182 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+extension EndToEnd {
+    @Suite("SIGHUP")
+    struct ReloadTests {
+        let redis: RedisServer
+        let folder: TemporaryFolder
+
+        init() throws {
+            redis = try RedisServer()
+            folder = try TemporaryFolder()
+        }
+
+        private func write(_ lines: [String]) throws -> String {
+            try folder.write(lines.map { "LLM_RATE_LIMIT_\($0)\n" }.joined(), to: "env")
+        }
+
+        @Test("puts limit, window, shadow and log level in force, and keeps connections and what is counted")
+        func reload() throws {
+            let file = try write(["REQUESTS=5", "WINDOW=60", "SHADOW=no", "LOG_LEVEL=info"])
+            let daemon = try Daemon(redis: redis.url, ["ENV_FILE": file, "THREADS": "2"])
+            let clients = try (0..<4).map { _ in try daemon.connect() }
+            let user = newUser()
+            for client in clients { #expect(try client.check(user).status == 200) }
+
+            _ = try write(["REQUESTS=8", "WINDOW=2m", "SHADOW=no", "LOG_LEVEL=info"])
+            try daemon.reload()
+            let response = try clients[0].check(user)
+            #expect(try response.number("limit") == 8 && response.number("remaining") == 3)
+            #expect(response["RateLimit-Policy"] == #""requests";q=8;w=120"#)
+            #expect(daemon.logLines(containing: "LLM_RATE_LIMIT_REQUESTS: 5 -> 8").count == 1)
+            #expect(try daemon.metric("llm_rate_limit_limit_requests") == 8)
+            #expect(try clients[1].request("GET", "/v1/config").text.contains(#""value":"8""#))
+
+            _ = try write(["REQUESTS=3", "WINDOW=2m", "SHADOW=yes", "LOG_LEVEL=error"])
+            try daemon.reload(sayingNothing: true)
+            let shadowed = try clients[2].check(user)
+            #expect(shadowed.isAllowed && shadowed.text.contains(#""shadow_denied":true"#))
+            let lines = daemon.logLines.count
+            _ = try write(["REQUESTS=5", "WINDOW=2m", "SHADOW=no", "LOG_LEVEL=error"])
+            try daemon.reload(sayingNothing: true)
+            #expect(daemon.logLines.count == lines)
+            let denied = try clients[3].check(user)
+            #expect(try denied.status == 429 && denied.number("limit") == 5)
+            for client in clients { #expect(try client.request("GET", "/livez").status == 200) }
+        }
+
+        @Test("puts the failure mode in force")
+        func failureMode() throws {
+            let file = try write(["FAILURE_MODE=open"])
+            let daemon = try Daemon(redis: redis.url, ["ENV_FILE": file, "REDIS_TIMEOUT_MS": "100"])
+            redis.end()
+            let client = try daemon.connect()
+            #expect(try eventually(within: 10) { try client.check(newUser()).isDegraded })
+            _ = try write(["FAILURE_MODE=closed"])
+            try daemon.reload()
+            #expect(try client.check(newUser()).status == 503)
+        }
+
+        @Test("drops nothing under load")
+        func underLoad() throws {
+            let file = try write(["REQUESTS=1000"])
+            let daemon = try Daemon(redis: redis.url, ["ENV_FILE": file])
+            let load = Load(on: daemon, clients: 8)
+            for round in 1...5 {
+                _ = try write(["REQUESTS=\(1_000 + round)"])
+                try daemon.reload()
+                pause(milliseconds: 50)
+            }
+            let result = try load.end()
+            #expect(result.checks.allSatisfy { $0.status == 200 && !$0.isDegraded })
+        }
+
+        @Test("keeps everything where the file is bad, and says why")
+        func badFile() throws {
+            let file = try write(["REQUESTS=5"])
+            let daemon = try Daemon(redis: redis.url, ["ENV_FILE": file])
+            let client = try daemon.connect()
+            _ = try write(["REQUESTS=many", "WINDOW=30m"])
+            try daemon.reload()
+            #expect(daemon.logLines(containing: "kept as it was").count == 1)
+            #expect(daemon.logLines(containing: "LLM_RATE_LIMIT_REQUESTS").count == 1)
+            let response = try client.check(newUser())
+            #expect(try response.number("limit") == 5)
+            #expect(response["RateLimit-Policy"] == #""requests";q=5;w=3600"#)
+            unlink(file)
+            try daemon.reload()
+            #expect(try client.check(newUser()).number("limit") == 5)
+        }
+
+        @Test("says what changes only with a restart, and does not change it")
+        func needsRestart() throws {
+            let file = try write(["REQUESTS=5", "KEY_PREFIX=a"])
+            let daemon = try Daemon(redis: redis.url, ["ENV_FILE": file])
+            _ = try write(["REQUESTS=6", "KEY_PREFIX=b"])
+            try daemon.reload()
+            #expect(daemon.logLines(containing: "only with a restart: LLM_RATE_LIMIT_KEY_PREFIX").count == 1)
+            let user = newUser()
+            #expect(try daemon.connect().check(user).number("limit") == 6)
+            #expect(try redis.command("EXISTS", "a:\(user)") == .integer(1))
+        }
+    }
+
+    @Suite("Failure modes")
+    struct FailureModeTests {
+        @Test("closed refuses with a 503 problem and Retry-After")
+        func closed() throws {
+            let daemon = try daemonWithoutRedis(["FAILURE_MODE": "closed"])
+            let response = try daemon.connect().check(newUser())
+            #expect(response.status == 503 && response["Retry-After"] == "1" && response["RateLimit"] == nil)
+            #expect(response["Content-Type"] == "application/problem+json")
+            let problem = try response.json
+            #expect(
+                problem["type"] as? String
+                    == "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+            )
+            #expect((problem["detail"] as? String)?.contains("redis_unreachable") == true)
+            #expect(try daemon.metric(#"llm_rate_limit_checks_total{decision="refused",source="failure_mode"}"#) == 1)
+            #expect(try daemon.connect().request("GET", "/readyz").status == 200)
+        }
+
+        @Test("closed does not refuse in shadow mode, which always allows")
+        func closedInShadow() throws {
+            let daemon = try daemonWithoutRedis(["FAILURE_MODE": "closed", "SHADOW": "yes"])
+            let response = try daemon.connect().check(newUser())
+            #expect(response.isAllowed && response.isDegraded)
+        }
+
+        @Test("open allows and says so")
+        func open() throws {
+            let daemon = try daemonWithoutRedis([:])
+            for _ in 0..<30 {
+                #expect(
+                    try daemon.connect().check("6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11").text
+                        == #"{"allowed":true,"limit":20,"remaining":null,"retry_after":0,"reset_after":null,"#
+                        + #""degraded":true,"reason":"redis_unreachable"}"#
+                )
+            }
+            #expect(try daemon.metric(#"llm_rate_limit_degraded_checks_total{reason="redis_unreachable"}"#) == 30)
+        }
+
+        @Test("local holds this replica's share, rounded up, over all event loops together", arguments: [
+            (20, 1, 20), (20, 3, 7), (10, 4, 3), (1, 100, 1),
+        ])
+        func local(limit: Int, replicas: Int, share: Int) throws {
+            let daemon = try daemonWithoutRedis([
+                "FAILURE_MODE": "local", "REQUESTS": "\(limit)", "REPLICAS": "\(replicas)", "THREADS": "2",
+            ])
+            let user = newUser()
+            let answers = try concurrently(8) { _ in
+                let client = try daemon.connect()
+                return try (0..<10).map { _ in try client.check(user) }
+            }.flatMap { $0 }
+            let allowed = answers.filter(\.isAllowed)
+            #expect(allowed.count == share)
+            let denied = answers.filter { $0.status == 429 }
+            #expect(denied.count == answers.count - share)
+            #expect(answers.allSatisfy { $0.isDegraded && $0["RateLimit"] == nil })
+            #expect(denied.allSatisfy { (3_500...3_600).contains(Int($0["Retry-After"] ?? "") ?? 0) })
+        }
+
+        @Test("local slides as well")
+        func localWindow() throws {
+            let daemon = try daemonWithoutRedis(["FAILURE_MODE": "local", "REQUESTS": "2", "WINDOW": "2"])
+            let client = try daemon.connect()
+            let user = newUser()
+            for _ in 0..<2 {
+                #expect(try client.check(user).status == 200)
+                #expect(try client.check(user).status == 200)
+                #expect((1...2).contains(try client.check(user).number("retry_after") ?? 0))
+                pause(milliseconds: 2_000)
+            }
+        }
+
+        private func daemonWithoutRedis(_ settings: [String: String]) throws -> Daemon {
+            try Daemon(redis: "unix:///nonexistent/redis.sock", settings)
+        }
+    }
+}

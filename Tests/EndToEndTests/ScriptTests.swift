@@ -1,0 +1,154 @@
+import Foundation
+import TestSupport
+import Testing
+
+extension EndToEnd {
+    @Suite("The script and Redis's permissions")
+    struct ScriptTests {
+        let redis: RedisServer
+
+        init() throws { redis = try RedisServer() }
+
+        @Test("Redis forgets its scripts under load: nothing is lost and nothing is counted twice")
+        func noScript() throws {
+            let daemon = try Daemon(redis: redis.url, ["REQUESTS": "1000000000", "THREADS": "2"])
+            let user = newUser()
+            let flag = Flag()
+            let redis = redis
+            let flusher = Background {
+                let connection = try redis.connect()
+                var flushes = 0
+                while !flag.isSet {
+                    try connection.command("SCRIPT", "FLUSH")
+                    flushes += 1
+                    usleep(1_500)
+                }
+                return flushes
+            }
+            let counts = try concurrently(8) { _ in
+                let connection = try daemon.connect()
+                var allowed = 0
+                let batch = String(repeating: HTTPConnection.checkText(user), count: 25)
+                for _ in 0..<60 {
+                    try connection.send(batch)
+                    for _ in 0..<25 {
+                        let response = try connection.response()
+                        if response.isAllowed, !response.isDegraded { allowed += 1 }
+                    }
+                }
+                return allowed
+            }
+            flag.set()
+            let flushes = try flusher.value()
+            let used = try daemon.connect().request("GET", "/v1/users/\(user)").number("used")
+            print("script flush: \(flushes) flushes")
+            #expect(counts.reduce(0, +) == 8 * 60 * 25)
+            #expect(used == 8 * 60 * 25)
+            #expect(flushes > 3)
+        }
+
+        @Test("The script is put to Redis by its digest, in full only where Redis does not know it")
+        func digest() throws {
+            let daemon = try Daemon(redis: redis.url)
+            let client = try daemon.connect()
+            for _ in 0..<10 { _ = try client.check(newUser()) }
+            #expect(try redis.calls(of: "evalsha") == 10 && redis.calls(of: "eval") == 0)
+            try redis.command("SCRIPT", "FLUSH")
+            for _ in 0..<10 { #expect(try client.check(newUser()).number("remaining") == 19) }
+            #expect(try redis.calls(of: "eval") == 1)
+        }
+
+        @Test(
+            "Where SCRIPT LOAD is forbidden, or EVALSHA as well, checks work through EVAL",
+            arguments: [["-script|load"], ["-script"], ["-script", "-evalsha"]]
+        )
+        func noScriptLoad(forbidden: [String]) throws {
+            let rules = ["ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all"] + forbidden
+            #expect(try redis.connect().command(rules) == .status("OK"))
+            let daemon = try Daemon(redis: redis.url(user: "limited", password: "secret"))
+            let client = try daemon.connect()
+            let user = newUser()
+            for used in 1...20 { #expect(try client.check(user).number("remaining") == 20 - used) }
+            #expect(try client.check(user).status == 429)
+            #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(user)").status == 204)
+            #expect(try client.check(user).number("remaining") == 19)
+            #expect(try client.request("GET", "/readyz?require=redis").status == 200)
+        }
+
+        @Test("Where SUBSCRIBE is forbidden checks work, and it is said once")
+        func noSubscribe() throws {
+            try redis.command(
+                "ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-subscribe", "-publish"
+            )
+            let daemon = try Daemon(redis: redis.url(user: "limited", password: "secret"))
+            let client = try daemon.connect()
+            let user = newUser()
+            for _ in 0..<20 { #expect(try client.check(user).status == 200) }
+            #expect(try client.check(user).status == 429)
+            // The daemon that resets knows of it without a message.
+            #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(user)").status == 204)
+            #expect(try client.check(user).status == 200)
+            #expect(daemon.logLines(containing: "cannot subscribe").count == 1)
+            // Also not again when the connection comes back.
+            try redis.command("CLIENT", "KILL", "TYPE", "normal")
+            #expect(try eventually(within: 10) { try !client.check(newUser()).isDegraded })
+            pause(milliseconds: 600)
+            #expect(daemon.logLines(containing: "cannot subscribe").count == 1)
+        }
+
+        @Test("A wrong password is said, and the failure mode answers")
+        func wrongPassword() throws {
+            try redis.command("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all")
+            let daemon = try Daemon(
+                redis: redis.url(user: "limited", password: "wrong"), ["REDIS_TIMEOUT_MS": "100"]
+            )
+            let client = try daemon.connect()
+            let reason = #""reason":"redis_error""#
+            #expect(try eventually(within: 10) { try client.check(newUser()).text.contains(reason) })
+            #expect(try client.check(newUser()).isAllowed)
+            #expect(eventually(within: 10) { daemon.logLines(containing: "WRONGPASS").count == 1 })
+            pause(milliseconds: 1_000)
+            #expect(daemon.logLines(containing: "Redis is away").count == 1)
+            #expect(!daemon.process.errors.contains("wrong\""))
+        }
+
+        @Test("A password comes from a file as well")
+        func passwordFile() throws {
+            try redis.command("CONFIG", "SET", "requirepass", "from-a-file")
+            let folder = try TemporaryFolder()
+            let path = try folder.write("from-a-file\n", to: "password")
+            let daemon = try Daemon(redis: redis.url, ["REDIS_PASSWORD_FILE": path])
+            #expect(try daemon.connect().check(newUser()).number("remaining") == 19)
+            #expect(try !daemon.connect().request("GET", "/v1/config").text.contains("from-a-file"))
+        }
+
+        @Test("A user whose key is broken fails alone, within one batch with others")
+        func brokenKey() throws {
+            let daemon = try Daemon(redis: redis.url)
+            let client = try daemon.connect()
+            let users = (0..<9).map { _ in newUser() }
+            try redis.command("RPUSH", "llm-rate:\(users[2])", "x")
+            try redis.command("SET", "llm-rate:\(users[4])", "somebody else's")
+            try redis.command("SET", "llm-rate:\(users[6])", String(repeating: "long ", count: 2_000))
+            try redis.command("HSET", "llm-rate:\(users[7])", "a", "b")
+            let before = try redis.calls(of: "evalsha")
+            for remaining in [19, 18] {
+                try client.send(users.map { HTTPConnection.checkText($0) }.joined())
+                for index in users.indices {
+                    let response = try client.response()
+                    if [2, 4, 6, 7].contains(index) {
+                        #expect(response.isAllowed && response.text.contains(#""reason":"redis_error""#), "\(index)")
+                    } else {
+                        #expect(try response.number("remaining") == remaining, "\(index)")
+                    }
+                }
+            }
+            #expect(try redis.calls(of: "evalsha") == before + 2)
+            // A reset mends it.
+            for index in [2, 4, 6, 7] {
+                #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(users[index])").status == 204)
+                #expect(try client.check(users[index]).number("remaining") == 19)
+            }
+        }
+    }
+}
