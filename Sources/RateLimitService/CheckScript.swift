@@ -44,7 +44,9 @@ struct CheckScript {
         let length = keyStart.count + UserID.textLength + 2
         keys.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { target in
             guard let base = target.baseAddress else { return 0 }
-            keyStart.withUnsafeBytes { base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(base), byteCount: $0.count) }
+            keyStart.withUnsafeBytes {
+                base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(base), byteCount: $0.count)
+            }
             user.write(to: base + keyStart.count)
             target[length - 2] = 0x0d
             target[length - 1] = 0x0a

@@ -197,7 +197,8 @@ struct AnswerWriterTests {
 struct OtherAnswerTests {
     private func written(_ answer: Answer, _ form: AnswerForm = AnswerForm()) -> String {
         var buffer = ByteBuffer()
-        AnswerWriter(limit: Limit(name: "requests", quota: 1, windowMilliseconds: 1_000)).write(answer, form, to: &buffer)
+        AnswerWriter(limit: Limit(name: "requests", quota: 1, windowMilliseconds: 1_000)).write(
+            answer, form, to: &buffer)
         return withoutDate(buffer.readableBytesView)
     }
 
@@ -235,7 +236,8 @@ struct OtherAnswerTests {
     @Test(
         "writes a text as JSON",
         arguments: [
-            ("", "\"\""), ("a\"b\\c", #""a\"b\\c""#), ("\n\r\t", #""\n\r\t""#), ("\0\u{1f}\u{b}", #""\u0000\u001f\u000b""#),
+            ("", "\"\""), ("a\"b\\c", #""a\"b\\c""#), ("\n\r\t", #""\n\r\t""#),
+            ("\0\u{1f}\u{b}", #""\u0000\u001f\u000b""#),
             ("é/😀\u{7f}", "\"é/😀\u{7f}\""), ("\r\n", #""\r\n""#), ("e\u{301}", "\"e\u{301}\""),
         ])
     func json(_ text: String, _ json: String) {

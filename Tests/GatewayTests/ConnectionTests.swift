@@ -41,7 +41,10 @@ struct ConnectionTests {
             ("POST /v1/check HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n", 413),
             ("POST /v1/check HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
             ("POST /v1/check HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
-            ("POST /v1/check HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+            (
+                "POST /v1/check HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                400
+            ),
             ("GET /livez HTTP/1.1\r\nHost: a\r\nX: \(String(repeating: "x", count: 17_000))\r\n\r\n", 431),
             ("GET /livez HTTP/1.1\r\nHost: a\r\n\(String(repeating: "X: y\r\n", count: 4_000))\r\n", 431),
             ("GET /\(String(repeating: "x", count: 17_000)) HTTP/1.1\r\nHost: a\r\n\r\n", 431),

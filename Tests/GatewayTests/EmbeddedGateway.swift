@@ -71,7 +71,9 @@ final class EmbeddedConnection {
     init(_ handler: ConnectionHandler) {
         self.handler = handler
         channel = EmbeddedChannel(handler: handler)
-        if let address = try? SocketAddress(unixDomainSocketPath: "/client") { channel.connect(to: address, promise: nil) }
+        if let address = try? SocketAddress(unixDomainSocketPath: "/client") {
+            channel.connect(to: address, promise: nil)
+        }
     }
 
     /// Whether the server has closed the connection.

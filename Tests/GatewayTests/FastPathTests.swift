@@ -64,7 +64,8 @@ struct FastPathTests {
     }
 
     static let otherRequests = [
-        "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", "PUT /v1/check HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n" + ordinaryRequests[0],
+        "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", "PUT /v1/check HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\n" + ordinaryRequests[0],
         "post /v1/check HTTP/1.1\r\n", "POST /v1/check HTTP/1.0\r\n", "POST  /v1/check HTTP/1.1\r\n",
         "POST /v1/check/ HTTP/1.1\r\n", "POST /v1/check?user=\(someText) HTTP/1.1\r\n", "POST /v1/check HTTP/1.1\n",
         "POST http://a/v1/check HTTP/1.1\r\n", "GET /v1/check HTTP/1.1\r\n", "GET http://a/v1/check?user=x HTTP/1.1",
@@ -74,7 +75,8 @@ struct FastPathTests {
         post(["Host: a", "Connection: close"]), post(["Host: a", "Connection: keep-alive, x"]),
         post(["Host: a", "Connection:"]), post(["Host: a", "Expect: 100-continue"]), post(["Host: a", "Upgrade: h2c"]),
         post(["Host: a", "Transfer-Encoding: chunked"]), post(["Host: a", "Proxy-Connection: close"]),
-        get(["Host: a", "Transfer-Encoding: chunked"]), get(["Host: a", "Upgrade: h2c"]), get(["Host: a", "Expect: x"]),
+        get(["Host: a", "Transfer-Encoding: chunked"]), get(["Host: a", "Upgrade: h2c"]),
+        get(["Host: a", "Expect: x"]),
         // A body that is not plainly there.
         "POST /v1/check HTTP/1.1\r\nHost: a\r\n\r\n", post(["Host: a", "Content-Length: 3"]),
         post(["Host: a", "Content-Length: 62"]), get(["Host: a", "Content-Length: 1"]) + "x",
@@ -91,14 +93,16 @@ struct FastPathTests {
         post(["Host: a", "Content-Type: application/json", "Content-Type: application/json"]),
         // Lines that parsers read differently.
         post(["Host: a", " folded"]), post(["Host: a", "\tfolded"]), post(["Host: a", "X"]), post(["Host: a", ": x"]),
-        post(["Host: a", "X : y"]), post(["Host: a", "X\t: y"]), post(["Host: a", "X(: y"]), post(["Host: a", "X: y "]),
+        post(["Host: a", "X : y"]), post(["Host: a", "X\t: y"]), post(["Host: a", "X(: y"]),
+        post(["Host: a", "X: y "]),
         post(["Host: a", "X: y\t"]), post(["Host: a", "X:\ty"]), post(["Host: a", "X: \0"]), post(["Host: a", "X: é"]),
         post(["Host: a", "X: \u{7f}"]), post(["Host: a", "X: a\rb"]), post(["Host: a\nX: b"]), post(["Host: a\n"]),
         post(["Host: a", "é: x"]),
         // Queries with anything but letters, digits and - = & _.
         get(["Host: a"], "user=\(someText)&a=%41"), get(["Host: a"], "user=\(someText)+"), get(["Host: a"], "cost=1"),
         get(["Host: a"], "user=\(someText)#x"), get(["Host: a"], "user=\(someText)?"), get(["Host: a"], "user=x"),
-        get(["Host: a"], "user=\(someText)&cost=0"), get(["Host: a"], "user=\(someText)&x=" + String(repeating: "a", count: 128)),
+        get(["Host: a"], "user=\(someText)&cost=0"),
+        get(["Host: a"], "user=\(someText)&x=" + String(repeating: "a", count: 128)),
         get(["Host: a"]).replacing(" HTTP/1.1", "  HTTP/1.1"), get(["Host: a"]).replacing(" HTTP/1.1", ""),
         get(["Host: a"]).replacing("HTTP/1.1", "HTTP/1.0"), get(["Host: a"]).replacing("HTTP/1.1", "HTTP/2.0"),
     ]
@@ -119,7 +123,8 @@ struct FastPathTests {
     @Test("leaves a head without end to the other way, and one of very many lines")
     func endless() {
         let start = "POST /v1/check HTTP/1.1\r\nHost: a\r\n"
-        for line in ["X: " + String(repeating: "a", count: 60) + "\r\n", "X: y\r\n", String(repeating: "a", count: 64)] {
+        for line in ["X: " + String(repeating: "a", count: 60) + "\r\n", "X: y\r\n", String(repeating: "a", count: 64)]
+        {
             var text = start
             while text.utf8.count < RequestBounds.headBytes { text += line }
             #expect(Recognised(text.utf8) == .other)

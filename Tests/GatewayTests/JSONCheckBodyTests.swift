@@ -53,7 +53,8 @@ struct JSONCheckBodyTests {
             "{\(user),\"a\":tru}", "{\(user),\"a\":True}", "{\(user),\"a\":nul", "{\(user),\"a\":[1,]}",
             "{\(user),\"a\":[,1]}", "{\(user),\"a\":[1 2]}", "{\(user),\"a\":[}", "{\(user),\"a\":{\"b\"}}",
             "{\(user),\"a\":{\"b\":1,}}", "{\(user),\"a\":{1:1}}", "{\(user),\"a\":[1}}", "{\(user),\"a\":{\"b\":1]}",
-            "{\(user),\"a\":\"\\x\"}", "{\(user),\"a\":\"\\u12\"}", "{\(user),\"a\":\"\\u12g4\"}", "{\(user),\"a\":\"\\\"}",
+            "{\(user),\"a\":\"\\x\"}", "{\(user),\"a\":\"\\u12\"}", "{\(user),\"a\":\"\\u12g4\"}",
+            "{\(user),\"a\":\"\\\"}",
             "{\(user),\"a\":\"x", "{\(user),\"a\":\"\n\"}", "{\(user),\"a\":\"\t\"}", "{\(user),\"a\":\"\0\"}",
             "{\(user),\"a\n\":1}", "\u{feff}{\(user)}", "{\(user)}\0", "\u{b}{\(user)}", "{\u{a0}\(user)}",
             "{\(user)/**/}", "{\"\\u007\":1}",
@@ -120,7 +121,9 @@ struct JSONCheckBodyTests {
     @Test("never crashes on mutated bytes, and what it takes holds this user and a cost in bounds")
     func mutated() {
         var random = SeededGenerator(seed: 3)
-        let seeds = ["{\(Self.user),\"cost\":17,\"a\":[true,null,{\"b\":\"\\n\\u0041\"}]}", "{\"cost\":5,\(Self.user)}"]
+        let seeds = [
+            "{\(Self.user),\"cost\":17,\"a\":[true,null,{\"b\":\"\\n\\u0041\"}]}", "{\"cost\":5,\(Self.user)}",
+        ]
         let letters = Array("{}[]\",:\\u0019-+.eE \ntfn".utf8) + [0, 0x80, 0xff]
         for _ in 0..<50_000 {
             var bytes = Array((seeds.randomElement(using: &random) ?? "").utf8)
@@ -146,9 +149,12 @@ struct CheckQueryTests {
     @Test(
         "is read",
         arguments: [
-            ("user=\(someText)", 1), ("user=\(someText.uppercased())&cost=20", 20), ("cost=1000000&user=\(someText)", 1_000_000),
-            ("user=\(someText)&cost=2&cost=3", 3), ("user=\(someText)&model=x&flag&=&&a=b=c", 1), ("&user=\(someText)&", 1),
-            ("user=%3\("0" + someText.dropFirst())", 1), ("user=01234567%2d89ab%2Dcdef-0123-456789abcdef&cost=%31%32", 12),
+            ("user=\(someText)", 1), ("user=\(someText.uppercased())&cost=20", 20),
+            ("cost=1000000&user=\(someText)", 1_000_000),
+            ("user=\(someText)&cost=2&cost=3", 3), ("user=\(someText)&model=x&flag&=&&a=b=c", 1),
+            ("&user=\(someText)&", 1),
+            ("user=%3\("0" + someText.dropFirst())", 1),
+            ("user=01234567%2d89ab%2Dcdef-0123-456789abcdef&cost=%31%32", 12),
             ("user=\(someText)&User=x&costs=0&COST=0", 1),
         ])
     func good(_ query: String, _ cost: Int) {

@@ -48,10 +48,12 @@ struct RequestGenerator {
         if chance(6) { length = max(0, length + pick([-1, 1, -2, 5, -length])) }
         let name = pick(["Content-Length", "content-length", "CONTENT-LENGTH"])
         var lines = headers()
-        let lengthLine = "\(name):\(pick([" ", "", "  ", " 0"]))\(length)\(chance(3) ? pick([" ", "\t", ",1", ";"]) : "")"
+        let lengthLine =
+            "\(name):\(pick([" ", "", "  ", " 0"]))\(length)\(chance(3) ? pick([" ", "\t", ",1", ";"]) : "")"
         lines.insert(lengthLine, at: Int.random(in: 0...lines.count, using: &random))
         if chance(3) { lines.append("Content-Length: \(pick([length, length + 1]))") }
-        let target = chance(92) ? "/v1/check" : pick(["/v1/check?", "/v1/check?cost=2", "http://a/v1/check", "/v1/check#x"])
+        let target =
+            chance(92) ? "/v1/check" : pick(["/v1/check?", "/v1/check?cost=2", "http://a/v1/check", "/v1/check#x"])
         return request(chance(96) ? "POST" : pick(["post", "PUT", "Post"]), target, lines, body)
     }
 
@@ -60,8 +62,10 @@ struct RequestGenerator {
         if chance(8) { lines.append("Content-Length: \(pick(["0", "00", "1", "-0"]))") }
         let user = "user=\(user())"
         let query = pick([
-            user, user, "\(user)&cost=\(cost())", "cost=\(cost())&\(user)", "\(user)&a=b", "\(user)&cost=1&cost=2", "\(user)&&",
-            "\(user)&cost=%31", "\(user)#f", "\(user)&x=\(String(repeating: "a", count: 130))", "cost=1", "", "\(user)&a=é",
+            user, user, "\(user)&cost=\(cost())", "cost=\(cost())&\(user)", "\(user)&a=b", "\(user)&cost=1&cost=2",
+            "\(user)&&",
+            "\(user)&cost=%31", "\(user)#f", "\(user)&x=\(String(repeating: "a", count: 130))", "cost=1", "",
+            "\(user)&a=é",
             "\(user)&a=\"", "\(user)&a=b c",
         ])
         let target = (chance(95) ? "/v1/check?" : pick(["http://h/v1/check?", "//v1/check?", "/v1/check??"])) + query
@@ -82,13 +86,16 @@ struct RequestGenerator {
     }
 
     private mutating func cost() -> String {
-        chance(90) ? "\(Int.random(in: 1...25, using: &random))" : pick(["0", "-1", "01", "1000001", "1.0", "1e1", "\"1\"", ""])
+        chance(90)
+            ? "\(Int.random(in: 1...25, using: &random))"
+            : pick(["0", "-1", "01", "1000001", "1.0", "1e1", "\"1\"", ""])
     }
 
     private mutating func body() -> String {
         let user = "\"user\":\"\(user())\""
         return pick([
-            "{\(user)}", "{\(user)}", "{\(user),\"cost\":\(cost())}", " {\"cost\":\(cost()) , \(user)}\n", "{}", "[]", "",
+            "{\(user)}", "{\(user)}", "{\(user),\"cost\":\(cost())}", " {\"cost\":\(cost()) , \(user)}\n", "{}", "[]",
+            "",
             "{\(user),\"a\":[{},null,\"\\u0041\"]}", "{\"\\u0075ser\":\"\(users[0])\"}", "{\(user)}x",
         ])
     }
@@ -99,7 +106,8 @@ struct RequestGenerator {
             lines.append(
                 pick([
                     "User-Agent: probe/1.0", "Accept: */*", "Accept-Encoding: gzip, br", "X-Request-Id: 7",
-                    "Content-Type: application/json", "Content-Type: application/json; charset=utf-8", "X:", "X-Y_Z:  a  b",
+                    "Content-Type: application/json", "Content-Type: application/json; charset=utf-8", "X:",
+                    "X-Y_Z:  a  b",
                     "Connection: keep-alive", "Connection: Keep-Alive", "Authorization: Bearer a.b-c_d~e+f/g=",
                 ]))
         }
@@ -107,12 +115,16 @@ struct RequestGenerator {
             lines.append(
                 pick([
                     "Content-Type: text/plain", "Content-Type:", "content-type: APPLICATION/JSON", "Connection: close",
-                    "Connection: keep-alive, close", "Connection: x", "Connection:", "Keep-Alive: timeout=5", "TE: trailers",
+                    "Connection: keep-alive, close", "Connection: x", "Connection:", "Keep-Alive: timeout=5",
+                    "TE: trailers",
                     "Transfer-Encoding: chunked", "Transfer-Encoding: identity", "Upgrade: websocket", "Upgrade: h2c",
                     "Connection: upgrade", "Expect: 100-continue", "Expect: x", "Proxy-Connection: close",
-                    "Proxy-Connection: keep-alive", "Host: b", "X : y", "X\t:y", " folded", "\tfolded", "X: a\tb", "X: a ",
-                    "X: é", "X: \u{1}", "X: \0", "X: \u{7f}", "X: a\rb", "no colon", ": empty", "X(y): z", "X.y: z", "é: x",
-                    "Cookie: \(String(repeating: "c", count: 9_000))", "Cookie: \(String(repeating: "c", count: 17_000))",
+                    "Proxy-Connection: keep-alive", "Host: b", "X : y", "X\t:y", " folded", "\tfolded", "X: a\tb",
+                    "X: a ",
+                    "X: é", "X: \u{1}", "X: \0", "X: \u{7f}", "X: a\rb", "no colon", ": empty", "X(y): z", "X.y: z",
+                    "é: x",
+                    "Cookie: \(String(repeating: "c", count: 9_000))",
+                    "Cookie: \(String(repeating: "c", count: 17_000))",
                     "HTTP2-Settings: x", "Trailer: x", "Content-Encoding: gzip",
                 ]))
         }

@@ -19,7 +19,8 @@ struct RouterTests {
     }
 
     private static let allPages: [(String, Route)] = [
-        ("/livez", .alive), ("/readyz", .ready(requiresRedis: false)), ("/readyz?require=redis", .ready(requiresRedis: true)),
+        ("/livez", .alive), ("/readyz", .ready(requiresRedis: false)),
+        ("/readyz?require=redis", .ready(requiresRedis: true)),
         ("/readyz?", .ready(requiresRedis: false)), ("/healthz", .health), ("/metrics", .metrics),
         ("/v1/config", .configuration), ("/v1/version", .version), ("/v1/users/\(someText)", .userStatus(someUser)),
         ("/v1/users/\(someText.uppercased())", .userStatus(someUser)), ("/livez?x=y", .alive),
@@ -80,14 +81,17 @@ struct RouterTests {
     func query() {
         let check = Route.check(CheckRequest(user: someUser, cost: 5))
         for method in [HTTPMethod.GET, .HEAD, .POST, .PUT, .DELETE, .OPTIONS, .RAW(value: "BREW")] {
-            #expect(route(method, "/v1/check?user=\(someText)&cost=5", type: "text/plain", body: [0]) == .success(check))
+            #expect(
+                route(method, "/v1/check?user=\(someText)&cost=5", type: "text/plain", body: [0]) == .success(check))
         }
     }
 
     @Test("take a check's body with POST, and any JSON media type or none")
     func body() {
         let check = Route.check(CheckRequest(user: someUser, cost: 3))
-        for type in [nil, "application/json", "APPLICATION/JSON", "application/json; charset=utf-8", "application/json ;x"] {
+        for type in [
+            nil, "application/json", "APPLICATION/JSON", "application/json; charset=utf-8", "application/json ;x",
+        ] {
             #expect(route(.POST, "/v1/check", type: type, body: Self.json) == .success(check))
         }
         #expect(route(.POST, "/v1/check?cost=9", body: Self.json) == .success(check))
@@ -122,7 +126,8 @@ struct RouterTests {
     @Test(
         "give each kind of bad request its status",
         arguments: [
-            (RequestError.malformedHTTP("x"), 400), (.missingHost, 400), (.malformedJSON("x"), 400), (.missingUser, 400),
+            (RequestError.malformedHTTP("x"), 400), (.missingHost, 400), (.malformedJSON("x"), 400),
+            (.missingUser, 400),
             (.invalidUser, 400), (.invalidCost, 400), (.adminOnly, 403), (.unknownPath, 404),
             (.methodNotAllowed(allowed: "GET"), 405), (.timedOut, 408), (.lengthRequired, 411), (.bodyTooLarge, 413),
             (.unsupportedMediaType, 415), (.headTooLarge, 431),

@@ -45,8 +45,10 @@ struct WaitTextTests {
         "names every unit that is not 0",
         arguments: [
             (725, "12 minutes 5 seconds"), (0, "0 seconds"), (-5, "0 seconds"), (1, "1 second"), (2, "2 seconds"),
-            (59, "59 seconds"), (60, "1 minute"), (61, "1 minute 1 second"), (120, "2 minutes"), (3_599, "59 minutes 59 seconds"),
-            (3_600, "1 hour"), (3_601, "1 hour 1 second"), (7_260, "2 hours 1 minute"), (86_399, "23 hours 59 minutes 59 seconds"),
+            (59, "59 seconds"), (60, "1 minute"), (61, "1 minute 1 second"), (120, "2 minutes"),
+            (3_599, "59 minutes 59 seconds"),
+            (3_600, "1 hour"), (3_601, "1 hour 1 second"), (7_260, "2 hours 1 minute"),
+            (86_399, "23 hours 59 minutes 59 seconds"),
             (86_400, "1 day"), (90_061, "1 day 1 hour 1 minute 1 second"), (172_800, "2 days"),
             (31_535_999, "364 days 23 hours 59 minutes 59 seconds"), (31_536_000, "365 days"),
         ])

@@ -6,7 +6,8 @@ import Testing
 @Suite("A sliding window of many admissions")
 struct MergingTests {
     /// Admissions that arrive with gaps drawn from `gaps`, in milliseconds.
-    private func check(quota: Int, window windowMilliseconds: Int, gaps: ClosedRange<Double>, seed: UInt64, count: Int) {
+    private func check(quota: Int, window windowMilliseconds: Int, gaps: ClosedRange<Double>, seed: UInt64, count: Int)
+    {
         var random = SeededGenerator(seed: seed)
         var window = WindowUnderTest(quota: quota, windowMilliseconds: windowMilliseconds)
         let slack = windowMilliseconds * 1000 / 1024

@@ -179,7 +179,7 @@ struct SlidingWindowLogTests {
         for seed in UInt64(0)..<100 {
             var random = SeededGenerator(seed: seed)
             var window = WindowUnderTest(quota: 10, windowMilliseconds: 1_000)
-                var standing = -Double.infinity
+            var standing = -Double.infinity
             var admitted: [(at: Double, cost: Int)] = []
             for _ in 0..<500 {
                 window.clock += Double.random(in: -400...440, using: &random)

@@ -94,7 +94,9 @@ struct CheckAnswerTests {
             "*12\r\n:0\r\n:1\r\n:3600000\r\n:725000\r\n:20\r\n:3600000\r\n:-1\r\n:3\r\n:5\r\n$7\r\nERR bad\r\n:0\r\n:0\r\n"
         let reply = try reply(bytes)
         let decisions = (0..<3).map { index -> Decision? in
-            guard case .decided(let decision)? = CheckScript.answer(index, of: 4, in: reply, quota: 20) else { return nil }
+            guard case .decided(let decision)? = CheckScript.answer(index, of: 4, in: reply, quota: 20) else {
+                return nil
+            }
             return decision
         }
         #expect(
@@ -126,7 +128,8 @@ struct CheckAnswerTests {
         "is none where it has not the script's form",
         arguments: [
             "+OK\r\n", ":0\r\n", "$-1\r\n", "*0\r\n", "*-1\r\n", "-ERR x\r\n", "*2\r\n:0\r\n:1\r\n",
-            "*4\r\n:0\r\n:1\r\n:1\r\n:1\r\n", "*6\r\n:0\r\n:1\r\n:1\r\n:0\r\n:1\r\n:1\r\n", "*3\r\n$1\r\n0\r\n$1\r\n1\r\n:1\r\n",
+            "*4\r\n:0\r\n:1\r\n:1\r\n:1\r\n", "*6\r\n:0\r\n:1\r\n:1\r\n:0\r\n:1\r\n:1\r\n",
+            "*3\r\n$1\r\n0\r\n$1\r\n1\r\n:1\r\n",
             "*3\r\n:0\r\n:1\r\n$-1\r\n", "*3\r\n:0\r\n-ERR x\r\n:1\r\n", "*3\r\n$-1\r\n:0\r\n:0\r\n",
             "*3\r\n+OK\r\n:0\r\n:0\r\n", "*3\r\n*0\r\n:0\r\n:0\r\n", "*1\r\n*3\r\n:0\r\n:1\r\n:1\r\n",
             "*3\r\n:-2\r\n:0\r\n:0\r\n", "*3\r\n:0\r\n:-1\r\n:0\r\n", "*3\r\n:0\r\n:0\r\n:-5000\r\n",

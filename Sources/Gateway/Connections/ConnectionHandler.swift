@@ -82,7 +82,9 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        socket = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
+        socket = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) {
+            $0
+        }
         loop.opened(self)
     }
 

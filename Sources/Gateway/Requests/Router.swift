@@ -47,7 +47,8 @@ enum Router {
 
     /// Path and query; a server must take the absolute form of a target as well (RFC 9112, section 3.2.2).
     private static func target(_ uri: String) -> Substring {
-        guard !uri.hasPrefix("/"), let scheme = ["http://", "https://"].first(where: { uri.lowercased().hasPrefix($0) })
+        guard !uri.hasPrefix("/"),
+            let scheme = ["http://", "https://"].first(where: { uri.lowercased().hasPrefix($0) })
         else { return uri[...] }
         let rest = uri.dropFirst(scheme.count)
         return rest.firstIndex(where: { $0 == "/" || $0 == "?" }).map { rest[$0...] } ?? "/"
