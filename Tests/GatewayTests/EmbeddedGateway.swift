@@ -43,9 +43,23 @@ final class EmbeddedGateway: Sendable {
 func onEventLoop<Value: Sendable>(
     quota: Int = 20, failureMode: FailureMode = .local, _ body: @escaping @Sendable (EmbeddedGateway) throws -> Value
 ) async throws -> Value {
-    let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
-    let gateway = try await EmbeddedGateway(quota: quota, failureMode: failureMode, eventLoop: eventLoop)
-    return try await eventLoop.submit { try body(gateway) }.get()
+    try await withEventLoop { eventLoop in
+        let gateway = try await EmbeddedGateway(quota: quota, failureMode: failureMode, eventLoop: eventLoop)
+        return try await eventLoop.submit { try body(gateway) }.get()
+    }
+}
+
+/// An event loop of a test's own, since these tests keep theirs busy for long.
+func withEventLoop<Value>(_ body: (any EventLoop) async throws -> Value) async throws -> Value {
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    let result: Result<Value, any Error>
+    do {
+        result = .success(try await body(group.next()))
+    } catch {
+        result = .failure(error)
+    }
+    try await group.shutdownGracefully()
+    return try result.get()
 }
 
 /// A client connection without a socket: bytes in, bytes out, at once.

@@ -11,24 +11,27 @@ import Testing
 
 @testable import Gateway
 
-/// A gateway that listens on a Unix socket of its own, its Redis away for good.
+/// A gateway that listens on a Unix socket of its own, with a Redis or with one that is away for good.
 private final class ListeningGateway: Sendable {
     let socketPath: String
     private let folder: TemporaryFolder
+    private let service: CheckService
     private let channel: any Channel
 
-    init(quota: Int, connectionLimit: Int = 100) async throws {
+    init(quota: Int, connectionLimit: Int = 100, redis: RedisServer? = nil) async throws {
         folder = try TemporaryFolder()
         socketPath = folder.file("gateway.sock")
         let group = MultiThreadedEventLoopGroup.singleton
         let eventLoops = Array(group.makeIterator().map { $0 as any EventLoop })
         let limit = Limit(name: "requests", quota: quota, windowMilliseconds: 3_600_000)
-        let service = try await CheckService.make(
-            options: CheckServiceOptions(redis: RedisEndpoint(address: .unix(path: "/nowhere"))),
+        let endpoint = RedisEndpoint(address: .unix(path: redis?.socketPath ?? "/nowhere"))
+        service = try await CheckService.make(
+            options: CheckServiceOptions(redis: endpoint, deadlineMilliseconds: 10_000),
             policy: CheckPolicy(limit: limit, failureMode: .local), eventLoops: eventLoops,
             metrics: CheckMetrics(factory: NOOPMetricsHandler.instance),
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         )
+        if redis != nil { await service.start(patience: .seconds(10)) }
         let server = try await GatewayServer.make(
             service: service, group: group, eventLoops: eventLoops,
             pages: GatewayPages(version: "1", configuration: { [] }, metrics: { [] }),
@@ -39,7 +42,10 @@ private final class ListeningGateway: Sendable {
         channel = try await server.listen(on: descriptor, door: .everyone)
     }
 
-    func stop() async throws { try await channel.close().get() }
+    func stop() async throws {
+        try await channel.close().get()
+        await service.stop()
+    }
 }
 
 /// A client that sends as much as the server takes, and reads only when told to.
@@ -113,6 +119,28 @@ struct GatewayServerTests {
         }
         #expect(remaining.count == sent)
         #expect(remaining.elementsEqual((1...sent).map { quota - $0 }))
+        try await gateway.stop()
+    }
+
+    @Test("answers once and in order what was held back while Redis hung, when all answers come at once")
+    func heldBack() async throws {
+        let redis = try RedisServer()
+        let gateway = try await ListeningGateway(quota: 1_000_000, redis: redis)
+        let request = Array(get(["Host: a"]).replacing("cost=7", "cost=1").utf8)
+        let count = 2_000
+        let received = try Background {
+            let client = try GreedyClient(gateway.socketPath)
+            redis.stop()
+            client.send(request, upTo: count * request.count)
+            redis.resume()
+            client.finish(request)
+            return client.received
+        }.value()
+        let remaining = String(decoding: received, as: UTF8.self).components("\"remaining\":").dropFirst().map {
+            Int($0.prefix { $0.isNumber })
+        }
+        #expect(remaining.count >= RequestBounds.pipelined)
+        #expect(remaining.elementsEqual((1...remaining.count).map { 1_000_000 - $0 }))
         try await gateway.stop()
     }
 

@@ -52,6 +52,14 @@ final class ServiceUnderTest: Sendable {
         try await checks([(user, cost)])[0]
     }
 
+    /// Asks, and says how long the decision took: measured on the loop, since a test may wait long for its turn.
+    func timedCheck(_ user: UserID) async throws -> (outcome: Outcome, took: TimeAmount) {
+        try await eventLoop.flatSubmit { [asker] in
+            let start = NIODeadline.now()
+            return asker.value.check(user, cost: 1).map { ($0, NIODeadline.now() - start) }
+        }.get()
+    }
+
     func reset(_ user: UserID) async throws {
         try await eventLoop.flatSubmit { [service, eventLoop] in service.reset(user, on: eventLoop) }.get()
     }
@@ -60,7 +68,7 @@ final class ServiceUnderTest: Sendable {
 
     /// Waits until `condition` holds, for some seconds at most.
     func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
-        for _ in 0..<5_000 {
+        for _ in 0..<10_000 {
             if try await condition() { return true }
             try await Task.sleep(for: .milliseconds(1))
         }

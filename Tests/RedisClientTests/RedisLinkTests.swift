@@ -25,8 +25,8 @@ struct RedisLinkHandshakeTests {
         )
         try await link.startAndWait()
         #expect(
-            redis.commands == [
-                [["AUTH", "me", "pass word"], ["SELECT", "2"], ["ONE", "1"], ["TWO"], ["PING"]]
+            redis.commands[0].prefix(5) == [
+                ["AUTH", "me", "pass word"], ["SELECT", "2"], ["ONE", "1"], ["TWO"], ["PING"],
             ])
         #expect(link.events == [.setup(0, "$ONE"), .setup(1, "$TWO"), .available])
         try await link.stop()
@@ -38,7 +38,8 @@ struct RedisLinkHandshakeTests {
         let redis = try await FakeRedis(script())
         let link = try await TestLink(redis.socketPath)
         try await link.startAndWait()
-        #expect(redis.commands == [[["PING"]]])
+        #expect(redis.commands.count == 1)
+        #expect(redis.commands[0].allSatisfy { $0 == ["PING"] })
         try await link.stop()
         try await redis.stop()
     }
@@ -102,7 +103,7 @@ struct RedisLinkMisbehaviourTests {
             link.events == [
                 .available, .reply(0, "$A"), .unavailable(failure), .lost(1, failure), .lost(2, failure), .available,
             ])
-        #expect(redis.commands[1] == [["PING"]])
+        #expect(redis.commands[1].allSatisfy { $0 == ["PING"] })
         try await link.stop()
         try await redis.stop()
     }
@@ -167,7 +168,7 @@ struct RedisLinkDeadlineTests {
         let start = NIODeadline.now()
         try await link.send([["A"]], within: .milliseconds(40))
         #expect(await link.eventually { $0.ends(of: 0) != [] })
-        let took = NIODeadline.now() - start
+        let took = try #require(link.instant(of: .lost(0, .timedOut))) - start
         #expect(link.events == [.available, .lost(0, .timedOut), .unavailable(.timedOut)])
         #expect(took >= .milliseconds(40))
         #expect(took < .milliseconds(500))
@@ -189,7 +190,8 @@ struct RedisLinkDeadlineTests {
             link.events == [
                 .available, .lost(0, .timedOut), .unavailable(.timedOut), .available, .reply(1, "$B"),
             ])
-        #expect(redis.commands == [[["PING"], ["A"], ["PING"], ["B"]]])
+        #expect(redis.commands.count == 1)
+        #expect(redis.commands[0].prefix(3) == [["PING"], ["A"], ["PING"]])
         try await link.stop()
         try await redis.stop()
     }
@@ -232,7 +234,8 @@ struct RedisLinkDeadlineTests {
         try await link.startAndWait()
         try await link.send([["A"]], within: .milliseconds(20))
         #expect(await link.eventually { $0.isBack })
-        #expect(redis.commands == [[["PING"], ["A"], ["PING"], ["PING"]]])
+        #expect(redis.commands.count == 1)
+        #expect(redis.commands[0].prefix(4) == [["PING"], ["A"], ["PING"], ["PING"]])
         #expect(try await link.commandsInFlight == 0)
         try await link.stop()
         try await redis.stop()
@@ -246,7 +249,7 @@ struct RedisLinkDeadlineTests {
         try await link.startAndWait()
         try await link.send([["A"], ["B"]], within: .milliseconds(30))
         #expect(await link.eventually { $0.isBack })
-        #expect(redis.commands == [[["PING"], ["A"], ["B"]], [["PING"]]])
+        #expect(redis.commands.map { $0.filter { $0 != ["PING"] } } == [[["A"], ["B"]], []])
         #expect(link.events.ends(of: 0) == [.lost(0, .timedOut)])
         #expect(link.events.ends(of: 1) == [.lost(1, .timedOut)])
         try await link.stop()

@@ -21,7 +21,10 @@ final class TestLink: Sendable {
     private let log: EventLog
 
     /// What the user was told so far, in order.
-    var events: [Event] { log.events.withLock { $0 } }
+    var events: [Event] { log.events.withLock { $0.map(\.event) } }
+
+    /// When the user was told of an event first. Measured where it happens: a test may wait long for its turn to look.
+    func instant(of event: Event) -> NIODeadline? { log.events.withLock { $0.first { $0.event == event }?.at } }
 
     init(
         _ socketPath: String, user: String? = nil, password: String? = nil, database: Int = 0,
@@ -68,7 +71,7 @@ final class TestLink: Sendable {
 
     /// Waits until `condition` holds for what the user was told, for some seconds at most.
     func eventually(_ condition: ([Event]) -> Bool) async -> Bool {
-        for _ in 0..<5_000 {
+        for _ in 0..<10_000 {
             if condition(events) { return true }
             try? await Task.sleep(for: .milliseconds(1))
         }
@@ -102,7 +105,7 @@ extension [TestLink.Event] {
 }
 
 final class EventLog: Sendable {
-    let events = Mutex<[TestLink.Event]>([])
+    let events = Mutex<[(event: TestLink.Event, at: NIODeadline)]>([])
 }
 
 /// Keeps the link, and writes down what it is told.
@@ -120,7 +123,7 @@ final class LinkUser: RedisLinkDelegate {
         link.delegate = self
     }
 
-    private func note(_ event: TestLink.Event) { log.events.withLock { $0.append(event) } }
+    private func note(_ event: TestLink.Event) { log.events.withLock { $0.append((event, .now())) } }
 
     func linkDidChange(_ availability: LinkAvailability) {
         switch availability {

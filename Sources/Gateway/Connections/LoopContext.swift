@@ -25,7 +25,7 @@ final class LoopContext {
         self.requestTimeout = requestTimeout
         engine = service.engine(on: eventLoop)
         writer = AnswerWriter(limit: service.policy.limit)
-        engine.onDelivered = { [unowned self] in flush() }
+        engine.onDelivered = { [weak self] in self?.flush() }
     }
 
     func willFlush(_ connection: ConnectionHandler) {
