@@ -7,9 +7,9 @@ extension EndToEnd {
     ///
     /// "Within the deadline plus 20 ms" and "exact again within a second" hold on a machine that gives the daemon and
     /// the client the processor when they ask for it. These tests share two cores with a compiler's or another test's
-    /// work, so each bound is widened by the noise measured in the same run: the longest that `/livez` took, which
-    /// never waits for Redis, or that a sleeping thread overslept; twice, since a check may meet it on its way in and
-    /// on its way out. The figures are printed.
+    /// work. So what the kernel itself counts as waiting for a processor, of the daemon's thread and the client's, is
+    /// subtracted from each answer's time; and each bound is widened by the noise measured in the same run: the longest
+    /// that `/livez` of another daemon took, or that a sleeping thread overslept. The figures are printed.
     @Suite("Redis away")
     struct OutageTests {
         let redis: RedisServer
@@ -41,7 +41,9 @@ extension EndToEnd {
         @Test("Killed, stopped and restarted under load: answers in time, nobody denied wrongly, then exact again")
         func underLoad() throws {
             let daemon = try startDaemon()
-            let load = Load(on: daemon, clients: 16)
+            let otherRedis = try RedisServer()
+            let reference = try Daemon(redis: otherRedis.url)
+            let load = Load(on: daemon, clients: 16, reference: reference)
             pause(milliseconds: 500)
             var back: [Double] = []
 
@@ -70,12 +72,13 @@ extension EndToEnd {
             let degraded = result.checks.count { $0.isDegraded }
             print(
                 "outage: \(result.checks.count) checks, \(degraded) degraded, longest "
-                    + "\(result.longestMilliseconds.rounded()) ms, noise \(result.noiseMilliseconds.rounded()) ms, "
+                    + "\(result.longestMilliseconds.rounded()) ms, of which its own "
+                    + "\(result.longestOwnMilliseconds.rounded()) ms at most, noise \(result.noiseMilliseconds.rounded()) ms, "
                     + "exact again after \(back.map { $0.rounded() }) ms"
             )
             #expect(denied == 0 && degraded > 0)
-            #expect(result.longestMilliseconds <= deadline + 20 + 2 * result.noiseMilliseconds)
-            for milliseconds in back { #expect(milliseconds <= 1_000 + 2 * result.noiseMilliseconds) }
+            #expect(result.longestOwnMilliseconds <= deadline + 20 + result.noiseMilliseconds)
+            for milliseconds in back { #expect(milliseconds <= 1_000 + result.noiseMilliseconds) }
             try expectExact(daemon)
         }
 

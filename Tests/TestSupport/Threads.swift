@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Synchronization
 
@@ -94,4 +95,40 @@ package func monotonicMilliseconds() -> Double {
 /// Waits.
 package func pause(milliseconds: Int) {
     usleep(UInt32(milliseconds) * 1_000)
+}
+
+/// How long the kernel has kept a thread waiting for a processor, all together.
+///
+/// A test that holds a bound on a machine shared with other work subtracts this: it is the time in which the thread
+/// could have gone on and was not let.
+package final class ProcessorWait {
+    private let descriptor: CInt
+
+    /// Of the thread whose `schedstat` this is; it waits for nothing where the kernel does not tell.
+    package init(_ path: String) { descriptor = open(path, O_RDONLY | O_CLOEXEC) }
+
+    /// Of the calling thread.
+    package convenience init() { self.init("/proc/thread-self/schedstat") }
+
+    /// Of a daemon's first event loop.
+    package convenience init(of daemon: Daemon) {
+        let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(daemon.process.id)/task")) ?? []
+        let loop = threads.sorted().first { thread in
+            readFile("/proc/\(daemon.process.id)/task/\(thread)/comm").hasPrefix("NIO-ELT")
+        }
+        self.init("/proc/\(daemon.process.id)/task/\(loop ?? "0")/schedstat")
+    }
+
+    deinit { if descriptor >= 0 { close(descriptor) } }
+
+    /// The time so far.
+    package var milliseconds: Double {
+        var text = [UInt8](repeating: 0, count: 128)
+        let count = descriptor < 0 ? 0 : pread(descriptor, &text, text.count, 0)
+        guard count > 0 else { return 0 }
+        // Time on the processor, time waiting for it, and time slices.
+        let fields = text[..<count].split(separator: UInt8(ascii: " "))
+        let nanoseconds = fields.count > 1 ? Int(String(decoding: fields[1], as: UTF8.self)) ?? 0 : 0
+        return Double(nanoseconds) / 1_000_000
+    }
 }
