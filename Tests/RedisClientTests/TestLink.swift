@@ -28,7 +28,7 @@ final class TestLink: Sendable {
 
     init(
         _ socketPath: String, user: String? = nil, password: String? = nil, database: Int = 0,
-        options: LinkOptions = LinkOptions(), acceptsSetup: Bool = true
+        options: LinkOptions = .patient(), acceptsSetup: Bool = true
     ) async throws {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let log = EventLog()
@@ -76,6 +76,17 @@ final class TestLink: Sendable {
             try? await Task.sleep(for: .milliseconds(1))
         }
         return false
+    }
+}
+
+extension LinkOptions {
+    /// A link that a busy machine does not make unavailable: for tests in which nothing is late on purpose.
+    static func patient(
+        setup: [[String]] = [], isSubscriber: Bool = false, connectTimeout: TimeAmount = .seconds(10)
+    ) -> LinkOptions {
+        LinkOptions(
+            setup: setup, isSubscriber: isSubscriber, probeTimeout: .seconds(10), connectTimeout: connectTimeout
+        )
     }
 }
 
