@@ -167,11 +167,11 @@ extension CheckService {
         let publish = publishCommand("\(user)")
         for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
         let engine = engine(on: eventLoop)
-        engine.perform(delete) { reply in
+        engine.perform(delete) { [health] reply in
             if case .integer? = reply?.elements.first {
                 promise.succeed()
             } else {
-                promise.fail(OperationError.redis(reply == nil ? .redisUnreachable : .redisError))
+                promise.fail(OperationError.redis(reply == nil ? health.state.reason ?? .redisTimeout : .redisError))
             }
         }
         engine.perform(publish) { _ in }

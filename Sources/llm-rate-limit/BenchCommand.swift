@@ -1,4 +1,5 @@
 import ArgumentParser
+import DaemonConfiguration
 import Glibc
 import LoadGenerator
 
@@ -7,9 +8,11 @@ struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
         abstract: "Load a running daemon and report checks/s, latency and CPU per check.",
+        usage: "llm-rate-limit bench [<options>]",
         discussion: """
             Every connection sends its next check as soon as one is answered. The checks are real: they consume the \
-            budget of users made up for the purpose, whose keys expire with their windows.
+            budget of users made up for the purpose, whose keys expire with their windows. Few users have soon spent \
+            it all; then denials from memory are what is measured.
             """)
 
     @Option(help: "Socket of the daemon, or host:port. Default: LLM_RATE_LIMIT_SOCKET, or the daemon's own default.")
@@ -22,7 +25,7 @@ struct BenchCommand: ParsableCommand {
     var duration = 10
 
     @Option(help: "How many users take part, 1 to 1000000, picked at random.")
-    var users = 1_000
+    var users = 100_000
 
     @Option(help: ArgumentHelp("How many percent of the checks go to a user without budget.", valueName: "percent"))
     var deniedShare = 0
@@ -51,7 +54,7 @@ struct BenchCommand: ParsableCommand {
     /// Finds the processes to watch and uses up the denied user's budget.
     private func load() throws(LoadError) -> Load {
         let configured = socket ?? getenv("LLM_RATE_LIMIT_SOCKET").map { String(cString: $0) }
-        let target = try Endpoint(configured ?? "/run/llm-rate-limit/llm-rate-limit.sock")
+        let target = try Endpoint(configured ?? Settings().socketPath)
         let mix = try CheckMix(users: Users(count: users), deniedSharePercent: deniedShare)
         let load = try Load(
             target: target, traffic: .httpChecks(mix), connections: connections, pipelineDepth: pipeline,

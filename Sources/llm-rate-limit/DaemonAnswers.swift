@@ -15,9 +15,10 @@ struct CheckAnswer: Decodable {
 
 /// `GET /v1/users/<uuid>`.
 struct StatusAnswer: Decodable {
-    var limit: Int
-    var used: Int
-    var remaining: Int
+    /// Nil, as the two after it, while the limit is off.
+    var limit: Int?
+    var used: Int?
+    var remaining: Int?
     var resetAfter: Int
 }
 

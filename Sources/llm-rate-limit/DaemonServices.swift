@@ -61,9 +61,10 @@ struct ReloadService: Service {
     let output: LogOutput
     let notifier: ServiceNotifier
     let logger: Logger
+    let hangUps: UnixSignalsSequence
 
     func run() async throws {
-        for await _ in await UnixSignalsSequence(trapping: [.sighup]).cancelOnGracefulShutdown() {
+        for await _ in hangUps.cancelOnGracefulShutdown() {
             notifier.reloading()
             reload()
             notifier.ready()

@@ -14,27 +14,36 @@ struct Doors: Sendable {
     private(set) var all: [Door] = []
     private var files: [UnixListener] = []
 
-    /// Opens what the settings name. Nobody can connect before the file has its mode and group.
+    /// Opens what the settings name, all or nothing. Nobody can connect before a file has its mode and group.
     static func open(_ settings: Settings) throws(ListenerError) -> Doors {
         let activated = try ActivatedSockets.fromEnvironment(processEnvironment(), processIdentifier: getpid())
         var doors = Doors()
+        do throws(ListenerError) {
+            try doors.open(settings, activated)
+            return doors
+        } catch {
+            doors.remove()
+            throw error
+        }
+    }
+
+    private mutating func open(_ settings: Settings, _ activated: ActivatedSockets) throws(ListenerError) {
         if let socket = activated.check {
-            doors.all.append(Door(name: "systemd:check", socket: socket, kind: .everyone))
+            all.append(Door(name: "systemd:check", socket: socket, kind: .everyone))
         } else {
-            try doors.open(settings.socketPath, settings.socketMode, settings.socketGroup, .everyone)
+            try open(settings.socketPath, settings.socketMode, settings.socketGroup, .everyone)
         }
         if let socket = activated.admin {
-            doors.all.append(Door(name: "systemd:admin", socket: socket, kind: .admin))
+            all.append(Door(name: "systemd:admin", socket: socket, kind: .admin))
         } else if let path = settings.adminSocketPath {
-            try doors.open(path, 0o600, nil, .admin)
+            try open(path, 0o600, nil, .admin)
         }
         if let socket = activated.tcp {
-            doors.all.append(Door(name: "systemd:tcp", socket: socket, kind: .everyone))
+            all.append(Door(name: "systemd:tcp", socket: socket, kind: .everyone))
         } else if let address = settings.listenAddress {
             let listener = try TCPListener.open("\(address)", allowPublic: settings.isListenPublic)
-            doors.all.append(Door(name: "\(address)", socket: listener.fileDescriptor, kind: .everyone))
+            all.append(Door(name: "\(address)", socket: listener.fileDescriptor, kind: .everyone))
         }
-        return doors
     }
 
     private mutating func open(

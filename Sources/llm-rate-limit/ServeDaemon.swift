@@ -27,6 +27,8 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
     let logger = Logger(label: "llm-rate-limit")
     for warning in configuration.warnings { logger.warning("\(warning)") }
 
+    // Before anybody can see the daemon: untrapped, the signal to reload would end it.
+    let hangUps = await UnixSignalsSequence(trapping: [.sighup])
     let notifier = try ServiceNotifier(environment: processEnvironment())
     let doors = try Doors.open(settings)
     let factory = try PrometheusMetricsFactory(catalogue: MetricCatalogue.all)
@@ -57,7 +59,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
     )
     let reload = ReloadService(
         loader: loader, inForce: inForce, service: service, server: server, output: output, notifier: notifier,
-        logger: logger
+        logger: logger, hangUps: hangUps
     )
     let lifecycle = ServiceGroup(
         configuration: .init(

@@ -26,6 +26,9 @@ struct StatusCommand: AsyncParsableCommand {
         }
         guard response.status == 200, let answer = response.decoded(StatusAnswer.self) else { throw UnexpectedAnswer() }
         let reset = answer.resetAfter > 0 ? ", full again in \(durationText(seconds: answer.resetAfter))" : ""
-        return CommandReport(output: ["\(answer.used) of \(answer.limit) used, \(answer.remaining) remaining\(reset)"])
+        guard let limit = answer.limit, let used = answer.used, let remaining = answer.remaining else {
+            return CommandReport(output: ["the limit is off"])
+        }
+        return CommandReport(output: ["\(used) of \(limit) used, \(remaining) remaining\(reset)"])
     }
 }

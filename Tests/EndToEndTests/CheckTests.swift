@@ -75,7 +75,8 @@ extension EndToEnd {
             #expect(try client.check(large, cost: 1_000_000).status == 429)
         }
 
-        @Test("A URL alone asks as well, by any method", arguments: ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+        @Test(
+            "A URL alone asks as well, by any method", arguments: ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
         func url(method: String) throws {
             let daemon = try Daemon(redis: redis.url)
             let user = newUser()

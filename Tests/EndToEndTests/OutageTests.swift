@@ -8,7 +8,8 @@ extension EndToEnd {
     /// "Within the deadline plus 20 ms" and "exact again within a second" hold on a machine that gives the daemon and
     /// the client the processor when they ask for it. These tests share two cores with a compiler's or another test's
     /// work, so each bound is widened by the noise measured in the same run: the longest that `/livez` took, which
-    /// never waits for Redis, or that a sleeping thread overslept. The figures are printed.
+    /// never waits for Redis, or that a sleeping thread overslept; twice, since a check may meet it on its way in and
+    /// on its way out. The figures are printed.
     @Suite("Redis away")
     struct OutageTests {
         let redis: RedisServer
@@ -73,8 +74,8 @@ extension EndToEnd {
                     + "exact again after \(back.map { $0.rounded() }) ms"
             )
             #expect(denied == 0 && degraded > 0)
-            #expect(result.longestMilliseconds <= deadline + 20 + result.noiseMilliseconds)
-            for milliseconds in back { #expect(milliseconds <= 1_000 + result.noiseMilliseconds) }
+            #expect(result.longestMilliseconds <= deadline + 20 + 2 * result.noiseMilliseconds)
+            for milliseconds in back { #expect(milliseconds <= 1_000 + 2 * result.noiseMilliseconds) }
             try expectExact(daemon)
         }
 

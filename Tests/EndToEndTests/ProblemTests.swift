@@ -173,12 +173,14 @@ extension EndToEnd {
             withExtendedLifetime(daemon) {}
         }
 
-        @Test("A request that does not arrive whole in time gets 408", arguments: [
-            "POST /v1/check HTTP/1.1\r\nHost: a\r\nContent-Le", "GET /livez HTTP/1.1\r\nHost: a\r\n", "P",
-            "POST /v1/check HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n{",
-            "POST /v1/check HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
-            "GET /livez HTTP/1.1\r\nHost: a\r\n\r\nGET /livez HT",
-        ])
+        @Test(
+            "A request that does not arrive whole in time gets 408",
+            arguments: [
+                "POST /v1/check HTTP/1.1\r\nHost: a\r\nContent-Le", "GET /livez HTTP/1.1\r\nHost: a\r\n", "P",
+                "POST /v1/check HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n{",
+                "POST /v1/check HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+                "GET /livez HTTP/1.1\r\nHost: a\r\n\r\nGET /livez HT",
+            ])
         func slow(start: String) throws {
             let daemon = try Daemon(redis: redis.url, ["REQUEST_TIMEOUT_MS": "300"])
             let client = try daemon.connect(timeoutSeconds: 5)
@@ -209,9 +211,11 @@ extension EndToEnd {
             #expect(try redis.command("DBSIZE") == .integer(1))
         }
 
-        @Test("A client that sends headers without end gets 431, for a check and for any other request", arguments: [
-            "GET /livez HTTP/1.1\r\nHost: a\r\n", "POST /v1/check HTTP/1.1\r\nHost: a\r\n",
-        ])
+        @Test(
+            "A client that sends headers without end gets 431, for a check and for any other request",
+            arguments: [
+                "GET /livez HTTP/1.1\r\nHost: a\r\n", "POST /v1/check HTTP/1.1\r\nHost: a\r\n",
+            ])
         func endlessHeaders(start: String) throws {
             let daemon = try Daemon(redis: redis.url)
             let client = try daemon.connect(timeoutSeconds: 5)

@@ -110,7 +110,8 @@ extension EndToEnd {
                 #expect(try client.response().number("remaining") == remaining)
             }
             // What would be refused is refused before the body is sent.
-            try client.send(HTTPConnection.text("POST", "/v1/check", ["Expect": "100-continue", "Content-Length": "99999"]))
+            try client.send(
+                HTTPConnection.text("POST", "/v1/check", ["Expect": "100-continue", "Content-Length": "99999"]))
             #expect(try client.response().status == 413)
         }
 

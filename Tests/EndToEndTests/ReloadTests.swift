@@ -91,6 +91,21 @@ extension EndToEnd {
             #expect(try client.check(newUser()).number("limit") == 5)
         }
 
+        @Test("that comes while the daemon starts does not end it")
+        func early() throws {
+            for _ in 0..<8 {
+                let folder = try TemporaryFolder()
+                let variables = Daemon.variables(folder, ["REDIS_URL": redis.url])
+                let process = try ChildProcess(Daemon.program, ["serve"], environment: variables)
+                #expect(eventually(within: 20) { TestSupport.access(of: folder.file("check")) != nil })
+                process.send(SIGHUP)
+                #expect(eventually(within: 20) { process.errors.contains("configuration reloaded") })
+                #expect(try HTTPConnection(.unix(folder.file("check"))).request("GET", "/livez").status == 200)
+                process.send(SIGTERM)
+                #expect(try process.wait() == 0)
+            }
+        }
+
         @Test("says what changes only with a restart, and does not change it")
         func needsRestart() throws {
             let file = try write(["REQUESTS=5", "KEY_PREFIX=a"])
@@ -142,9 +157,11 @@ extension EndToEnd {
             #expect(try daemon.metric(#"llm_rate_limit_degraded_checks_total{reason="redis_unreachable"}"#) == 30)
         }
 
-        @Test("local holds this replica's share, rounded up, over all event loops together", arguments: [
-            (20, 1, 20), (20, 3, 7), (10, 4, 3), (1, 100, 1),
-        ])
+        @Test(
+            "local holds this replica's share, rounded up, over all event loops together",
+            arguments: [
+                (20, 1, 20), (20, 3, 7), (10, 4, 3), (1, 100, 1),
+            ])
         func local(limit: Int, replicas: Int, share: Int) throws {
             let daemon = try daemonWithoutRedis([
                 "FAILURE_MODE": "local", "REQUESTS": "\(limit)", "REPLICAS": "\(replicas)", "THREADS": "2",

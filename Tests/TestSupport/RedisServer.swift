@@ -78,10 +78,10 @@ package struct StoredWindow {
 
     package init(_ bytes: [UInt8]) throws {
         guard !bytes.isEmpty else { return }
-        guard bytes.count > 20 else { throw TestFailure("a window of \(bytes.count) bytes") }
+        guard bytes.count > 25 else { throw TestFailure("a window of \(bytes.count) bytes") }
         let size = Int(bytes[0])
         let dead = Self.number(bytes[1..<3])
-        var position = 20 + dead * size
+        var position = 25 + dead * size
         while position + size <= bytes.count {
             let time = Self.number(bytes[position..<position + 6])
             entries.append((time, Self.number(bytes[position + 6..<position + size])))

@@ -21,7 +21,9 @@ package final class TemporaryFolder: Sendable {
         guard descriptor >= 0 else { throw TestFailure("cannot write \(path): errno \(errno)") }
         defer { close(descriptor) }
         let bytes = Array(text.utf8)
-        guard Glibc.write(descriptor, bytes, bytes.count) == bytes.count else { throw TestFailure("cannot write \(path)") }
+        guard Glibc.write(descriptor, bytes, bytes.count) == bytes.count else {
+            throw TestFailure("cannot write \(path)")
+        }
         return path
     }
 

@@ -66,6 +66,17 @@ package final class Flag: Sendable {
     package func set() { storage.store(true, ordering: .releasing) }
 }
 
+/// A count that threads share.
+package final class Tally: Sendable {
+    private let storage = Atomic(0)
+
+    package init() {}
+
+    package var value: Int { storage.load(ordering: .acquiring) }
+
+    package func add() { storage.add(1, ordering: .acquiringAndReleasing) }
+}
+
 /// Microseconds of the system's clock, which is Redis's clock too.
 package func systemMicroseconds() -> Int {
     var time = timespec()

@@ -37,10 +37,10 @@ struct ScriptWindow {
         return Decision(verdict: verdict, quota: limit.quota, used: used, resetAfterMilliseconds: reset)
     }
 
-    /// The key's bytes as they are; nil where there is no key.
+    /// The key's bytes but for the window its expiry was set to (bytes 20 to 24); nil where there is no key.
     func stored() throws -> String? {
-        let reply = try redis.command("DUMP", key)
-        return reply == .null ? nil : "\(reply)"
+        guard try redis.command("EXISTS", key).integer == 1 else { return nil }
+        return try "\(redis.command("GETRANGE", key, "0", "19")) \(redis.command("GETRANGE", key, "25", "-1"))"
     }
 
     func length() throws -> Int { try redis.command("STRLEN", key).integer ?? 0 }

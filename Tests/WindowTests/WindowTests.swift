@@ -59,7 +59,7 @@ struct WindowTests {
             #expect(decision.used >= exact && decision.used <= late, "after \(index) admissions")
         }
         // 2,049 merged, 1,280 exact and 256 dead entries of 8 bytes: what the script's own comment promises.
-        #expect(try window.length() <= 20 + (2049 + 1280 + 256) * 8)
+        #expect(try window.length() <= 25 + (2049 + 1280 + 256) * 8)
         server.end()
     }
 
@@ -124,6 +124,18 @@ struct WindowTests {
         #expect(!lowered.isAllowed && lowered.used == 4 && lowered.remaining == 0)
         #expect(try check(limit(4, 2000), at: 1_000_000).verdict == .denied(retryAfterMilliseconds: 1000))
         #expect(try check(limit(4, 1000), at: 1_000_011).remaining == 3)
+        server.end()
+    }
+
+    @Test("7. What a longer window counts does not expire with the shorter one")
+    func longerWindowKeepsKey() throws {
+        #expect(try check(limit(2, 2000), cost: 2, at: 0).isAllowed)
+        #expect(try check(limit(2, 10_000), cost: 0, at: 10).used == 2)
+        #expect(try window.expiryMilliseconds() == start / 1000 + 2000)
+        #expect(try !check(limit(2, 10_000), at: 10).isAllowed)
+        #expect(try window.expiryMilliseconds() == start / 1000 + 10_000)
+        #expect(try !check(limit(2, 10_000), at: 9_999_999).isAllowed)
+        #expect(try check(limit(2, 10_000), at: 10_000_000).isAllowed)
         server.end()
     }
 

@@ -117,7 +117,8 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     private func takeIn(_ bytes: inout ByteBuffer) {
         let now = NIODeadline.now()
         while bytes.readableBytes > 0, !isClosing, !hasTakenLast {
-            guard queue.open < RequestBounds.pipelined, isWritable else {
+            guard queue.open < RequestBounds.pipelined, output.readableBytes < RequestBounds.unsentBytes, isWritable
+            else {
                 isReadPaused = true
                 return
             }

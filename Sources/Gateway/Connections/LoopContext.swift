@@ -33,7 +33,7 @@ final class LoopContext {
     }
 
     func flush() {
-        // By index: a flush may close a connection, and a closing one may still be written to.
+        // By index: a flush may close a connection, may have it take in what it held back, and so add to the list.
         var index = 0
         while index < unflushed.count {
             unflushed[index].flush()
@@ -44,7 +44,7 @@ final class LoopContext {
 
     func opened(_ connection: ConnectionHandler) {
         connections[ObjectIdentifier(connection)] = connection
-        if isDraining { connection.drain() }
+        if isDraining { drainLater([connection]) }
     }
 
     func closed(_ connection: ConnectionHandler) {
@@ -52,9 +52,18 @@ final class LoopContext {
     }
 
     /// Closes each connection as soon as nothing is owed on it.
+    ///
+    /// A request may have been sent that has not been read yet. So a connection on which nothing is known to be owed
+    /// stays a little longer; whoever asks meanwhile is answered and told that the connection ends.
     func drain() {
         isDraining = true
-        for connection in Array(connections.values) { connection.drain() }
+        drainLater(Array(connections.values))
+    }
+
+    private func drainLater(_ connections: [ConnectionHandler]) {
+        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(50)) {
+            for connection in connections { connection.drain() }
+        }
     }
 
     /// Closes what is still open.

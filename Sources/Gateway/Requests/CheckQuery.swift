@@ -35,7 +35,7 @@ enum CheckQuery {
             if value[index] == 0x25 {
                 guard index + 2 < value.count, let high = hexadecimalDigit(value[index + 1]),
                     let low = hexadecimalDigit(value[index + 2])
-                else { throw .malformedHTTP("a percent sign in the query needs two hexadecimal digits") }
+                else { throw .malformedQuery("a percent sign needs two hexadecimal digits") }
                 plain.append(high << 4 | low)
                 index += 3
             } else {

@@ -9,6 +9,7 @@ struct CheckRequest: Hashable {
 /// What is wrong with a request. Each case says in its text what is wrong and what would be accepted.
 enum RequestError: Error, Hashable {
     case malformedHTTP(String)
+    case malformedQuery(String)
     case missingHost
     case malformedJSON(String)
     case missingUser
@@ -28,7 +29,8 @@ extension RequestError {
     /// The status a problem of this kind is answered with.
     var status: HTTPStatus {
         switch self {
-        case .malformedHTTP, .missingHost, .malformedJSON, .missingUser, .invalidUser, .invalidCost: .badRequest
+        case .malformedHTTP, .malformedQuery, .missingHost, .malformedJSON: .badRequest
+        case .missingUser, .invalidUser, .invalidCost: .badRequest
         case .adminOnly: .forbidden
         case .unknownPath: .notFound
         case .methodNotAllowed: .methodNotAllowed
@@ -44,6 +46,7 @@ extension RequestError {
     var detail: String {
         switch self {
         case .malformedHTTP(let reason): "The request is no HTTP/1.1: \(reason)."
+        case .malformedQuery(let reason): "The query cannot be used: \(reason)."
         case .missingHost: "An HTTP/1.1 request needs exactly one Host header; any value is accepted."
         case .malformedJSON(let reason):
             "The body is not the JSON object that is accepted, {\"user\":\"<uuid>\",\"cost\":1}: \(reason)."
@@ -60,7 +63,7 @@ extension RequestError {
         case .timedOut: "The request did not arrive in time."
         case .lengthRequired: "A body needs a Content-Length header, or has to come in chunks."
         case .bodyTooLarge: "The body is above \(RequestBounds.bodyBytes) bytes."
-        case .unsupportedMediaType: "The body's Content-Type is not application/json."
+        case .unsupportedMediaType: "The body's type is not the one accepted: send Content-Type: application/json."
         case .headTooLarge: "The request line and headers are above \(RequestBounds.headBytes) bytes."
         }
     }
@@ -74,4 +77,6 @@ enum RequestBounds {
     static let bodyBytes = 65_536
     /// Requests of one connection that may wait for their answer; beyond it the connection is not read.
     static let pipelined = 256
+    /// Answers of one connection that have not been sent; beyond it as well.
+    static let unsentBytes = 65_536
 }

@@ -91,7 +91,7 @@ enum Router {
         switch String(decoding: query, as: UTF8.self) {
         case "": return false
         case "require=redis": return true
-        default: throw .malformedHTTP("the only query taken here is require=redis")
+        default: throw .malformedQuery("accepted here is require=redis alone")
         }
     }
 

@@ -11,19 +11,21 @@
 --   used   cost in the window, this admission included
 --   reset  milliseconds until the window is empty
 --
--- The string, little endian: a header of 20 bytes, then an entry for each admission, oldest first.
---   size B, dead I2, merged I2, live I2, total I6, newest I7
+-- The string, little endian: a header of 25 bytes, then an entry for each admission, oldest first.
+--   size B, dead I2, merged I2, live I2, total I6, newest I7, span I5
 --   entry: time I6 (microseconds modulo 2^48), cost I2 where size is 8, I6 where it is 12
 -- Dead entries have left the window and still stand at the front. Merged ones, next, may each stand for several
--- neighbours, at the time of the latest. total is the cost of the live ones, newest the time of the last admission.
+-- neighbours, at the time of the latest. total is the cost of the live ones, newest the time of the last admission,
+-- span the window in milliseconds to which the key's expiry was set.
 --
 -- Up to SMALL bytes a window is read and written whole. A longer one is touched at its two ends only, and rewritten
 -- after SLACK admissions: the dead go, and of all but the newest EXACT entries each joins the one before it if that
 -- keeps both within W/1024 of the entry before those. An admission thus never leaves the window early, and at most
 -- W/1024 late; and a window holds at most 2 * 1024 merged, EXACT + SLACK exact and SLACK dead entries.
 local call, pcall, unpack, pack, sub = redis.call, redis.pcall, struct.unpack, struct.pack, string.sub
-local HEADER, SMALL, EXACT, SLACK, WRAP = '<BI2I2I2I6I7', 1044, 1024, 256, 281474976710656
-local limit, window = tonumber(ARGV[1]), ARGV[2] * 1000
+local HEADER, SMALL, EXACT, SLACK, WRAP = '<BI2I2I2I6I7I5', 1049, 1024, 256, 281474976710656
+local limit, span = tonumber(ARGV[1]), tonumber(ARGV[2])
+local window = span * 1000
 local clock = call('TIME')
 local redis_now = clock[1] * 1000000 + clock[2]
 local redis_expiry = string.format('%d', math.ceil((redis_now + window) / 1000))
@@ -32,15 +34,15 @@ local reply = {}
 for i = 1, #KEYS do
   local key, cost = KEYS[i], tonumber(ARGV[i + 2])
   local now, expiry, retry = redis_now, redis_expiry, 0
-  local size, dead, merged, live, total, newest, length = 8, 0, 0, 0, 0, 0, 0
-  local format, offset, base, time, charged = '<I6I2', 20, 0, 0, 0
-  local text = pcall('GETRANGE', key, '0', '1043')
+  local size, dead, merged, live, total, newest, kept, length = 8, 0, 0, 0, 0, 0, 0, 0
+  local format, offset, base, time, charged = '<I6I2', 25, 0, 0, 0
+  local text = pcall('GETRANGE', key, '0', '1048')
   local fault = text.err
 
   if not fault and text ~= '' then
-    if #text > 20 then
-      size, dead, merged, live, total, newest = unpack(HEADER, text)
-      length = 20 + (dead + live) * size
+    if #text > 25 then
+      size, dead, merged, live, total, newest, kept = unpack(HEADER, text)
+      length = 25 + (dead + live) * size
     end
     if (#text < SMALL and #text or call('STRLEN', key)) ~= length or live == 0 or (size ~= 8 and size ~= 12) then
       fault, live = 'ERR the value is not a rate limit window', 0
@@ -50,7 +52,12 @@ for i = 1, #KEYS do
         -- Redis's clock has stepped back: time stands still for this window until the clock has caught up.
         now, expiry = newest, string.format('%d', math.ceil((newest + window) / 1000))
       end
-      offset = 20 + dead * size
+      if kept < span and cost > 0 and newest + window > redis_now then
+        -- A longer window has come: what it counts must not expire with the shorter one.
+        pcall('SETRANGE', key, '20', pack('<I5', span))
+        pcall('PEXPIREAT', key, string.format('%d', math.ceil((newest + window) / 1000)))
+      end
+      offset = 25 + dead * size
       repeat
         if offset - base + size > #text then
           text, base = call('GETRANGE', key, offset, offset + 64 * size - 1), offset
@@ -89,7 +96,7 @@ for i = 1, #KEYS do
     elseif fits and dead < SLACK and live - merged < EXACT + SLACK then
       answer = pcall('APPEND', key, pack(format, now, cost))
       if type(answer) == 'number' then
-        call('SETRANGE', key, '0', pack(HEADER, size, dead, merged, live + 1, total, now))
+        call('SETRANGE', key, '0', pack(HEADER, size, dead, merged, live + 1, total, now, span))
         call('PEXPIREAT', key, expiry)
       end
     else
@@ -127,7 +134,7 @@ for i = 1, #KEYS do
     end
     live = live + 1
     if body then
-      body = pack(HEADER, size, 0, merged, live, total, now) .. body .. pack(format, now, cost)
+      body = pack(HEADER, size, 0, merged, live, total, now, span) .. body .. pack(format, now, cost)
       answer = pcall('SET', key, body, 'PXAT', expiry)
     end
     if type(answer) == 'table' then retry = answer.err or 0 end
