@@ -54,12 +54,17 @@ final class TestLink: Sendable {
     }
 
     /// Lays out commands, numbered from `first` on, in one turn of the loop and flushes once.
-    func send(_ commands: [[String]], from first: Int = 0, within deadline: TimeAmount = .seconds(5)) async throws {
+    func send(_ commands: [[String]], from first: Int = 0, within deadline: TimeAmount = .seconds(20)) async throws {
+        try await send(commands.map { ($0, deadline) }, from: first)
+    }
+
+    /// The same, each with a deadline of its own.
+    func send(_ commands: [(words: [String], deadline: TimeAmount)], from first: Int = 0) async throws {
         try await eventLoop.submit {
             let link = self.user.value.link
             for (index, command) in commands.enumerated() {
-                link.outbound.writeRESPCommand(command)
-                link.sent(first + index, deadline: .now() + deadline)
+                link.outbound.writeRESPCommand(command.words)
+                link.sent(first + index, deadline: .now() + command.deadline)
             }
             link.flush()
         }.get()
