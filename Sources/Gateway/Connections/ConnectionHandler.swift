@@ -9,10 +9,9 @@ import RateLimitService
 /// Ordinary checks are decoded here. The bytes of any other request go on to NIOHTTP1 and ``OtherRequestHandler`` behind
 /// it, request by request: where one ends, nothing is left in that decoder, and the fast path takes over again. Answers
 /// of both ways pass through one queue and one writer.
-final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
+final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
-    typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     /// An answer that waits for its turn.
@@ -70,7 +69,6 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     /// False while the client does not take the answers it has asked for: then it is not read either.
     private var isWritable = true
     private var isReadPaused = false
-    private var isReadWanted = false
     private var isClosing = false
     private var timeout: Scheduled<Void>?
 
@@ -119,6 +117,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         while bytes.readableBytes > 0, !isClosing, !hasTakenLast {
             guard queue.open < RequestBounds.pipelined, output.readableBytes < RequestBounds.unsentBytes, isWritable
             else {
+                if !isReadPaused { setReading(false) }
                 isReadPaused = true
                 return
             }
@@ -209,7 +208,7 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
     func channelReadComplete(context: ChannelHandlerContext) {
         // All of the loop, so that its list is emptied also where no reply of Redis ever does that.
         loop.flush()
-        context.fireChannelReadComplete()
+        if hasOtherHandlers { context.fireChannelReadComplete() }
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -218,14 +217,6 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         if isReadPaused, isWritable, !isWriting {
             resume(context)
             flush()
-        }
-    }
-
-    func read(context: ChannelHandlerContext) {
-        if isReadPaused {
-            isReadWanted = true
-        } else {
-            context.read()
         }
     }
 
@@ -361,16 +352,21 @@ final class ConnectionHandler: ChannelDuplexHandler, CheckRequester {
         if queuedWrites == 0 { context.close(promise: nil) }
     }
 
+    private func setReading(_ isReading: Bool) {
+        do {
+            try context?.channel.syncOptions?.setOption(.autoRead, value: isReading)
+        } catch {
+            close()
+        }
+    }
+
     private func resume(_ context: ChannelHandlerContext) {
         isReadPaused = false
         var bytes = input
         input = ByteBuffer()
         takeIn(&bytes)
         if bytes.readableBytes > 0 { input = bytes }
-        if !isReadPaused, isReadWanted {
-            isReadWanted = false
-            context.read()
-        }
+        if !isReadPaused { setReading(true) }
     }
 
     // MARK: Time and end
