@@ -53,6 +53,7 @@ private final class GreedyClient {
     private let descriptor: CInt
     private(set) var sent = 0
     private(set) var received: [UInt8] = []
+    private var answers = 0
 
     init(_ path: String) throws {
         descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
@@ -74,21 +75,26 @@ private final class GreedyClient {
 
     /// Sends the rest of what was cut off, while it reads.
     func finish(_ bytes: [UInt8]) {
-        let bound = (sent + bytes.count - 1) / bytes.count * bytes.count
-        while sent < bound {
+        let requests = (sent + bytes.count - 1) / bytes.count
+        while sent < requests * bytes.count {
             receive(1)
-            send(bytes, upTo: bound)
+            send(bytes, upTo: requests * bytes.count)
         }
-        receive(1_000)
+        while answers < requests, receive(20_000) {}
+        // What would be one too many.
+        receive(50)
     }
 
-    private func receive(_ waits: CInt) {
+    @discardableResult
+    private func receive(_ waits: CInt) -> Bool {
+        guard isReady(POLLIN, milliseconds: waits) else { return false }
         var part = [UInt8](repeating: 0, count: 65_536)
-        while isReady(POLLIN, milliseconds: waits) {
-            let count = recv(descriptor, &part, part.count, 0)
-            guard count > 0 else { return }
-            received += part[..<count]
-        }
+        let count = recv(descriptor, &part, part.count, 0)
+        guard count > 0 else { return false }
+        received += part[..<count]
+        // An answer has one object, and only that has a brace.
+        answers += part[..<count].count { $0 == UInt8(ascii: "}") }
+        return true
     }
 
     private func isReady(_ event: CInt, milliseconds: CInt = 300) -> Bool {

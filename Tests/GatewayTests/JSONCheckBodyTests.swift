@@ -189,7 +189,7 @@ struct CheckQueryTests {
 
     @Test("is refused where a percent sign is not followed by two digits", arguments: ["%", "%1", "%zz", "%2", "%%41"])
     func badPercent(_ value: String) {
-        guard case .failure(.malformedHTTP) = read("user=\(value)") else {
+        guard case .failure(.malformedQuery) = read("user=\(value)") else {
             Issue.record("\(read("user=\(value)"))")
             return
         }

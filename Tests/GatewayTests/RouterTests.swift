@@ -126,7 +126,8 @@ struct RouterTests {
     @Test(
         "give each kind of bad request its status",
         arguments: [
-            (RequestError.malformedHTTP("x"), 400), (.missingHost, 400), (.malformedJSON("x"), 400),
+            (RequestError.malformedHTTP("x"), 400), (.malformedQuery("x"), 400), (.missingHost, 400),
+            (.malformedJSON("x"), 400),
             (.missingUser, 400),
             (.invalidUser, 400), (.invalidCost, 400), (.adminOnly, 403), (.unknownPath, 404),
             (.methodNotAllowed(allowed: "GET"), 405), (.timedOut, 408), (.lengthRequired, 411), (.bodyTooLarge, 413),

@@ -36,8 +36,20 @@ final class ServiceUnderTest: Sendable {
         asker = try await eventLoop.submit {
             NIOLoopBound(Asker(engine: service.engine(on: eventLoop)), eventLoop: eventLoop)
         }.get()
-        await service.start(patience: startsConnected ? .seconds(10) : .zero)
-        if startsConnected { try #require(service.health.state.isAvailable) }
+        guard startsConnected else {
+            await service.start(patience: .zero)
+            return
+        }
+        let subscribers = try Self.subscribers(redis)
+        await service.start(patience: .seconds(10))
+        try #require(service.health.state.isAvailable)
+        // A subscription that begins forgets all denials: the tests begin behind that.
+        try #require(try await eventually { try Self.subscribers(redis) > subscribers })
+        try await eventLoop.submit {}.get()
+    }
+
+    private static func subscribers(_ redis: RedisServer) throws -> Int {
+        try redis.command("PUBSUB", "NUMSUB", "llm-rate:invalidate").elements.last?.integer ?? 0
     }
 
     /// Asks for all of these in one turn of the loop.

@@ -103,3 +103,18 @@ final class Counter: Sendable {
         }
     }
 }
+
+/// Something that is to happen once, as soon as it is asked for.
+final class Once: Sendable {
+    private let isDue = Mutex(false)
+
+    func set() { isDue.withLock { $0 = true } }
+
+    /// Whether it is to happen now.
+    func take() -> Bool {
+        isDue.withLock { isDue in
+            defer { isDue = false }
+            return isDue
+        }
+    }
+}

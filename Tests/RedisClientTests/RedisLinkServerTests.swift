@@ -68,7 +68,7 @@ struct RedisLinkServerTests {
     @Test("runs its setup on each new connection and tells the replies")
     func setup() async throws {
         let redis = try RedisServer()
-        let options = LinkOptions(setup: [["SCRIPT", "LOAD", "return 7"], ["GET", "none"]])
+        let options = LinkOptions.patient(setup: [["SCRIPT", "LOAD", "return 7"], ["GET", "none"]])
         let link = try await TestLink(redis.socketPath, options: options)
         try await link.startAndWait()
         guard case .setup(0, let digest)? = link.events.first else { return }
@@ -110,7 +110,7 @@ struct RedisLinkServerTests {
     @Test("hears what is published on the channel it subscribes to")
     func subscriber() async throws {
         let redis = try RedisServer()
-        let options = LinkOptions(setup: [["SUBSCRIBE", "news"]], isSubscriber: true)
+        let options = LinkOptions.patient(setup: [["SUBSCRIBE", "news"]], isSubscriber: true)
         let listener = try await TestLink(redis.socketPath, options: options)
         try await listener.startAndWait()
         #expect(listener.events.first == .setup(0, "*3 $subscribe $news :1"))

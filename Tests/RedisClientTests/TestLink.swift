@@ -28,7 +28,7 @@ final class TestLink: Sendable {
 
     init(
         _ socketPath: String, user: String? = nil, password: String? = nil, database: Int = 0,
-        options: LinkOptions = LinkOptions(), acceptsSetup: Bool = true
+        options: LinkOptions = .patient(), acceptsSetup: Bool = true
     ) async throws {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let log = EventLog()
@@ -54,12 +54,17 @@ final class TestLink: Sendable {
     }
 
     /// Lays out commands, numbered from `first` on, in one turn of the loop and flushes once.
-    func send(_ commands: [[String]], from first: Int = 0, within deadline: TimeAmount = .seconds(5)) async throws {
+    func send(_ commands: [[String]], from first: Int = 0, within deadline: TimeAmount = .seconds(20)) async throws {
+        try await send(commands.map { ($0, deadline) }, from: first)
+    }
+
+    /// The same, each with a deadline of its own.
+    func send(_ commands: [(words: [String], deadline: TimeAmount)], from first: Int = 0) async throws {
         try await eventLoop.submit {
             let link = self.user.value.link
             for (index, command) in commands.enumerated() {
-                link.outbound.writeRESPCommand(command)
-                link.sent(first + index, deadline: .now() + deadline)
+                link.outbound.writeRESPCommand(command.words)
+                link.sent(first + index, deadline: .now() + command.deadline)
             }
             link.flush()
         }.get()
@@ -76,6 +81,17 @@ final class TestLink: Sendable {
             try? await Task.sleep(for: .milliseconds(1))
         }
         return false
+    }
+}
+
+extension LinkOptions {
+    /// A link that a busy machine does not make unavailable: for tests in which nothing is late on purpose.
+    static func patient(
+        setup: [[String]] = [], isSubscriber: Bool = false, connectTimeout: TimeAmount = .seconds(10)
+    ) -> LinkOptions {
+        LinkOptions(
+            setup: setup, isSubscriber: isSubscriber, probeTimeout: .seconds(10), connectTimeout: connectTimeout
+        )
     }
 }
 

@@ -19,7 +19,7 @@ package final class StreamSocket {
         guard descriptor >= 0 else { throw TestFailure("no socket: errno \(errno)") }
         let code = Self.connect(descriptor, address)
         guard code == 0 else {
-            close(descriptor)
+            // Closed by deinit, which runs since all is initialized: to close it here as well would close another's.
             throw TestFailure("cannot connect to \(address): \(String(cString: strerror(code)))")
         }
     }
