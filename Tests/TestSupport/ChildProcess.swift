@@ -45,6 +45,7 @@ package final class ChildProcess: Sendable {
         let code = posix_spawnp(&started, program, &actions, &attributes, &argv, &envp)
         guard code == 0 else { throw TestFailure("cannot start \(program): \(String(cString: strerror(code)))") }
         id = started
+        ChildGuard.started(id)
     }
 
     deinit { end() }
@@ -58,6 +59,7 @@ package final class ChildProcess: Sendable {
             if let exit { return exit }
             var status: Int32 = 0
             guard waitpid(id, &status, WNOHANG) == id else { return nil }
+            ChildGuard.ended(id)
             let signal = status & 0x7f
             exit = signal == 0 ? status >> 8 & 0xff : 128 + signal
             return exit
