@@ -117,7 +117,7 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .testTarget(name: "ListenersTests", dependencies: ["Listeners"], swiftSettings: strict),
+        .testTarget(name: "ListenersTests", dependencies: ["Listeners", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "RedisClientTests",
             dependencies: [

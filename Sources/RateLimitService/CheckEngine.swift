@@ -143,7 +143,7 @@ extension CheckEngine {
         case .operation(let done): done(reply)
         case .batch(let batch):
             guard case .error = reply.elements.first else { return deliver(reply, to: batch) }
-            if !batch.isInFull, reply.errorText?.hasPrefix("NOSCRIPT") == true {
+            if !batch.isInFull, let error = reply.errorText, Self.saysNothingRan(error) {
                 sendAgainInFull(batch)
             } else {
                 fail(batch, .redisError)
@@ -176,7 +176,13 @@ extension CheckEngine {
         }
     }
 
-    /// NOSCRIPT says that nothing ran, so this is the one case in which checks are sent a second time.
+    /// Whether an error to EVALSHA means that it certainly did not run: the script is not known, or the service does not
+    /// have the command, or not for this user. Then, and only then, checks are sent a second time.
+    private static func saysNothingRan(_ error: String) -> Bool {
+        error.hasPrefix("NOSCRIPT") || error.hasPrefix("NOPERM") || error.hasPrefix("ERR unknown command")
+    }
+
+    /// Sends a batch of which nothing ran once more, with the script's whole text.
     private func sendAgainInFull(_ batch: Batch) {
         unknownScriptReplies += 1
         // A proxy that never keeps a script would cost two round trips for each batch.

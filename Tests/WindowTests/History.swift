@@ -1,4 +1,5 @@
 import RateLimitCore
+import TestSupport
 
 /// One step of a generated history.
 enum Step: Hashable, Sendable {
@@ -51,21 +52,6 @@ struct HistoryShape: Sendable {
         case 1..<8: Int.random(in: 1...max(1, largestCost / 20), using: &random)
         default: 1
         }
-    }
-}
-
-/// A small generator that gives the same history for the same seed (SplitMix64, Steele et al., 2014).
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
     }
 }
 
