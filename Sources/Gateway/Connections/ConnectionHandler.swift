@@ -27,24 +27,6 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
         var statusOf: UserID?
     }
 
-    /// Where the request that goes through NIOHTTP1 stands.
-    private enum OtherStage {
-        /// In its head, of which these are the last four bytes so far.
-        case head(last: UInt32)
-        /// So many bytes of its body are still to come.
-        case body(remaining: Int)
-        /// In a chunked body or behind one: where that ends only the decoder knows.
-        case chunked
-    }
-
-    /// What ``OtherRequestHandler`` has said of that request.
-    private enum OtherProgress {
-        case none
-        /// Its head is there; the body's length is nil where it comes in chunks.
-        case begun(bodyLength: Int?)
-        case ended
-    }
-
     let loop: LoopContext
     let isAdmin: Bool
     /// False only in tests that compare the two ways.
@@ -58,8 +40,8 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
     private var queuedWrites = 0
     /// Bytes that have arrived and have not been taken in yet.
     private var input = ByteBuffer()
-    private var other: OtherStage?
-    private var otherProgress = OtherProgress.none
+    /// The request that goes through NIOHTTP1.
+    private var other = OtherRequestFraming()
     private var hasOtherHandlers = false
     /// Whether a request was taken in after which the connection ends: whatever follows is not looked at.
     private var hasTakenLast = false
@@ -121,7 +103,7 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
                 isReadPaused = true
                 return
             }
-            if other != nil {
+            if other.isUnderWay {
                 passOn(&bytes)
                 continue
             }
@@ -130,9 +112,7 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
                 bytes.moveReaderIndex(forwardBy: length)
                 check(request.user, cost: request.cost, arrivedAt: now)
             case .incomplete: return setTimeout()
-            case .other:
-                other = .head(last: 0)
-                otherProgress = .none
+            case .other: other.begin()
             }
         }
     }
@@ -145,45 +125,13 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
         }
     }
 
-    /// Passes on what of `bytes` is known to belong to the request under way, so that nothing of the next one gets
-    /// into the decoder: there it would have no timeout, and a check would miss the fast path.
     private func passOn(_ bytes: inout ByteBuffer) {
-        guard let context, let stage = other else { return }
-        var stageAfter = stage
-        var isHeadWhole = false
-        var length = bytes.readableBytes
-        switch stage {
-        case .head(var last):
-            (length, isHeadWhole) = Self.headLength(bytes.readableBytesView, &last)
-            stageAfter = .head(last: isHeadWhole ? 0 : last)
-        case .body(let remaining):
-            length = min(remaining, length)
-            stageAfter = .body(remaining: remaining - length)
-        case .chunked: break
-        }
-        let part = bytes.readSlice(length: length) ?? ByteBuffer()
-        let endsInEmptyLine = part.readableBytesView.suffix(4).elementsEqual("\r\n\r\n".utf8)
+        guard let context else { return }
+        let part = bytes.readSlice(length: other.lengthToPassOn(of: bytes.readableBytesView)) ?? ByteBuffer()
         installOtherHandlers(context)
         setTimeout()
         context.fireChannelRead(wrapInboundOut(part))
-        switch (otherProgress, stage) {
-        case (.ended, .chunked) where !endsInEmptyLine: break
-        case (.ended, _): other = nil
-        case (.begun(let bodyLength), .head) where isHeadWhole:
-            other = bodyLength.map { .body(remaining: $0) } ?? .chunked
-        case (_, .body(let remaining)) where remaining == length: other = .chunked
-        default: other = stageAfter
-        }
-    }
-
-    /// How far a head reaches into `bytes`, and whether the empty line that ends it is there.
-    private static func headLength(_ bytes: ByteBufferView, _ last: inout UInt32) -> (length: Int, isWhole: Bool) {
-        for (index, byte) in bytes.enumerated() {
-            last = last << 8 | UInt32(byte)
-            // Lines may also end in a bare line feed: llhttp refuses or takes them as it sees fit, and is asked.
-            if last == 0x0d0a_0d0a { return (index + 1, true) }
-        }
-        return (bytes.count, false)
+        other.passedOn()
     }
 
     /// Most connections never need them, and ten thousand idle ones should not pay for them.
@@ -241,12 +189,12 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
     }
 
     /// Notes that a request's head is there; `bodyLength` is nil where the body comes in chunks.
-    func otherRequestBegan(bodyLength: Int?) { otherProgress = .begun(bodyLength: bodyLength) }
+    func otherRequestBegan(bodyLength: Int?) { other.headEnded(bodyLength: bodyLength) }
 
     /// Notes that a request has arrived whole.
     func otherRequestEnded() {
         clearTimeout()
-        otherProgress = .ended
+        other.requestEnded()
     }
 
     /// Tells a client that waits for it to send its body (RFC 9110, section 10.1.1).
