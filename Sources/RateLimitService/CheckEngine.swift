@@ -35,7 +35,7 @@ package final class CheckEngine: RedisLinkDelegate {
         /// Checks that may wait for Redis.
         var queue: Int
         /// Checks in one call: enough to share the call's cost, few enough that Redis works while we still read.
-        var batch = 16
+        var batch: Int
     }
 
     package let eventLoop: any EventLoop
@@ -45,7 +45,6 @@ package final class CheckEngine: RedisLinkDelegate {
     private let metrics: CheckMetrics
     private let health: RedisHealth
     private let localWindows: LocalWindows
-    private let keyPrefix: String
 
     private var policy: CheckPolicy
     private var script: CheckScript
@@ -70,7 +69,6 @@ package final class CheckEngine: RedisLinkDelegate {
         self.index = index
         self.link = link
         self.eventLoop = link.eventLoop
-        self.keyPrefix = keyPrefix
         self.policy = policy
         self.bounds = bounds
         self.metrics = metrics
@@ -177,9 +175,13 @@ extension CheckEngine {
     }
 
     /// Whether an error to EVALSHA means that it certainly did not run: the script is not known, or the service does not
-    /// have the command, or not for this user. Then, and only then, checks are sent a second time.
+    /// have the command, or not for this user. Then, and only then, checks are sent a second time. A permission that a
+    /// command inside the script lacks is also called NOPERM, and may come when some of a batch has been charged: so the
+    /// text must name EVALSHA itself.
     private static func saysNothingRan(_ error: String) -> Bool {
-        error.hasPrefix("NOSCRIPT") || error.hasPrefix("NOPERM") || error.hasPrefix("ERR unknown command")
+        if error.hasPrefix("NOSCRIPT") { return true }
+        guard error.hasPrefix("NOPERM") || error.hasPrefix("ERR unknown command") else { return false }
+        return error.lowercased().contains("evalsha")
     }
 
     /// Sends a batch of which nothing ran once more, with the script's whole text.

@@ -58,9 +58,19 @@ extension EndToEnd {
             #expect(try redis.calls(of: "eval") == 1)
         }
 
+        @Test("A permission that a command inside the script lacks is an error, and nothing is sent a second time")
+        func forbiddenInside() throws {
+            let rules = ["ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-time"]
+            #expect(try redis.connect().command(rules) == .status("OK"))
+            let daemon = try Daemon(redis: redis.url(user: "limited", password: "secret"))
+            let response = try daemon.connect().check(newUser())
+            #expect(response.isAllowed && response.text.contains(#""reason":"redis_error""#))
+            #expect(try redis.calls(of: "evalsha") == 1 && redis.calls(of: "eval") == 0)
+        }
+
         @Test(
             "Where SCRIPT LOAD is forbidden, or EVALSHA as well, checks work through EVAL",
-            arguments: [["-script|load"], ["-script"], ["-script", "-evalsha"]]
+            arguments: [["-script|load"], ["-script"], ["-script", "-evalsha"], ["-evalsha"]]
         )
         func noScriptLoad(forbidden: [String]) throws {
             let rules = ["ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all"] + forbidden
