@@ -178,7 +178,7 @@ extension CheckEngine {
     /// have the command, or not for this user. Then, and only then, checks are sent a second time. A permission that a
     /// command inside the script lacks is also called NOPERM, and may come when some of a batch has been charged: so the
     /// text must name EVALSHA itself.
-    private static func saysNothingRan(_ error: String) -> Bool {
+    static func saysNothingRan(_ error: String) -> Bool {
         if error.hasPrefix("NOSCRIPT") { return true }
         guard error.hasPrefix("NOPERM") || error.hasPrefix("ERR unknown command") else { return false }
         return error.lowercased().contains("evalsha")
