@@ -1,33 +1,14 @@
 import CoreMetrics
 package import NIOCore
 package import RateLimitCore
-package import RedisClient
+import RedisClient
 
-/// What the link keeps for each command until its reply.
-package enum CheckContext {
-    /// A batch of checks: the oldest so many of those that have been sent.
-    case batch(CheckEngine.Batch)
-    /// A command off the way of a check; nil when no answer came.
-    case operation((Reply?) -> Void)
-}
-
-/// The way of a check on one event loop: from memory, or to Redis in a batch and back.
+/// The way of a check on one event loop: from memory, or through a lane to Redis and back.
 ///
 /// All checks of one turn of the loop go to Redis in one call. The first of them asks for a flush at the end of the
 /// turn; nothing is held back for longer, so without load a batch is a single check. Everything here happens on the
 /// loop: a check costs no task, continuation, future, lock or actor.
-package final class CheckEngine: RedisLinkDelegate {
-    package typealias Context = CheckContext
-
-    package struct Batch {
-        var count: Int
-        var quota: Int
-        var sentAt: NIODeadline
-        /// Which memory the batch belongs to: a denial that was asked for before a reset must not be remembered.
-        var memoryEpoch: Int
-        var isInFull: Bool
-    }
-
+package final class CheckEngine {
     /// Bounds and deadlines of the way of a check; they hold from start to end.
     struct Bounds {
         /// How long a decision may take, waiting, sending and answer together.
@@ -40,22 +21,16 @@ package final class CheckEngine: RedisLinkDelegate {
 
     package let eventLoop: any EventLoop
     private let index: Int
-    private let link: RedisLink<CheckEngine>
     private let bounds: Bounds
     private let metrics: CheckMetrics
     private let health: RedisHealth
     private let localWindows: LocalWindows
 
+    private let lane: CheckLane
     private var policy: CheckPolicy
-    private var script: CheckScript
     private var memory = DenialMemory()
-    private var memoryEpoch = 0
+    private(set) var memoryEpoch = 0
     private var tally = CheckMetrics.Tally()
-    /// Checks without an answer, oldest first; the last ``unsent`` of them are not sent yet.
-    private var pending = CircularBuffer<PendingCheck>(initialCapacity: 256)
-    /// When the oldest check of the batch being laid out arrived.
-    private var oldestUnsent = NIODeadline.distantPast
-    private var unknownScriptReplies = 0
     private var isFlushScheduled = false
     /// Made once, so that asking for the flush of a turn allocates no closure.
     private var flushTask: (@Sendable () -> Void)?
@@ -63,19 +38,21 @@ package final class CheckEngine: RedisLinkDelegate {
     package var onDelivered: (() -> Void)?
 
     init(
-        index: Int, link: RedisLink<CheckEngine>, keyPrefix: String, policy: CheckPolicy, bounds: Bounds,
-        metrics: CheckMetrics, health: RedisHealth, localWindows: LocalWindows
+        index: Int, link: RedisLink, keyPrefix: String, policy: CheckPolicy, bounds: Bounds, metrics: CheckMetrics,
+        health: RedisHealth, localWindows: LocalWindows
     ) {
         self.index = index
-        self.link = link
         self.eventLoop = link.eventLoop
         self.policy = policy
         self.bounds = bounds
         self.metrics = metrics
         self.health = health
         self.localWindows = localWindows
-        script = CheckScript(keyPrefix: keyPrefix, limit: policy.limit)
-        link.delegate = self
+        lane = CheckLane(
+            link: link, keyPrefix: keyPrefix, limit: policy.limit, deadline: bounds.deadline, batchLimit: bounds.batch,
+            metrics: metrics
+        )
+        lane.engine = self
     }
 
     /// Decides a check. Either the outcome is known at once, or `requester` is told later under `ticket`.
@@ -88,23 +65,16 @@ package final class CheckEngine: RedisLinkDelegate {
         if let decision = memory.denial(of: user, cost: cost, quota: policy.limit.quota, now: now) {
             return counted(outcome(decision, source: .memory), cost: cost)
         }
-        guard case .available = link.availability else { return withoutRedis(user, cost: cost, reason: awayReason) }
-        guard pending.count < bounds.queue else { return withoutRedis(user, cost: cost, reason: .overloaded) }
-        if script.count == 0 { oldestUnsent = now }
-        script.append(user, cost: cost)
-        pending.append(PendingCheck(user: user, cost: cost, ticket: ticket, arrivedAt: now, requester: requester))
-        if script.count == bounds.batch {
-            send(inFull: false)
-            link.flush()
-        } else if !isFlushScheduled {
+        if case .unavailable(let failure) = lane.link.availability {
+            return withoutRedis(user, cost: cost, reason: failure.reason)
+        }
+        guard lane.pendingCount < bounds.queue else { return withoutRedis(user, cost: cost, reason: .overloaded) }
+        lane.append(PendingCheck(user: user, cost: cost, ticket: ticket, arrivedAt: now, requester: requester))
+        if !isFlushScheduled {
             isFlushScheduled = true
             scheduleFlush()
         }
         return nil
-    }
-
-    private var awayReason: FailureReason {
-        if case .unavailable(let failure) = link.availability { failure.reason } else { .redisUnreachable }
     }
 
     private func scheduleFlush() {
@@ -117,101 +87,28 @@ package final class CheckEngine: RedisLinkDelegate {
 
     private func endOfTurn() {
         isFlushScheduled = false
-        if script.count > 0 { send(inFull: false) }
-        link.flush()
-    }
-
-    /// Sends the batch that has been laid out.
-    private func send(inFull: Bool) {
-        let batch = Batch(
-            count: script.count, quota: policy.limit.quota, sentAt: .now(), memoryEpoch: memoryEpoch,
-            isInFull: inFull || script.digest == nil
-        )
-        metrics.batchSize.record(batch.count)
-        script.write(inFull: inFull, to: &link.outbound)
-        link.sent(.batch(batch), deadline: oldestUnsent + bounds.deadline)
+        lane.flush()
     }
 }
 
-// MARK: - What Redis answers
+// MARK: - What a lane brings back
 
 extension CheckEngine {
-    package func received(_ reply: Reply, for context: CheckContext) {
-        switch context {
-        case .operation(let done): done(reply)
-        case .batch(let batch):
-            guard case .error = reply.elements.first else { return deliver(reply, to: batch) }
-            if !batch.isInFull, let error = reply.errorText, Self.saysNothingRan(error) {
-                sendAgainInFull(batch)
-            } else {
-                fail(batch, .redisError)
-            }
+    /// Tells the decision that Redis took on a check.
+    func decided(_ check: PendingCheck, _ decision: Decision, in batch: CheckBatch, at now: NIODeadline) {
+        if !decision.isAllowed, batch.memoryEpoch == memoryEpoch {
+            memory.remember(
+                check.user, cost: check.cost, decision: decision, sentAt: batch.sentAt, receivedAt: now,
+                cacheMilliseconds: policy.denyCacheMilliseconds
+            )
         }
+        metrics.decisionDuration.recordNanoseconds((now - check.arrivedAt).nanoseconds)
+        tell(check, counted(outcome(decision, source: .redis), cost: check.cost))
     }
 
-    private func deliver(_ reply: Reply, to batch: Batch) {
-        if !batch.isInFull { unknownScriptReplies = 0 }
-        let now = NIODeadline.now()
-        metrics.redisDuration.recordNanoseconds((now - batch.sentAt).nanoseconds)
-        for index in 0..<batch.count {
-            guard let check = pending.popFirst() else { return }
-            guard
-                case .decided(let decision)? = CheckScript.answer(
-                    index, of: batch.count, in: reply, quota: batch.quota
-                )
-            else {
-                tell(check, withoutRedis(check.user, cost: check.cost, reason: .redisError))
-                continue
-            }
-            if !decision.isAllowed, batch.memoryEpoch == memoryEpoch {
-                memory.remember(
-                    check.user, cost: check.cost, decision: decision, sentAt: batch.sentAt, receivedAt: now,
-                    cacheMilliseconds: policy.denyCacheMilliseconds
-                )
-            }
-            metrics.decisionDuration.recordNanoseconds((now - check.arrivedAt).nanoseconds)
-            tell(check, counted(outcome(decision, source: .redis), cost: check.cost))
-        }
-    }
-
-    /// Whether an error to EVALSHA means that it certainly did not run: the script is not known, or the service does not
-    /// have the command, or not for this user. Then, and only then, checks are sent a second time. A permission that a
-    /// command inside the script lacks is also called NOPERM, and may come when some of a batch has been charged: so the
-    /// text must name EVALSHA itself.
-    static func saysNothingRan(_ error: String) -> Bool {
-        if error.hasPrefix("NOSCRIPT") { return true }
-        guard error.hasPrefix("NOPERM") || error.hasPrefix("ERR unknown command") else { return false }
-        return error.lowercased().contains("evalsha")
-    }
-
-    /// Sends a batch of which nothing ran once more, with the script's whole text.
-    private func sendAgainInFull(_ batch: Batch) {
-        unknownScriptReplies += 1
-        // A proxy that never keeps a script would cost two round trips for each batch.
-        if unknownScriptReplies > 16 { script.digest = nil }
-        if script.count > 0 { send(inFull: false) }
-        for _ in 0..<batch.count {
-            guard let check = pending.popFirst() else { break }
-            if script.count == 0 { oldestUnsent = check.arrivedAt }
-            script.append(check.user, cost: check.cost)
-            pending.append(check)
-        }
-        send(inFull: true)
-        link.flush()
-    }
-
-    package func lost(_ context: CheckContext, because failure: LinkFailure) {
-        switch context {
-        case .operation(let done): done(nil)
-        case .batch(let batch): fail(batch, failure.reason)
-        }
-    }
-
-    private func fail(_ batch: Batch, _ reason: FailureReason) {
-        for _ in 0..<batch.count {
-            guard let check = pending.popFirst() else { return }
-            tell(check, withoutRedis(check.user, cost: check.cost, reason: reason))
-        }
+    /// Answers a check that Redis did not decide.
+    func undecided(_ check: PendingCheck, because reason: FailureReason) {
+        tell(check, withoutRedis(check.user, cost: check.cost, reason: reason))
     }
 
     private func tell(_ check: PendingCheck, _ outcome: Outcome) {
@@ -258,28 +155,12 @@ extension CheckEngine {
 // MARK: - The link, the memory and operations
 
 extension CheckEngine {
-    package func linkDidChange(_ availability: LinkAvailability) {
-        health.linkDidChange(index, availability)
-    }
+    func linkDidChange(_ availability: LinkAvailability) { health.linkDidChange(index, availability) }
 
-    package func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
-        // SCRIPT LOAD answers with the digest. A service that forbids it gets the whole text each time.
-        script.digest = reply.elements.first.flatMap { element in
-            if case .bulk = element { reply.text(of: element) } else { nil }
-        }
-        return true
-    }
-
-    package func pushed(_ reply: Reply) {}
-
-    package func repliesDelivered() {
-        onDelivered?()
-    }
-
-    func start() { link.start() }
+    func start() { lane.link.start() }
 
     func stop() {
-        link.stop()
+        lane.link.stop()
         flushTask = nil
         onDelivered = nil
     }
@@ -289,10 +170,8 @@ extension CheckEngine {
         if policy.limit != self.policy.limit || policy.denyCacheMilliseconds != self.policy.denyCacheMilliseconds {
             forgetDenials(of: nil)
         }
-        // Checks already laid out go under the limit they came under.
-        if script.count > 0 { send(inFull: false) }
+        lane.setLimit(policy.limit)
         self.policy = policy
-        script.setLimit(policy.limit)
     }
 
     /// Forgets the denials of one user, or of all; those now on their way from Redis are not remembered either.
@@ -302,17 +181,11 @@ extension CheckEngine {
     }
 
     /// Sends a command off the way of a check; `done` gets nil where no answer came.
-    func perform(_ command: [String], _ done: @escaping (Reply?) -> Void) {
-        guard case .available = link.availability else { return done(nil) }
-        if script.count > 0 { send(inFull: false) }
-        link.outbound.writeRESPCommand(command)
-        link.sent(.operation(done), deadline: .now() + bounds.deadline)
-        link.flush()
-    }
+    func perform(_ command: [String], _ done: @escaping (Reply?) -> Void) { lane.perform(command, done) }
 
     /// Hands what has been counted to the metrics, and says how many checks wait for Redis.
     func reportMetrics() -> Int {
         tally.report(to: metrics)
-        return pending.count
+        return lane.pendingCount
     }
 }

@@ -104,12 +104,3 @@ struct CheckScript {
         }
     }
 }
-
-/// A check on its way to Redis and back.
-struct PendingCheck {
-    var user: UserID
-    var cost: Int
-    var ticket: Int
-    var arrivedAt: NIODeadline
-    var requester: any CheckRequester
-}

@@ -62,7 +62,7 @@ public final class CheckService: Sendable {
             engines.append(
                 try await eventLoop.submit {
                     let setup = LinkOptions(setup: [["SCRIPT", "LOAD", CheckScript.text]], probeTimeout: deadline)
-                    let link = RedisLink<CheckEngine>(endpoint: options.redis, options: setup, eventLoop: eventLoop)
+                    let link = RedisLink(endpoint: options.redis, options: setup, eventLoop: eventLoop)
                     let engine = CheckEngine(
                         index: index, link: link, keyPrefix: options.keyPrefix, policy: policy, bounds: bounds,
                         metrics: metrics, health: health, localWindows: localWindows
@@ -82,9 +82,7 @@ public final class CheckService: Sendable {
         let channel = InvalidationListener.channel(keyPrefix: options.keyPrefix)
         let subscription = LinkOptions(setup: [["SUBSCRIBE", channel]], isSubscriber: true, probeTimeout: .seconds(1))
         return try await eventLoop.submit {
-            let link = RedisLink<InvalidationListener>(
-                endpoint: options.redis, options: subscription, eventLoop: eventLoop
-            )
+            let link = RedisLink(endpoint: options.redis, options: subscription, eventLoop: eventLoop)
             let listener = InvalidationListener(link: link, logger: logger) { user in
                 for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
             }

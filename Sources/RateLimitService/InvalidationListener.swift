@@ -8,20 +8,18 @@ import RedisClient
 /// A message is a user's UUID, or `*` for all users. While the subscription is lost messages are missed, so both its
 /// loss and its return count as `*`.
 final class InvalidationListener: RedisLinkDelegate {
-    typealias Context = Never
-
     /// The message that stands for every user.
     static let everyone = "*"
 
     /// The channel's name for a key prefix.
     static func channel(keyPrefix: String) -> String { "\(keyPrefix):invalidate" }
 
-    private let link: RedisLink<InvalidationListener>
+    private let link: RedisLink
     private let logger: Logger
     private let invalidate: (UserID?) -> Void
     private var hasWarned = false
 
-    init(link: RedisLink<InvalidationListener>, logger: Logger, invalidate: @escaping (UserID?) -> Void) {
+    init(link: RedisLink, logger: Logger, invalidate: @escaping (UserID?) -> Void) {
         self.link = link
         self.logger = logger
         self.invalidate = invalidate
@@ -45,9 +43,9 @@ final class InvalidationListener: RedisLinkDelegate {
         return true
     }
 
-    func received(_ reply: Reply, for context: Never) {}
+    func received(_ reply: Reply) {}
 
-    func lost(_ context: Never, because failure: LinkFailure) {}
+    func lost(because failure: LinkFailure) {}
 
     func pushed(_ reply: Reply) {
         guard reply.elements.count == 4, let text = reply.text(of: reply.elements[3]) else { return }

@@ -4,7 +4,7 @@ import NIOCore
 ///
 /// Replies come in the order of the commands, so the commands in flight are a queue. A command whose deadline has
 /// passed is given up but keeps its place: its reply still comes, and must not be taken for another's.
-struct LinkStateMachine<Context>: ~Copyable {
+struct LinkStateMachine: ~Copyable {
     /// Whose reply is awaited.
     enum Purpose {
         /// Step of the handshake, by its index.
@@ -12,7 +12,7 @@ struct LinkStateMachine<Context>: ~Copyable {
         /// A PING of the link's own, which tests whether Redis answers in time.
         case probe
         /// The user's command.
-        case command(Context)
+        case command
         /// A command given up at its deadline.
         case abandoned
     }
@@ -21,7 +21,7 @@ struct LinkStateMachine<Context>: ~Copyable {
     enum ReplyAction {
         case setup(Int)
         case probe
-        case deliver(Context)
+        case deliver
         /// The reply of a command given up; `isLast` when nothing else is in flight.
         case discard(isLast: Bool)
         /// Nobody asked: the stream cannot be trusted any more.
@@ -59,7 +59,7 @@ struct LinkStateMachine<Context>: ~Copyable {
         switch first.purpose {
         case .setup(let step): return .setup(step)
         case .probe: return .probe
-        case .command(let context): return .deliver(context)
+        case .command: return .deliver
         case .abandoned:
             abandoned -= 1
             return .discard(isLast: inFlight.isEmpty)

@@ -21,17 +21,19 @@ public enum LinkAvailability: Hashable, Sendable {
 }
 
 /// Who uses a link. Every call is made on the link's event loop.
+///
+/// Commands end in the order in which they were sent, each with one call of ``received(_:)`` or ``lost(because:)``: what
+/// belongs to a command stands in a queue of the user's own.
 public protocol RedisLinkDelegate: AnyObject {
-    /// What the user keeps with each command until its reply.
-    associatedtype Context
     /// The link became available or unavailable, or the reason changed.
     func linkDidChange(_ availability: LinkAvailability)
     /// The reply to setup command `step`; false refuses the connection.
     func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool
-    /// The reply to a command.
-    func received(_ reply: Reply, for context: Context)
-    /// No reply will be delivered for this command. It may have run, or may still: never send it again.
-    func lost(_ context: Context, because failure: LinkFailure)
+    /// The reply to the oldest command that has not ended.
+    func received(_ reply: Reply)
+    /// No reply will be delivered for the oldest command that has not ended. It may have run, or may still: never send
+    /// it again.
+    func lost(because failure: LinkFailure)
     /// A message on a subscribed channel.
     func pushed(_ reply: Reply)
     /// All replies that had arrived are delivered: the moment to flush what they caused.
@@ -63,14 +65,14 @@ public struct LinkOptions: Sendable {
 
 /// One connection to Redis that an event loop keeps for itself, with its handshake, deadlines and reconnects.
 ///
-/// The way of a command: the user lays it out in ``outbound``, calls ``sent(_:deadline:)``, and ``flush()`` once for
+/// The way of a command: the user lays it out in ``outbound``, calls ``sent(deadline:)``, and ``flush()`` once for
 /// all commands of an event-loop turn. The link is its own breaker. The first answer that misses its deadline makes it
 /// unavailable; it is available again when everything that was asked has been answered and a PING comes back in time,
 /// or on a new connection. One timer watches all deadlines: it stands at the oldest and
 /// moves on when it fires.
 ///
 /// Not thread-safe: everything happens on ``eventLoop``.
-public final class RedisLink<Delegate: RedisLinkDelegate> {
+public final class RedisLink {
     /// The loop on which the link lives.
     public let eventLoop: any EventLoop
     /// Where the next commands are laid out.
@@ -78,12 +80,12 @@ public final class RedisLink<Delegate: RedisLinkDelegate> {
     /// Whether commands can be sent now.
     public private(set) var availability = LinkAvailability.unavailable(.unreachable("not connected yet"))
     /// Who is told; set before ``start()``.
-    public weak var delegate: Delegate?
+    public weak var delegate: (any RedisLinkDelegate)?
 
     private let endpoint: RedisEndpoint
     private let options: LinkOptions
-    private var machine = LinkStateMachine<Delegate.Context>()
-    private var handler: RedisChannelHandler<Delegate>?
+    private var machine = LinkStateMachine()
+    private var handler: RedisChannelHandler?
     private var backoff = Backoff()
     private var isStopped = false
     private var timer: (deadline: NIODeadline, task: Scheduled<Void>)?
@@ -120,14 +122,14 @@ public final class RedisLink<Delegate: RedisLinkDelegate> {
 
     /// Notes that one command has been laid out in ``outbound``. Where the connection has gone since the link was last
     /// seen available, the command is lost at once.
-    public func sent(_ context: Delegate.Context, deadline: NIODeadline) {
+    public func sent(deadline: NIODeadline) {
         guard handler != nil else {
             outbound.clear()
-            delegate?.lost(context, because: .unreachable("the connection was lost before the command was sent"))
+            delegate?.lost(because: .unreachable("the connection was lost before the command was sent"))
             delegate?.repliesDelivered()
             return
         }
-        machine.sent(.command(context), deadline: deadline)
+        machine.sent(.command, deadline: deadline)
         setTimer()
     }
 
@@ -171,7 +173,7 @@ extension RedisLink {
         eventLoop.assumeIsolated().scheduleTask(in: backoff.next(using: &random)) { [weak self] in self?.connect() }
     }
 
-    fileprivate func connected(_ handler: RedisChannelHandler<Delegate>) {
+    fileprivate func connected(_ handler: RedisChannelHandler) {
         guard !isStopped else { return handler.close() }
         self.handler = handler
         lastHeard = .now()
@@ -202,12 +204,12 @@ extension RedisLink {
         if step == options.setup.count { becomeAvailable() }
     }
 
-    fileprivate func closed(_ handler: RedisChannelHandler<Delegate>, because failure: LinkFailure) {
+    fileprivate func closed(_ handler: RedisChannelHandler, because failure: LinkFailure) {
         guard self.handler === handler else { return }
         self.handler = nil
         becomeUnavailable(failure)
         while let purpose = machine.drain() {
-            if case .command(let context) = purpose { delegate?.lost(context, because: failure) }
+            if case .command = purpose { delegate?.lost(because: failure) }
         }
         delegate?.repliesDelivered()
         reconnect()
@@ -229,8 +231,8 @@ extension RedisLink {
             return
         }
         switch machine.received() {
-        case .deliver(let context):
-            delegate?.received(reply, for: context)
+        case .deliver:
+            delegate?.received(reply)
             // Behind an answer that came too late, the last one may have come in time: then it has to ask for the PING.
             if machine.count == 0 { probeLater() }
         case .setup(let step): receivedSetup(reply, step: step)
@@ -276,7 +278,7 @@ extension RedisLink {
         while let purpose = machine.expire(now: now) {
             isLate = true
             switch purpose {
-            case .command(let context): delegate?.lost(context, because: .timedOut)
+            case .command: delegate?.lost(because: .timedOut)
             case .setup: isSetup = true
             case .probe: isProbing = false
             case .abandoned: break
@@ -344,16 +346,16 @@ extension RedisLink {
 }
 
 /// The link's end in a channel: bytes to replies, and what happens to the connection.
-final class RedisChannelHandler<Delegate: RedisLinkDelegate>: ChannelInboundHandler {
+final class RedisChannelHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    private weak var link: RedisLink<Delegate>?
+    private weak var link: RedisLink?
     private var context: ChannelHandlerContext?
     private let reader = ReplyReader()
     private var failure = LinkFailure.unreachable("Redis closed the connection")
 
-    init(link: RedisLink<Delegate>) { self.link = link }
+    init(link: RedisLink) { self.link = link }
 
     func channelActive(context: ChannelHandlerContext) {
         self.context = context

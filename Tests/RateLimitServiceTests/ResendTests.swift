@@ -13,7 +13,7 @@ struct ResendTests {
             "ERR unknown command 'EVALSHA', with args beginning with: '30e2'",
         ])
     func nothingRan(_ error: String) {
-        #expect(CheckEngine.saysNothingRan(error))
+        #expect(CheckLane.saysNothingRan(error))
     }
 
     @Test(
@@ -25,6 +25,6 @@ struct ResendTests {
             "OOM command not allowed when used memory > 'maxmemory'.", "BUSY Redis is busy running a script.",
         ])
     func mayHaveRun(_ error: String) {
-        #expect(!CheckEngine.saysNothingRan(error))
+        #expect(!CheckLane.saysNothingRan(error))
     }
 }

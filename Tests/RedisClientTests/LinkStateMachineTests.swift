@@ -4,9 +4,12 @@ import Testing
 
 @testable import RedisClient
 
-/// The machine with strings for commands and milliseconds for the clock, and what it says in words.
+/// The machine with milliseconds for the clock, and what it says in words. Keeps what its user keeps, the commands that
+/// have not ended, and what Redis has still to answer.
 private final class Machine {
-    private var machine = LinkStateMachine<String>()
+    private var machine = LinkStateMachine()
+    private var notEnded: [String] = []
+    private var unanswered: [String] = []
 
     var count: Int { machine.count }
     var hasAbandoned: Bool { machine.hasAbandoned }
@@ -15,31 +18,46 @@ private final class Machine {
         machine.nextDeadline.map { Int($0.uptimeNanoseconds / 1_000_000) }
     }
 
-    func command(_ name: String, due: Int) { machine.sent(.command(name), deadline: Self.instant(due)) }
+    func command(_ name: String, due: Int) {
+        notEnded.append(name)
+        send(.command, name, due)
+    }
 
-    func setup(_ step: Int, due: Int) { machine.sent(.setup(step), deadline: Self.instant(due)) }
+    func setup(_ step: Int, due: Int) { send(.setup(step), "setup \(step)", due) }
 
-    func probe(due: Int) { machine.sent(.probe, deadline: Self.instant(due)) }
+    func probe(due: Int) { send(.probe, "probe", due) }
 
+    private func send(_ purpose: LinkStateMachine.Purpose, _ name: String, _ due: Int) {
+        unanswered.append(name)
+        machine.sent(purpose, deadline: Self.instant(due))
+    }
+
+    /// What becomes of the reply that Redis gives next.
     func received() -> String {
+        let name = unanswered.isEmpty ? "nothing" : unanswered.removeFirst()
         switch machine.received() {
-        case .setup(let step): "setup \(step)"
-        case .probe: "probe"
-        case .deliver(let context): "deliver \(context)"
-        case .discard(let isLast): isLast ? "discard, last" : "discard"
-        case .unmatched: "unmatched"
+        case .setup(let step): return "setup \(step)"
+        case .probe: return "probe"
+        case .deliver:
+            #expect(notEnded.removeFirst() == name, "a reply was taken for another command's")
+            return "deliver \(name)"
+        case .discard(let isLast): return isLast ? "discard, last" : "discard"
+        case .unmatched: return "unmatched"
         }
     }
 
-    func expire(_ now: Int) -> String? { machine.expire(now: Self.instant(now)).map(Self.words) }
+    func expire(_ now: Int) -> String? { machine.expire(now: Self.instant(now)).map(words) }
 
-    func drain() -> String? { machine.drain().map(Self.words) }
+    func drain() -> String? {
+        if !unanswered.isEmpty { unanswered.removeFirst() }
+        return machine.drain().map(words)
+    }
 
-    private static func words(_ purpose: LinkStateMachine<String>.Purpose) -> String {
+    private func words(_ purpose: LinkStateMachine.Purpose) -> String {
         switch purpose {
         case .setup(let step): "setup \(step)"
         case .probe: "probe"
-        case .command(let context): context
+        case .command: notEnded.removeFirst()
         case .abandoned: "abandoned"
         }
     }

@@ -38,7 +38,7 @@ final class TestLink: Sendable {
         self.eventLoop = eventLoop
         self.log = log
         self.user = try await eventLoop.submit {
-            let link = RedisLink<LinkUser>(endpoint: endpoint, options: options, eventLoop: eventLoop)
+            let link = RedisLink(endpoint: endpoint, options: options, eventLoop: eventLoop)
             return NIOLoopBound(LinkUser(link: link, log: log, acceptsSetup: acceptsSetup), eventLoop: eventLoop)
         }.get()
     }
@@ -61,12 +61,13 @@ final class TestLink: Sendable {
     /// The same, each with a deadline of its own.
     func send(_ commands: [(words: [String], deadline: TimeAmount)], from first: Int = 0) async throws {
         try await eventLoop.submit {
-            let link = self.user.value.link
+            let user = self.user.value
             for (index, command) in commands.enumerated() {
-                link.outbound.writeRESPCommand(command.words)
-                link.sent(first + index, deadline: .now() + command.deadline)
+                user.link.outbound.writeRESPCommand(command.words)
+                user.sent.append(first + index)
+                user.link.sent(deadline: .now() + command.deadline)
             }
-            link.flush()
+            user.link.flush()
         }.get()
     }
 
@@ -126,13 +127,13 @@ final class EventLog: Sendable {
 
 /// Keeps the link, and writes down what it is told.
 final class LinkUser: RedisLinkDelegate {
-    typealias Context = Int
-
-    let link: RedisLink<LinkUser>
+    let link: RedisLink
+    /// The numbers of the commands that have not ended, in the order in which they were sent.
+    var sent: [Int] = []
     private let log: EventLog
     private let acceptsSetup: Bool
 
-    init(link: RedisLink<LinkUser>, log: EventLog, acceptsSetup: Bool) {
+    init(link: RedisLink, log: EventLog, acceptsSetup: Bool) {
         self.link = link
         self.log = log
         self.acceptsSetup = acceptsSetup
@@ -153,9 +154,9 @@ final class LinkUser: RedisLinkDelegate {
         return acceptsSetup
     }
 
-    func received(_ reply: Reply, for context: Int) { note(.reply(context, describe(reply))) }
+    func received(_ reply: Reply) { note(.reply(sent.removeFirst(), describe(reply))) }
 
-    func lost(_ context: Int, because failure: LinkFailure) { note(.lost(context, failure)) }
+    func lost(because failure: LinkFailure) { note(.lost(sent.removeFirst(), failure)) }
 
     func pushed(_ reply: Reply) { note(.pushed(describe(reply))) }
 

@@ -1,0 +1,204 @@
+import CoreMetrics
+import NIOCore
+import RateLimitCore
+import RedisClient
+
+/// A check on its way to Redis and back.
+struct PendingCheck {
+    var user: UserID
+    var cost: Int
+    var ticket: Int
+    var arrivedAt: NIODeadline
+    var requester: any CheckRequester
+}
+
+/// Checks in one call to Redis.
+struct CheckBatch {
+    var count: Int
+    var quota: Int
+    var sentAt: NIODeadline
+    /// Which memory the batch belongs to: a denial that was asked for before a reset must not be remembered.
+    var memoryEpoch: Int
+    var isInFull: Bool
+}
+
+/// The way of checks from one event loop to one Redis server and back: they are laid out in a batch, wait in the order in
+/// which they were sent, and go back to the engine with Redis's answer or with the reason why there is none.
+final class CheckLane: RedisLinkDelegate {
+    /// What ends with each command, in the order of sending.
+    private enum Sent {
+        /// A batch of checks: the oldest so many of those that wait.
+        case batch(CheckBatch)
+        /// A command off the way of a check; nil when no answer came.
+        case operation((Reply?) -> Void)
+    }
+
+    let link: RedisLink
+    /// Who is told; it owns the lane.
+    unowned var engine: CheckEngine?
+    private let metrics: CheckMetrics
+    private let deadline: TimeAmount
+    private let batchLimit: Int
+
+    private var script: CheckScript
+    private var quota: Int
+    /// Checks without an answer, oldest first; the last ``CheckScript/count`` of them are not sent yet.
+    private var pending = CircularBuffer<PendingCheck>(initialCapacity: 256)
+    private var sent = CircularBuffer<Sent>(initialCapacity: 64)
+    /// When the oldest check of the batch being laid out arrived.
+    private var oldestUnsent = NIODeadline.distantPast
+    private var unknownScriptReplies = 0
+
+    /// Makes the lane of a link that is not started yet.
+    init(
+        link: RedisLink, keyPrefix: String, limit: Limit, deadline: TimeAmount, batchLimit: Int, metrics: CheckMetrics
+    ) {
+        self.link = link
+        self.metrics = metrics
+        self.deadline = deadline
+        self.batchLimit = batchLimit
+        script = CheckScript(keyPrefix: keyPrefix, limit: limit)
+        quota = limit.quota
+        link.delegate = self
+    }
+
+    /// Checks without an answer.
+    var pendingCount: Int { pending.count }
+
+    /// Lays a check out. A batch that is full is sent at once; the others at the next ``flush()``.
+    func append(_ check: PendingCheck) {
+        if script.count == 0 { oldestUnsent = check.arrivedAt }
+        script.append(check.user, cost: check.cost)
+        pending.append(check)
+        if script.count == batchLimit { flush() }
+    }
+
+    /// Sends what has been laid out.
+    func flush() {
+        if script.count > 0 { send(inFull: false) }
+        link.flush()
+    }
+
+    /// Puts a limit in force; checks already laid out go under the limit they came under.
+    func setLimit(_ limit: Limit) {
+        if script.count > 0 { send(inFull: false) }
+        quota = limit.quota
+        script.setLimit(limit)
+    }
+
+    /// Sends a command off the way of a check; `done` gets nil where no answer came.
+    func perform(_ command: [String], _ done: @escaping (Reply?) -> Void) {
+        guard case .available = link.availability else { return done(nil) }
+        if script.count > 0 { send(inFull: false) }
+        link.outbound.writeRESPCommand(command)
+        sent.append(.operation(done))
+        link.sent(deadline: .now() + deadline)
+        link.flush()
+    }
+
+    /// Hands the batch that has been laid out to the link.
+    private func send(inFull: Bool) {
+        let batch = CheckBatch(
+            count: script.count, quota: quota, sentAt: .now(), memoryEpoch: engine?.memoryEpoch ?? 0,
+            isInFull: inFull || script.digest == nil
+        )
+        metrics.batchSize.record(batch.count)
+        script.write(inFull: inFull, to: &link.outbound)
+        sent.append(.batch(batch))
+        link.sent(deadline: oldestUnsent + deadline)
+    }
+}
+
+// MARK: - What Redis answers
+
+extension CheckLane {
+    func received(_ reply: Reply) {
+        switch sent.popFirst() {
+        case .operation(let done): done(reply)
+        case .batch(let batch):
+            guard case .error = reply.elements.first else { return deliver(reply, to: batch) }
+            if !batch.isInFull, let error = reply.errorText, Self.saysNothingRan(error) {
+                sendAgainInFull(batch)
+            } else {
+                fail(batch, .redisError)
+            }
+        case nil: break
+        }
+    }
+
+    private func deliver(_ reply: Reply, to batch: CheckBatch) {
+        if !batch.isInFull { unknownScriptReplies = 0 }
+        let now = NIODeadline.now()
+        metrics.redisDuration.recordNanoseconds((now - batch.sentAt).nanoseconds)
+        guard let engine else { return }
+        for index in 0..<batch.count {
+            guard let check = pending.popFirst() else { return }
+            if case .decided(let decision)? = CheckScript.answer(
+                index, of: batch.count, in: reply, quota: batch.quota
+            ) {
+                engine.decided(check, decision, in: batch, at: now)
+            } else {
+                engine.undecided(check, because: .redisError)
+            }
+        }
+    }
+
+    /// Whether an error to EVALSHA means that it certainly did not run: the script is not known, or the service does not
+    /// have the command, or not for this user. Then, and only then, checks are sent a second time. A permission that a
+    /// command inside the script lacks is also called NOPERM, and may come when some of a batch has been charged: so the
+    /// text must name EVALSHA itself.
+    static func saysNothingRan(_ error: String) -> Bool {
+        if error.hasPrefix("NOSCRIPT") { return true }
+        guard error.hasPrefix("NOPERM") || error.hasPrefix("ERR unknown command") else { return false }
+        return error.lowercased().contains("evalsha")
+    }
+
+    /// Sends a batch of which nothing ran once more, with the script's whole text.
+    private func sendAgainInFull(_ batch: CheckBatch) {
+        unknownScriptReplies += 1
+        // A proxy that never keeps a script would cost two round trips for each batch.
+        if unknownScriptReplies > 16 { script.digest = nil }
+        if script.count > 0 { send(inFull: false) }
+        for _ in 0..<batch.count {
+            guard let check = pending.popFirst() else { break }
+            if script.count == 0 { oldestUnsent = check.arrivedAt }
+            script.append(check.user, cost: check.cost)
+            pending.append(check)
+        }
+        send(inFull: true)
+        link.flush()
+    }
+
+    func lost(because failure: LinkFailure) {
+        switch sent.popFirst() {
+        case .operation(let done): done(nil)
+        case .batch(let batch): fail(batch, failure.reason)
+        case nil: break
+        }
+    }
+
+    private func fail(_ batch: CheckBatch, _ reason: FailureReason) {
+        for _ in 0..<batch.count {
+            guard let check = pending.popFirst() else { return }
+            engine?.undecided(check, because: reason)
+        }
+    }
+}
+
+// MARK: - The link
+
+extension CheckLane {
+    func linkDidChange(_ availability: LinkAvailability) { engine?.linkDidChange(availability) }
+
+    func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
+        // SCRIPT LOAD answers with the digest. A service that forbids it gets the whole text each time.
+        script.digest = reply.elements.first.flatMap { element in
+            if case .bulk = element { reply.text(of: element) } else { nil }
+        }
+        return true
+    }
+
+    func pushed(_ reply: Reply) {}
+
+    func repliesDelivered() { engine?.onDelivered?() }
+}
