@@ -41,7 +41,7 @@ public enum OptionCatalogue {
 
     private static let redis: [OptionDefinition] = [
         OptionDefinition(
-            .redisURL, in: .redis, \.redisURL, .redisURL, masking: { RedisEndpoint.masked($0) },
+            .redisURL, in: .redis, \.redisURL, .redisURL, masking: { RedisTopology.masked($0) },
             summary: "Where Redis listens, and as whom to log in."),
         OptionDefinition(
             .redisPasswordFile, in: .redis, \.redisPasswordFile, .orNone(.passwordFile, meaning: "the URL's password"),

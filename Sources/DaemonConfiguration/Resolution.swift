@@ -113,13 +113,13 @@ struct Resolution {
             if file.isReadableByEveryone {
                 warn("\(printable(file.path)) holds the Redis password and every user can read it: chmod it to 0600")
             }
-            if settings.redisURL.password != nil {
+            if settings.redisURL.server.password != nil {
                 warn(
                     "the password in \(OptionName.redisURL.variable) is not used: "
                         + "\(OptionName.redisPasswordFile.variable) names another")
             }
         }
-        if settings.redisURL.password != nil, case .flag? = origins[.redisURL]?.source {
+        if settings.redisURL.server.password != nil, case .flag? = origins[.redisURL]?.source {
             warn(
                 "the password in \(OptionName.redisURL.flag) can be read by every user in the process list: "
                     + "give it with \(OptionName.redisPasswordFile.flag)")

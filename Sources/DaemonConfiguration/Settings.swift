@@ -35,8 +35,9 @@ public struct Settings: Sendable, Equatable {
     /// How long a denial is answered from memory at most, 0 to 60,000 ms; 0 switches the memory off.
     public var denyCacheMilliseconds = 1000
 
-    /// The Redis endpoint as the URL gives it, without the password of `redisPasswordFile`.
-    public var redisURL = RedisEndpoint(address: .tcp(host: "127.0.0.1", port: RedisEndpoint.defaultPort))
+    /// Where Redis is as the URL gives it, without the password of `redisPasswordFile`.
+    public var redisURL = RedisTopology.single(
+        RedisEndpoint(address: .tcp(host: "127.0.0.1", port: RedisEndpoint.defaultPort)))
     /// The file that holds the Redis password, with what was read from it, or nil.
     public var redisPasswordFile: PasswordFile?
     /// The deadline of a whole decision, 1 to 60,000 ms.
@@ -63,10 +64,10 @@ public struct Settings: Sendable, Equatable {
     /// The defaults.
     public init() {}
 
-    /// The Redis endpoint to connect to: the URL's, with the password file's password in place of the URL's.
-    public var redis: RedisEndpoint {
-        var endpoint = redisURL
-        if let file = redisPasswordFile { endpoint.password = file.password }
-        return endpoint
+    /// Where Redis is, with the password file's password in place of the URL's.
+    public var redis: RedisTopology {
+        var topology = redisURL
+        if let file = redisPasswordFile { topology.setServerLogin(password: file.password) }
+        return topology
     }
 }

@@ -178,16 +178,22 @@ extension ValueSyntax where Value == ListenAddress {
     }
 }
 
-extension ValueSyntax where Value == RedisEndpoint {
+extension ValueSyntax where Value == RedisTopology {
     static var redisURL: Self {
         ValueSyntax(
             placeholder: "url",
-            accepted: RedisEndpoint.acceptedURLs,
+            accepted: RedisTopology.acceptedURLs,
             parse: { text throws(ValueRejection) in
-                do throws(RedisURLError) {
-                    return try RedisEndpoint.parse(text)
+                do {
+                    let topology = try RedisTopology.parse(text)
+                    guard case .single(let endpoint) = topology, endpoint.tls == nil else {
+                        throw ValueRejection("TLS, Sentinel and Cluster are not built yet")
+                    }
+                    return topology
+                } catch let rejection as ValueRejection {
+                    throw rejection
                 } catch {
-                    throw ValueRejection(error.reason)
+                    throw ValueRejection((error as? RedisURLError)?.reason)
                 }
             },
             render: \.description

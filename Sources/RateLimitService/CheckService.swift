@@ -8,7 +8,7 @@ import Synchronization
 /// What the checks need to know at start, besides the ``CheckPolicy``.
 public struct CheckServiceOptions: Sendable {
     /// Where Redis is.
-    public var redis: RedisEndpoint
+    public var redis: RedisTopology
     /// What a user's key begins with.
     public var keyPrefix: String
     /// How long a decision may take, waiting, sending and answer together, in milliseconds.
@@ -20,7 +20,7 @@ public struct CheckServiceOptions: Sendable {
 
     /// Makes the options.
     public init(
-        redis: RedisEndpoint, keyPrefix: String = "llm-rate", deadlineMilliseconds: Int = 50, queueLimit: Int = 8192,
+        redis: RedisTopology, keyPrefix: String = "llm-rate", deadlineMilliseconds: Int = 50, queueLimit: Int = 8192,
         batchLimit: Int = 16
     ) {
         self.redis = redis
@@ -62,7 +62,7 @@ public final class CheckService: Sendable {
             engines.append(
                 try await eventLoop.submit {
                     let setup = LinkOptions(setup: [["SCRIPT", "LOAD", CheckScript.text]], probeTimeout: deadline)
-                    let link = RedisLink(endpoint: options.redis, options: setup, eventLoop: eventLoop)
+                    let link = RedisLink(endpoint: options.redis.server, options: setup, eventLoop: eventLoop)
                     let engine = CheckEngine(
                         index: index, link: link, keyPrefix: options.keyPrefix, policy: policy, bounds: bounds,
                         metrics: metrics, health: health, localWindows: localWindows
@@ -82,7 +82,7 @@ public final class CheckService: Sendable {
         let channel = InvalidationListener.channel(keyPrefix: options.keyPrefix)
         let subscription = LinkOptions(setup: [["SUBSCRIBE", channel]], isSubscriber: true, probeTimeout: .seconds(1))
         return try await eventLoop.submit {
-            let link = RedisLink(endpoint: options.redis, options: subscription, eventLoop: eventLoop)
+            let link = RedisLink(endpoint: options.redis.server, options: subscription, eventLoop: eventLoop)
             let listener = InvalidationListener(link: link, logger: logger) { user in
                 for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
             }

@@ -46,6 +46,8 @@ public struct LinkOptions: Sendable {
     public var setup: [[String]]
     /// Whether the setup subscribes, so that messages arrive unasked.
     public var isSubscriber: Bool
+    /// Whether a server that says it is no master is refused, by ROLE, on every new connection.
+    public var requiresMaster: Bool
     /// How long an answer to a PING of the link's own may take before Redis counts as away.
     public var probeTimeout: TimeAmount
     /// How long connecting, and then the handshake, may take.
@@ -53,11 +55,12 @@ public struct LinkOptions: Sendable {
 
     /// Makes the options.
     public init(
-        setup: [[String]] = [], isSubscriber: Bool = false, probeTimeout: TimeAmount = .milliseconds(50),
-        connectTimeout: TimeAmount = .seconds(1)
+        setup: [[String]] = [], isSubscriber: Bool = false, requiresMaster: Bool = false,
+        probeTimeout: TimeAmount = .milliseconds(50), connectTimeout: TimeAmount = .seconds(1)
     ) {
         self.setup = setup
         self.isSubscriber = isSubscriber
+        self.requiresMaster = requiresMaster
         self.probeTimeout = probeTimeout
         self.connectTimeout = connectTimeout
     }
@@ -82,7 +85,8 @@ public final class RedisLink {
     /// Who is told; set before ``start()``.
     public weak var delegate: (any RedisLinkDelegate)?
 
-    private let endpoint: RedisEndpoint
+    /// Where to connect to; nil while nobody knows.
+    public private(set) var endpoint: RedisEndpoint?
     private let options: LinkOptions
     private var machine = LinkStateMachine()
     private var handler: RedisChannelHandler?
@@ -99,7 +103,9 @@ public final class RedisLink {
     private let silenceLimit = TimeAmount.seconds(1)
 
     /// Makes a link that is not connected yet.
-    public init(endpoint: RedisEndpoint, options: LinkOptions, eventLoop: any EventLoop) {
+    ///
+    /// - Parameter endpoint: nil where ``move(to:)`` will tell.
+    public init(endpoint: RedisEndpoint?, options: LinkOptions, eventLoop: any EventLoop) {
         self.endpoint = endpoint
         self.options = options
         self.eventLoop = eventLoop
@@ -115,6 +121,14 @@ public final class RedisLink {
     public func stop() {
         isStopped = true
         handler?.close()
+    }
+
+    /// Connects to another server from now on; the connection to the former one is closed, and its commands are lost.
+    public func move(to endpoint: RedisEndpoint) {
+        guard endpoint != self.endpoint else { return }
+        self.endpoint = endpoint
+        backoff.reset()
+        if handler != nil { close(because: .unreachable("Redis has moved to \(endpoint.address)")) }
     }
 
     /// How many commands have been sent and not been answered, those given up included.
@@ -147,7 +161,8 @@ public final class RedisLink {
 extension RedisLink {
     private func connect() {
         guard !isStopped else { return }
-        let handler = RedisChannelHandler(link: self)
+        guard let endpoint else { return reconnect() }
+        let handler = RedisChannelHandler(link: self, endpoint: endpoint)
         let bootstrap = ClientBootstrap(group: eventLoop)
             .connectTimeout(options.connectTimeout)
             .channelInitializer { [loopBound = NIOLoopBound(handler, eventLoop: eventLoop)] channel in
@@ -174,7 +189,10 @@ extension RedisLink {
     }
 
     fileprivate func connected(_ handler: RedisChannelHandler) {
-        guard !isStopped else { return handler.close() }
+        guard !isStopped, let endpoint, endpoint == handler.endpoint else {
+            handler.close()
+            return reconnect()
+        }
         self.handler = handler
         lastHeard = .now()
         isProbing = false
@@ -184,6 +202,7 @@ extension RedisLink {
             commands.append(["AUTH"] + (endpoint.user.map { [$0] } ?? []) + [password.reveal()])
         }
         if endpoint.database != 0 { commands.append(["SELECT", String(endpoint.database)]) }
+        if options.requiresMaster { commands.append(["ROLE"]) }
         let own = commands.count
         commands += options.setup + [["PING"]]
         let deadline = NIODeadline.now() + options.connectTimeout
@@ -195,9 +214,13 @@ extension RedisLink {
         flush()
     }
 
-    /// Steps below 0 are the link's own, AUTH and SELECT; the one after the user's is the closing PING.
+    /// Steps below 0 are the link's own, AUTH, SELECT and ROLE; the one after the user's is the closing PING.
     private func receivedSetup(_ reply: Reply, step: Int) {
         let isUsers = options.setup.indices.contains(step)
+        if step == -1, options.requiresMaster, !reply.isRoleOfMaster {
+            let role = reply.errorText ?? "it is no master"
+            return close(because: .refused("\(endpoint.map { "\($0.address)" } ?? "Redis") cannot be used: \(role)"))
+        }
         if isUsers ? delegate?.acceptsSetupReply(reply, step: step) == false : reply.errorText != nil {
             return close(because: .refused(reply.errorText ?? "setup command \(step) was not answered as expected"))
         }
@@ -350,12 +373,17 @@ final class RedisChannelHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
+    /// Where the channel goes: the link may have moved on while it connected.
+    let endpoint: RedisEndpoint
     private weak var link: RedisLink?
     private var context: ChannelHandlerContext?
     private let reader = ReplyReader()
     private var failure = LinkFailure.unreachable("Redis closed the connection")
 
-    init(link: RedisLink) { self.link = link }
+    init(link: RedisLink, endpoint: RedisEndpoint) {
+        self.link = link
+        self.endpoint = endpoint
+    }
 
     func channelActive(context: ChannelHandlerContext) {
         self.context = context

@@ -41,6 +41,12 @@ public struct Reply: Sendable {
         return text(of: .error(range))
     }
 
+    /// Whether this answers ROLE, and the server is a master.
+    var isRoleOfMaster: Bool {
+        guard elements.count > 1, case .bulk(let range) = elements[1] else { return false }
+        return bytes[range].elementsEqual("master".utf8)
+    }
+
     mutating func removeAll() {
         elements.removeAll(keepingCapacity: true)
         bytes.removeAll(keepingCapacity: true)

@@ -96,8 +96,8 @@ struct OptionTests {
         #expect(settings.failureMode == .local)
         #expect(settings.listenAddress?.host == "::1")
         #expect(settings.listenAddress?.port == 8089)
-        #expect(settings.redis.address == .unix(path: "/r.sock"))
-        #expect(settings.redis.password == Secret("p"))
+        #expect(settings.redis.server.address == .unix(path: "/r.sock"))
+        #expect(settings.redis.server.password == Secret("p"))
         #expect(settings.logLevel == .warning)
         #expect(settings.logFormat == .text)
         #expect(settings.adminSocketPath == nil)
@@ -161,7 +161,7 @@ private let refused: [(OptionName, String)] = [
     (.failureMode, "Open"), (.failureMode, ""), (.failureMode, "deny"),
     (.replicas, "0"), (.replicas, "10001"),
     (.denyCache, "60001"), (.denyCache, "1s"),
-    (.redisURL, ""), (.redisURL, "127.0.0.1:6379"), (.redisURL, "rediss://h"), (.redisURL, "redis://h:x"),
+    (.redisURL, ""), (.redisURL, "127.0.0.1:6379"), (.redisURL, "redis+sentinel://h"), (.redisURL, "redis://h:x"),
     (.redisPasswordFile, "/nonexistent"), (.redisPasswordFile, "/"), (.redisPasswordFile, "/dev/null"),
     (.redisTimeout, "0"), (.redisTimeout, "60001"),
     (.threads, "0"), (.threads, "65"),

@@ -13,9 +13,9 @@ struct SecretTests {
         let settings = try ConfigurationLoader(
             flags: [.redisPasswordFile: file, .redisURL: "redis://gateway@h"], environment: [:]
         ).load().settings
-        #expect(settings.redis.password == Secret("s3cret"))
-        #expect(settings.redis.user == "gateway")
-        #expect(settings.redisURL.password == nil)
+        #expect(settings.redis.server.password == Secret("s3cret"))
+        #expect(settings.redis.server.user == "gateway")
+        #expect(settings.redisURL.server.password == nil)
     }
 
     @Test(

@@ -18,7 +18,7 @@ final class EmbeddedGateway: Sendable {
     init(quota: Int = 20, failureMode: FailureMode = .local, eventLoop: any EventLoop) async throws {
         let limit = Limit(name: "requests", quota: quota, windowMilliseconds: 3_600_000)
         let service = try await CheckService.make(
-            options: CheckServiceOptions(redis: RedisEndpoint(address: .unix(path: "/nowhere"))),
+            options: CheckServiceOptions(redis: .single(RedisEndpoint(address: .unix(path: "/nowhere")))),
             policy: CheckPolicy(limit: limit, failureMode: failureMode), eventLoops: [eventLoop],
             metrics: CheckMetrics(factory: NOOPMetricsHandler.instance),
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })

@@ -26,7 +26,7 @@ private final class ListeningGateway: Sendable {
         let limit = Limit(name: "requests", quota: quota, windowMilliseconds: 3_600_000)
         let endpoint = RedisEndpoint(address: .unix(path: redis?.socketPath ?? "/nowhere"))
         service = try await CheckService.make(
-            options: CheckServiceOptions(redis: endpoint, deadlineMilliseconds: 10_000),
+            options: CheckServiceOptions(redis: .single(endpoint), deadlineMilliseconds: 10_000),
             policy: CheckPolicy(limit: limit, failureMode: .local), eventLoops: eventLoops,
             metrics: CheckMetrics(factory: NOOPMetricsHandler.instance),
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })

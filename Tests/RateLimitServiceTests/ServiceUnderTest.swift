@@ -22,7 +22,8 @@ final class ServiceUnderTest: Sendable {
     ) async throws {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let options = CheckServiceOptions(
-            redis: RedisEndpoint(address: .unix(path: redis.socketPath)), deadlineMilliseconds: deadlineMilliseconds,
+            redis: .single(RedisEndpoint(address: .unix(path: redis.socketPath))),
+            deadlineMilliseconds: deadlineMilliseconds,
             queueLimit: queueLimit
         )
         var logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })

@@ -1,16 +1,20 @@
-extension RedisEndpoint {
-    /// Reads a URL such as `redis://user:password@127.0.0.1:6379/0` or `unix:///run/redis.sock?db=0`.
+extension RedisTopology {
+    /// Reads a URL such as `redis://user:password@127.0.0.1:6379/0`, `unix:///run/redis.sock?db=0`,
+    /// `redis+sentinel://h1,h2/mymaster/0` or `redis+cluster://h1:7000,h2:7001`; with `rediss` they go over TLS.
     ///
-    /// User, password, host and path may be percent-encoded.
+    /// User, password, hosts, path and master's name may be percent-encoded.
     /// - Parameter url: at most `maximumURLBytes` bytes.
     /// - Throws: `RedisURLError`, whose text never repeats the password.
-    public static func parse(_ url: String) throws(RedisURLError) -> RedisEndpoint {
+    public static func parse(_ url: String) throws(RedisURLError) -> RedisTopology {
         guard url.utf8.count <= maximumURLBytes else { throw .tooLong }
         guard let (scheme, rest) = splitScheme(url) else { throw .notAURL }
         let parts = try URLParts(rest)
+        let tls: TLSOptions? = scheme.hasPrefix("rediss") ? TLSOptions() : nil
         switch scheme {
-        case "redis": return try parseTCP(parts)
-        case "unix": return try parseUnix(parts)
+        case "redis", "rediss": return .single(try parseTCP(parts, tls))
+        case "unix": return .single(try parseUnix(parts))
+        case "redis+sentinel", "rediss+sentinel": return .sentinel(try parseSentinel(parts, tls))
+        case "redis+cluster", "rediss+cluster": return .cluster(seeds: try parseCluster(parts, tls))
         default: throw .unsupportedScheme(scheme)
         }
     }
@@ -21,12 +25,12 @@ extension RedisEndpoint {
         if let at = rest.lastIndex(of: "@") {
             return "\(scheme)://***@\(maskedQuery(rest[rest.index(after: at)...]))"
         }
-        let authority = rest.prefix { !"/?#".contains($0) }
-        if let colon = authority.lastIndex(of: ":"), !authority.hasSuffix("]"),
-            !authority[colon...].dropFirst().isDigits
-        {
-            return "\(scheme)://***"
+        let hosts = rest.prefix { !"/?#".contains($0) }.split(separator: ",")
+        let hasOnlyPorts = hosts.allSatisfy { host in
+            guard let colon = host.lastIndex(of: ":"), !host.hasSuffix("]") else { return true }
+            return host[colon...].dropFirst().isDigits
         }
+        guard hasOnlyPorts else { return "\(scheme)://***" }
         return "\(scheme)://\(maskedQuery(rest))"
     }
 
@@ -53,20 +57,53 @@ extension RedisEndpoint {
         isLetter(byte) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || "+-.".utf8.contains(byte)
     }
 
-    private static func parseTCP(_ parts: URLParts) throws(RedisURLError) -> RedisEndpoint {
+    private static func parseTCP(_ parts: URLParts, _ tls: TLSOptions?) throws(RedisURLError) -> RedisEndpoint {
         guard parts.suffix.isEmpty else { throw .unexpectedQuery }
-        let (host, port) = try splitHost(parts.host)
-        var database = 0
-        if parts.path.count > 1 { database = try parseDatabase(parts.path.dropFirst()) }
-        return RedisEndpoint(
-            address: .tcp(host: host, port: port), user: parts.user, password: parts.password, database: database)
+        var endpoint = RedisEndpoint(
+            address: try parseHost(parts.host, defaultPort: RedisEndpoint.defaultPort), user: parts.user,
+            password: parts.password, tls: tls
+        )
+        if parts.path.count > 1 { endpoint.database = try parseDatabase(parts.path.dropFirst()) }
+        return endpoint
+    }
+
+    private static func parseSentinel(
+        _ parts: URLParts, _ tls: TLSOptions?
+    ) throws(RedisURLError) -> SentinelGroup {
+        guard parts.suffix.isEmpty else { throw .unexpectedQuery }
+        let sentinels = try parseHosts(parts.host, defaultPort: SentinelGroup.defaultPort)
+        let path = parts.path.dropFirst()
+        let name = path.prefix { $0 != "/" }
+        let masterName = try PercentCoding.decode(name)
+        guard (1...255).contains(masterName.utf8.count), masterName.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
+            throw .badMasterName
+        }
+        var master = RedisEndpoint(
+            address: sentinels[0], user: parts.user, password: parts.password, tls: tls
+        )
+        let database = path[name.endIndex...].dropFirst()
+        if !database.isEmpty { master.database = try parseDatabase(database) }
+        return SentinelGroup(
+            sentinels: sentinels.map { RedisEndpoint(address: $0, tls: tls) }, masterName: masterName, master: master
+        )
+    }
+
+    private static func parseCluster(
+        _ parts: URLParts, _ tls: TLSOptions?
+    ) throws(RedisURLError) -> [RedisEndpoint] {
+        guard parts.suffix.isEmpty else { throw .unexpectedQuery }
+        // A cluster has one database.
+        guard ["", "/", "/0"].contains(parts.path) else { throw .badDatabase }
+        return try parseHosts(parts.host, defaultPort: RedisEndpoint.defaultPort).map {
+            RedisEndpoint(address: $0, user: parts.user, password: parts.password, tls: tls)
+        }
     }
 
     private static func parseUnix(_ parts: URLParts) throws(RedisURLError) -> RedisEndpoint {
         guard parts.host.isEmpty, parts.path.count > 1 else { throw .badSocketPath }
         let path = try PercentCoding.decode(parts.path)
         guard !path.utf8.contains(0) else { throw .badSocketPath }
-        guard path.utf8.count <= maximumSocketPathBytes else { throw .socketPathTooLong }
+        guard path.utf8.count <= RedisEndpoint.maximumSocketPathBytes else { throw .socketPathTooLong }
         var database = 0
         if !parts.suffix.isEmpty {
             guard parts.suffix.hasPrefix("?db=") else { throw .unexpectedQuery }
@@ -76,7 +113,19 @@ extension RedisEndpoint {
             address: .unix(path: path), user: parts.user, password: parts.password, database: database)
     }
 
-    private static func splitHost(_ text: Substring) throws(RedisURLError) -> (host: String, port: Int) {
+    private static func parseHosts(
+        _ text: Substring, defaultPort: Int
+    ) throws(RedisURLError) -> [RedisEndpoint.Address] {
+        let texts = text.split(separator: ",", maxSplits: maximumHosts, omittingEmptySubsequences: false)
+        guard texts.count <= maximumHosts else { throw .tooManyHosts }
+        var addresses: [RedisEndpoint.Address] = []
+        for text in texts { addresses.append(try parseHost(text, defaultPort: defaultPort)) }
+        return addresses
+    }
+
+    private static func parseHost(
+        _ text: Substring, defaultPort: Int
+    ) throws(RedisURLError) -> RedisEndpoint.Address {
         guard !text.isEmpty else { throw .missingHost }
         let name: Substring
         let afterName: Substring
@@ -93,14 +142,14 @@ extension RedisEndpoint {
         guard !name.isEmpty else { throw .missingHost }
         let host = try PercentCoding.decode(name)
         guard host.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else { throw .badHost }
-        guard !afterName.isEmpty else { return (host, defaultPort) }
+        guard !afterName.isEmpty else { return .tcp(host: host, port: defaultPort) }
         guard afterName.hasPrefix(":") else { throw .badHost }
         guard let port = afterName.dropFirst().decimalNumber, (1...65_535).contains(port) else { throw .badPort }
-        return (host, port)
+        return .tcp(host: host, port: port)
     }
 
     private static func parseDatabase(_ text: Substring) throws(RedisURLError) -> Int {
-        guard let database = text.decimalNumber, databases.contains(database) else { throw .badDatabase }
+        guard let database = text.decimalNumber, RedisEndpoint.databases.contains(database) else { throw .badDatabase }
         return database
     }
 }

@@ -1,8 +1,9 @@
 import RedisClient
+import TestSupport
 import Testing
 
 @Suite("The Redis URL")
-struct RedisEndpointTests {
+struct RedisURLTests {
     @Test(
         "is read in every accepted form",
         arguments: [
@@ -27,7 +28,7 @@ struct RedisEndpointTests {
             ("unix:///tmp/a%20b%40c%3F.sock", socket("/tmp/a b@c?.sock")),
         ])
     func accepts(url: String, expected: RedisEndpoint) throws {
-        #expect(try RedisEndpoint.parse(url) == expected)
+        #expect(try RedisTopology.parse(url) == .single(expected))
     }
 
     @Test(
@@ -37,9 +38,17 @@ struct RedisEndpointTests {
             ("127.0.0.1:6379", .notAURL),
             ("redis:/127.0.0.1", .notAURL),
             ("re dis://h", .notAURL),
-            ("rediss://h", .unsupportedScheme("rediss")),
-            ("redis+sentinel://h:26379/mymaster", .unsupportedScheme("redis+sentinel")),
-            ("redis+cluster://h1:7000,h2:7001", .unsupportedScheme("redis+cluster")),
+            ("redis+unix://h", .unsupportedScheme("redis+unix")),
+            ("redis+sentinel://h:26379", .badMasterName),
+            ("redis+sentinel://h:26379/", .badMasterName),
+            ("redis+sentinel://h:26379/my%20master", .badMasterName),
+            ("redis+sentinel://h,/mymaster", .missingHost),
+            ("redis+sentinel://h,g:x/mymaster", .badPort),
+            ("redis+sentinel://h/mymaster/x", .badDatabase),
+            ("redis+sentinel://h/mymaster?db=1", .unexpectedQuery),
+            ("redis+cluster://h1:7000,h2:7001/1", .badDatabase),
+            ("redis+cluster://h1:7000,h2:7001?db=0", .unexpectedQuery),
+            ("redis+cluster://" + Array(repeating: "h", count: 33).joined(separator: ","), .tooManyHosts),
             ("http://h", .unsupportedScheme("http")),
             ("redis://", .missingHost),
             ("redis:///0", .missingHost),
@@ -77,13 +86,56 @@ struct RedisEndpointTests {
             ("redis://" + String(repeating: "h", count: 4096), .tooLong),
         ])
     func refuses(url: String, expected: RedisURLError) {
-        #expect(throws: expected) { try RedisEndpoint.parse(url) }
+        #expect(throws: expected) { try RedisTopology.parse(url) }
+    }
+
+    @Test("with rediss:// goes over TLS")
+    func encrypted() throws {
+        var expected = endpoint("h", user: "u", password: "p", database: 2)
+        expected.tls = TLSOptions()
+        #expect(try RedisTopology.parse("rediss://u:p@h/2") == .single(expected))
+    }
+
+    @Test("names Sentinels, the master and how to log in to it, and not how to log in to the Sentinels")
+    func sentinel() throws {
+        let sentinels = [endpoint("h1", port: 26_379), endpoint("::1", port: 26_380)]
+        let master = endpoint("h1", port: 26_379, user: "u", password: "p", database: 3)
+        let expected = SentinelGroup(sentinels: sentinels, masterName: "my master", master: master)
+        #expect(throws: RedisURLError.badMasterName) { try RedisTopology.parse("redis+sentinel://h1/my master") }
+        var plain = expected
+        plain.masterName = "mymaster"
+        #expect(try RedisTopology.parse("redis+sentinel://u:p@h1,[::1]:26380/mymaster/3") == .sentinel(plain))
+        guard case .sentinel(let group) = try RedisTopology.parse("rediss+sentinel://h1/m") else {
+            throw TestFailure("no Sentinel URL")
+        }
+        #expect(group.master.tls != nil && group.master.database == 0 && group.sentinels.allSatisfy { $0.tls != nil })
+    }
+
+    @Test("names the nodes of a cluster")
+    func cluster() throws {
+        let seeds = [endpoint("h1", port: 7000, password: "p"), endpoint("h2", password: "p")]
+        #expect(try RedisTopology.parse("redis+cluster://:p@h1:7000,h2/0") == .cluster(seeds: seeds))
+    }
+
+    @Test("gives a login of files to the servers and not to the Sentinels")
+    func serverLogin() throws {
+        for url in ["redis://h", "redis+cluster://h,g", "redis+sentinel://h,g/m"] {
+            var topology = try RedisTopology.parse(url)
+            topology.setServerLogin(user: "u", password: Secret("p"))
+            switch topology {
+            case .sentinel(let group):
+                #expect(group.master.user == "u" && group.master.password?.reveal() == "p")
+                #expect(group.sentinels.allSatisfy { $0.user == nil && $0.password == nil })
+            case .single, .cluster:
+                #expect(topology.endpoints.allSatisfy { $0.user == "u" && $0.password?.reveal() == "p" })
+            }
+        }
     }
 
     @Test("takes a socket path of exactly the longest length")
     func longestSocketPath() throws {
         let path = "/" + String(repeating: "a", count: 106)
-        #expect(try RedisEndpoint.parse("unix://\(path)").address == .unix(path: path))
+        #expect(try RedisTopology.parse("unix://\(path)") == .single(socket(path)))
     }
 
     @Test(
@@ -93,30 +145,34 @@ struct RedisEndpointTests {
             ("redis://:s3cret@[::1]:1/2", "redis://:***@[::1]:1/2"),
             ("redis://h", "redis://h:6379/0"),
             ("redis://a%40b@h", "redis://a%40b@h:6379/0"),
+            ("rediss://u:s3cret@h", "rediss://u:***@h:6379/0"),
+            ("redis+sentinel://u:s3cret@h,g:1/m/2", "redis+sentinel://u:***@h:26379,g:1/m/2"),
+            ("rediss+cluster://u:s3cret@h,[::1]", "rediss+cluster://u:***@h:6379,[::1]:6379"),
             ("unix://u:s3cret@/a%20b?db=7", "unix://u:***@/a%20b?db=7"),
         ])
     func describes(url: String, expected: String) throws {
-        #expect(try RedisEndpoint.parse(url).description == expected)
+        #expect(try RedisTopology.parse(url).description == expected)
     }
 
     @Test("says what is accepted, and which schemes, when it refuses one")
     func errorText() {
-        let text = RedisURLError.unsupportedScheme("rediss").description
+        let text = RedisURLError.unsupportedScheme("http").description
         #expect(
-            text == "cannot use the Redis URL: the scheme rediss:// is not supported; accepted are "
-                + "redis://[user:password@]host[:port][/database] and unix://[user:password@]/path[?db=database]")
+            text == "cannot use the Redis URL: the scheme http:// is not supported; accepted are "
+                + RedisTopology.acceptedURLs)
     }
 
     @Test("never shows a password in an error or in the masked text")
     func secretsStaySecret() throws {
         let urls = [
             "redis://u:s3cret@h:x", "redis://u:s3cret@h/x", "redis://u:a/s3cret@h", "redis://u:%zzs3cret@h",
-            "redis://:s3cret", "redis://u:s3cret", "s3cret", "rediss://u:s3cret@h", "unix://u:s3cret@run/x",
+            "redis://:s3cret", "redis://u:s3cret", "s3cret", "rediss://u:s3cret@h:x", "unix://u:s3cret@run/x",
+            "redis+cluster://u:s3cret@h,g:x", "redis+cluster://u:s3cret,h:1",
             "redis://h?password=s3cret", "unix:///x?db=s3cret", "redis://u:s3#cret@s3cret@",
         ]
         for url in urls {
-            #expect(!RedisEndpoint.masked(url).contains("cret"), "\(url)")
-            #expect { try RedisEndpoint.parse(url) } throws: { !"\($0)".contains("cret") }
+            #expect(!RedisTopology.masked(url).contains("cret"), "\(url)")
+            #expect { try RedisTopology.parse(url) } throws: { !"\($0)".contains("cret") }
         }
     }
 
@@ -130,7 +186,7 @@ struct RedisEndpointTests {
             ("redis://h/0?db=x", "redis://h/0?***"),
         ])
     func masks(url: String, expected: String) {
-        #expect(RedisEndpoint.masked(url) == expected)
+        #expect(RedisTopology.masked(url) == expected)
     }
 
     @Test("hides a secret from printing, debugging and reflection, and reveals it when asked")
