@@ -45,7 +45,7 @@ let package = Package(
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ],
-            resources: [.embedInCode("Scripts/check.lua")],
+            resources: [.embedInCode("Scripts/check.lua"), .embedInCode("Scripts/beat.lua")],
             swiftSettings: strict
         ),
         .target(

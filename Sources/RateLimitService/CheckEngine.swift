@@ -25,6 +25,8 @@ package final class CheckEngine {
     private let metrics: CheckMetrics
     private let health: RedisHealth
     private let localWindows: LocalWindows
+    private let dataLossWatch: DataLossWatch
+    private var nextBeat: Scheduled<Void>?
 
     private let lane: CheckLane
     private var policy: CheckPolicy
@@ -39,7 +41,7 @@ package final class CheckEngine {
 
     init(
         index: Int, link: RedisLink, keyPrefix: String, policy: CheckPolicy, bounds: Bounds, metrics: CheckMetrics,
-        health: RedisHealth, localWindows: LocalWindows
+        health: RedisHealth, localWindows: LocalWindows, dataLossWatch: DataLossWatch
     ) {
         self.index = index
         self.eventLoop = link.eventLoop
@@ -48,9 +50,10 @@ package final class CheckEngine {
         self.metrics = metrics
         self.health = health
         self.localWindows = localWindows
+        self.dataLossWatch = dataLossWatch
         lane = CheckLane(
             link: link, keyPrefix: keyPrefix, limit: policy.limit, deadline: bounds.deadline, batchLimit: bounds.batch,
-            metrics: metrics
+            metrics: metrics, dataLossWatch: dataLossWatch
         )
         lane.engine = self
     }
@@ -159,7 +162,19 @@ extension CheckEngine {
 
     func start() { lane.link.start() }
 
+    /// Writes a beat from time to time, by which a Redis that forgets is found out: one event loop does for all.
+    func startBeating() {
+        nextBeat = eventLoop.assumeIsolated().scheduleTask(in: DataLossWatch.interval) { [weak self] () -> Void in
+            guard let self else { return }
+            perform(dataLossWatch.command()) { [dataLossWatch] reply in
+                if let reply { dataLossWatch.received(reply) }
+            }
+            startBeating()
+        }
+    }
+
     func stop() {
+        nextBeat?.cancel()
         lane.link.stop()
         flushTask = nil
         onDelivered = nil

@@ -37,6 +37,7 @@ final class CheckLane: RedisLinkDelegate {
     /// Who is told; it owns the lane.
     unowned var engine: CheckEngine?
     private let metrics: CheckMetrics
+    private let dataLossWatch: DataLossWatch
     private let deadline: TimeAmount
     private let batchLimit: Int
 
@@ -51,10 +52,12 @@ final class CheckLane: RedisLinkDelegate {
 
     /// Makes the lane of a link that is not started yet.
     init(
-        link: RedisLink, keyPrefix: String, limit: Limit, deadline: TimeAmount, batchLimit: Int, metrics: CheckMetrics
+        link: RedisLink, keyPrefix: String, limit: Limit, deadline: TimeAmount, batchLimit: Int, metrics: CheckMetrics,
+        dataLossWatch: DataLossWatch
     ) {
         self.link = link
         self.metrics = metrics
+        self.dataLossWatch = dataLossWatch
         self.deadline = deadline
         self.batchLimit = batchLimit
         script = CheckScript(keyPrefix: keyPrefix, limit: limit)
@@ -191,6 +194,10 @@ extension CheckLane {
     func linkDidChange(_ availability: LinkAvailability) { engine?.linkDidChange(availability) }
 
     func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
+        guard step == 0 else {
+            dataLossWatch.received(reply)
+            return true
+        }
         // SCRIPT LOAD answers with the digest. A service that forbids it gets the whole text each time.
         script.digest = reply.elements.first.flatMap { element in
             if case .bulk = element { reply.text(of: element) } else { nil }

@@ -21,6 +21,8 @@ public struct CheckMetrics: Sendable {
         public static let breakerOpen = "llm_rate_limit_breaker_open"
         /// Openings of the breaker.
         public static let breakerOpenings = "llm_rate_limit_breaker_openings_total"
+        /// Findings that Redis has forgotten something, by `kind`: emptied, rollback.
+        public static let dataLosses = "llm_rate_limit_redis_data_losses_total"
         /// The quota in force.
         public static let limit = "llm_rate_limit_limit_requests"
         /// The window in force.
@@ -43,6 +45,8 @@ public struct CheckMetrics: Sendable {
     let queueDepth: Gauge
     let breakerOpen: Gauge
     let breakerOpenings: Counter
+    let emptied: Counter
+    let rollbacks: Counter
     let limit: Gauge
     let window: Gauge
 
@@ -65,6 +69,8 @@ public struct CheckMetrics: Sendable {
         queueDepth = Gauge(label: Name.queueDepth, dimensions: [], factory: factory)
         breakerOpen = Gauge(label: Name.breakerOpen, dimensions: [], factory: factory)
         breakerOpenings = Counter(label: Name.breakerOpenings, dimensions: [], factory: factory)
+        emptied = Counter(label: Name.dataLosses, dimensions: [("kind", "emptied")], factory: factory)
+        rollbacks = Counter(label: Name.dataLosses, dimensions: [("kind", "rollback")], factory: factory)
         limit = Gauge(label: Name.limit, dimensions: [], factory: factory)
         window = Gauge(label: Name.window, dimensions: [], factory: factory)
     }

@@ -46,6 +46,7 @@ public final class CheckService: Sendable {
     private let options: CheckServiceOptions
     private let metrics: CheckMetrics
     private let localWindows: LocalWindows
+    private let dataLossWatch: DataLossWatch
     private let policyStorage: Mutex<CheckPolicy>
 
     /// Makes an engine on each of `eventLoops`; nothing is connected before ``start(patience:)``.
@@ -55,28 +56,34 @@ public final class CheckService: Sendable {
     ) async throws -> CheckService {
         let health = RedisHealth(links: eventLoops.count, logger: logger, metrics: metrics)
         let localWindows = LocalWindows()
+        let watch = DataLossWatch(
+            keyPrefix: options.keyPrefix, window: policy.limit.window, metrics: metrics, logger: logger
+        )
         let deadline = TimeAmount.milliseconds(Int64(options.deadlineMilliseconds))
         let bounds = CheckEngine.Bounds(deadline: deadline, queue: options.queueLimit, batch: options.batchLimit)
         var engines: [NIOLoopBound<CheckEngine>] = []
         for (index, eventLoop) in eventLoops.enumerated() {
             engines.append(
                 try await eventLoop.submit {
-                    let setup = LinkOptions(setup: [["SCRIPT", "LOAD", CheckScript.text]], probeTimeout: deadline)
+                    let setup = LinkOptions(
+                        setup: [["SCRIPT", "LOAD", CheckScript.text], watch.command()], probeTimeout: deadline
+                    )
                     let link = RedisLink(endpoint: options.redis.server, options: setup, eventLoop: eventLoop)
                     let engine = CheckEngine(
                         index: index, link: link, keyPrefix: options.keyPrefix, policy: policy, bounds: bounds,
-                        metrics: metrics, health: health, localWindows: localWindows
+                        metrics: metrics, health: health, localWindows: localWindows, dataLossWatch: watch
                     )
                     return NIOLoopBound(engine, eventLoop: eventLoop)
                 }.get()
             )
         }
-        let listener = try await makeListener(options, engines, logger)
-        return CheckService(options, policy, engines, listener, health, metrics, localWindows)
+        let listener = try await makeListener(options, engines, watch, logger)
+        return CheckService(options, policy, engines, listener, health, metrics, localWindows, watch)
     }
 
     private static func makeListener(
-        _ options: CheckServiceOptions, _ engines: [NIOLoopBound<CheckEngine>], _ logger: Logger
+        _ options: CheckServiceOptions, _ engines: [NIOLoopBound<CheckEngine>], _ watch: DataLossWatch,
+        _ logger: Logger
     ) async throws -> NIOLoopBound<InvalidationListener> {
         let eventLoop = engines[0].eventLoop
         let channel = InvalidationListener.channel(keyPrefix: options.keyPrefix)
@@ -84,6 +91,7 @@ public final class CheckService: Sendable {
         return try await eventLoop.submit {
             let link = RedisLink(endpoint: options.redis.server, options: subscription, eventLoop: eventLoop)
             let listener = InvalidationListener(link: link, logger: logger) { user in
+                if let user { watch.wasReset(user) }
                 for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
             }
             return NIOLoopBound(listener, eventLoop: eventLoop)
@@ -93,8 +101,9 @@ public final class CheckService: Sendable {
     private init(
         _ options: CheckServiceOptions, _ policy: CheckPolicy, _ engines: [NIOLoopBound<CheckEngine>],
         _ listener: NIOLoopBound<InvalidationListener>, _ health: RedisHealth, _ metrics: CheckMetrics,
-        _ localWindows: LocalWindows
+        _ localWindows: LocalWindows, _ dataLossWatch: DataLossWatch
     ) {
+        self.dataLossWatch = dataLossWatch
         self.options = options
         self.engines = engines
         self.listener = listener
@@ -114,6 +123,7 @@ extension CheckService {
     public func start(patience: TimeAmount) async {
         for engine in engines { engine.execute { $0.start() } }
         listener.execute { $0.start() }
+        engines[0].execute { $0.startBeating() }
         let end = NIODeadline.now() + patience
         while !health.state.isAvailable, health.state.detail == LinkFailure.notConnectedYet, NIODeadline.now() < end {
             try? await Task.sleep(for: .milliseconds(1))
@@ -165,8 +175,9 @@ extension CheckService {
         let publish = publishCommand("\(user)")
         for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
         let engine = engine(on: eventLoop)
-        engine.perform(delete) { [health] reply in
+        engine.perform(delete) { [health, dataLossWatch] reply in
             if case .integer? = reply?.elements.first {
+                dataLossWatch.wasReset(user)
                 promise.succeed()
             } else {
                 promise.fail(OperationError.redis(reply == nil ? health.state.reason ?? .redisTimeout : .redisError))
@@ -185,6 +196,7 @@ extension CheckService {
 
     private func report(_ policy: CheckPolicy) {
         metrics.limit.record(policy.limit.quota)
+        dataLossWatch.setWindow(policy.limit.window)
         metrics.window.record(policy.limit.windowMilliseconds / 1000)
     }
 

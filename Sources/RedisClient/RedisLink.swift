@@ -42,8 +42,8 @@ public protocol RedisLinkDelegate: AnyObject {
 
 /// What a link does besides the user's commands.
 public struct LinkOptions: Sendable {
-    /// Commands sent on every new connection, after AUTH and SELECT.
-    public var setup: [[String]]
+    /// Gives the commands that are sent on a new connection, after AUTH and SELECT.
+    public var setup: @Sendable () -> [[String]]
     /// Whether the setup subscribes, so that messages arrive unasked.
     public var isSubscriber: Bool
     /// Whether a server that says it is no master is refused, by ROLE, on every new connection.
@@ -55,7 +55,8 @@ public struct LinkOptions: Sendable {
 
     /// Makes the options.
     public init(
-        setup: [[String]] = [], isSubscriber: Bool = false, requiresMaster: Bool = false,
+        setup: @autoclosure @escaping @Sendable () -> [[String]] = [], isSubscriber: Bool = false,
+        requiresMaster: Bool = false,
         probeTimeout: TimeAmount = .milliseconds(50), connectTimeout: TimeAmount = .seconds(1)
     ) {
         self.setup = setup
@@ -91,6 +92,7 @@ public final class RedisLink {
     private var machine = LinkStateMachine()
     private var handler: RedisChannelHandler?
     private var backoff = Backoff()
+    private var setupCount = 0
     private var isStopped = false
     private var timer: (deadline: NIODeadline, task: Scheduled<Void>)?
     private var isProbing = false
@@ -204,7 +206,9 @@ extension RedisLink {
         if endpoint.database != 0 { commands.append(["SELECT", String(endpoint.database)]) }
         if options.requiresMaster { commands.append(["ROLE"]) }
         let own = commands.count
-        commands += options.setup + [["PING"]]
+        let setup = options.setup()
+        setupCount = setup.count
+        commands += setup + [["PING"]]
         let deadline = NIODeadline.now() + options.connectTimeout
         for (index, command) in commands.enumerated() {
             outbound.writeRESPCommand(command)
@@ -216,7 +220,7 @@ extension RedisLink {
 
     /// Steps below 0 are the link's own, AUTH, SELECT and ROLE; the one after the user's is the closing PING.
     private func receivedSetup(_ reply: Reply, step: Int) {
-        let isUsers = options.setup.indices.contains(step)
+        let isUsers = (0..<setupCount).contains(step)
         if step == -1, options.requiresMaster, !reply.isRoleOfMaster {
             let role = reply.errorText ?? "it is no master"
             return close(because: .refused("\(endpoint.map { "\($0.address)" } ?? "Redis") cannot be used: \(role)"))
@@ -224,7 +228,7 @@ extension RedisLink {
         if isUsers ? delegate?.acceptsSetupReply(reply, step: step) == false : reply.errorText != nil {
             return close(because: .refused(reply.errorText ?? "setup command \(step) was not answered as expected"))
         }
-        if step == options.setup.count { becomeAvailable() }
+        if step == setupCount { becomeAvailable() }
     }
 
     fileprivate func closed(_ handler: RedisChannelHandler, because failure: LinkFailure) {

@@ -40,6 +40,11 @@ enum MetricCatalogue {
             kind: .gauge
         ),
         .init(name: CheckMetrics.Name.breakerOpenings, help: "How often a breaker has opened.", kind: .counter),
+        .init(
+            name: CheckMetrics.Name.dataLosses,
+            help: "How often Redis was found to have forgotten: emptied, or gone back to an older state (rollback).",
+            kind: .counter
+        ),
         .init(name: CheckMetrics.Name.limit, help: "The quota in force; 0 is off.", kind: .gauge),
         .init(name: CheckMetrics.Name.window, help: "The window in force.", kind: .gauge),
         .init(name: GatewayMetricName.connections, help: "Client connections that are open.", kind: .gauge),

@@ -62,6 +62,20 @@ package final class RedisServer: Sendable {
     /// Lets it go on after ``stop()``.
     package func resume() { process.withLock { $0 }?.send(SIGCONT) }
 
+    /// The keys there are, but for the daemons' beat.
+    package func keys(prefix: String = "llm-rate") throws -> [String] {
+        try command("KEYS", "*").elements.compactMap(\.text).filter { $0 != "\(prefix):beat" }
+    }
+
+    /// How often checks have been sent with the script's whole text, by Redis's log of commands, which a server started
+    /// with `--slowlog-log-slower-than 0` keeps. The daemons' beat is always sent whole and does not count.
+    package func checksInFull() throws -> Int {
+        try command("SLOWLOG", "GET", "1000").elements.count { entry in
+            let words = entry.elements.count > 3 ? entry.elements[3].elements.compactMap(\.text) : []
+            return words.first == "EVAL" && words.contains { $0.hasPrefix("-- Decides a batch") }
+        }
+    }
+
     /// How often a command has been called, by Redis's own count.
     package func calls(of command: String) throws -> Int {
         let statistics = try self.command("INFO", "commandstats").text ?? ""

@@ -1,0 +1,117 @@
+import CoreMetrics
+import Logging
+import NIOCore
+import RateLimitCore
+import RedisClient
+import Synchronization
+
+extension Limit {
+    /// The window's length for NIO's clock.
+    var window: TimeAmount { .milliseconds(Int64(windowMilliseconds)) }
+}
+
+/// What Redis has forgotten.
+enum DataLoss: Hashable, Sendable {
+    /// Everything: it was restarted without its data, or emptied.
+    case emptied
+    /// What was written in the last so many milliseconds before: it was restarted from an older state of its data, or a
+    /// replica that lagged was made the master.
+    case wentBack(milliseconds: Int)
+}
+
+/// Finds out that Redis has forgotten something, from a beat that the daemons write into the data, as a value.
+///
+/// The beat is a time that only grows. Whoever reads one that is older than what it has read before knows that the data
+/// have gone back, and by how much, to the second between two beats.
+struct DataLossDetector: Sendable {
+    /// The latest beat that has been seen, in milliseconds of Redis's clock; 0 for none.
+    private(set) var latestBeat = 0
+
+    /// Takes note of what `beat.lua` replied: the beat before, 0 for none, and the beat now.
+    mutating func observe(before: Int, now: Int) -> DataLoss? {
+        defer { latestBeat = max(latestBeat, now) }
+        guard before < latestBeat else { return nil }
+        return before == 0 ? .emptied : .wentBack(milliseconds: latestBeat - before)
+    }
+}
+
+/// The users who were reset within the last window, newest last: where Redis goes back, it forgets their resets, and
+/// their old windows would come back to life.
+struct RecentResets: Sendable {
+    /// How many are remembered; more than that, and the oldest are forgotten.
+    static let capacity = 1024
+
+    private var resets: [(user: UserID, at: NIODeadline)] = []
+
+    mutating func append(_ user: UserID, at now: NIODeadline, window: TimeAmount) {
+        resets.removeAll { $0.user == user || $0.at + window <= now }
+        if resets.count == Self.capacity { resets.removeFirst() }
+        resets.append((user, now))
+    }
+
+    func users(at now: NIODeadline, window: TimeAmount) -> [UserID] {
+        resets.filter { $0.at + window > now }.map(\.user)
+    }
+}
+
+/// Beats for the whole process, and says what it has found: in a metric, a log line, and by doing resets again.
+final class DataLossWatch: Sendable {
+    /// How often a beat is written.
+    static let interval = TimeAmount.seconds(1)
+
+    private struct Storage {
+        var detector = DataLossDetector()
+        var resets = RecentResets()
+        var window: TimeAmount
+    }
+
+    private let storage: Mutex<Storage>
+    private let keyPrefix: String
+    private let metrics: CheckMetrics
+    private let logger: Logger
+
+    init(keyPrefix: String, window: TimeAmount, metrics: CheckMetrics, logger: Logger) {
+        storage = Mutex(Storage(window: window))
+        self.keyPrefix = keyPrefix
+        self.metrics = metrics
+        self.logger = logger
+    }
+
+    /// The command that beats; a short script, sent whole, so that it needs nothing kept in Redis.
+    func command() -> [String] {
+        let now = NIODeadline.now()
+        let (latest, users) = storage.withLock {
+            ($0.detector.latestBeat, $0.resets.users(at: now, window: $0.window))
+        }
+        let text = String(decoding: PackageResources.beat_lua, as: UTF8.self)
+        let keys = ["\(keyPrefix):beat"] + users.map { "\(keyPrefix):\($0)" }
+        return ["EVAL", text, "\(keys.count)"] + keys + ["\(latest)"]
+    }
+
+    /// Remembers a reset, from here or from another daemon.
+    func wasReset(_ user: UserID) {
+        storage.withLock { $0.resets.append(user, at: .now(), window: $0.window) }
+    }
+
+    /// Puts a window in force: for as long a reset is remembered.
+    func setWindow(_ window: TimeAmount) { storage.withLock { $0.window = window } }
+
+    /// Takes note of the reply to ``command()``; anything but a beat says nothing.
+    func received(_ reply: Reply) {
+        guard reply.elements.count == 3, case .integer(let before) = reply.elements[1],
+            case .integer(let now) = reply.elements[2]
+        else { return }
+        guard let loss = storage.withLock({ $0.detector.observe(before: before, now: now) }) else { return }
+        switch loss {
+        case .emptied:
+            metrics.emptied.increment()
+            logger.warning("Redis has lost its data: all windows begin anew")
+        case .wentBack(let milliseconds):
+            metrics.rollbacks.increment()
+            logger.warning(
+                "Redis has gone back to an older state: what was counted since is lost, and recent resets are done again",
+                metadata: ["lost_ms": "\(milliseconds)"]
+            )
+        }
+    }
+}

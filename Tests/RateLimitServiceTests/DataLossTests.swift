@@ -1,0 +1,45 @@
+import NIOCore
+import RateLimitCore
+import Testing
+
+@testable import RateLimitService
+
+@Suite("Data that Redis has lost")
+struct DataLossTests {
+    private var detector = DataLossDetector()
+
+    @Test("are found by a beat older than the latest one, once, with how much is lost")
+    mutating func beats() {
+        #expect(detector.observe(before: 0, now: 1_000) == nil)
+        #expect(detector.observe(before: 1_000, now: 2_000) == nil)
+        // Another daemon's beat.
+        #expect(detector.observe(before: 2_500, now: 3_000) == nil)
+        #expect(detector.observe(before: 1_200, now: 4_000) == .wentBack(milliseconds: 1_800))
+        #expect(detector.observe(before: 4_000, now: 5_000) == nil)
+        #expect(detector.observe(before: 0, now: 6_000) == .emptied)
+        #expect(detector.observe(before: 6_000, now: 7_000) == nil)
+    }
+
+    @Test("are not found by a daemon that has just started, whatever beat it meets")
+    mutating func firstBeat() {
+        #expect(detector.observe(before: 5_000, now: 5_500) == nil)
+        #expect(detector.latestBeat == 5_500)
+    }
+
+    @Test("a reset is remembered for a window, once for each user, and only so many are")
+    func resets() {
+        var resets = RecentResets()
+        let window = TimeAmount.seconds(10)
+        func instant(_ seconds: UInt64) -> NIODeadline { .uptimeNanoseconds(seconds * 1_000_000_000) }
+        func user(_ number: Int) -> UserID { UserID(high: 1, low: UInt64(number)) }
+        resets.append(user(1), at: instant(100), window: window)
+        resets.append(user(2), at: instant(102), window: window)
+        resets.append(user(1), at: instant(105), window: window)
+        #expect(resets.users(at: instant(106), window: window) == [user(2), user(1)])
+        #expect(resets.users(at: instant(112), window: window) == [user(1)])
+        #expect(resets.users(at: instant(115), window: window) == [])
+        for number in 0..<RecentResets.capacity + 5 { resets.append(user(number), at: instant(120), window: window) }
+        let users = resets.users(at: instant(121), window: window)
+        #expect(users.count == RecentResets.capacity && users.first == user(5))
+    }
+}
