@@ -197,7 +197,8 @@ extension RedisLink {
     private func receivedSetup(_ reply: Reply, step: Int) {
         let isUsers = options.setup.indices.contains(step)
         if isUsers ? delegate?.acceptsSetupReply(reply, step: step) == false : reply.errorText != nil {
-            return close(because: .refused(reply.errorText ?? "setup command \(step) was not answered as expected"))
+            let text = reply.errorText ?? "setup command \(step) was not answered as expected"
+            return close(because: .refused(endpoint.password?.hidden(in: text) ?? text))
         }
         if step == options.setup.count { becomeAvailable() }
     }
