@@ -82,9 +82,11 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .systemLibrary(name: "CProcess"),
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
+                "CProcess",
                 "DaemonConfiguration",
                 "Gateway",
                 "Listeners",

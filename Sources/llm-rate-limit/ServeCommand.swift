@@ -21,7 +21,9 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup var flags: OptionFlags
 
     func run() async throws {
+        ProcessSecrets.keepMemoryPrivate()
         let loader = ConfigurationLoader(flags: flags.given, environment: processEnvironment())
+        ProcessSecrets.blankEnvironment()
         let configuration: ResolvedConfiguration
         do throws(ConfigurationError) {
             configuration = try loader.load()
