@@ -1,5 +1,6 @@
 import ArgumentParser
 import DaemonConfiguration
+import Listeners
 
 /// `serve`: the daemon.
 struct ServeCommand: AsyncParsableCommand {
@@ -30,7 +31,13 @@ struct ServeCommand: AsyncParsableCommand {
         } catch {
             return try CommandReport(error).deliver()
         }
-        try await serveDaemon(configuration, loader: loader)
+        do {
+            try await serveDaemon(configuration, loader: loader)
+        } catch let error as ListenerError {
+            // An address to be reached by others is a matter of configuration: starting again would not help.
+            guard case .notLoopback = error else { throw error }
+            try CommandReport(errors: ["Error: \(error)"], exitCode: .badConfiguration).deliver()
+        }
     }
 }
 
