@@ -51,6 +51,7 @@ let package = Package(
         .target(
             name: "Gateway",
             dependencies: [
+                "Listeners",
                 "RateLimitService",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
