@@ -51,6 +51,7 @@ let package = Package(
         .target(
             name: "Gateway",
             dependencies: [
+                "Listeners",
                 "RateLimitService",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -82,9 +83,11 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .systemLibrary(name: "CProcess"),
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
+                "CProcess",
                 "DaemonConfiguration",
                 "Gateway",
                 "Listeners",

@@ -68,6 +68,10 @@ public enum OptionCatalogue {
             .adminSocket, in: .listening, \.adminSocketPath, .orNone(.socketPath, meaning: "no admin socket"),
             summary: "The Unix socket, mode 0600, that also answers resets."),
         OptionDefinition(
+            .allowedUIDs, in: .listening, \.allowedUsers,
+            .orNone(.allowedUsers, meaning: "everybody whom the modes let in"),
+            summary: "The users who may connect to these sockets."),
+        OptionDefinition(
             .listen, in: .listening, \.listenAddress, .orNone(.listenAddress, meaning: "no TCP"),
             summary: "A TCP address for probes and Prometheus."),
         OptionDefinition(
@@ -100,6 +104,9 @@ public enum OptionCatalogue {
         OptionDefinition(
             .logFormat, in: .operating, \.logFormat, .oneOf,
             summary: "How log lines are written."),
+        OptionDefinition(
+            .logUsers, in: .operating, \.logUsers, .oneOf, reloadable: true,
+            summary: "How a user appears in log lines."),
         OptionDefinition(
             .envFile, in: .operating, \.envFile, .orNone(.filePath, meaning: "no file"),
             summary: "A file of these variables; SIGHUP reads it again."),

@@ -54,6 +54,9 @@ public struct OptionDefinition: Sendable {
         mask = masking ?? { $0 }
     }
 
+    /// A text that was given for this option with what may be a secret masked; the same text for an option without.
+    public func masked(_ text: String) -> String { mask(text) }
+
     /// A text that was refused, as it may be shown: secrets masked, on one line, at most 80 characters.
     func shown(_ text: String) -> String {
         printable(mask(text))

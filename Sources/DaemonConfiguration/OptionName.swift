@@ -6,6 +6,7 @@ public enum OptionName: String, CaseIterable, Sendable {
     case socketMode = "socket-mode"
     case socketGroup = "socket-group"
     case adminSocket = "admin-socket"
+    case allowedUIDs = "allowed-uids"
     case listen = "listen"
     case listenPublic = "listen-public"
     case requests = "requests"
@@ -25,6 +26,7 @@ public enum OptionName: String, CaseIterable, Sendable {
     case drainTimeout = "drain-timeout-ms"
     case logLevel = "log-level"
     case logFormat = "log-format"
+    case logUsers = "log-users"
     case envFile = "env-file"
 
     /// What every variable of the daemon begins with.

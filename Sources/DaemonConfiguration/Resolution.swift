@@ -109,6 +109,11 @@ struct Resolution {
         if settings.requests == 0 {
             warn("\(OptionName.requests.variable)=0 switches the limit off: every check is allowed")
         }
+        if settings.allowedUsers != nil, let address = settings.listenAddress {
+            warn(
+                "\(OptionName.allowedUIDs.variable) does not hold on \(OptionName.listen.variable)=\(address): "
+                    + "TCP knows no users")
+        }
         if let file = settings.redisPasswordFile {
             if file.isReadableByEveryone {
                 warn("\(printable(file.path)) holds the Redis password and every user can read it: chmod it to 0600")
@@ -121,7 +126,7 @@ struct Resolution {
         }
         if settings.redisURL.server.password != nil, case .flag? = origins[.redisURL]?.source {
             warn(
-                "the password in \(OptionName.redisURL.flag) can be read by every user in the process list: "
+                "the password in \(OptionName.redisURL.flag) could be read in the process list until now: "
                     + "give it with \(OptionName.redisPasswordFile.flag)")
         }
     }

@@ -15,6 +15,8 @@ public struct Settings: Sendable, Equatable {
     public var socketGroup: String?
     /// The path of the socket for operations that change state, or nil where there is none.
     public var adminSocketPath: String? = "/run/llm-rate-limit/admin.sock"
+    /// The users who may connect to either socket beside the daemon's own, or nil where the modes alone decide.
+    public var allowedUsers: AllowedUsers?
     /// The TCP address that answers too, or nil. It is a loopback address unless `isListenPublic`.
     public var listenAddress: ListenAddress?
     /// Whether `listenAddress` may be reachable from other machines.
@@ -58,6 +60,8 @@ public struct Settings: Sendable, Equatable {
     public var logLevel = Logger.Level.info
     /// How log lines are written.
     public var logFormat = LogFormat.json
+    /// How a user appears in a log line.
+    public var logUsers = UserLogging.hash
     /// The file of further variables, or nil.
     public var envFile: String?
 

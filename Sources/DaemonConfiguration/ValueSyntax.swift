@@ -153,14 +153,16 @@ extension ValueSyntax where Value == String {
         )
     }
 
-    private static func isWordByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"):
-            true
-        default:
-            "._-".utf8.contains(byte)
-        }
+}
+
+extension ValueSyntax where Value == AllowedUsers {
+    static var allowedUsers: Self {
+        ValueSyntax(
+            placeholder: "user,…",
+            accepted: "1 to \(AllowedUsers.maximum) user names or numbers with commas between them",
+            parse: { text throws(ValueRejection) in try AllowedUsers(text) },
+            render: \.description
+        )
     }
 }
 
@@ -218,6 +220,17 @@ func decimalNumber(_ text: Substring, in range: ClosedRange<Int>) -> Int? {
         let number = Int(text), range.contains(number)
     else { return nil }
     return number
+}
+
+/// Whether a byte may stand in the name of a user or group.
+func isWordByte(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"):
+        true
+    default:
+        "._-".utf8.contains(byte)
+    }
 }
 
 /// A number with commas between thousands.

@@ -1,4 +1,6 @@
 public import CoreMetrics
+import Listeners
+public import Logging
 public import NIOCore
 import NIOPosix
 public import RateLimitService
@@ -20,11 +22,16 @@ public final class GatewayServer: Sendable {
         public var connectionLimit: Int
         /// How long a whole request may take to arrive, in milliseconds.
         public var requestTimeoutMilliseconds: Int
+        /// The numbers of the users who may connect to Unix sockets; nil where the sockets' modes alone decide.
+        public var allowedUsers: Set<UInt32>?
 
         /// Makes the options.
-        public init(connectionLimit: Int = 10_000, requestTimeoutMilliseconds: Int = 5_000) {
+        public init(
+            connectionLimit: Int = 10_000, requestTimeoutMilliseconds: Int = 5_000, allowedUsers: Set<UInt32>? = nil
+        ) {
             self.connectionLimit = connectionLimit
             self.requestTimeoutMilliseconds = requestTimeoutMilliseconds
+            self.allowedUsers = allowedUsers
         }
     }
 
@@ -32,11 +39,13 @@ public final class GatewayServer: Sendable {
     private let group: any EventLoopGroup
     private let loops: [NIOLoopBound<LoopContext>]
     private let connectionCount: ConnectionCount
+    private let gate: PeerGate
 
     /// Makes a server whose connections live on `eventLoops`, the ones the service was made with.
     public static func make(
         service: CheckService, group: any EventLoopGroup, eventLoops: [any EventLoop], pages: GatewayPages,
-        options: Options, factory: any MetricsFactory
+        options: Options, factory: any MetricsFactory, logger: Logger,
+        didReset: @escaping @Sendable (ResetReport) -> Void = { _ in }
     ) async throws -> GatewayServer {
         Pages.begin()
         let timeout = TimeAmount.milliseconds(Int64(options.requestTimeoutMilliseconds))
@@ -45,47 +54,58 @@ public final class GatewayServer: Sendable {
             loops.append(
                 try await eventLoop.submit {
                     let context = LoopContext(
-                        service: service, eventLoop: eventLoop, pages: pages, requestTimeout: timeout
+                        service: service, eventLoop: eventLoop, pages: pages, requestTimeout: timeout,
+                        didReset: didReset
                     )
                     return NIOLoopBound(context, eventLoop: eventLoop)
                 }.get()
             )
         }
         let count = ConnectionCount(limit: options.connectionLimit, factory: factory)
-        return GatewayServer(service: service, group: group, loops: loops, connectionCount: count)
+        let gate = PeerGate(allowed: options.allowedUsers, logger: logger, factory: factory)
+        return GatewayServer(service: service, group: group, loops: loops, connectionCount: count, gate: gate)
     }
 
     private init(
         service: CheckService, group: any EventLoopGroup, loops: [NIOLoopBound<LoopContext>],
-        connectionCount: ConnectionCount
+        connectionCount: ConnectionCount, gate: PeerGate
     ) {
         self.service = service
         self.group = group
         self.loops = loops
         self.connectionCount = connectionCount
+        self.gate = gate
     }
 
     /// Accepts on a bound socket; the socket belongs to the returned channel from then on.
     public func listen(on socket: CInt, door: Door) async throws -> any Channel {
-        let loops = loops
-        let connectionCount = connectionCount
+        let gate = PeerCredentials.areKnown(on: socket) ? gate : nil
         return try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1024)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    guard connectionCount.open() else { throw ChannelError.alreadyClosed }
-                    channel.closeFuture.whenComplete { _ in connectionCount.close() }
-                    guard let loop = loops.first(where: { $0.eventLoop === channel.eventLoop }) else {
-                        throw ChannelError.alreadyClosed
-                    }
-                    let connection = ConnectionHandler(loop: loop.value, isAdmin: door == .admin)
-                    try channel.pipeline.syncOperations.addHandler(connection)
-                }
+                channel.eventLoop.makeCompletedFuture { try self.take(channel, door, gate) }
             }
             .withBoundSocket(socket)
             .get()
+    }
+
+    /// Takes in a connection that was just accepted; one that is not to be kept is closed by the error.
+    private func take(_ channel: any Channel, _ door: Door, _ gate: PeerGate?) throws {
+        guard let loop = loops.first(where: { $0.eventLoop === channel.eventLoop })?.value else {
+            throw ChannelError.alreadyClosed
+        }
+        let pipeline = channel.pipeline.syncOperations
+        if let gate, let error = gate.refuses(try pipeline.descriptor) {
+            // A refused peer must not take the place of one that is let in.
+            guard gate.beginWaiting() else { throw ChannelError.alreadyClosed }
+            channel.closeFuture.whenComplete { _ in gate.endWaiting() }
+            return try pipeline.addHandler(RefusedPeerHandler(error, writer: loop.writer))
+        }
+        guard connectionCount.open() else { throw ChannelError.alreadyClosed }
+        channel.closeFuture.whenComplete { [connectionCount] _ in connectionCount.close() }
+        try pipeline.addHandler(ConnectionHandler(loop: loop, isAdmin: door == .admin))
     }
 
     /// Tells every loop's answers about the limit now in force.
@@ -102,5 +122,12 @@ public final class GatewayServer: Sendable {
             try? await Task.sleep(for: .milliseconds(5))
         }
         for loop in loops { loop.eventLoop.execute { loop.value.closeAll() } }
+    }
+}
+
+extension ChannelPipeline.SynchronousOperations {
+    /// The channel's descriptor, which stays the channel's; nil where there is none.
+    var descriptor: CInt? {
+        get throws { try withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 } }
     }
 }

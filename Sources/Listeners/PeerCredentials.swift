@@ -9,6 +9,11 @@ public struct PeerCredentials: Sendable, Equatable {
     /// The effective group.
     public let groupIdentifier: gid_t
 
+    /// Whether the connections of a listening socket have peers that the kernel knows: Unix sockets do.
+    public static func areKnown(on fileDescriptor: CInt) -> Bool {
+        socketOption(fileDescriptor, SO_DOMAIN) == AF_UNIX
+    }
+
     /// Reads SO_PEERCRED of a connected Unix socket; fails where `fileDescriptor` is none.
     public init?(fileDescriptor: CInt) {
         // The kernel's struct ucred is three 32-bit numbers: process, user, group.

@@ -29,6 +29,27 @@ public struct TCPListener: Sendable {
         return TCPListener(fileDescriptor: descriptor, port: port)
     }
 
+    /// Throws ``ListenerError/notLoopback(_:)`` for a listening socket that other machines could reach.
+    public static func requireLoopback(_ fileDescriptor: CInt) throws(ListenerError) {
+        // An IPv6 address is the longest there is here.
+        var storage = sockaddr_in6()
+        let code = withGenericAddress(&storage) { generic, length in
+            var length = length
+            return getsockname(fileDescriptor, generic, &length)
+        }
+        guard code == 0 else { throw .system(address: "tcp", call: "getsockname", errorNumber: errno) }
+        let address =
+            switch CInt(storage.sin6_family) {
+            case AF_INET6: TCPAddress.version6(storage.sin6_addr, port: UInt16(bigEndian: storage.sin6_port))
+            // Where IPv6 has its flow, IPv4 has its address; the port is in one place for both.
+            default:
+                TCPAddress.version4(
+                    in_addr(s_addr: storage.sin6_flowinfo), port: UInt16(bigEndian: storage.sin6_port)
+                )
+            }
+        guard address.isLoopback else { throw .notLoopback("\(address)") }
+    }
+
     /// The port, or nil with `errno`.
     private static func listen(_ descriptor: CInt, at address: TCPAddress) -> UInt16? {
         // Connections of the daemon before, still in TIME_WAIT, must not keep this one from its port.
@@ -64,7 +85,7 @@ public struct TCPListener: Sendable {
 }
 
 /// An IP address and a port, from text.
-enum TCPAddress {
+enum TCPAddress: CustomStringConvertible {
     case version4(in_addr, port: UInt16)
     case version6(in6_addr, port: UInt16)
 
@@ -85,6 +106,17 @@ enum TCPAddress {
                 return nil
             }
             self = .version4(address, port: port)
+        }
+    }
+
+    var description: String {
+        var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+        let length = socklen_t(text.count)
+        switch self {
+        case .version4(var host, let port):
+            return "\(inet_ntop(AF_INET, &host, &text, length).map { String(cString: $0) } ?? "?"):\(port)"
+        case .version6(var host, let port):
+            return "[\(inet_ntop(AF_INET6, &host, &text, length).map { String(cString: $0) } ?? "?")]:\(port)"
         }
     }
 

@@ -87,6 +87,15 @@ public struct Secret: Sendable, Equatable, CustomStringConvertible, CustomDebugS
         text
     }
 
+    /// What a server answered to a command with this secret, as it may be shown: a server that does not know a command
+    /// repeats what it was given, whole or the beginning of it.
+    func hidden(in answer: String) -> String {
+        let known =
+            answer.firstRange(of: ", with args beginning with").map { String(answer[..<$0.lowerBound]) } ?? answer
+        guard known.contains(text.prefix(4)) else { return known }
+        return "\(known.prefix { $0 != " " }) (the rest is not shown, since it may hold the password)"
+    }
+
     /// Always `***`.
     public var description: String { "***" }
 

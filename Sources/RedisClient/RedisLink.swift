@@ -226,7 +226,8 @@ extension RedisLink {
             return close(because: .refused("\(endpoint.map { "\($0.address)" } ?? "Redis") cannot be used: \(role)"))
         }
         if isUsers ? delegate?.acceptsSetupReply(reply, step: step) == false : reply.errorText != nil {
-            return close(because: .refused(reply.errorText ?? "setup command \(step) was not answered as expected"))
+            let text = reply.errorText ?? "setup command \(step) was not answered as expected"
+            return close(because: .refused(endpoint.password?.hidden(in: text) ?? text))
         }
         if step == setupCount { becomeAvailable() }
     }

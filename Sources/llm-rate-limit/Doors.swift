@@ -39,6 +39,7 @@ struct Doors: Sendable {
             try open(path, 0o600, nil, .admin)
         }
         if let socket = activated.tcp {
+            if !settings.isListenPublic { try TCPListener.requireLoopback(socket) }
             all.append(Door(name: "systemd:tcp", socket: socket, kind: .everyone))
         } else if let address = settings.listenAddress {
             let listener = try TCPListener.open("\(address)", allowPublic: settings.isListenPublic)

@@ -24,6 +24,7 @@ struct LLMRateLimit: AsyncParsableCommand {
 
     static func main() async {
         let arguments = Array(CommandLine.arguments.dropFirst())
+        ProcessSecrets.blankArguments()
         do {
             var command = try await asyncParseAsRoot(arguments)
             if var command = command as? any AsyncParsableCommand {
@@ -32,9 +33,9 @@ struct LLMRateLimit: AsyncParsableCommand {
                 try command.run()
             }
         } catch {
-            guard let code = clientExitCode(of: error, arguments: arguments) else { exit(withError: error) }
-            printError(fullMessage(for: error))
-            exit(withError: code)
+            guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
+            printError(ProcessSecrets.masked(message: fullMessage(for: error)))
+            exit(withError: clientExitCode(of: error, arguments: arguments) ?? .validationFailure)
         }
     }
 

@@ -49,7 +49,8 @@ enum MetricCatalogue {
         .init(name: CheckMetrics.Name.window, help: "The window in force.", kind: .gauge),
         .init(name: GatewayMetricName.connections, help: "Client connections that are open.", kind: .gauge),
         .init(
-            name: GatewayMetricName.accepted, help: "Client connections that came, by result: accepted or refused.",
+            name: GatewayMetricName.accepted,
+            help: "Client connections that came, by result: accepted, refused at the bound, forbidden to their user.",
             kind: .counter
         ),
         .init(name: buildInfo, help: "Always 1; the labels say what is running.", kind: .gauge),

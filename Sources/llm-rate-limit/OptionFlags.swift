@@ -43,6 +43,7 @@ struct ListeningFlags: ParsableArguments {
     @Option(.socketMode) var socketMode: GivenOption?
     @Option(.socketGroup) var socketGroup: GivenOption?
     @Option(.adminSocket) var adminSocket: GivenOption?
+    @Option(.allowedUIDs) var allowedUIDs: GivenOption?
     @Option(.listen) var listen: GivenOption?
     @Option(switch: .listenPublic) var listenPublic: GivenOption?
 }
@@ -58,6 +59,7 @@ struct BoundFlags: ParsableArguments {
 struct OperatingFlags: ParsableArguments {
     @Option(.logLevel) var logLevel: GivenOption?
     @Option(.logFormat) var logFormat: GivenOption?
+    @Option(.logUsers) var logUsers: GivenOption?
     @Option(.envFile) var envFile: GivenOption?
 }
 

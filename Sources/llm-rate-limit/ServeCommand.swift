@@ -1,5 +1,6 @@
 import ArgumentParser
 import DaemonConfiguration
+import Listeners
 
 /// `serve`: the daemon.
 struct ServeCommand: AsyncParsableCommand {
@@ -21,14 +22,22 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup var flags: OptionFlags
 
     func run() async throws {
+        ProcessSecrets.keepMemoryPrivate()
         let loader = ConfigurationLoader(flags: flags.given, environment: processEnvironment())
+        ProcessSecrets.blankEnvironment()
         let configuration: ResolvedConfiguration
         do throws(ConfigurationError) {
             configuration = try loader.load()
         } catch {
             return try CommandReport(error).deliver()
         }
-        try await serveDaemon(configuration, loader: loader)
+        do {
+            try await serveDaemon(configuration, loader: loader)
+        } catch let error as ListenerError {
+            // An address to be reached by others is a matter of configuration: starting again would not help.
+            guard case .notLoopback = error else { throw error }
+            try CommandReport(errors: ["Error: \(error)"], exitCode: .badConfiguration).deliver()
+        }
     }
 }
 

@@ -47,9 +47,12 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
             version: programVersion, configuration: { Array(inForce.value.json().utf8) }, metrics: { factory.render() }
         ),
         options: GatewayServer.Options(
-            connectionLimit: settings.maxConnections, requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds
+            connectionLimit: connectionLimit(settings, logger),
+            requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds,
+            // Its own user can do anything to the daemon anyway, and its probes run as that.
+            allowedUsers: settings.allowedUsers.map { $0.numbers.union([geteuid()]) }
         ),
-        factory: factory
+        factory: factory, logger: logger, didReset: ResetLog(inForce: inForce, logger: logger).tell
     )
     // A daemon whose Redis is there answers its first check exactly; one whose Redis is away starts all the same.
     await service.start(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds)))
@@ -74,6 +77,21 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
     )
     try await lifecycle.run()
     try await group.shutdownGracefully()
+}
+
+/// The connections that are served at a time: as configured, or fewer where descriptors would run out before. Those
+/// that are left are for Redis, the sockets and the event loops.
+private func connectionLimit(_ settings: Settings, _ logger: Logger) -> Int {
+    let room = DescriptorLimit.makeRoom(connections: settings.maxConnections, others: 64 + 4 * settings.threads)
+    if room < settings.maxConnections {
+        logger.warning(
+            """
+            LLM_RATE_LIMIT_MAX_CONNECTIONS=\(settings.maxConnections) is lowered to \(room): no more files may be open; \
+            raise LimitNOFILE= of the service or ulimit -Hn
+            """
+        )
+    }
+    return room
 }
 
 /// The configuration in force, which a reload replaces.

@@ -25,6 +25,7 @@ struct OptionTests {
         #expect(
             defaults == [
                 "LLM_RATE_LIMIT_ADMIN_SOCKET --admin-socket=/run/llm-rate-limit/admin.sock",
+                "LLM_RATE_LIMIT_ALLOWED_UIDS --allowed-uids=",
                 "LLM_RATE_LIMIT_DENY_CACHE_MS --deny-cache-ms=1000",
                 "LLM_RATE_LIMIT_DRAIN_TIMEOUT_MS --drain-timeout-ms=5000",
                 "LLM_RATE_LIMIT_ENV_FILE --env-file=",
@@ -34,6 +35,7 @@ struct OptionTests {
                 "LLM_RATE_LIMIT_LISTEN_PUBLIC --listen-public=no",
                 "LLM_RATE_LIMIT_LOG_FORMAT --log-format=json",
                 "LLM_RATE_LIMIT_LOG_LEVEL --log-level=info",
+                "LLM_RATE_LIMIT_LOG_USERS --log-users=hash",
                 "LLM_RATE_LIMIT_MAX_CONNECTIONS --max-connections=10000",
                 "LLM_RATE_LIMIT_MAX_QUEUE --max-queue=8192",
                 "LLM_RATE_LIMIT_REDIS_PASSWORD_FILE --redis-password-file=",
@@ -51,7 +53,7 @@ struct OptionTests {
             ])
         #expect(
             Set(OptionCatalogue.all.filter(\.isReloadable).map(\.name)) == [
-                .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .denyCache,
+                .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .logUsers, .denyCache,
             ])
     }
 
@@ -101,6 +103,22 @@ struct OptionTests {
         #expect(settings.logLevel == .warning)
         #expect(settings.logFormat == .text)
         #expect(settings.adminSocketPath == nil)
+        #expect(settings.allowedUsers == nil)
+    }
+
+    @Test("name users by number or by name, and say which name is none")
+    func allowedUsers() throws {
+        #expect(try load([.allowedUIDs: "root,33,33,daemon"]).settings.allowedUsers?.numbers == [0, 1, 33])
+        let error = try #require(throws: ConfigurationError.self) { try load([.allowedUIDs: "root,nosuch"]) }
+        #expect(
+            "\(error)" == "cannot use LLM_RATE_LIMIT_ALLOWED_UIDS=root,nosuch: there is no user nosuch; accepted are "
+                + "1 to 64 user names or numbers with commas between them, or nothing for everybody whom the modes let in"
+        )
+        let both = try load([.allowedUIDs: "root", .listen: "127.0.0.1:8089"])
+        #expect(
+            both.warnings == [
+                "LLM_RATE_LIMIT_ALLOWED_UIDS does not hold on LLM_RATE_LIMIT_LISTEN=127.0.0.1:8089: TCP knows no users"
+            ])
     }
 }
 
@@ -115,6 +133,8 @@ private let accepted: [(OptionName, String, String)] = [
     (.socketMode, "007", "0007"), (.socketMode, "070", "0070"),
     (.socketGroup, "", ""), (.socketGroup, "www-data", "www-data"), (.socketGroup, "33", "33"),
     (.adminSocket, "", ""), (.adminSocket, "/a", "/a"),
+    (.allowedUIDs, "", ""), (.allowedUIDs, "0", "0"), (.allowedUIDs, "4294967294", "4294967294"),
+    (.allowedUIDs, "33,root,daemon", "33,root,daemon"),
     (.listen, "", ""), (.listen, "127.0.0.1:8089", "127.0.0.1:8089"), (.listen, "localhost:1", "127.0.0.1:1"),
     (.listen, "[::1]:65535", "[::1]:65535"), (.listen, "127.9.9.9:0", "127.9.9.9:0"),
     (.listenPublic, "yes", "yes"), (.listenPublic, "false", "no"),
@@ -136,6 +156,7 @@ private let accepted: [(OptionName, String, String)] = [
     (.requestTimeout, "100", "100"), (.requestTimeout, "600000", "600000"),
     (.drainTimeout, "0", "0"), (.drainTimeout, "600000", "600000"),
     (.logLevel, "trace", "trace"), (.logLevel, "critical", "critical"),
+    (.logUsers, "hash", "hash"), (.logUsers, "plain", "plain"), (.logUsers, "none", "none"),
     (.logFormat, "text", "text"), (.logFormat, "json", "json"),
     (.envFile, "", ""),
 ]
@@ -146,6 +167,9 @@ private let refused: [(OptionName, String)] = [
     (.socketMode, "+660"), (.socketMode, "rw-"),
     (.socketGroup, "a b"), (.socketGroup, "a:b"), (.socketGroup, String(repeating: "g", count: 33)),
     (.adminSocket, String(repeating: "a", count: 108)),
+    (.allowedUIDs, ","), (.allowedUIDs, "33,"), (.allowedUIDs, "33, 34"), (.allowedUIDs, "-1"), (.allowedUIDs, "+1"),
+    (.allowedUIDs, "4294967295"), (.allowedUIDs, "99999999999999999999"), (.allowedUIDs, "no-such-user-here"),
+    (.allowedUIDs, "root;daemon"), (.allowedUIDs, String(repeating: "0,", count: 64) + "0"),
     (.listen, "8089"), (.listen, ":8089"), (.listen, "127.0.0.1"), (.listen, "127.0.0.1:65536"),
     (.listen, "127.0.0.1:-1"), (.listen, "::1:8089"), (.listen, "[127.0.0.1]:1"), (.listen, "example.org:80"),
     (.listen, "0.0.0.0:8089"), (.listen, "[::]:8089"), (.listen, "10.0.0.1:8089"),
@@ -170,6 +194,6 @@ private let refused: [(OptionName, String)] = [
     (.requestTimeout, "99"), (.requestTimeout, "600001"),
     (.drainTimeout, "600001"), (.drainTimeout, "x"),
     (.logLevel, "warn"), (.logLevel, "INFO"),
-    (.logFormat, "logfmt"),
+    (.logFormat, "logfmt"), (.logUsers, "sha256"), (.logUsers, ""),
     (.envFile, "/nonexistent"), (.envFile, "/"), (.envFile, "/dev/null"),
 ]

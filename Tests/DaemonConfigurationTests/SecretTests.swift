@@ -67,7 +67,7 @@ struct SecretTests {
             configuration.warnings == [
                 "\(file) holds the Redis password and every user can read it: chmod it to 0600",
                 "the password in LLM_RATE_LIMIT_REDIS_URL is not used: LLM_RATE_LIMIT_REDIS_PASSWORD_FILE names another",
-                "the password in --redis-url can be read by every user in the process list: "
+                "the password in --redis-url could be read in the process list until now: "
                     + "give it with --redis-password-file",
             ])
     }

@@ -35,7 +35,8 @@ private final class ListeningGateway: Sendable {
         let server = try await GatewayServer.make(
             service: service, group: group, eventLoops: eventLoops,
             pages: GatewayPages(version: "1", configuration: { [] }, metrics: { [] }),
-            options: GatewayServer.Options(connectionLimit: connectionLimit), factory: NOOPMetricsHandler.instance
+            options: GatewayServer.Options(connectionLimit: connectionLimit), factory: NOOPMetricsHandler.instance,
+            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         )
         let descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         try #require(withUnixAddress(socketPath) { bind(descriptor, $0, $1) } == 0)

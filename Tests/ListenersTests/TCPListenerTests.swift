@@ -67,6 +67,23 @@ struct TCPListenerTests {
         #expect(error == .invalidAddress(text))
     }
 
+    @Test("A socket of the service manager's is looked at by its address", arguments: ["127.0.0.1:0", "[::1]:0"])
+    func givenLoopback(text: String) throws {
+        let listener = try TCPListener.open(text)
+        defer { close(listener.fileDescriptor) }
+        #expect(throws: Never.self) { try TCPListener.requireLoopback(listener.fileDescriptor) }
+    }
+
+    @Test("One that other machines reach is told by that", arguments: ["0.0.0.0", "[::]"])
+    func givenPublic(host: String) throws {
+        let listener = try TCPListener.open("\(host):0", allowPublic: true)
+        defer { close(listener.fileDescriptor) }
+        let error = listenerError { () throws(ListenerError) in
+            try TCPListener.requireLoopback(listener.fileDescriptor)
+        }
+        #expect(error == .notLoopback("\(host):\(listener.port)"))
+    }
+
     @Test("An address that this machine does not have is the system's error")
     func foreign() {
         let error = listenerError { () throws(ListenerError) in

@@ -1,6 +1,7 @@
-import RedisClient
 import TestSupport
 import Testing
+
+@testable import RedisClient
 
 @Suite("The Redis URL")
 struct RedisURLTests {
@@ -198,6 +199,20 @@ struct RedisURLTests {
         #expect("\(secret)" == "***")
         #expect(String(reflecting: secret) == "***")
         #expect(secret.reveal() == "s3cret")
+    }
+
+    @Test(
+        "hides a secret in what a server answers to it, whole or cut short",
+        arguments: [
+            ("WRONGPASS invalid username-password pair", "WRONGPASS invalid username-password pair"),
+            ("ERR unknown command 'AUTH', with args beginning with: 's3cret' ", "ERR unknown command 'AUTH'"),
+            (
+                "ERR cannot use s3cre as a password",
+                "ERR (the rest is not shown, since it may hold the password)"
+            ),
+        ])
+    func hidden(answer: String, shown: String) {
+        #expect(Secret("s3cret").hidden(in: answer) == shown)
     }
 }
 

@@ -42,6 +42,6 @@ final class ConnectionCount: Sendable {
 public enum GatewayMetricName {
     /// Connections that are open.
     public static let connections = "llm_rate_limit_connections"
-    /// Connections that came, by `result`: accepted, or refused at the bound.
+    /// Connections that came, by `result`: accepted, refused at the bound, or forbidden to their user.
     public static let accepted = "llm_rate_limit_connections_total"
 }

@@ -1,4 +1,5 @@
 import Glibc
+import Listeners
 import NIOCore
 import NIOHTTP1
 import RateLimitCore
@@ -62,9 +63,7 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        socket = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) {
-            $0
-        }
+        socket = try? context.pipeline.syncOperations.descriptor
         loop.opened(self)
     }
 
@@ -79,6 +78,9 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
         // A connection that breaks is the client's affair; it is closed and nothing else is lost.
         context.close(promise: nil)
     }
+
+    /// Who is at the other end, where the kernel says it.
+    var peer: PeerCredentials? { socket.flatMap { PeerCredentials(fileDescriptor: $0) } }
 
     // MARK: Bytes in
 

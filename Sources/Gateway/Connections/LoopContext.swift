@@ -13,16 +13,21 @@ final class LoopContext {
     let service: CheckService
     let pages: GatewayPages
     let requestTimeout: TimeAmount
+    let didReset: @Sendable (ResetReport) -> Void
     let writer: AnswerWriter
     private var unflushed: [ConnectionHandler] = []
     private(set) var connections: [ObjectIdentifier: ConnectionHandler] = [:]
     private(set) var isDraining = false
 
-    init(service: CheckService, eventLoop: any EventLoop, pages: GatewayPages, requestTimeout: TimeAmount) {
+    init(
+        service: CheckService, eventLoop: any EventLoop, pages: GatewayPages, requestTimeout: TimeAmount,
+        didReset: @escaping @Sendable (ResetReport) -> Void = { _ in }
+    ) {
         self.eventLoop = eventLoop
         self.service = service
         self.pages = pages
         self.requestTimeout = requestTimeout
+        self.didReset = didReset
         engine = service.engine(on: eventLoop)
         writer = AnswerWriter(limit: service.policy.limit)
         engine.onDelivered = { [weak self] in self?.flush() }

@@ -88,7 +88,10 @@ final class OtherRequestHandler: ChannelInboundHandler {
             connection.checkOther(user, cost: 0, ticket: connection.takeOther(.init(form: form, statusOf: user)))
         case .reset(let user):
             let ticket = connection.takeOther(.init(form: form))
+            // Now, while the connection is there for certain.
+            let peer = connection.peer
             loop.service.reset(user, on: eventLoop).assumeIsolated().whenComplete { [connection] result in
+                loop.didReset(ResetReport(user: user, peer: peer, failure: Self.failure(of: result)))
                 connection.answer(Self.resetAnswer(result), ticket: ticket)
                 loop.flush()
             }
@@ -108,14 +111,16 @@ final class OtherRequestHandler: ChannelInboundHandler {
     }
 
     private static func resetAnswer(_ result: Result<Void, any Error>) -> Answer {
-        switch result {
-        case .success: return Answer(status: .noContent)
-        case .failure(let error):
-            let reason = if case OperationError.redis(let reason) = error { reason.rawValue } else { "\(error)" }
-            return .problem(
-                .serviceUnavailable, "The user cannot be reset: \(reason).", headers: [("Retry-After", "1")]
-            )
-        }
+        guard let failure = failure(of: result) else { return Answer(status: .noContent) }
+        return .problem(
+            .serviceUnavailable, "The user cannot be reset: \(failure.rawValue).", headers: [("Retry-After", "1")]
+        )
+    }
+
+    private static func failure(of result: Result<Void, any Error>) -> FailureReason? {
+        guard case .failure(let error) = result else { return nil }
+        // The one error there is carries its reason.
+        return if case OperationError.redis(let reason) = error { reason } else { .redisError }
     }
 
     private static func describe(_ error: HTTPParserError) -> String {

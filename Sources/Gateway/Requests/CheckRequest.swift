@@ -18,6 +18,7 @@ enum RequestError: Error, Hashable {
     case unknownPath
     case methodNotAllowed(allowed: String)
     case adminOnly
+    case peerNotAllowed(user: UInt32?)
     case timedOut
     case lengthRequired
     case bodyTooLarge
@@ -31,7 +32,7 @@ extension RequestError {
         switch self {
         case .malformedHTTP, .malformedQuery, .missingHost, .malformedJSON: .badRequest
         case .missingUser, .invalidUser, .invalidCost: .badRequest
-        case .adminOnly: .forbidden
+        case .adminOnly, .peerNotAllowed: .forbidden
         case .unknownPath: .notFound
         case .methodNotAllowed: .methodNotAllowed
         case .timedOut: .requestTimeout
@@ -60,6 +61,9 @@ extension RequestError {
                 + "/readyz, /healthz and /metrics."
         case .methodNotAllowed(let allowed): "The method is not one that this path takes: \(allowed)."
         case .adminOnly: "This operation changes state and is answered on the admin socket alone."
+        case .peerNotAllowed(let user):
+            "Connections of \(user.map { "user \($0)" } ?? "an unknown user") are not allowed here; "
+                + "LLM_RATE_LIMIT_ALLOWED_UIDS names the users whose are."
         case .timedOut: "The request did not arrive in time."
         case .lengthRequired: "A body needs a Content-Length header, or has to come in chunks."
         case .bodyTooLarge: "The body is above \(RequestBounds.bodyBytes) bytes."
