@@ -47,6 +47,12 @@ public enum OptionCatalogue {
             .redisPasswordFile, in: .redis, \.redisPasswordFile, .orNone(.passwordFile, meaning: "the URL's password"),
             summary: "A file with the Redis password, in place of the URL's."),
         OptionDefinition(
+            .sentinelUser, in: .redis, \.sentinelUser, .orNone(.userName, meaning: "Redis's default user"),
+            summary: "As whom to log in to the Sentinels."),
+        OptionDefinition(
+            .sentinelPasswordFile, in: .redis, \.sentinelPasswordFile, .orNone(.passwordFile, meaning: "no login"),
+            summary: "A file with the Sentinels' password."),
+        OptionDefinition(
             .redisTimeout, in: .redis, \.redisTimeoutMilliseconds, .wholeNumber(in: 1...60_000, unit: "ms"),
             summary: "The deadline of a whole decision."),
         OptionDefinition(

@@ -18,6 +18,8 @@ public enum OptionName: String, CaseIterable, Sendable {
     case denyCache = "deny-cache-ms"
     case redisURL = "redis-url"
     case redisPasswordFile = "redis-password-file"
+    case sentinelUser = "sentinel-user"
+    case sentinelPasswordFile = "sentinel-password-file"
     case redisTimeout = "redis-timeout-ms"
     case threads = "threads"
     case maxConnections = "max-connections"

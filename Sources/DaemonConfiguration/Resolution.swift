@@ -114,20 +114,33 @@ struct Resolution {
                 "\(OptionName.allowedUIDs.variable) does not hold on \(OptionName.listen.variable)=\(address): "
                     + "TCP knows no users")
         }
-        if let file = settings.redisPasswordFile {
-            if file.isReadableByEveryone {
-                warn("\(printable(file.path)) holds the Redis password and every user can read it: chmod it to 0600")
-            }
-            if settings.redisURL.server.password != nil {
-                warn(
-                    "the password in \(OptionName.redisURL.variable) is not used: "
-                        + "\(OptionName.redisPasswordFile.variable) names another")
-            }
+        for file in [settings.redisPasswordFile, settings.sentinelPasswordFile].compactMap(\.self)
+        where file.isReadableByEveryone {
+            warn("\(printable(file.path)) holds the Redis password and every user can read it: chmod it to 0600")
         }
+        if settings.redisPasswordFile != nil, settings.redisURL.server.password != nil {
+            warn(
+                "the password in \(OptionName.redisURL.variable) is not used: "
+                    + "\(OptionName.redisPasswordFile.variable) names another")
+        }
+        warnAboutSentinelLogin()
         if settings.redisURL.server.password != nil, case .flag? = origins[.redisURL]?.source {
             warn(
                 "the password in \(OptionName.redisURL.flag) could be read in the process list until now: "
                     + "give it with \(OptionName.redisPasswordFile.flag)")
+        }
+    }
+
+    private mutating func warnAboutSentinelLogin() {
+        let names = [OptionName.sentinelUser, .sentinelPasswordFile]
+        for name in names where !OptionCatalogue[name].render(settings).isEmpty {
+            if case .sentinel = settings.redisURL { continue }
+            warn("\(name.variable) is not used: \(OptionName.redisURL.variable) names no Sentinels")
+        }
+        if settings.sentinelUser != nil, settings.sentinelPasswordFile == nil {
+            warn(
+                "\(OptionName.sentinelUser.variable) is not used: "
+                    + "\(OptionName.sentinelPasswordFile.variable) names no password")
         }
     }
 

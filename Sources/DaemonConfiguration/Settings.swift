@@ -42,6 +42,10 @@ public struct Settings: Sendable, Equatable {
         RedisEndpoint(address: .tcp(host: "127.0.0.1", port: RedisEndpoint.defaultPort)))
     /// The file that holds the Redis password, with what was read from it, or nil.
     public var redisPasswordFile: PasswordFile?
+    /// The user for the Sentinels, 1 to 255 bytes, or nil for Redis's default user.
+    public var sentinelUser: String?
+    /// The file that holds the Sentinels' password, with what was read from it, or nil where they ask for none.
+    public var sentinelPasswordFile: PasswordFile?
     /// The deadline of a whole decision, 1 to 60,000 ms.
     public var redisTimeoutMilliseconds = 50
 
@@ -68,10 +72,11 @@ public struct Settings: Sendable, Equatable {
     /// The defaults.
     public init() {}
 
-    /// Where Redis is, with the password file's password in place of the URL's.
+    /// Where Redis is, with the password file's password in place of the URL's, and the login for the Sentinels.
     public var redis: RedisTopology {
         var topology = redisURL
         if let file = redisPasswordFile { topology.setServerLogin(password: file.password) }
+        topology.setSentinelLogin(user: sentinelUser, password: sentinelPasswordFile?.password)
         return topology
     }
 }

@@ -126,6 +126,12 @@ extension ValueSyntax where Value == String {
         }
     }
 
+    static var userName: Self {
+        text(placeholder: "user", accepted: "a name of 1 to 255 bytes without spaces") { name in
+            (1...255).contains(name.utf8.count) && name.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7F }
+        }
+    }
+
     static var keyPrefix: Self {
         text(placeholder: "text", accepted: "1 to 64 printable ASCII characters other than space, { and }") { prefix in
             (1...64).contains(prefix.utf8.count)
@@ -188,9 +194,8 @@ extension ValueSyntax where Value == RedisTopology {
             parse: { text throws(ValueRejection) in
                 do {
                     let topology = try RedisTopology.parse(text)
-                    guard case .single(let endpoint) = topology, endpoint.tls == nil else {
-                        throw ValueRejection("TLS, Sentinel and Cluster are not built yet")
-                    }
+                    if case .cluster = topology { throw ValueRejection("Cluster is not built yet") }
+                    if topology.server.tls != nil { throw ValueRejection("TLS is not built yet") }
                     return topology
                 } catch let rejection as ValueRejection {
                     throw rejection

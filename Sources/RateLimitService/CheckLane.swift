@@ -119,11 +119,12 @@ extension CheckLane {
         switch sent.popFirst() {
         case .operation(let done): done(reply)
         case .batch(let batch):
-            guard case .error = reply.elements.first else { return deliver(reply, to: batch) }
-            if !batch.isInFull, let error = reply.errorText, Self.saysNothingRan(error) {
+            guard let error = reply.errorText else { return deliver(reply, to: batch) }
+            if !batch.isInFull, Self.saysNothingRan(error) {
                 sendAgainInFull(batch)
             } else {
                 fail(batch, .redisError)
+                if Self.isOfReplica(error) { link.leaveReplica(saying: error) }
             }
         case nil: break
         }
@@ -134,16 +135,25 @@ extension CheckLane {
         let now = NIODeadline.now()
         metrics.redisDuration.recordNanoseconds((now - batch.sentAt).nanoseconds)
         guard let engine else { return }
+        var refusal: String?
         for index in 0..<batch.count {
             guard let check = pending.popFirst() else { return }
-            if case .decided(let decision)? = CheckScript.answer(
-                index, of: batch.count, in: reply, quota: batch.quota
-            ) {
-                engine.decided(check, decision, in: batch, at: now)
-            } else {
+            switch CheckScript.answer(index, of: batch.count, in: reply, quota: batch.quota) {
+            case .decided(let decision): engine.decided(check, decision, in: batch, at: now)
+            case .failed(let error):
                 engine.undecided(check, because: .redisError)
+                if Self.isOfReplica(error) { refusal = error }
+            case nil: engine.undecided(check, because: .redisError)
             }
         }
+        if let refusal { link.leaveReplica(saying: refusal) }
+    }
+
+    /// Whether an error comes from a replica that does not take writes, or has no data to read: it was the master, or a
+    /// name has come to stand for it. Nothing was charged there. (A script's error has words of its own before it in
+    /// Redis 6.)
+    static func isOfReplica(_ error: String) -> Bool {
+        error.contains("READONLY You can't write") || error.hasPrefix("MASTERDOWN ")
     }
 
     /// Whether an error to EVALSHA means that it certainly did not run: the script is not known, or the service does not

@@ -43,6 +43,8 @@ public final class CheckService: Sendable {
     public let health: RedisHealth
     private let engines: [NIOLoopBound<CheckEngine>]
     private let listener: NIOLoopBound<InvalidationListener>
+    /// Tells the links where the master is; nil where the URL does.
+    private let watcher: NIOLoopBound<SentinelWatcher>?
     private let options: CheckServiceOptions
     private let metrics: CheckMetrics
     private let localWindows: LocalWindows
@@ -61,52 +63,55 @@ public final class CheckService: Sendable {
         )
         let deadline = TimeAmount.milliseconds(Int64(options.deadlineMilliseconds))
         let bounds = CheckEngine.Bounds(deadline: deadline, queue: options.queueLimit, batch: options.batchLimit)
+        let setup = LinkOptions(
+            setup: [["SCRIPT", "LOAD", CheckScript.text], watch.command()], probeTimeout: deadline
+        )
         var engines: [NIOLoopBound<CheckEngine>] = []
+        var links: [NIOLoopBound<RedisLink>] = []
         for (index, eventLoop) in eventLoops.enumerated() {
-            engines.append(
-                try await eventLoop.submit {
-                    let setup = LinkOptions(
-                        setup: [["SCRIPT", "LOAD", CheckScript.text], watch.command()], probeTimeout: deadline
-                    )
-                    let link = RedisLink(endpoint: options.redis.server, options: setup, eventLoop: eventLoop)
-                    let engine = CheckEngine(
-                        index: index, link: link, keyPrefix: options.keyPrefix, policy: policy, bounds: bounds,
-                        metrics: metrics, health: health, localWindows: localWindows, dataLossWatch: watch
-                    )
-                    return NIOLoopBound(engine, eventLoop: eventLoop)
-                }.get()
-            )
+            let (engine, link) = try await eventLoop.submit {
+                let link = makeLink(options.redis, setup, eventLoop)
+                let engine = CheckEngine(
+                    index: index, link: link, keyPrefix: options.keyPrefix, policy: policy, bounds: bounds,
+                    metrics: metrics, health: health, localWindows: localWindows, dataLossWatch: watch
+                )
+                return (NIOLoopBound(engine, eventLoop: eventLoop), NIOLoopBound(link, eventLoop: eventLoop))
+            }.get()
+            engines.append(engine)
+            links.append(link)
         }
-        let listener = try await makeListener(options, engines, watch, logger)
-        return CheckService(options, policy, engines, listener, health, metrics, localWindows, watch)
+        let (listener, link) = try await makeListener(options, engines, watch, logger)
+        let watcher = try await makeWatcher(options.redis, links + [link], logger)
+        return CheckService(options, policy, engines, listener, watcher, health, metrics, localWindows, watch)
     }
 
     private static func makeListener(
         _ options: CheckServiceOptions, _ engines: [NIOLoopBound<CheckEngine>], _ watch: DataLossWatch,
         _ logger: Logger
-    ) async throws -> NIOLoopBound<InvalidationListener> {
+    ) async throws -> (NIOLoopBound<InvalidationListener>, NIOLoopBound<RedisLink>) {
         let eventLoop = engines[0].eventLoop
         let channel = InvalidationListener.channel(keyPrefix: options.keyPrefix)
         let subscription = LinkOptions(setup: [["SUBSCRIBE", channel]], isSubscriber: true, probeTimeout: .seconds(1))
         return try await eventLoop.submit {
-            let link = RedisLink(endpoint: options.redis.server, options: subscription, eventLoop: eventLoop)
+            let link = makeLink(options.redis, subscription, eventLoop)
             let listener = InvalidationListener(link: link, logger: logger) { user in
                 if let user { watch.wasReset(user) }
                 for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
             }
-            return NIOLoopBound(listener, eventLoop: eventLoop)
+            return (NIOLoopBound(listener, eventLoop: eventLoop), NIOLoopBound(link, eventLoop: eventLoop))
         }.get()
     }
 
     private init(
         _ options: CheckServiceOptions, _ policy: CheckPolicy, _ engines: [NIOLoopBound<CheckEngine>],
-        _ listener: NIOLoopBound<InvalidationListener>, _ health: RedisHealth, _ metrics: CheckMetrics,
-        _ localWindows: LocalWindows, _ dataLossWatch: DataLossWatch
+        _ listener: NIOLoopBound<InvalidationListener>, _ watcher: NIOLoopBound<SentinelWatcher>?,
+        _ health: RedisHealth, _ metrics: CheckMetrics, _ localWindows: LocalWindows, _ dataLossWatch: DataLossWatch
     ) {
         self.dataLossWatch = dataLossWatch
         self.options = options
         self.engines = engines
         self.listener = listener
+        self.watcher = watcher
         self.health = health
         self.metrics = metrics
         self.localWindows = localWindows
@@ -124,6 +129,7 @@ extension CheckService {
         for engine in engines { engine.execute { $0.start() } }
         listener.execute { $0.start() }
         engines[0].execute { $0.startBeating() }
+        watcher?.execute { $0.start() }
         let end = NIODeadline.now() + patience
         while !health.state.isAvailable, health.state.detail == LinkFailure.notConnectedYet, NIODeadline.now() < end {
             try? await Task.sleep(for: .milliseconds(1))
@@ -132,6 +138,7 @@ extension CheckService {
 
     /// Closes the connections to Redis.
     public func stop() async {
+        watcher?.execute { $0.stop() }
         listener.execute { $0.stop() }
         for engine in engines { engine.execute { $0.stop() } }
     }
@@ -207,7 +214,7 @@ extension CheckService {
 
 extension NIOLoopBound {
     /// Runs `body` with the value on its event loop.
-    fileprivate func execute(_ body: @escaping @Sendable (Value) -> Void) {
+    func execute(_ body: @escaping @Sendable (Value) -> Void) {
         if eventLoop.inEventLoop { return body(value) }
         eventLoop.execute { body(value) }
     }

@@ -93,14 +93,14 @@ extension LinkFailure {
         switch self {
         case .unreachable: .redisUnreachable
         case .timedOut: .redisTimeout
-        case .refused: .redisError
+        case .refused, .replica: .redisError
         }
     }
 
     /// The reason in the system's words.
     var detail: String {
         switch self {
-        case .unreachable(let text), .refused(let text): text
+        case .unreachable(let text), .refused(let text), .replica(let text): text
         case .timedOut: "no answer in time"
         }
     }

@@ -10,6 +10,8 @@ public enum LinkFailure: Error, Hashable, Sendable {
     case timedOut
     /// Redis answers, but refuses the handshake: a wrong password, a missing database, still loading.
     case refused(String)
+    /// Redis answers, but is a replica, where a master is needed.
+    case replica(String)
 }
 
 /// Whether commands can be sent now.
@@ -93,7 +95,12 @@ public final class RedisLink {
     private var handler: RedisChannelHandler?
     private var backoff = Backoff()
     private var setupCount = 0
+    private var isStarted = false
     private var isStopped = false
+    /// Counts the attempts to connect: one that ends after a later one has begun is of no account.
+    private var attempt = 0
+    /// Whether the next handshake refuses a replica.
+    private var refusesReplica: Bool
     private var timer: (deadline: NIODeadline, task: Scheduled<Void>)?
     private var isProbing = false
     private var lastHeard = NIODeadline.now()
@@ -111,10 +118,12 @@ public final class RedisLink {
         self.endpoint = endpoint
         self.options = options
         self.eventLoop = eventLoop
+        refusesReplica = options.requiresMaster
     }
 
     /// Connects, and from then on reconnects by itself.
     public func start() {
+        isStarted = true
         connect()
         scheduleTick()
     }
@@ -131,6 +140,19 @@ public final class RedisLink {
         self.endpoint = endpoint
         backoff.reset()
         if handler != nil { close(because: .unreachable("Redis has moved to \(endpoint.address)")) }
+        if isStarted { connect() }
+    }
+
+    /// Says why nobody knows yet where to connect to.
+    public func cannotFindServer(because failure: LinkFailure) {
+        if endpoint == nil { becomeUnavailable(failure) }
+    }
+
+    /// Leaves a server that has said it is a replica. The name is resolved anew, and until a server says by ROLE that it
+    /// is a master, none is used.
+    public func leaveReplica(saying text: String) {
+        refusesReplica = true
+        close(because: .replica(text))
     }
 
     /// How many commands have been sent and not been answered, those given up included.
@@ -162,9 +184,9 @@ public final class RedisLink {
 
 extension RedisLink {
     private func connect() {
-        guard !isStopped else { return }
-        guard let endpoint else { return reconnect() }
-        let handler = RedisChannelHandler(link: self, endpoint: endpoint)
+        guard !isStopped, let endpoint else { return }
+        attempt += 1
+        let handler = RedisChannelHandler(link: self, attempt: attempt)
         let bootstrap = ClientBootstrap(group: eventLoop)
             .connectTimeout(options.connectTimeout)
             .channelInitializer { [loopBound = NIOLoopBound(handler, eventLoop: eventLoop)] channel in
@@ -178,23 +200,23 @@ extension RedisLink {
             case .tcp(let host, let port):
                 bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).connect(host: host, port: port)
             }
-        connecting.assumeIsolated().whenFailure { [weak self] error in
-            self?.becomeUnavailable(.unreachable(describe(error)))
-            self?.reconnect()
+        connecting.assumeIsolated().whenFailure { [weak self, attempt] error in
+            guard let self, self.attempt == attempt else { return }
+            becomeUnavailable(.unreachable(describe(error)))
+            reconnect()
         }
     }
 
     private func reconnect() {
         guard !isStopped else { return }
         var random = SystemRandomNumberGenerator()
-        eventLoop.assumeIsolated().scheduleTask(in: backoff.next(using: &random)) { [weak self] in self?.connect() }
+        eventLoop.assumeIsolated().scheduleTask(in: backoff.next(using: &random)) { [weak self, attempt] in
+            if let self, self.attempt == attempt { connect() }
+        }
     }
 
     fileprivate func connected(_ handler: RedisChannelHandler) {
-        guard !isStopped, let endpoint, endpoint == handler.endpoint else {
-            handler.close()
-            return reconnect()
-        }
+        guard !isStopped, let endpoint, handler.attempt == attempt else { return handler.close() }
         self.handler = handler
         lastHeard = .now()
         isProbing = false
@@ -204,7 +226,7 @@ extension RedisLink {
             commands.append(["AUTH"] + (endpoint.user.map { [$0] } ?? []) + [password.reveal()])
         }
         if endpoint.database != 0 { commands.append(["SELECT", String(endpoint.database)]) }
-        if options.requiresMaster { commands.append(["ROLE"]) }
+        if refusesReplica { commands.append(["ROLE"]) }
         let own = commands.count
         let setup = options.setup()
         setupCount = setup.count
@@ -221,15 +243,25 @@ extension RedisLink {
     /// Steps below 0 are the link's own, AUTH, SELECT and ROLE; the one after the user's is the closing PING.
     private func receivedSetup(_ reply: Reply, step: Int) {
         let isUsers = (0..<setupCount).contains(step)
-        if step == -1, options.requiresMaster, !reply.isRoleOfMaster {
-            let role = reply.errorText ?? "it is no master"
-            return close(because: .refused("\(endpoint.map { "\($0.address)" } ?? "Redis") cannot be used: \(role)"))
-        }
+        if step == -1, refusesReplica { return receivedRole(reply) }
         if isUsers ? delegate?.acceptsSetupReply(reply, step: step) == false : reply.errorText != nil {
             let text = reply.errorText ?? "setup command \(step) was not answered as expected"
             return close(because: .refused(endpoint.password?.hidden(in: text) ?? text))
         }
         if step == setupCount { becomeAvailable() }
+    }
+
+    private func receivedRole(_ reply: Reply) {
+        let server = endpoint.map { "\($0.address)" } ?? "Redis"
+        if let error = reply.errorText {
+            // A user who may not ask for the role is believed where nobody demands it.
+            guard !options.requiresMaster else {
+                return close(because: .refused("\(server) does not tell its role: \(error)"))
+            }
+        } else if !reply.isRoleOfMaster {
+            return close(because: .replica("\(server) is no master"))
+        }
+        refusesReplica = options.requiresMaster
     }
 
     fileprivate func closed(_ handler: RedisChannelHandler, because failure: LinkFailure) {
@@ -378,21 +410,23 @@ final class RedisChannelHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    /// Where the channel goes: the link may have moved on while it connected.
-    let endpoint: RedisEndpoint
+    /// Which attempt to connect this is: the link may have moved on meanwhile.
+    let attempt: Int
     private weak var link: RedisLink?
     private var context: ChannelHandlerContext?
     private let reader = ReplyReader()
     private var failure = LinkFailure.unreachable("Redis closed the connection")
 
-    init(link: RedisLink, endpoint: RedisEndpoint) {
+    init(link: RedisLink, attempt: Int) {
         self.link = link
-        self.endpoint = endpoint
+        self.attempt = attempt
     }
 
     func channelActive(context: ChannelHandlerContext) {
         self.context = context
-        link?.connected(self)
+        // Nobody would close a connection that outlives its link.
+        guard let link else { return context.close(promise: nil) }
+        link.connected(self)
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {

@@ -69,6 +69,18 @@ public enum RedisTopology: Sendable, Equatable {
     }
 }
 
+extension RedisTopology {
+    /// Changes how one logs in to the Sentinels; where there are none, nothing.
+    public mutating func setSentinelLogin(user: String?, password: Secret?) {
+        guard case .sentinel(var group) = self else { return }
+        for index in group.sentinels.indices {
+            group.sentinels[index].user = user
+            group.sentinels[index].password = password
+        }
+        self = .sentinel(group)
+    }
+}
+
 /// Sentinels, and the master that they watch.
 public struct SentinelGroup: Sendable, Equatable {
     /// The Sentinels, 1 to ``RedisTopology/maximumHosts``, with the login for the Sentinels themselves.

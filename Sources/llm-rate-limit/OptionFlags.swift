@@ -34,6 +34,8 @@ struct LimitFlags: ParsableArguments {
 struct RedisFlags: ParsableArguments {
     @Option(.redisURL) var url: GivenOption?
     @Option(.redisPasswordFile) var passwordFile: GivenOption?
+    @Option(.sentinelUser) var sentinelUser: GivenOption?
+    @Option(.sentinelPasswordFile) var sentinelPasswordFile: GivenOption?
     @Option(.redisTimeout) var timeout: GivenOption?
     @Option(.keyPrefix) var keyPrefix: GivenOption?
 }
