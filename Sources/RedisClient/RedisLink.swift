@@ -246,7 +246,7 @@ extension RedisLink {
         if step == -1, refusesReplica { return receivedRole(reply) }
         if isUsers ? delegate?.acceptsSetupReply(reply, step: step) == false : reply.errorText != nil {
             let text = reply.errorText ?? "setup command \(step) was not answered as expected"
-            return close(because: .refused(endpoint.password?.hidden(in: text) ?? text))
+            return close(because: .refused(endpoint?.password?.hidden(in: text) ?? text))
         }
         if step == setupCount { becomeAvailable() }
     }

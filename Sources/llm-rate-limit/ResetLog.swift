@@ -1,3 +1,4 @@
+import Crypto
 import DaemonConfiguration
 import Gateway
 import Listeners
@@ -34,5 +35,19 @@ extension UserLogging {
         case .plain: "\(user)"
         case .none: nil
         }
+    }
+}
+
+extension UserID {
+    /// Stands for the user where the UUID itself must not: the first 16 hexadecimal digits of the SHA-256 of the
+    /// canonical text in lower case.
+    ///
+    /// No key goes into it, so that every replica, every log file and `sha256sum` agree. Who has a UUID can tell its
+    /// digest; nobody finds the 122 random bits of a UUID from it.
+    var digest: String {
+        SHA256.hash(data: Array("\(self)".utf8)).prefix(8).map { byte in
+            let digits = String(byte, radix: 16)
+            return digits.utf8.count == 1 ? "0" + digits : digits
+        }.joined()
     }
 }
