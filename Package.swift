@@ -208,5 +208,9 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests", dependencies: ["llm-rate-limit", "TestSupport"], swiftSettings: strict
         ),
+        // Each row of the fault matrix: a fault in real processes under load, and its figures.
+        .testTarget(
+            name: "FaultTests", dependencies: ["llm-rate-limit", "TestSupport"], swiftSettings: strict
+        ),
     ]
 )
