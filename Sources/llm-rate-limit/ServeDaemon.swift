@@ -41,13 +41,23 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         metrics: CheckMetrics(factory: factory), logger: logger
     )
     let inForce = ConfigurationInForce(configuration)
+    let descriptors = DescriptorLimit.raise(forConnections: settings.maxConnections, threads: settings.threads)
+    let connections = DescriptorLimit.connections(
+        settings.maxConnections, descriptors: descriptors, threads: settings.threads
+    )
+    if let descriptors, connections < settings.maxConnections {
+        logger.warning(
+            "fewer connections than LLM_RATE_LIMIT_MAX_CONNECTIONS: the process may not open enough files",
+            metadata: ["connections": "\(connections)", "open_files_limit": "\(descriptors)"]
+        )
+    }
     let server = try await GatewayServer.make(
         service: service, group: group, eventLoops: eventLoops,
         pages: GatewayPages(
             version: programVersion, configuration: { Array(inForce.value.json().utf8) }, metrics: { factory.render() }
         ),
         options: GatewayServer.Options(
-            connectionLimit: settings.maxConnections, requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds
+            connectionLimit: connections, requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds
         ),
         factory: factory
     )
