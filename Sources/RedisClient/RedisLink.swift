@@ -81,6 +81,7 @@ public final class RedisLink<Delegate: RedisLinkDelegate> {
     public weak var delegate: Delegate?
 
     private let endpoint: RedisEndpoint
+    private let lookup: NameLookup?
     private let options: LinkOptions
     private var machine = LinkStateMachine<Delegate.Context>()
     private var handler: RedisChannelHandler<Delegate>?
@@ -101,6 +102,11 @@ public final class RedisLink<Delegate: RedisLinkDelegate> {
         self.endpoint = endpoint
         self.options = options
         self.eventLoop = eventLoop
+        lookup =
+            switch endpoint.address {
+            case .unix: nil
+            case .tcp(let host, let port): NameLookup(host: host, port: port, eventLoop: eventLoop)
+            }
     }
 
     /// Connects, and from then on reconnects by itself.
@@ -157,7 +163,8 @@ extension RedisLink {
             switch endpoint.address {
             case .unix(let path): bootstrap.connect(unixDomainSocketPath: path)
             case .tcp(let host, let port):
-                bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).connect(host: host, port: port)
+                bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).resolver(lookup?.answer())
+                    .connect(host: host, port: port)
             }
         connecting.assumeIsolated().whenFailure { [weak self] error in
             self?.becomeUnavailable(.unreachable(describe(error)))
@@ -404,5 +411,8 @@ final class RedisChannelHandler<Delegate: RedisLinkDelegate>: ChannelInboundHand
 private func describe(_ error: any Error) -> String {
     if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
     if case ChannelError.connectTimeout = error { return "no connection in time" }
+    if let error = error as? NIOConnectionError {
+        if let cause = error.connectionErrors.last?.error ?? error.dnsAError { return describe(cause) }
+    }
     return String(describing: error)
 }
