@@ -52,7 +52,7 @@ public struct LinkOptions: Sendable {
     /// Makes the options.
     public init(
         setup: [[String]] = [], isSubscriber: Bool = false, probeTimeout: TimeAmount = .milliseconds(50),
-        connectTimeout: TimeAmount = .seconds(1)
+        connectTimeout: TimeAmount = .milliseconds(500)
     ) {
         self.setup = setup
         self.isSubscriber = isSubscriber
