@@ -45,6 +45,7 @@ enum Fault: String, CaseIterable {
     case cutReply = "replies cut in half"
     case silence = "a reply that never comes on a connection that stays up"
     case garbage = "bytes that are no RESP"
+    case strayReplies = "replies to what nobody asked"
     case endlessReply = "a reply that does not end"
     case deaf = "connections accepted and never answered"
     case nameGone = "DNS name that stops resolving, and Redis restarted"

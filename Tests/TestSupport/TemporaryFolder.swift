@@ -28,7 +28,10 @@ package final class TemporaryFolder: Sendable {
         return path
     }
 
-    deinit { try? FileManager.default.removeItem(atPath: path) }
+    /// Removes it before its end.
+    package func remove() { try? FileManager.default.removeItem(atPath: path) }
+
+    deinit { remove() }
 }
 
 /// The whole of a small file; empty where there is none.
