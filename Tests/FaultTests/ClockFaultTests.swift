@@ -23,7 +23,7 @@ extension FaultMatrix {
             let redis = try RedisServer(environment: clock.environment)
             let daemon = try FaultMatrix.startDaemon(redis.url)
             let fault = sign > 0 ? Fault.clockForward : .clockBack
-            let row = FaultRow(fault: fault, daemons: [daemon], logLines: 2)
+            let row = FaultRow(fault: fault, daemons: [daemon])
             try row.run {
                 try clock.move(seconds: sign * 600)
                 let lead = try lead(of: redis)
@@ -40,7 +40,7 @@ extension FaultMatrix {
             let redis = try RedisServer()
             let daemon = try FaultMatrix.startDaemon(redis.url, environment: clock.environment)
             let client = try daemon.connect()
-            let row = FaultRow(fault: .daemonClock, daemons: [daemon], logLines: 0)
+            let row = FaultRow(fault: .daemonClock, daemons: [daemon])
             let before = try client.request("GET", "/livez")["Date"]
             var forward: String?
             try row.run {

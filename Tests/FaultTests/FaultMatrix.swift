@@ -20,7 +20,9 @@ enum FaultMatrix {
     }
 
     /// Options of a redis-server that knows after a crash what it has answered before.
-    static let keepsCounts = ["--appendonly", "yes"]
+    ///
+    /// Written before each answer and left to the system: a fsync under way would keep Redis from writing.
+    static let keepsCounts = ["--appendonly", "yes", "--appendfsync", "no"]
 }
 
 /// The rows of the table, in its order. A fault that is added here must have a test: `scripts/fault-table` misses it.
@@ -35,7 +37,7 @@ enum Fault: String, CaseIterable {
     case misconf = "MISCONF: cannot save"
     case readOnly = "READONLY: made a replica"
     case busy = "BUSY: a script that does not end"
-    case wrongType = "keys of another type under some users' names"
+    case wrongType = "keys of another type under some users' names (the figures are the others')"
     case passwordChanged = "password changed, connections closed"
     case permissionsRevoked = "ACL revoked while connected"
     case userDeleted = "ACL user deleted while connected"

@@ -127,7 +127,9 @@ struct FaultRow {
         #expect(figures.audit.overLimit == 0)
         #expect(figures.slowestMilliseconds <= slowestMilliseconds + figures.noiseMilliseconds)
         #expect(figures.exactAfterMilliseconds <= exactAfterMilliseconds + figures.noiseMilliseconds)
-        #expect(figures.logLines <= logLines, "\(daemons.map(\.process.errors))")
+        // A machine that is later than the deadline by itself makes outages of its own, of two lines each.
+        let ownOutages = figures.noiseMilliseconds > 40 ? 10 : 0
+        #expect(figures.logLines <= logLines + 2 * ownOutages, "\(daemons.map(\.process.errors))")
         #expect(losesConnections || figures.unanswered == 0)
         // The fault was there: else nothing has been shown.
         #expect(reasons.isEmpty || !figures.reasons.isDisjoint(with: reasons), "\(figures.reasons)")

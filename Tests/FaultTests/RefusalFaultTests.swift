@@ -15,10 +15,10 @@ extension FaultMatrix {
 
         /// A row in which Redis says no for a while.
         private func run(
-            _ fault: Fault, _ daemon: Daemon, reasons: Set<String> = ["redis_error"], logLines: Int = 4,
+            _ fault: Fault, _ daemon: Daemon, reasons: Set<String> = ["redis_error"],
             inject: () throws -> Void, remove: () throws -> Void
         ) throws {
-            try FaultRow(fault: fault, daemons: [daemon], reasons: reasons, logLines: logLines).run {
+            try FaultRow(fault: fault, daemons: [daemon], reasons: reasons).run {
                 try inject()
                 pause(milliseconds: lastsMilliseconds)
             } remove: {
@@ -31,7 +31,7 @@ extension FaultMatrix {
         @Test("Memory full, and nothing may be evicted")
         func maxmemory() throws {
             let daemon = try FaultMatrix.startDaemon(redis.url)
-            try run(.maxmemory, daemon, logLines: 0) {
+            try run(.maxmemory, daemon) {
                 expectOK(try redis.command("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction"))
             } remove: {
                 expectOK(try redis.command("CONFIG", "SET", "maxmemory", "0"))
@@ -42,7 +42,7 @@ extension FaultMatrix {
         func misconf() throws {
             let daemon = try FaultMatrix.startDaemon(redis.url)
             let gone = try TemporaryFolder()
-            try run(.misconf, daemon, logLines: 0) {
+            try run(.misconf, daemon) {
                 expectOK(try redis.command("CONFIG", "SET", "save", "3600 1000000", "dir", gone.path))
                 gone.remove()
                 try redis.command("BGSAVE")
@@ -58,7 +58,7 @@ extension FaultMatrix {
         @Test("Made the replica of a master that is not there")
         func readOnly() throws {
             let daemon = try FaultMatrix.startDaemon(redis.url)
-            try run(.readOnly, daemon, logLines: 0) {
+            try run(.readOnly, daemon) {
                 expectOK(try redis.command("REPLICAOF", "127.0.0.1", "\(try freePort())"))
             } remove: {
                 expectOK(try redis.command("REPLICAOF", "NO", "ONE"))
@@ -85,7 +85,7 @@ extension FaultMatrix {
             let users = (0..<4).map { _ in newUser() }
             let stop = Flag()
             var asking: Background<[HTTPResponse]>?
-            let row = FaultRow(fault: .wrongType, daemons: [daemon], logLines: 0)
+            let row = FaultRow(fault: .wrongType, daemons: [daemon])
             let figures = try row.run {
                 for user in users { try redis.command("LPUSH", "llm-rate:\(user)", "x") }
                 asking = Background {
@@ -148,7 +148,7 @@ extension FaultMatrix {
         func clientKill() throws {
             let daemon = try FaultMatrix.startDaemon(redis.url)
             let row = FaultRow(
-                fault: .clientKill, daemons: [daemon], reasons: ["redis_unreachable"], logLines: 24
+                fault: .clientKill, daemons: [daemon], reasons: ["redis_unreachable"], logLines: 30
             )
             try row.run {
                 for _ in 0..<10 {

@@ -74,7 +74,7 @@ extension FaultMatrix {
             let redis = try RedisServer()
             let daemon = try FaultMatrix.startDaemon(redis.url)
             let before = try redis.calls(of: "eval")
-            let row = FaultRow(fault: .scriptFlush, daemons: [daemon], logLines: 2)
+            let row = FaultRow(fault: .scriptFlush, daemons: [daemon])
             try row.run {
                 for _ in 0..<20 {
                     try redis.command("SCRIPT", "FLUSH")
@@ -88,7 +88,7 @@ extension FaultMatrix {
         func flushAll() throws {
             let redis = try RedisServer()
             let daemon = try FaultMatrix.startDaemon(redis.url)
-            let row = FaultRow(fault: .flushAll, daemons: [daemon], forgets: true, logLines: 2)
+            let row = FaultRow(fault: .flushAll, daemons: [daemon], forgets: true)
             var keys = 0
             try row.run {
                 keys = try redis.command("DBSIZE").integer ?? 0
