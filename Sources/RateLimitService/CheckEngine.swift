@@ -144,6 +144,9 @@ extension CheckEngine {
             if !batch.isInFull, let error = reply.errorText, Self.saysNothingRan(error) {
                 sendAgainInFull(batch)
             } else {
+                // The whole text is refused as well, so it is not EVALSHA that the service lacks: permissions were taken
+                // away, and may be given back.
+                if batch.isInFull { unknownScriptReplies = 0 }
                 fail(batch, .redisError)
             }
         }

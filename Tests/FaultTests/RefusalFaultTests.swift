@@ -128,6 +128,11 @@ extension FaultMatrix {
             } remove: {
                 expectOK(try redis.command("ACL", "SETUSER", "limiter", "+@all"))
             }
+            // Not with the script's whole text for ever after.
+            let before = try redis.calls(of: "eval")
+            let client = try daemon.connect()
+            for _ in 0..<10 { #expect(try client.check(newUser()).status == 200) }
+            #expect(try redis.calls(of: "eval") == before)
         }
 
         @Test("The user is deleted while connected, and made again")

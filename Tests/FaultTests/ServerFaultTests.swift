@@ -32,15 +32,15 @@ extension FaultMatrix {
             }
         }
 
-        @Test("Stopped as it is, and let go on", arguments: [1_500])
-        func stopped(milliseconds: Int) throws {
+        @Test("Stopped as it is, and let go on")
+        func stopped() throws {
             let redis = try RedisServer()
             let daemon = try FaultMatrix.startDaemon(redis.url)
             let row = FaultRow(fault: .stopped, daemons: [daemon], reasons: ["redis_timeout"])
             try row.run {
                 redis.stop()
                 // Longer than the daemon keeps a silent connection.
-                pause(milliseconds: milliseconds)
+                pause(milliseconds: 1_500)
             } remove: {
                 redis.resume()
             }
