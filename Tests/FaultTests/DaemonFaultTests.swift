@@ -19,7 +19,7 @@ extension FaultMatrix {
             // Kept until the end of the run: closed ones would make room.
             var flood: [StreamSocket] = []
             try row.run {
-                for _ in 0..<300 { flood.append(try StreamSocket(.unix(daemon.socketPath))) }
+                for _ in 0..<300 { flood.append(try StreamSocket(.unix(daemon.socketPath), timeoutSeconds: 2)) }
                 pause(milliseconds: 200)
                 try redis.command("CLIENT", "KILL", "TYPE", "normal")
                 pause(milliseconds: 400)
@@ -63,6 +63,18 @@ extension FaultMatrix {
             #expect(daemon.logLines(containing: "something else is at the path").count == 1)
             #expect(try daemon.terminate() == 0)
             #expect(access(of: other.path) != nil)
+        }
+
+        @Test("A folder that is gone is said once for each socket, and its return is enough")
+        func folderGone() throws {
+            let folder = try TemporaryFolder()
+            let daemon = try Daemon(redis: redis.url, folder: folder)
+            #expect(rename(folder.path, "\(folder.path)-away") == 0)
+            #expect(eventually(within: 10) { daemon.logLines(containing: "does not exist").count == 2 })
+            pause(milliseconds: 1_200)
+            #expect(daemon.logLines(containing: "does not exist").count == 2)
+            #expect(rename("\(folder.path)-away", folder.path) == 0)
+            #expect(try daemon.connect().request("GET", "/livez").status == 200)
         }
 
         @Test("The disk under the log is full while there is something to say")
