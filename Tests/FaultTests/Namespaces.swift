@@ -32,6 +32,11 @@ enum Namespaces {
             nsenter --net --target \(other) ip link set \(name) up
             """
         )
+        // Who is where is asked once a second in vain by default, which would be taken for the daemon's own delay.
+        for process in [one, other] {
+            let setting = "/proc/sys/net/ipv4/neigh/\(name)/retrans_time_ms"
+            try run("nsenter --net --target \(process) sh -c 'echo 50 > \(setting)'")
+        }
     }
 
     /// Has an interface lose everything, or work again.
