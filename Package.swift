@@ -214,5 +214,11 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests", dependencies: ["llm-rate-limit", "TestSupport"], swiftSettings: strict
         ),
+        // Each row of the fault matrix: a fault in real processes under load, and its figures.
+        .testTarget(
+            name: "FaultTests", dependencies: ["llm-rate-limit", "TestSupport"],
+            // Compiled by the test that needs it, as a library of its own.
+            exclude: ["Clock/clock.c"], swiftSettings: strict
+        ),
     ]
 )

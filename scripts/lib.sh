@@ -20,6 +20,8 @@ set_up() {
         fail "cannot build: Swift is missing. Install Swift 6.2 or later from https://www.swift.org/install/linux/ and call this again."
     local missing=()
     command -v redis-server >/dev/null || missing+=(redis-server)
+    # For networks of the tests' own.
+    command -v ip >/dev/null || [ -e /usr/sbin/ip ] || missing+=(iproute2)
     command -v redis-cli >/dev/null || missing+=(redis-tools)
     [ -e /usr/include/hiredis/hiredis.h ] || missing+=(libhiredis-dev)
     [ ${#missing[@]} -eq 0 ] && return

@@ -17,6 +17,18 @@ public struct UnixListener: Sendable {
     private let location: SocketPath
     private let device: dev_t
     private let inode: ino_t
+    private var mode: UInt32 = 0
+    private var group: String?
+
+    /// What is at the path of a socket.
+    public enum Presence: Sendable {
+        /// Its file.
+        case ours
+        /// Nothing: nobody can connect.
+        case gone
+        /// A file of somebody else.
+        case another
+    }
 
     /// Listens at `path`, replacing a socket there on which nobody listens any more.
     ///
@@ -37,7 +49,9 @@ public struct UnixListener: Sendable {
 
         let lock = try FolderLock(folder: location.folder, for: path)
         try removeStaleSocket(at: location, lock)
-        let bound = try bindUnreachable(at: location, lock)
+        var bound = try bindUnreachable(at: location, lock)
+        bound.mode = mode
+        bound.group = group
         do throws(ListenerError) {
             try bound.setAccess(mode: mode, group: groupNumber, lock)
             try bound.startListening()
@@ -47,6 +61,18 @@ public struct UnixListener: Sendable {
             throw error
         }
         return bound
+    }
+
+    /// What is at the path now.
+    public var presence: Presence {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return errno == ENOENT ? .gone : .another }
+        return status.st_dev == device && status.st_ino == inode ? .ours : .another
+    }
+
+    /// Listens at the same path with the same mode and group once more; the old descriptor stays the caller's.
+    public func openedAgain() throws(ListenerError) -> UnixListener {
+        try Self.open(path: path, mode: mode, group: group)
     }
 
     /// Removes the socket file at shutdown, unless another daemon's (or nothing) has the path by now.

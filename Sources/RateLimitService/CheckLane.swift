@@ -123,6 +123,9 @@ extension CheckLane {
             if !batch.isInFull, Self.saysNothingRan(error) {
                 sendAgainInFull(batch)
             } else {
+                // The whole text is refused as well, so it is not EVALSHA that the service lacks: permissions were taken
+                // away, and may be given back.
+                if batch.isInFull { unknownScriptReplies = 0 }
                 fail(batch, .redisError)
                 if Self.isOfReplica(error) { link.leaveReplica(saying: error) }
             }

@@ -59,7 +59,7 @@ public struct LinkOptions: Sendable {
     public init(
         setup: @autoclosure @escaping @Sendable () -> [[String]] = [], isSubscriber: Bool = false,
         requiresMaster: Bool = false,
-        probeTimeout: TimeAmount = .milliseconds(50), connectTimeout: TimeAmount = .seconds(1)
+        probeTimeout: TimeAmount = .milliseconds(50), connectTimeout: TimeAmount = .milliseconds(500)
     ) {
         self.setup = setup
         self.isSubscriber = isSubscriber
@@ -89,7 +89,10 @@ public final class RedisLink {
     public weak var delegate: (any RedisLinkDelegate)?
 
     /// Where to connect to; nil while nobody knows.
-    public private(set) var endpoint: RedisEndpoint?
+    public private(set) var endpoint: RedisEndpoint? {
+        didSet { lookup = endpoint.flatMap { NameLookup($0.address, eventLoop: eventLoop) } }
+    }
+    private var lookup: NameLookup?
     private let options: LinkOptions
     private var machine = LinkStateMachine()
     private var handler: RedisChannelHandler?
@@ -119,6 +122,7 @@ public final class RedisLink {
         self.options = options
         self.eventLoop = eventLoop
         refusesReplica = options.requiresMaster
+        lookup = endpoint.flatMap { NameLookup($0.address, eventLoop: eventLoop) }
     }
 
     /// Connects, and from then on reconnects by itself.
@@ -198,7 +202,8 @@ extension RedisLink {
             switch endpoint.address {
             case .unix(let path): bootstrap.connect(unixDomainSocketPath: path)
             case .tcp(let host, let port):
-                bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).connect(host: host, port: port)
+                bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).resolver(lookup?.answer())
+                    .connect(host: host, port: port)
             }
         connecting.assumeIsolated().whenFailure { [weak self, attempt] error in
             guard let self, self.attempt == attempt else { return }
@@ -473,5 +478,8 @@ final class RedisChannelHandler: ChannelInboundHandler {
 private func describe(_ error: any Error) -> String {
     if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
     if case ChannelError.connectTimeout = error { return "no connection in time" }
+    if let error = error as? NIOConnectionError {
+        if let cause = error.connectionErrors.last?.error ?? error.dnsAError { return describe(cause) }
+    }
     return String(describing: error)
 }

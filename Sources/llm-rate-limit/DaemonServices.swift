@@ -19,18 +19,15 @@ struct DaemonService: Service {
 
     func run() async throws {
         let settings = inForce.value.settings
-        var channels: [any Channel] = []
-        for door in doors.all { channels.append(try await server.listen(on: door.socket, door: door.kind)) }
+        let openDoors = try await OpenDoors(doors, server: server, logger: logger)
         announce(settings)
         notifier.ready(status: "serving")
 
-        try? await gracefulShutdown()
+        await cancelWhenGracefulShutdown { await openDoors.watch() }
 
         notifier.stopping()
         logger.notice("draining", metadata: ["patience_ms": "\(settings.drainTimeoutMilliseconds)"])
-        // The files go first, so that nobody connects to a daemon that is leaving.
-        doors.remove()
-        for channel in channels { try? await channel.close() }
+        await openDoors.close()
         await server.drain(patience: .milliseconds(Int64(settings.drainTimeoutMilliseconds)))
         await service.stop()
         logger.notice("stopped")

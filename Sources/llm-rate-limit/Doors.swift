@@ -9,10 +9,18 @@ struct Doors: Sendable {
         var name: String
         var socket: CInt
         var kind: GatewayServer.Door
+        /// The file of the daemon's own socket; nil for TCP and for what systemd holds.
+        var file: UnixListener?
+
+        /// The same door at its path, whose file is gone.
+        func openedAgain() throws(ListenerError) -> Door {
+            guard let file else { return self }
+            let again = try file.openedAgain()
+            return Door(name: name, socket: again.fileDescriptor, kind: kind, file: again)
+        }
     }
 
     private(set) var all: [Door] = []
-    private var files: [UnixListener] = []
 
     /// Opens what the settings name, all or nothing. Nobody can connect before a file has its mode and group.
     static func open(_ settings: Settings) throws(ListenerError) -> Doors {
@@ -51,12 +59,11 @@ struct Doors: Sendable {
         _ path: String, _ mode: UInt16, _ group: String?, _ kind: GatewayServer.Door
     ) throws(ListenerError) {
         let listener = try UnixListener.open(path: path, mode: UInt32(mode), group: group)
-        files.append(listener)
-        all.append(Door(name: path, socket: listener.fileDescriptor, kind: kind))
+        all.append(Door(name: path, socket: listener.fileDescriptor, kind: kind, file: listener))
     }
 
     /// Removes the files of the daemon's own sockets, where they are still its own.
     func remove() {
-        for file in files { file.removeIfStillOurs() }
+        for door in all { door.file?.removeIfStillOurs() }
     }
 }

@@ -66,6 +66,20 @@ struct UnixListenerTests {
         #expect(access(of: path)?.mode == 0o600)
     }
 
+    @Test("A file that is gone is told from one that is another's, and made again with its mode")
+    func openedAgain() throws {
+        let listener = try UnixListener.open(path: path, mode: 0o640)
+        defer { close(listener.fileDescriptor) }
+        #expect(listener.presence == .ours)
+        unlink(path)
+        #expect(listener.presence == .gone)
+        let again = try listener.openedAgain()
+        defer { close(again.fileDescriptor) }
+        #expect(again.presence == .ours && listener.presence == .another)
+        #expect(access(of: path)?.mode == 0o640 && connectError(path) == 0)
+        #expect(!listener.removeIfStillOurs() && again.removeIfStillOurs())
+    }
+
     @Test("A file, a link and a folder at the path are refused and left alone")
     func notASocket() throws {
         let other = folder.file("other")

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Synchronization
 
 /// An `llm-rate-limit serve` of one test's own, with its sockets in a folder of its own.
 package final class Daemon: Sendable {
@@ -11,7 +12,10 @@ package final class Daemon: Sendable {
         return URL(fileURLWithPath: folder).deletingLastPathComponent().path + "/llm-rate-limit"
     }()
 
-    package let process: ChildProcess
+    package var process: ChildProcess { running.withLock { $0 } }
+    private let running: Mutex<ChildProcess>
+    private let command: [String]
+    private let variables: [String: String]
     package let folder: TemporaryFolder
     package let socketPath: String
     package let adminSocketPath: String
@@ -23,9 +27,10 @@ package final class Daemon: Sendable {
     ///     a busy machine makes no decision degraded in a test that is about something else.
     ///   - folder: where the sockets are; the daemon's own where none is given.
     ///   - environment: further variables, whole.
+    ///   - wrapper: a command that becomes the daemon, such as `unshare -n`.
     package init(
         redis: String, _ settings: [String: String] = [:], arguments: [String] = [], folder: TemporaryFolder? = nil,
-        environment: [String: String] = [:]
+        environment: [String: String] = [:], wrapper: [String] = []
     ) throws {
         let folder = try folder ?? TemporaryFolder()
         self.folder = folder
@@ -33,7 +38,23 @@ package final class Daemon: Sendable {
         let variables = Self.variables(folder, all).merging(environment) { $1 }
         socketPath = variables["LLM_RATE_LIMIT_SOCKET"] ?? ""
         adminSocketPath = variables["LLM_RATE_LIMIT_ADMIN_SOCKET"] ?? ""
-        process = try ChildProcess(Self.program, ["serve"] + arguments, environment: variables)
+        self.variables = variables
+        command = wrapper + [Self.program, "serve"] + arguments
+        running = Mutex(try Self.start(command, variables))
+        try waitUntilServing()
+    }
+
+    private static func start(_ command: [String], _ variables: [String: String]) throws -> ChildProcess {
+        try ChildProcess(command[0], Array(command.dropFirst()), environment: variables)
+    }
+
+    /// Ends it at once, as a crash would.
+    package func kill() { process.end() }
+
+    /// Starts it again after ``kill()``, as it was started first, and waits until it answers.
+    package func restart() throws {
+        let started = try Self.start(command, variables)
+        running.withLock { $0 = started }
         try waitUntilServing()
     }
 

@@ -1,18 +1,31 @@
 import Foundation
+package import Glibc
 import Synchronization
 
 /// A redis-server of one test's own, on a Unix socket in a folder of its own and without persistence.
 package final class RedisServer: Sendable {
     package let socketPath: String
-    private let folder: TemporaryFolder
+    package let folder: TemporaryFolder
     private let arguments: [String]
+    private let environment: [String: String]
+    private let wrapper: [String]
     private let process = Mutex<ChildProcess?>(nil)
 
     /// Starts it and waits until it answers, unless it shall start later, by ``restart()``.
-    package init(_ arguments: [String] = [], isStarted: Bool = true) throws {
+    ///
+    /// - Parameters:
+    ///   - arguments: options that win over the usual ones, such as `--appendonly yes`.
+    ///   - environment: its variables.
+    ///   - wrapper: a command that becomes the server, such as `unshare -n`.
+    package init(
+        _ arguments: [String] = [], isStarted: Bool = true, environment: [String: String] = [:],
+        wrapper: [String] = []
+    ) throws {
         folder = try TemporaryFolder()
         socketPath = folder.file("redis")
         self.arguments = arguments
+        self.environment = environment
+        self.wrapper = wrapper
         if isStarted { try restart() }
     }
 
@@ -30,15 +43,26 @@ package final class RedisServer: Sendable {
     @discardableResult
     package func command(_ arguments: String...) throws -> RedisReply { try connect().command(arguments) }
 
-    /// Starts it again, empty, on the same socket.
-    package func restart() throws {
+    /// Starts it again on the same socket: empty, unless its arguments have it keep what it knew.
+    ///
+    /// - Parameters:
+    ///   - more: further arguments, for this time.
+    ///   - isAwaited: whether to wait until it answers, which it does not while it loads.
+    package func restart(_ more: [String] = [], isAwaited: Bool = true) throws {
         end()
         let options = [
             "--port", "0", "--unixsocket", socketPath, "--save", "", "--appendonly", "no", "--daemonize", "no",
             "--dir", folder.path, "--loglevel", "warning",
         ]
-        let started = try ChildProcess("redis-server", options + arguments)
+        let command = wrapper + ["redis-server"] + options + arguments + more
+        let started = try ChildProcess(command[0], Array(command.dropFirst()), environment: environment)
         process.withLock { $0 = started }
+        if isAwaited { try waitUntilAnswering() }
+    }
+
+    /// Waits until it answers a PING with no error.
+    package func waitUntilAnswering() throws {
+        guard let started = process.withLock({ $0 }) else { throw TestFailure("redis-server is not started") }
         let isUp = eventually(within: 20) {
             (try? RedisConnection(socketPath).command("PING")) == .status("PONG") || started.exitCode != nil
         }
@@ -75,6 +99,9 @@ package final class RedisServer: Sendable {
             return words.first == "EVAL" && words.contains { $0.hasPrefix("-- Decides a batch") }
         }
     }
+
+    /// The id of its process; nil while it is not started.
+    package var processID: pid_t? { process.withLock { $0 }?.id }
 
     /// How often a command has been called, by Redis's own count.
     package func calls(of command: String) throws -> Int {

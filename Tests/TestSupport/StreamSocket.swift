@@ -17,6 +17,9 @@ package final class StreamSocket {
         let family = if case .unix = address { AF_UNIX } else { AF_INET }
         descriptor = socket(family, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw TestFailure("no socket: errno \(errno)") }
+        // A listener that does not accept and whose backlog is full must not keep the test for ever.
+        var patience = timeval(tv_sec: Int(timeoutSeconds.rounded(.up)), tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         let code = Self.connect(descriptor, address)
         guard code == 0 else {
             // Closed by deinit, which runs since all is initialized: to close it here as well would close another's.

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 
 /// A folder of one test's own, removed with the files in it at the end.
@@ -27,18 +28,10 @@ package final class TemporaryFolder: Sendable {
         return path
     }
 
-    deinit {
-        if let folder = opendir(path) {
-            while let entry = readdir(folder) {
-                let name = withUnsafePointer(to: &entry.pointee.d_name) { tuple in
-                    tuple.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-                }
-                if name != ".", name != ".." { unlink("\(path)/\(name)") }
-            }
-            closedir(folder)
-        }
-        rmdir(path)
-    }
+    /// Removes it before its end.
+    package func remove() { try? FileManager.default.removeItem(atPath: path) }
+
+    deinit { remove() }
 }
 
 /// The whole of a small file; empty where there is none.

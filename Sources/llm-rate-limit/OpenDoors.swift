@@ -1,0 +1,85 @@
+import Gateway
+import Listeners
+import Logging
+import NIOCore
+
+/// The doors with the channels that accept at them, and the watch over the files of the daemon's own sockets.
+///
+/// Whoever cleans up a folder may take a socket's file away. The clients that are connected notice nothing, and nobody
+/// can connect any more, also not a supervisor that would then restart the daemon. So the file is looked for twice a
+/// second, and where it is gone the daemon listens at the path again.
+actor OpenDoors {
+    /// How often the files are looked for.
+    static let watchInterval = Duration.milliseconds(500)
+
+    private struct Entrance {
+        var door: Doors.Door
+        var channel: any Channel
+        /// What was last said about its file, so that it is said once.
+        var reported: String?
+    }
+
+    private let server: GatewayServer
+    private let logger: Logger
+    private var entrances: [Entrance] = []
+    private var isClosing = false
+
+    init(_ doors: Doors, server: GatewayServer, logger: Logger) async throws {
+        self.server = server
+        self.logger = logger
+        for door in doors.all {
+            entrances.append(Entrance(door: door, channel: try await server.listen(on: door.socket, door: door.kind)))
+        }
+    }
+
+    /// Watches until the task is cancelled.
+    func watch() async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: Self.watchInterval)
+            for index in entrances.indices where !isClosing { await look(at: index) }
+        }
+    }
+
+    /// Takes the files away and accepts no more.
+    func close() async {
+        isClosing = true
+        // The files go first, so that nobody connects to a daemon that is leaving.
+        for entrance in entrances { entrance.door.file?.removeIfStillOurs() }
+        for entrance in entrances { try? await entrance.channel.close() }
+    }
+
+    private func look(at index: Int) async {
+        let entrance = entrances[index]
+        switch entrance.door.file?.presence {
+        case nil, .ours: entrances[index].reported = nil
+        case .another:
+            // Another daemon's, perhaps, that was started in this one's place: it is left alone.
+            report(index, "something else is at the path of the socket: nobody new can connect here")
+        case .gone: await openAgain(index)
+        }
+    }
+
+    private func openAgain(_ index: Int) async {
+        do {
+            let door = try entrances[index].door.openedAgain()
+            let channel = try await server.listen(on: door.socket, door: door.kind)
+            // The actor was free meanwhile, and the daemon may have begun to leave.
+            guard !isClosing else {
+                door.file?.removeIfStillOurs()
+                return try await channel.close()
+            }
+            let old = entrances[index].channel
+            entrances[index] = Entrance(door: door, channel: channel)
+            logger.warning("the file of the socket was gone: listening again", metadata: ["path": "\(door.name)"])
+            try? await old.close()
+        } catch {
+            report(index, "the file of the socket is gone: \(error)")
+        }
+    }
+
+    private func report(_ index: Int, _ text: String) {
+        guard entrances[index].reported != text else { return }
+        entrances[index].reported = text
+        logger.error("\(text)", metadata: ["path": "\(entrances[index].door.name)"])
+    }
+}

@@ -1,0 +1,92 @@
+import TestSupport
+import Testing
+
+extension FaultMatrix {
+    /// What happens on the way to Redis.
+    @Suite("The connection")
+    struct ConnectionFaultTests {
+        let redis: RedisServer
+        let proxy: FaultProxy
+        let daemon: Daemon
+
+        init() throws {
+            redis = try RedisServer()
+            proxy = try FaultProxy(to: redis)
+            daemon = try FaultMatrix.startDaemon(proxy.url)
+        }
+
+        private func row(_ fault: Fault, _ reasons: Set<String>, logLines: Int = 4) -> FaultRow {
+            FaultRow(fault: fault, daemons: [daemon], reasons: reasons, logLines: logLines)
+        }
+
+        private func run(_ row: FaultRow, _ fault: FaultProxy.Fault, milliseconds: Int = 500) throws {
+            try row.run {
+                proxy.set(fault)
+                if case .deafToNewConnections = fault { proxy.cut() }
+                pause(milliseconds: milliseconds)
+            } remove: {
+                proxy.set(.none)
+            }
+        }
+
+        @Test("Replies are cut in half, on every connection")
+        func cutReply() throws { try run(row(.cutReply, ["redis_unreachable"]), .cutReplies) }
+
+        @Test("A reply never comes on a connection that stays up")
+        func silence() throws {
+            var row = row(.silence, ["redis_timeout"])
+            // The connection is given up after a second of silence, which is looked for four times a second.
+            row.exactAfterMilliseconds = 1_400
+            try row.run { proxy.freeze() }
+        }
+
+        @Test("What comes is no RESP, of several kinds")
+        func garbage() throws {
+            let kinds = [
+                "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "\u{0}\u{1}\u{2}", "*-5\r\n", "$x\r\n",
+            ]
+            try row(.garbage, ["redis_unreachable"]).run {
+                for kind in kinds {
+                    proxy.set(.replaceReplies(Array(kind.utf8)))
+                    pause(milliseconds: 150)
+                }
+            } remove: {
+                proxy.set(.none)
+            }
+        }
+
+        @Test("Replies come that are none to what was asked")
+        func strayReplies() throws {
+            // These pass for a handshake: each connection is taken for a good one until the first check.
+            let row = row(.strayReplies, ["redis_unreachable", "redis_error"], logLines: 30)
+            try run(row, .replaceReplies(Array(":1\r\n:2\r\n:3\r\n".utf8)))
+        }
+
+        @Test("A reply of which the end never comes")
+        func endlessReply() throws {
+            let start = Array("*3\r\n$2000000\r\n".utf8) + [UInt8](repeating: 0x78, count: 60_000)
+            try run(row(.endlessReply, ["redis_timeout", "redis_unreachable"]), .replaceReplies(start))
+        }
+
+        @Test("New connections are accepted and never answered")
+        func deaf() throws {
+            try run(row(.deaf, ["redis_timeout", "redis_unreachable"]), .deafToNewConnections, milliseconds: 700)
+        }
+
+        @Test("A slow and lossy way", arguments: [5.0, 20, 100])
+        func latency(milliseconds: Double) throws {
+            let (fault, jitter): (Fault, Double) =
+                switch milliseconds {
+                case 5: (.latency5, 3)
+                case 20: (.latency20, 10)
+                default: (.latency100, 30)
+                }
+            // Each loss is an outage of its own; back-off keeps them from being told too often.
+            let row = row(fault, ["redis_timeout"], logLines: 40)
+            let latency = FaultProxy.Latency(
+                roundTripMilliseconds: milliseconds, jitterMilliseconds: jitter, lossPercent: 1
+            )
+            try run(row, .latency(latency), milliseconds: 1_500)
+        }
+    }
+}

@@ -1,0 +1,173 @@
+import Foundation
+import Glibc
+import Synchronization
+import TestSupport
+import Testing
+
+/// What one row of the table says.
+struct FaultFigures {
+    var fault: Fault
+    var checks: Int
+    var degraded: Int
+    /// Requests that got no answer because their connection was lost.
+    var unanswered: Int
+    /// Why Redis did not decide, each reason once.
+    var reasons: Set<String>
+    /// The longest answer, the time without a processor subtracted, in milliseconds.
+    var slowestMilliseconds: Double
+    /// How late the machine itself was in the same run, at worst, in milliseconds.
+    var noiseMilliseconds: Double
+    var audit: Audit
+    /// From the end of the fault until the last answer that Redis did not decide, in milliseconds.
+    var exactAfterMilliseconds: Double
+    /// Lines of all daemons from the fault to the end.
+    var logLines: Int
+
+    /// A row of the table, behind its place in the table.
+    var line: String {
+        let cells: [String] = [
+            fault.rawValue, "\(checks)", "\(degraded)", Self.text(slowestMilliseconds), Self.text(noiseMilliseconds),
+            "\(audit.deniedWrongly)", "\(audit.overLimit)", Self.text(exactAfterMilliseconds), "\(logLines)",
+        ]
+        return "\(fault.index)\t| \(cells.joined(separator: " | ")) |"
+    }
+
+    private static func text(_ milliseconds: Double) -> String { "\(Int(milliseconds.rounded()))" }
+
+    /// Prints the row, and appends it to the file that the environment names.
+    func record() {
+        print("fault: \(line.drop { $0 != "|" }) reasons \(reasons.sorted()) unanswered \(unanswered)")
+        guard let path = getenv("LLM_RATE_LIMIT_FAULT_TABLE").map({ String(cString: $0) }) else { return }
+        let file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+        guard file >= 0 else {
+            Issue.record("cannot write \(path): errno \(errno)")
+            return
+        }
+        defer { close(file) }
+        let bytes = Array("\(line)\n".utf8)
+        #expect(write(file, bytes, bytes.count) == bytes.count)
+    }
+}
+
+/// A fault in a running installation, and what is asserted of it.
+struct FaultRow {
+    var fault: Fault
+    var daemons: [Daemon]
+    /// Why Redis does not decide while the fault lasts, one of these at least; none where it always decides.
+    var reasons: Set<String> = []
+    /// Whether Redis forgets its counts.
+    var forgets = false
+    /// Whether connections to the daemon are lost, so that clients have to connect again.
+    var losesConnections = false
+    /// What a decision may take: the deadline, and what else it needs to be answered.
+    var slowestMilliseconds = 70.0
+    var exactAfterMilliseconds = 1_000.0
+    var logLines = 4
+    /// How long the load runs before the fault.
+    var leadMilliseconds = 400
+
+    static let limit = 20
+
+    /// Runs the load, injects the fault, removes it, waits until decisions are exact, and asserts the figures.
+    ///
+    /// - Parameters:
+    ///   - inject: injects it and lasts as long as it shall.
+    ///   - remove: removes it; the time until decisions are exact runs from its end.
+    @discardableResult
+    func run(inject: () throws -> Void, remove: () throws -> Void = {}) throws -> FaultFigures {
+        let users = LoadUsers()
+        let load = Load(
+            on: daemons, clients: 8, reference: try FaultMatrix.reference.get(), pauseMilliseconds: 6,
+            reconnects: losesConnections, user: users.next
+        )
+        let injection = Result {
+            pause(milliseconds: leadMilliseconds)
+            let linesBefore = daemons.map(\.logLines.count)
+            let start = monotonicMilliseconds()
+            try inject()
+            try remove()
+            let end = monotonicMilliseconds()
+            let exactAt = try daemons.map(millisecondsWhenExact).max() ?? 0
+            pause(milliseconds: 250)
+            return (linesBefore: linesBefore, start: start, end: end, exactAfter: exactAt - end)
+        }
+        let result = try load.end()
+        let (linesBefore, start, end, exactAfter) = try injection.get()
+        let late = result.checks.filter { $0.isDegraded && $0.answeredAt > end }.map { $0.answeredAt - end }
+        let figures = FaultFigures(
+            fault: fault, checks: result.checks.count, degraded: result.checks.count { $0.isDegraded },
+            unanswered: result.checks.count { $0.status == 0 },
+            reasons: Set(result.checks.compactMap(\.degradedReason)),
+            slowestMilliseconds: result.longestOwnMilliseconds, noiseMilliseconds: result.noiseMilliseconds,
+            audit: Audit(result.checks, limit: Self.limit, forgets: forgets ? start...end : nil),
+            exactAfterMilliseconds: max(exactAfter, late.max() ?? 0),
+            // A daemon that was started again has a log that begins again.
+            logLines: zip(daemons, linesBefore).reduce(0) { $0 + $1.0.logLines.count - min($1.1, $1.0.logLines.count) }
+        )
+        figures.record()
+        try expect(figures)
+        return figures
+    }
+
+    /// Asks on a connection of its own until Redis decides, and says when that was asked.
+    private func millisecondsWhenExact(_ daemon: Daemon) throws -> Double {
+        var client: HTTPConnection?
+        var askedAt = 0.0
+        let isExact = eventually(within: 5) {
+            askedAt = monotonicMilliseconds()
+            if client == nil { client = try? daemon.connect() }
+            return (try? client?.check(newUser()))?.isDegraded == false
+        }
+        #expect(isExact, "\(fault): never exact again; \(daemon.process.errors)")
+        return askedAt
+    }
+
+    private func expect(_ figures: FaultFigures) throws {
+        #expect(figures.audit.deniedWrongly == 0)
+        #expect(figures.audit.overLimit == 0)
+        #expect(figures.slowestMilliseconds <= slowestMilliseconds + figures.noiseMilliseconds)
+        #expect(figures.exactAfterMilliseconds <= exactAfterMilliseconds + figures.noiseMilliseconds)
+        // A machine that is later than the deadline by itself makes outages of its own, of two lines each.
+        let ownOutages = figures.noiseMilliseconds > 40 ? 10 : 0
+        #expect(figures.logLines <= logLines + 2 * ownOutages, "\(daemons.map(\.process.errors))")
+        #expect(losesConnections || figures.unanswered == 0)
+        // The fault was there: else nothing has been shown.
+        #expect(reasons.isEmpty || !figures.reasons.isDisjoint(with: reasons), "\(figures.reasons)")
+        #expect(figures.checks > 100)
+        for daemon in daemons { try expectExact(daemon) }
+    }
+
+    /// A user's limit holds to the last one.
+    private func expectExact(_ daemon: Daemon) throws {
+        let client = try daemon.connect()
+        let isExact = try eventually(within: 10) {
+            let user = newUser()
+            let answers = try (0..<30).map { _ in try client.check(user) }
+            // A busy machine may make a decision late, and Redis be away for a moment; then another user tells.
+            guard !answers.contains(where: \.isDegraded) else {
+                pause(milliseconds: 100)
+                return false
+            }
+            #expect(answers.count { $0.status == 200 } == Self.limit && answers.count { $0.status == 429 } == 10)
+            return true
+        }
+        #expect(isExact)
+    }
+}
+
+/// Whom the load asks for: users who ask once, users who are about to reach their limit, and users who reached it long
+/// ago, so that a wrong denial and an admission too many can both be seen at every moment.
+final class LoadUsers: Sendable {
+    private let count = Atomic(0)
+    private let known = Mutex<[String]>([])
+
+    func next() -> String {
+        let number = count.add(1, ordering: .relaxed).oldValue
+        if number % 4 == 0 { return newUser() }
+        return known.withLock { known in
+            // Of each hundred checks fifty are the newest user's: some twice the limit.
+            while known.count <= number / 100 { known.append(newUser()) }
+            return number % 4 == 1 ? known.randomElement() ?? "" : known[number / 100]
+        }
+    }
+}
