@@ -100,8 +100,9 @@ public final class RedisLink {
     private var setupCount = 0
     private var isStarted = false
     private var isStopped = false
-    /// Counts the attempts to connect: one that ends after a later one has begun is of no account.
-    private var attempt = 0
+    /// The end of the latest attempt to connect: an earlier one that succeeds or fails later is of no account.
+    private var latest: RedisChannelHandler?
+    private var reconnection: Scheduled<Void>?
     /// Whether the next handshake refuses a replica.
     private var refusesReplica: Bool
     private var timer: (deadline: NIODeadline, task: Scheduled<Void>)?
@@ -189,8 +190,9 @@ public final class RedisLink {
 extension RedisLink {
     private func connect() {
         guard !isStopped, let endpoint else { return }
-        attempt += 1
-        let handler = RedisChannelHandler(link: self, attempt: attempt)
+        reconnection?.cancel()
+        let handler = RedisChannelHandler(link: self, endpoint: endpoint)
+        latest = handler
         let bootstrap = ClientBootstrap(group: eventLoop)
             .connectTimeout(options.connectTimeout)
             .channelInitializer { [loopBound = NIOLoopBound(handler, eventLoop: eventLoop)] channel in
@@ -205,8 +207,8 @@ extension RedisLink {
                 bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).resolver(lookup?.answer())
                     .connect(host: host, port: port)
             }
-        connecting.assumeIsolated().whenFailure { [weak self, attempt] error in
-            guard let self, self.attempt == attempt else { return }
+        connecting.assumeIsolated().whenFailure { [weak self, weak handler] error in
+            guard let self, latest === handler else { return }
             becomeUnavailable(.unreachable(describe(error)))
             reconnect()
         }
@@ -215,13 +217,15 @@ extension RedisLink {
     private func reconnect() {
         guard !isStopped else { return }
         var random = SystemRandomNumberGenerator()
-        eventLoop.assumeIsolated().scheduleTask(in: backoff.next(using: &random)) { [weak self, attempt] in
-            if let self, self.attempt == attempt { connect() }
+        let task = eventLoop.assumeIsolated().scheduleTask(in: backoff.next(using: &random)) {
+            [weak self] () -> Void in self?.connect()
         }
+        reconnection = task
     }
 
     fileprivate func connected(_ handler: RedisChannelHandler) {
-        guard !isStopped, let endpoint, handler.attempt == attempt else { return handler.close() }
+        guard !isStopped, latest === handler else { return handler.close() }
+        let endpoint = handler.endpoint
         self.handler = handler
         lastHeard = .now()
         isProbing = false
@@ -415,16 +419,16 @@ final class RedisChannelHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    /// Which attempt to connect this is: the link may have moved on meanwhile.
-    let attempt: Int
+    /// Where the channel goes: the link may have moved on while it connected.
+    let endpoint: RedisEndpoint
     private weak var link: RedisLink?
     private var context: ChannelHandlerContext?
     private let reader = ReplyReader()
     private var failure = LinkFailure.unreachable("Redis closed the connection")
 
-    init(link: RedisLink, attempt: Int) {
+    init(link: RedisLink, endpoint: RedisEndpoint) {
         self.link = link
-        self.attempt = attempt
+        self.endpoint = endpoint
     }
 
     func channelActive(context: ChannelHandlerContext) {
