@@ -222,7 +222,8 @@ let package = Package(
         .testTarget(
             name: "HistoryTests",
             dependencies: [
-                "llm-rate-limit", "FaultInjection", "HistoryChecker", "RateLimitCore", "RateLimitService", "TestSupport",
+                "llm-rate-limit", "FaultInjection", "HistoryChecker", "RateLimitCore", "RateLimitService",
+                "TestSupport",
             ],
             swiftSettings: strict
         ),

@@ -120,7 +120,8 @@ package final class ChaosRun: Sendable {
             for place in group.places {
                 for _ in 0..<options.clientsForEachDaemon {
                     seed += 1
-                    let client = Client(testbed: testbed, group: group, place: place, statistics: statistics, seed: seed)
+                    let client = Client(
+                        testbed: testbed, group: group, place: place, statistics: statistics, seed: seed)
                     clients.append(Background { try client.run(until: flag) })
                 }
             }
@@ -185,7 +186,9 @@ extension ChaosRun {
                 case .consistent: break
                 case .undecided: checked.undecided += 1
                 case .violation(let evidence):
-                    if checked.violations.count < Self.shownViolations { checked.violations.append((log.user, evidence)) }
+                    if checked.violations.count < Self.shownViolations {
+                        checked.violations.append((log.user, evidence))
+                    }
                 }
             }
         }

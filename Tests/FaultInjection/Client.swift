@@ -17,7 +17,7 @@ struct Client {
         while !flag.isSet {
             // A client rests now and then for longer than others ask, so that windows also run empty.
             let isResting = Int.random(in: 0..<400, using: &random) == 0
-            pause(milliseconds: isResting ? 300 : Int.random(in: 2...24, using: &random))
+            pause(milliseconds: isResting ? 300 : Int.random(in: 4...40, using: &random))
             if connection == nil { connection = try? place.connect() }
             guard let open = connection else {
                 pause(milliseconds: 20)

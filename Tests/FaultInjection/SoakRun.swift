@@ -115,7 +115,9 @@ package struct SoakRun {
                     name: "open descriptors", first: descriptors.first, last: descriptors.last,
                     bound: descriptors.first + 1
                 ),
-                .init(name: "answer, median, µs", first: median.first, last: median.last, bound: latencyBound(median.first)),
+                .init(
+                    name: "answer, median, µs", first: median.first, last: median.last,
+                    bound: latencyBound(median.first)),
                 .init(name: "answer, p99, µs", first: p99.first, last: p99.last, bound: latencyBound(p99.first)),
                 .init(name: "/livez of an idle daemon, µs", first: reference.first, last: reference.last, bound: nil),
             ],

@@ -24,7 +24,8 @@ package final class Testbed: Sendable {
         groups = try [
             // No denial is remembered: every answer's numbers are the window's at one instant, and are judged whole.
             DaemonGroup("a", quota: 5, windowSeconds: 1, denyCacheMilliseconds: 0, redis.url, recorder),
-            DaemonGroup("b", quota: 40, windowSeconds: 2, denyCacheMilliseconds: 0, largestCost: 4, redis.url, recorder),
+            DaemonGroup(
+                "b", quota: 40, windowSeconds: 2, denyCacheMilliseconds: 0, largestCost: 4, redis.url, recorder),
             DaemonGroup("c", quota: 20, windowSeconds: 5, denyCacheMilliseconds: 1_000, redis.url, recorder),
         ]
     }
@@ -156,6 +157,7 @@ package final class DaemonPlace: Sendable {
     }
 
     func reset(_ user: String) throws -> Int {
-        try HTTPConnection(.unix(folder.file("admin")), timeoutSeconds: 10).request("DELETE", "/v1/users/\(user)").status
+        try HTTPConnection(.unix(folder.file("admin")), timeoutSeconds: 10).request("DELETE", "/v1/users/\(user)")
+            .status
     }
 }

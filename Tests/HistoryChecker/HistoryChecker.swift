@@ -11,8 +11,8 @@ package enum Verdict: Sendable {
 /// Decides from the intervals alone whether a user's history can have happened under a window's contract.
 package struct HistoryChecker: Sendable {
     /// How many steps a search may try for each operation, and for any history.
-    package static let stepsForEach = 40
-    package static let stepsAtLeast = 100_000
+    package static let stepsForEach = 20
+    package static let stepsAtLeast = 30_000
 
     package let contract: WindowContract
 

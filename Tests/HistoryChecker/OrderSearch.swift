@@ -26,6 +26,9 @@ struct OrderSearch {
     private let claims: [Claim]
     private let mandatory: [Int]
     private let optional: [Int]
+    /// The latest end among the optional claims up to each: those before the first that reaches an instant are over.
+    private let latestEnds: [Int]
+    private var optionalDone: [Int] = []
     private var isDone: [Bool]
     private var order: WindowOrder
     private var firstOpen = 0
@@ -37,6 +40,7 @@ struct OrderSearch {
         self.claims = claims
         mandatory = claims.indices.filter { claims[$0].isCertain }
         optional = claims.indices.filter { !claims[$0].isCertain }
+        latestEnds = optional.reduce(into: []) { $0.append(max($0.last ?? Int.min, claims[$1].end)) }
         isDone = Array(repeating: false, count: claims.count)
         order = WindowOrder(claims, windowMicroseconds: windowMicroseconds)
         left = mandatory.count
@@ -80,6 +84,8 @@ struct OrderSearch {
                 if claims[claim].isCertain {
                     left -= 1
                     while firstOpen < mandatory.count, isDone[mandatory[firstOpen]] { firstOpen += 1 }
+                } else {
+                    optionalDone.append(claim)
                 }
                 return step
             }
@@ -92,7 +98,10 @@ struct OrderSearch {
     private mutating func takeBack(_ step: WindowOrder.Step) {
         order.undo(step)
         isDone[step.claim] = false
-        guard claims[step.claim].isCertain else { return }
+        guard claims[step.claim].isCertain else {
+            optionalDone.removeLast()
+            return
+        }
         left += 1
         // Places stand in the order of starts, as the claims do.
         firstOpen = min(firstOpen, mandatory.partitioningIndex { $0 >= step.claim })
@@ -122,20 +131,30 @@ struct OrderSearch {
     /// What may have happened next; of those that are alike from here on, one.
     private func optionalCandidates() -> [Int] {
         let latest = openClaims().latest
-        var alike: Set<Claim> = []
-        return optional.prefix { claims[$0].start <= latest }.filter { place in
-            guard !isDone[place], claims[place].end >= order.now else { return false }
-            var claim = claims[place]
-            claim.index = 0
-            claim.start = max(claim.start, order.now)
-            return alike.insert(claim).inserted
-        }
+        var alike: Set<Alike> = []
+        return optional[latestEnds.partitioningIndex { $0 >= order.now }...].prefix { claims[$0].start <= latest }
+            .filter { place in
+                let claim = claims[place]
+                guard !isDone[place], claim.end >= order.now else { return false }
+                let kind = Alike(
+                    cost: claim.cost, forgets: claim.forgets, start: max(claim.start, order.now), end: claim.end
+                )
+                return alike.insert(kind).inserted
+            }
+    }
+
+    /// What matters of a claim that only may have happened.
+    private struct Alike: Hashable {
+        var cost: Int
+        var forgets: Bool
+        var start: Int
+        var end: Int
     }
 
     /// All that decides what can follow: what is done, and what the window holds.
     private var state: [Int] {
         let ahead = mandatory[firstOpen...].prefix { claims[$0].start <= order.now || isDone[$0] }
-        let done = ahead.filter { isDone[$0] } + optional.filter { isDone[$0] }
+        let done = ahead.filter { isDone[$0] } + optionalDone.sorted()
         return order.state + [-1, firstOpen] + done
     }
 }

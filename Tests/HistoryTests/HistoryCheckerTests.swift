@@ -67,7 +67,7 @@ struct HistoryCheckerTests {
         arguments: [.admitsOneTooMany, .countsTwice, .windowCutShort, .losesAnAdmission] as [SimulatedHistory.Fault]
     )
     func planted(_ fault: SimulatedHistory.Fault) {
-        let history = SimulatedHistory(fault: fault)
+        let history = SimulatedHistory(operationsEach: 120, windowMilliseconds: 2_000, fault: fault)
         var sizes: [Int] = []
         var example: Evidence?
         for seed in 1...20 as ClosedRange<UInt64> {

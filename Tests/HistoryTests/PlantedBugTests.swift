@@ -35,7 +35,8 @@ struct PlantedBugTests {
             mutated: "if redis_now % 8 == 0 then cost = 2 * cost end total, newest = total + cost, now"
         ),
         Mutation(
-            name: "window cut short by 3 %", original: "local window = span * 1000", mutated: "local window = span * 970"
+            name: "window cut short by 3 %", original: "local window = span * 1000",
+            mutated: "local window = span * 970"
         ),
         Mutation(
             name: "forgets to charge, now and then", original: "answer = pcall('SET', key, body, 'PXAT', expiry)",
@@ -93,7 +94,8 @@ struct PlantedBugTests {
             while monotonicMilliseconds() < end {
                 let cost = Int.random(in: 0..<20, using: &random) == 0 ? 0 : 1
                 let start = systemMicroseconds()
-                let reply = try connection.command("EVALSHA", digest, "1", users[client % 2], "\(quota)", "1000", "\(cost)")
+                let reply = try connection.command(
+                    "EVALSHA", digest, "1", users[client % 2], "\(quota)", "1000", "\(cost)")
                 let answeredAt = systemMicroseconds()
                 operations.append(
                     Operation(
