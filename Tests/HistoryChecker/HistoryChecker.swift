@@ -13,6 +13,8 @@ package struct HistoryChecker: Sendable {
     /// How many steps a search may try for each operation, and for any history.
     package static let stepsForEach = 20
     package static let stepsAtLeast = 30_000
+    /// The same for each smaller history that is tried.
+    static let stepsForShrinking = 1_000
 
     package let contract: WindowContract
 
@@ -24,19 +26,29 @@ package struct HistoryChecker: Sendable {
         case .possible(let order):
             return .consistent(order.map { (claims[$0.claim].index, $0.instant) })
         case .impossible:
-            let shrunk = Shrinking(contract: contract) { candidate in
-                if case .impossible = judgement(of: candidate, steps: 20_000) { true } else { false }
-            }
-            return .violation(shrunk.evidence(for: claims, of: operations))
+            return .violation(evidence(for: claims))
         case .unknown: return .undecided
         }
+    }
+
+    private func evidence(for claims: [Claim]) -> Evidence {
+        // What counting finds is shrunk by counting, which is fast and can be counted again by whoever reads it.
+        if !offences(of: claims).isEmpty {
+            return Shrinking(contract: contract) { !offences(of: $0).isEmpty }.evidence(for: claims)
+        }
+        return Shrinking(contract: contract) { candidate in
+            if case .impossible = judgement(of: candidate, steps: Self.stepsForShrinking) { true } else { false }
+        }.evidence(for: claims)
     }
 
     /// The offences that can be counted, each with an instant at which it shows.
     package func offences(of operations: [Operation]) -> [(offence: IntervalBounds.Offence, atMicroseconds: Int)] {
         let claims = Claim.claims(of: operations, under: contract)
-        let bounds = IntervalBounds(claims, windowMicroseconds: contract.windowMicroseconds)
-        return bounds.offences.map { ($0.offence, claims[$0.claim].start) }
+        return offences(of: claims).map { ($0.offence, claims[$0.claim].start) }
+    }
+
+    private func offences(of claims: [Claim]) -> [(offence: IntervalBounds.Offence, claim: Int)] {
+        IntervalBounds(claims, windowMicroseconds: contract.windowMicroseconds).offences
     }
 
     enum Judgement {
@@ -47,9 +59,8 @@ package struct HistoryChecker: Sendable {
 
     /// Counting first, which is fast and needs no order; then the search for one.
     func judgement(of claims: [Claim], steps: Int? = nil) -> Judgement {
-        let window = contract.windowMicroseconds
-        guard IntervalBounds(claims, windowMicroseconds: window).offences.isEmpty else { return .impossible }
-        var search = OrderSearch(claims, windowMicroseconds: window)
+        guard offences(of: claims).isEmpty else { return .impossible }
+        var search = OrderSearch(claims, windowMicroseconds: contract.windowMicroseconds)
         let steps = steps ?? max(Self.stepsAtLeast, claims.count * Self.stepsForEach)
         switch search.run(steps: max(steps, 2 * claims.count + 2)) {
         case .found(let order): return .possible(order)

@@ -49,9 +49,22 @@ struct OrderSearch {
     /// - Parameter steps: how many steps to try at most.
     mutating func run(steps: Int) -> Result {
         var frames = [Frame(candidates: certainCandidates())]
+        var furthest = 0
+        var stepsSinceFurthest = 0
+        var hasJumped = false
         for _ in 0..<steps {
             guard left > 0 else { return .found(order.order.map { ($0, order.instants[$0]) }) }
             guard !order.isBoundReached else { return .exhausted }
+            stepsSinceFurthest += 1
+            if order.order.count > furthest {
+                furthest = order.order.count
+                stepsSinceFurthest = 0
+                order.forgetBlame()
+            } else if stepsSinceFurthest > (hasJumped ? Self.patience : Self.firstPatience) {
+                hasJumped = hasJumped || order.blamedPlace != nil
+                stepsSinceFurthest = 0
+                jump(&frames)
+            }
             if let step = nextStep(&frames[frames.count - 1]) {
                 if deadEnds.isEmpty || !deadEnds.contains(state) {
                     frames.append(Frame(candidates: certainCandidates(), step: step, movesBack: order.movesBack))
@@ -59,10 +72,23 @@ struct OrderSearch {
                     takeBack(step)
                 }
             } else if !leave(&frames) {
-                return .impossible
+                // What was jumped over has not been tried.
+                return hasJumped ? .exhausted : .impossible
             }
         }
         return .exhausted
+    }
+
+    /// How many steps without getting further are tried one by one, before the first jump and between jumps.
+    private static let firstPatience = 5_000
+    private static let patience = 500
+
+    /// Goes back to the choice that stands in the way: a wrong one may show only a window later, behind hundreds of
+    /// others that have nothing to do with it. What it leaves untried makes "impossible" unprovable from then on.
+    private mutating func jump(_ frames: inout [Frame]) {
+        guard let place = order.blamedPlace else { return }
+        order.forgetBlame()
+        while frames.count > place + 1, let step = frames.removeLast().step { takeBack(step) }
     }
 
     /// Goes back to where another choice may be left; false where there is none.

@@ -6,7 +6,7 @@ struct Shrinking {
     let contract: WindowContract
     let isImpossible: ([Claim]) -> Bool
 
-    func evidence(for claims: [Claim], of operations: [Operation]) -> Evidence {
+    func evidence(for claims: [Claim]) -> Evidence {
         var claims = trimmed(claims)
         var run = claims.count / 2
         while run >= 1 {
@@ -23,7 +23,7 @@ struct Shrinking {
         }
         for index in claims.indices { claims = withFewerNumbers(claims, at: index) }
         let shown = relevant(compacted(claims))
-        return Evidence(claims: shown, operations: operations, contract: contract)
+        return Evidence(claims: shown, contract: contract)
     }
 
     /// With everything silenced behind the first point at which it is impossible, and then before the last.
@@ -76,7 +76,7 @@ package struct Evidence: Sendable, CustomStringConvertible {
     private let contract: WindowContract
     private let began: Int
 
-    init(claims: [Claim], operations: [Operation], contract: WindowContract) {
+    init(claims: [Claim], contract: WindowContract) {
         self.claims = claims
         self.contract = contract
         began = claims.map(\.start).min() ?? 0

@@ -31,6 +31,8 @@ struct WindowOrder {
     private var moves: [(claim: Int, instant: Int)] = []
     /// How often a claim already in the order has been moved. What follows then rests on more than ``state``.
     private(set) var movesBack = 0
+    /// The earliest place of a claim that a refused step found in its way, since it was last forgotten.
+    private(set) var blamedPlace: Int?
     /// Moving on was given up at a bound: that a step was refused proves nothing any more.
     private(set) var isBoundReached = false
 
@@ -58,6 +60,8 @@ struct WindowOrder {
         undo(step)
         return nil
     }
+
+    mutating func forgetBlame() { blamedPlace = nil }
 
     /// Takes the last step back.
     mutating func undo(_ step: Step) {
@@ -157,7 +161,10 @@ struct WindowOrder {
     private mutating func keep(_ later: Int, atLeast distance: Int, after earlier: Int) -> Bool {
         dependents[earlier].append((later, distance))
         distances.append(earlier)
-        return move(later, to: instants[earlier] + distance)
+        if move(later, to: instants[earlier] + distance) { return true }
+        let place = places[later] == order.count - 1 ? places[earlier] : places[later]
+        blamedPlace = min(blamedPlace ?? place, place)
+        return false
     }
 
     /// Moves a claim to an instant or later, and with it whatever depends on it; false where one would stand behind the
