@@ -25,6 +25,13 @@ package struct Fault: Sendable {
 
     /// Those that leave each daemon's process alive, whose memory can then be watched.
     package static let daemonsLive = all.filter { $0.name != "daemon killed -9" }
+    /// Not a fault that is survived but one that a run must find: windows are emptied, and the recorder is not told.
+    package static let untoldFlush = Fault("untold FLUSHALL") { testbed, _ in
+        for _ in 0..<3 {
+            try testbed.redis.command("FLUSHALL")
+            pause(milliseconds: 150)
+        }
+    }
 }
 
 /// Which faults come, in which order and for how long: a pure function of the seed.

@@ -15,6 +15,17 @@ struct ChaosTests {
         #expect(report.undecided * 5 <= report.histories)
     }
 
+    @Test(
+        "Windows emptied behind the recorder's back are found: the run ends as violated, with the history that shows it"
+    )
+    func untold() throws {
+        var options = ChaosRun.Options(seconds: 4, seed: 1)
+        options.faults = [.untoldFlush]
+        let report = try ChaosRun(options).run()
+        print(report.description)
+        #expect(!report.isClean && report.admittedOver > 0 && !report.violations.isEmpty)
+    }
+
     @Test("A seed gives the same faults in the same order, and each kind once before one comes again")
     func seeds() {
         func entries(_ seed: UInt64) -> [FaultSchedule.Entry] {
