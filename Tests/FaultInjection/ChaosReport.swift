@@ -40,14 +40,11 @@ package struct ChaosReport: Sendable {
             )
         }
         lines.append(String(repeating: "-", count: 80))
-        lines.append(
-            "seed \(seed), \(Int(seconds)) s, \(injected) faults; \(operations) requests of \(histories) users, "
-                + "\(unknown) without a decision;"
-        )
-        lines.append(
-            "the machine let a sleeping thread oversleep by up to \(Self.decimal(oversleptMilliseconds)) ms; "
-                + "\(undecided) histories undecided"
-        )
+        lines += [
+            "seed \(seed), \(Int(seconds)) s, \(injected) faults, \(operations) requests of \(histories) users;",
+            "\(unknown) requests without a decision, \(undecided) users' histories undecided;",
+            "the machine let a sleeping thread oversleep by up to \(Self.decimal(oversleptMilliseconds)) ms",
+        ]
         if unchecked > 0 { lines.append("\(unchecked) histories were never whole, and are not checked") }
         lines += violations
         lines.append(isClean ? "verdict: exact" : "verdict: VIOLATED")
