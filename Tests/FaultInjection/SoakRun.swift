@@ -8,12 +8,24 @@ import TestSupport
 /// is asked for `/livez` meanwhile: what the machine's other work adds, it adds to both.
 package struct SoakRun {
     /// How the daemons stood in one second.
-    private struct Sample: Sendable {
-        var residentKibibytes: [Int]
-        var descriptors: [Int]
-        var medianMicroseconds: Int?
-        var p99Microseconds: Int?
-        var referenceMicroseconds: Int?
+    package struct Sample: Sendable {
+        /// Of each daemon.
+        package var residentKibibytes: [Int]
+        package var descriptors: [Int]
+        package var medianMicroseconds: Int?
+        package var p99Microseconds: Int?
+        package var referenceMicroseconds: Int?
+
+        package init(
+            residentKibibytes: [Int], descriptors: [Int], medianMicroseconds: Int?, p99Microseconds: Int?,
+            referenceMicroseconds: Int?
+        ) {
+            self.residentKibibytes = residentKibibytes
+            self.descriptors = descriptors
+            self.medianMicroseconds = medianMicroseconds
+            self.p99Microseconds = p99Microseconds
+            self.referenceMicroseconds = referenceMicroseconds
+        }
     }
 
     /// The bounds on growth. Memory may grow by a tenth, and by 2 MiB for what a young process has not touched yet.
@@ -47,7 +59,7 @@ package struct SoakRun {
         }
         flag.set()
         let samples = try sampler.value()
-        return Self.report(samples, try outcome.get())
+        return SoakReport(rows: Self.rows(samples), samples: samples.count, chaos: try outcome.get())
     }
 
     private static func sample(_ run: ChaosRun, _ reference: Daemon, until flag: Flag) throws -> [Sample] {
@@ -89,40 +101,41 @@ package struct SoakRun {
         return values.sorted()[min(values.count - 1, Int(Double(values.count) * share))]
     }
 
-    private static func report(_ samples: [Sample], _ chaos: ChaosReport) -> SoakReport {
+    /// The first quarter beside the last. Of memory and descriptors the daemon is told that grew most.
+    package static func rows(_ samples: [Sample]) -> [SoakReport.Row] {
         let quarter = max(1, samples.count / 4)
-        func medians(_ value: (Sample) -> [Int]) -> (first: Int, last: Int) {
+        func medians(_ value: (Sample) -> Int?) -> (first: Int, last: Int) {
             (
-                quantile(samples.prefix(quarter).flatMap(value), 0.5) ?? 0,
-                quantile(samples.suffix(quarter).flatMap(value), 0.5) ?? 0
+                quantile(samples.prefix(quarter).compactMap(value), 0.5) ?? 0,
+                quantile(samples.suffix(quarter).compactMap(value), 0.5) ?? 0
             )
         }
-        let resident = medians(\.residentKibibytes)
-        let descriptors = medians(\.descriptors)
-        let median = medians { [$0.medianMicroseconds].compactMap(\.self) }
-        let p99 = medians { [$0.p99Microseconds].compactMap(\.self) }
-        let reference = medians { [$0.referenceMicroseconds].compactMap(\.self) }
+        func worst(_ values: (Sample) -> [Int]) -> (first: Int, last: Int) {
+            let daemons = samples.first.map { values($0).indices } ?? 0..<0
+            let all = daemons.map { daemon in medians { values($0)[daemon] } }
+            return all.max { $0.last - $0.first < $1.last - $1.first } ?? (0, 0)
+        }
+        let resident = worst(\.residentKibibytes)
+        let descriptors = worst(\.descriptors)
+        let median = medians(\.medianMicroseconds)
+        let p99 = medians(\.p99Microseconds)
+        let reference = medians(\.referenceMicroseconds)
         // What the machine's other work has added meanwhile, in percent of what there was.
         let noise = max(100, reference.last * 100 / max(1, reference.first))
         func latencyBound(_ first: Int) -> Int {
             (first * (100 + latencyGrowth.percent) / 100 + latencyGrowth.microseconds) * noise / 100
         }
         let residentBound = resident.first * (100 + residentGrowth.percent) / 100 + residentGrowth.kibibytes
-        return SoakReport(
-            rows: [
-                .init(name: "resident memory, KiB", first: resident.first, last: resident.last, bound: residentBound),
-                .init(
-                    name: "open descriptors", first: descriptors.first, last: descriptors.last,
-                    bound: descriptors.first + 1
-                ),
-                .init(
-                    name: "answer, median, µs", first: median.first, last: median.last,
-                    bound: latencyBound(median.first)),
-                .init(name: "answer, p99, µs", first: p99.first, last: p99.last, bound: latencyBound(p99.first)),
-                .init(name: "/livez of an idle daemon, µs", first: reference.first, last: reference.last, bound: nil),
-            ],
-            samples: samples.count, chaos: chaos
-        )
+        return [
+            .init(name: "resident memory, KiB", first: resident.first, last: resident.last, bound: residentBound),
+            .init(
+                name: "open descriptors", first: descriptors.first, last: descriptors.last, bound: descriptors.first + 1
+            ),
+            .init(
+                name: "answer, median, µs", first: median.first, last: median.last, bound: latencyBound(median.first)),
+            .init(name: "answer, p99, µs", first: p99.first, last: p99.last, bound: latencyBound(p99.first)),
+            .init(name: "/livez of an idle daemon, µs", first: reference.first, last: reference.last, bound: nil),
+        ]
     }
 }
 

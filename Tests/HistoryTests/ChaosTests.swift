@@ -36,4 +36,27 @@ struct ChaosTests {
         #expect(entries(5) != entries(6))
         for round in 0..<3 { #expect(Set(entries(5)[(7 * round)..<(7 * round + 7)].map(\.fault)).count == 7) }
     }
+
+    @Test(
+        "A soak fails where one daemon's memory or descriptors grow, or answers slow down, and not where the machine does"
+    )
+    func soakRows() {
+        func rows(_ sample: (Int) -> SoakRun.Sample) -> [Bool] {
+            SoakRun.rows((0..<400).map(sample)).map(\.isFlat)
+        }
+        func sample(
+            memory: Int = 0, descriptors: Int = 0, latency: Int = 0, reference: Int = 0
+        ) -> SoakRun.Sample {
+            SoakRun.Sample(
+                residentKibibytes: [20_000, 20_000 + memory, 20_000], descriptors: [20, 20, 20 + descriptors],
+                medianMicroseconds: 500 + latency, p99Microseconds: 2_000 + latency,
+                referenceMicroseconds: 500 + reference
+            )
+        }
+        #expect(rows { _ in sample() } == [true, true, true, true, true])
+        #expect(rows { sample(memory: 20 * $0) } == [false, true, true, true, true])
+        #expect(rows { sample(descriptors: $0 / 100) } == [true, false, true, true, true])
+        #expect(rows { sample(latency: 8 * $0) } == [true, true, false, false, true])
+        #expect(rows { sample(latency: 4 * $0, reference: 4 * $0) } == [true, true, true, true, true])
+    }
 }
