@@ -210,6 +210,29 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"], swiftSettings: strict),
+        // Decides whether what clients saw can have happened; knows neither Redis nor the daemon.
+        .target(
+            name: "HistoryChecker", dependencies: ["RateLimitCore"], path: "Tests/HistoryChecker", swiftSettings: strict
+        ),
+        // Real processes under load and faults, with every request recorded and checked.
+        .target(
+            name: "FaultInjection", dependencies: ["HistoryChecker", "TestSupport"], path: "Tests/FaultInjection",
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "chaos",
+            dependencies: ["FaultInjection", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            path: "Tests/Chaos",
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "HistoryTests",
+            dependencies: [
+                "llm-rate-limit", "FaultInjection", "HistoryChecker", "RateLimitCore", "RateLimitService",
+                "TestSupport",
+            ],
+            swiftSettings: strict
+        ),
         // Real redis-servers, real daemons and blocking clients, for the tests that need them.
         .testTarget(
             name: "EndToEndTests", dependencies: ["llm-rate-limit", "TestSupport"], swiftSettings: strict

@@ -49,9 +49,7 @@ final class NameLookup {
         self.lookUp = lookUp
     }
 
-    /// Nil for a Unix socket, which needs none.
-    convenience init?(_ address: RedisEndpoint.Address, eventLoop: any EventLoop) {
-        guard case .tcp(let host, let port) = address else { return nil }
+    convenience init(host: String, port: Int, eventLoop: any EventLoop) {
         self.init(eventLoop: eventLoop) { try Self.addresses(of: host, port: port) }
     }
 

@@ -90,7 +90,7 @@ public final class RedisLink {
 
     /// Where to connect to; nil while nobody knows.
     public private(set) var endpoint: RedisEndpoint? {
-        didSet { lookup = endpoint.flatMap { NameLookup($0.address, eventLoop: eventLoop) } }
+        didSet { lookup = Self.lookup(of: endpoint, on: eventLoop) }
     }
     private var lookup: NameLookup?
     private let options: LinkOptions
@@ -123,7 +123,12 @@ public final class RedisLink {
         self.options = options
         self.eventLoop = eventLoop
         refusesReplica = options.requiresMaster
-        lookup = endpoint.flatMap { NameLookup($0.address, eventLoop: eventLoop) }
+        lookup = Self.lookup(of: endpoint, on: eventLoop)
+    }
+
+    private static func lookup(of endpoint: RedisEndpoint?, on eventLoop: any EventLoop) -> NameLookup? {
+        guard case .tcp(let host, let port)? = endpoint?.address else { return nil }
+        return NameLookup(host: host, port: port, eventLoop: eventLoop)
     }
 
     /// Connects, and from then on reconnects by itself.

@@ -14,7 +14,7 @@ extension FaultMatrix {
         func descriptors() throws {
             let wrapper = ["sh", "-c", #"ulimit -n 96 && exec "$@""#, "sh"]
             let daemon = try FaultMatrix.startDaemon(redis.url, wrapper: wrapper)
-            #expect(daemon.logLines(containing: "fewer connections than LLM_RATE_LIMIT_MAX_CONNECTIONS").count == 1)
+            #expect(daemon.logLines(containing: "is lowered to").count == 1)
             let row = FaultRow(fault: .descriptors, daemons: [daemon], reasons: ["redis_unreachable"])
             // Kept until the end of the run: closed ones would make room.
             var flood: [StreamSocket] = []

@@ -1,0 +1,66 @@
+import Foundation
+
+/// What a run found, as one table and a verdict.
+package struct ChaosReport: Sendable {
+    package let seed: UInt64
+    package let seconds: Double
+    package let rows: [(name: String, figures: FaultFigures)]
+    package let injected: Int
+    package let operations: Int
+    package let unknown: Int
+    package let histories: Int
+    package let undecided: Int
+    /// Histories that were never whole.
+    package let unchecked: Int
+    package let oversleptMilliseconds: Double
+    /// The faults in their order.
+    package let schedule: [String]
+    package let violations: [String]
+
+    package var deniedWrongly: Int { rows.reduce(0) { $0 + $1.figures.deniedWrongly } }
+    package var admittedOver: Int { rows.reduce(0) { $0 + $1.figures.admittedOver } }
+
+    package var isClean: Bool { violations.isEmpty && deniedWrongly == 0 && admittedOver == 0 && unchecked == 0 }
+
+    /// The table, 80 columns wide, with the verdict below it.
+    package var description: String {
+        var lines = [
+            Self.row("fault", "times", "slowest", "denied", "over the", "exact again"),
+            Self.row("", "", "answer ms", "wrongly", "limit", "after ms"),
+            String(repeating: "-", count: 80),
+        ]
+        for (name, figures) in rows where figures.answers > 0 || figures.injected > 0 {
+            lines.append(
+                Self.row(
+                    name, figures.injected > 0 ? "\(figures.injected)" : "",
+                    Self.decimal(Double(figures.slowestMicroseconds) / 1_000), "\(figures.deniedWrongly)",
+                    "\(figures.admittedOver)",
+                    figures.injected > 0 ? Self.decimal(figures.slowestExactMilliseconds) : ""
+                )
+            )
+        }
+        lines.append(String(repeating: "-", count: 80))
+        lines += [
+            "seed \(seed), \(Int(seconds)) s, \(injected) faults, \(operations) requests of \(histories) users;",
+            "\(unknown) requests without a decision, \(undecided) users' histories undecided;",
+            "the machine let a sleeping thread oversleep by up to \(Self.decimal(oversleptMilliseconds)) ms",
+        ]
+        if unchecked > 0 { lines.append("\(unchecked) histories were never whole, and are not checked") }
+        lines += violations
+        lines.append(isClean ? "verdict: exact" : "verdict: VIOLATED")
+        return lines.joined(separator: "\n")
+    }
+
+    private static func decimal(_ value: Double) -> String { String(format: "%.1f", value) }
+
+    private static func row(_ cells: String...) -> String {
+        let widths = [25, 6, 11, 10, 10, 13]
+        var row = ""
+        for (index, (cell, width)) in zip(cells, widths).enumerated() {
+            let space = String(repeating: " ", count: max(0, width - cell.count))
+            row += index == 0 ? cell + space : space + cell
+        }
+        while row.last == " " { row.removeLast() }
+        return row
+    }
+}

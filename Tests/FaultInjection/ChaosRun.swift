@@ -1,0 +1,196 @@
+import HistoryChecker
+import Synchronization
+import TestSupport
+
+/// Daemons under load while one fault after the other is injected; every request is recorded and checked.
+package final class ChaosRun: Sendable {
+    package struct Options: Sendable {
+        package var seconds: Double
+        package var seed: UInt64
+        package var faults = Fault.all
+        package var pausesMilliseconds = 300...2_500
+        package var clientsForEachDaemon = 5
+        /// For how long one user is asked for.
+        package var userSeconds = 8.0
+
+        package init(seconds: Double, seed: UInt64) {
+            self.seconds = seconds
+            self.seed = seed
+        }
+    }
+
+    /// What a run says while it goes on.
+    package struct Progress: Sendable {
+        package var secondsPassed: Double
+        package var faultsInjected: Int
+        package var operationsChecked: Int
+        package var violations: Int
+        package var fault: String
+    }
+
+    private struct Checked {
+        var operations = 0
+        var unknown = 0
+        var histories = 0
+        var undecided = 0
+        var violations: [(user: String, evidence: Evidence)] = []
+        var longestCheckMilliseconds = 0.0
+    }
+
+    package let options: Options
+    package let testbed: Testbed
+    package let statistics: Statistics
+    private let checked = Mutex(Checked())
+    private let log = Mutex<[String]>([])
+    private static let shownViolations = 5
+
+    package init(_ options: Options) throws {
+        self.options = options
+        testbed = try Testbed()
+        statistics = Statistics(kinds: options.faults.count)
+    }
+
+    /// Runs to the end; `report` is called now and then, on this thread.
+    package func run(reporting report: (Progress) -> Void = { _ in }) throws -> ChaosReport {
+        let start = monotonicMilliseconds()
+        let end = start + options.seconds * 1_000
+        let flag = Flag()
+        let clients = startClients(until: flag)
+        let sleeper = startSleeper(until: flag)
+        let isClosing = Flag()
+        let checker = Background { [self] in
+            // A history is checked as soon as it is whole, so that memory does not grow with the run's length.
+            while !isClosing.isSet {
+                checkComplete()
+                pause(milliseconds: 100)
+            }
+        }
+        var schedule = FaultSchedule(
+            seed: options.seed, kinds: options.faults.count, pausesMilliseconds: options.pausesMilliseconds
+        )
+        var replaceAt = start
+        var nextUser = 0
+        var injected = 0
+        let result = Result {
+            while monotonicMilliseconds() < end {
+                let entry = schedule.next()
+                let pauseUntil = monotonicMilliseconds() + Double(entry.pauseMilliseconds)
+                while monotonicMilliseconds() < min(pauseUntil, end) {
+                    pause(milliseconds: 50)
+                    report(progress(since: start, injected, "-"))
+                }
+                guard monotonicMilliseconds() < end else { break }
+                report(progress(since: start, injected, options.faults[entry.fault].name))
+                try inject(entry)
+                injected += 1
+                while replaceAt < monotonicMilliseconds() {
+                    for group in testbed.groups { group.replaceUser(nextUser % DaemonGroup.usersAtATime) }
+                    nextUser += 1
+                    replaceAt += options.userSeconds * 1_000 / Double(DaemonGroup.usersAtATime)
+                }
+            }
+        }
+        flag.set()
+        let ended = clients.map { client in Result { try client.value() } }
+        let overslept = try sleeper.value()
+        for group in testbed.groups { group.retireAll() }
+        let settling = Result { try testbed.settle() }
+        isClosing.set()
+        _ = try checker.value()
+        checkComplete()
+        for outcome in ended + [result, settling] { try outcome.get() }
+        return makeReport(injected: injected, overslept: overslept)
+    }
+
+    private func inject(_ entry: FaultSchedule.Entry) throws {
+        let fault = options.faults[entry.fault]
+        statistics.began(entry.fault, atMicroseconds: systemMicroseconds())
+        log.withLock { $0.append("\(fault.name) \(entry.draw.durationMilliseconds) \(entry.draw.target)") }
+        do {
+            try fault.inject(testbed, entry.draw)
+            statistics.exactAgain(entry.fault, afterMilliseconds: try testbed.millisecondsUntilExact())
+            try testbed.settle()
+        } catch { throw TestFailure("\(fault.name): \(error)") }
+    }
+
+    private func startClients(until flag: Flag) -> [Background<Void>] {
+        var seed = options.seed
+        var clients: [Background<Void>] = []
+        for group in testbed.groups {
+            for place in group.places {
+                for _ in 0..<options.clientsForEachDaemon {
+                    seed += 1
+                    let client = Client(
+                        testbed: testbed, group: group, place: place, statistics: statistics, seed: seed)
+                    clients.append(Background { try client.run(until: flag) })
+                }
+            }
+        }
+        return clients
+    }
+
+    /// How late the machine lets a thread go on that only sleeps: what it adds to every answer.
+    private func startSleeper(until flag: Flag) -> Background<Double> {
+        Background {
+            var worst = 0.0
+            while !flag.isSet {
+                let start = monotonicMilliseconds()
+                pause(milliseconds: 1)
+                worst = max(worst, monotonicMilliseconds() - start - 1)
+            }
+            return worst
+        }
+    }
+
+    private func progress(since start: Double, _ injected: Int, _ fault: String) -> Progress {
+        checked.withLock { checked in
+            Progress(
+                secondsPassed: (monotonicMilliseconds() - start) / 1_000, faultsInjected: injected,
+                operationsChecked: checked.operations, violations: checked.violations.count, fault: fault
+            )
+        }
+    }
+
+    private func makeReport(injected: Int, overslept: Double) -> ChaosReport {
+        checked.withLock { checked in
+            ChaosReport(
+                seed: options.seed, seconds: options.seconds,
+                rows: zip(options.faults.map(\.name) + ["before the first"], statistics.figures).map { ($0, $1) },
+                injected: injected, operations: checked.operations, unknown: checked.unknown,
+                histories: checked.histories, undecided: checked.undecided, unchecked: testbed.recorder.waiting,
+                oversleptMilliseconds: overslept, schedule: log.withLock { $0 },
+                violations: checked.violations.map { "user \($0.user): \($0.evidence)" }
+            )
+        }
+    }
+}
+
+// MARK: - Checking
+
+extension ChaosRun {
+    private func checkComplete() {
+        for (log, operations) in testbed.recorder.takeComplete() {
+            let checker = HistoryChecker(log.contract)
+            let start = monotonicMilliseconds()
+            let verdict = checker.verdict(of: operations)
+            let took = monotonicMilliseconds() - start
+            for offence in checker.offences(of: operations) {
+                statistics.offended(offence.offence, atMicroseconds: offence.atMicroseconds)
+            }
+            checked.withLock { checked in
+                checked.operations += operations.count
+                checked.unknown += operations.count { $0.outcome == .unknown }
+                checked.histories += 1
+                checked.longestCheckMilliseconds = max(checked.longestCheckMilliseconds, took)
+                switch verdict {
+                case .consistent: break
+                case .undecided: checked.undecided += 1
+                case .violation(let evidence):
+                    if checked.violations.count < Self.shownViolations {
+                        checked.violations.append((log.user, evidence))
+                    }
+                }
+            }
+        }
+    }
+}

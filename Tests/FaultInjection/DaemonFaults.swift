@@ -1,0 +1,47 @@
+import Glibc
+import TestSupport
+
+extension Fault {
+    /// What happens to a daemon.
+    static let daemonFaults: [Fault] = [
+        Fault("daemon killed -9") { testbed, draw in
+            let place = testbed.place(draw.target)
+            place.kill()
+            pause(milliseconds: draw.durationMilliseconds / 3)
+            try place.start()
+        },
+        Fault("daemon stopped", holdsAnswers: true) { testbed, draw in
+            let place = testbed.place(draw.target)
+            place.send(SIGSTOP)
+            pause(milliseconds: draw.durationMilliseconds)
+            place.send(SIGCONT)
+        },
+        Fault("limit changed by SIGHUP") { testbed, draw in
+            let group = testbed.groups[draw.target % testbed.groups.count]
+            // One daemon after the other: for a while they decide under different limits, on the same windows.
+            for quota in [group.quota + 1 + draw.target % 5, max(1, group.quota - 2), group.quota] {
+                for place in group.places { try place.reload(quota: quota) }
+                pause(milliseconds: draw.durationMilliseconds / 2)
+            }
+        },
+        Fault("users reset") { testbed, draw in
+            let group = testbed.groups[draw.target % testbed.groups.count]
+            for log in group.users {
+                let start = systemMicroseconds()
+                let answer = try? group.places[draw.target % group.places.count].reset(log.user)
+                let isCertain = answer == 204
+                log.forgot(from: start, to: systemMicroseconds(), isCertain: isCertain)
+            }
+        },
+    ]
+
+    /// What clients do.
+    static let clientFaults: [Fault] = [
+        Fault("clients hang up") { testbed, draw in
+            for _ in 0..<3 {
+                testbed.hangUps.add()
+                pause(milliseconds: 20 + draw.durationMilliseconds % 30)
+            }
+        }
+    ]
+}

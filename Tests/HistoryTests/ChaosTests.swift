@@ -1,0 +1,62 @@
+import FaultInjection
+import TestSupport
+import Testing
+
+/// A short run of what `scripts/chaos` does for minutes.
+@Suite("Chaos")
+struct ChaosTests {
+    @Test("Twenty seconds of faults under load: exact throughout")
+    func short() throws {
+        let report = try ChaosRun(ChaosRun.Options(seconds: 20, seed: 1)).run()
+        print(report.description)
+        #expect(report.isClean)
+        #expect(report.injected >= 3 && report.operations > 1_000)
+        // What is not decided is not known to be right: it has to stay the exception.
+        #expect(report.undecided * 5 <= report.histories)
+    }
+
+    @Test(
+        "Windows emptied behind the recorder's back are found: the run ends as violated, with the history that shows it"
+    )
+    func untold() throws {
+        var options = ChaosRun.Options(seconds: 4, seed: 1)
+        options.faults = [.untoldFlush]
+        let report = try ChaosRun(options).run()
+        print(report.description)
+        #expect(!report.isClean && report.admittedOver > 0 && !report.violations.isEmpty)
+    }
+
+    @Test("A seed gives the same faults in the same order, and each kind once before one comes again")
+    func seeds() {
+        func entries(_ seed: UInt64) -> [FaultSchedule.Entry] {
+            var schedule = FaultSchedule(seed: seed, kinds: 7, pausesMilliseconds: 10...20)
+            return (0..<21).map { _ in schedule.next() }
+        }
+        #expect(entries(5) == entries(5))
+        #expect(entries(5) != entries(6))
+        for round in 0..<3 { #expect(Set(entries(5)[(7 * round)..<(7 * round + 7)].map(\.fault)).count == 7) }
+    }
+
+    @Test(
+        "A soak fails where one daemon's memory or descriptors grow, or answers slow down, and not where the machine does"
+    )
+    func soakRows() {
+        func rows(_ sample: (Int) -> SoakRun.Sample) -> [Bool] {
+            SoakRun.rows((0..<400).map(sample)).map(\.isFlat)
+        }
+        func sample(
+            memory: Int = 0, descriptors: Int = 0, latency: Int = 0, reference: Int = 0
+        ) -> SoakRun.Sample {
+            SoakRun.Sample(
+                residentKibibytes: [20_000, 20_000 + memory, 20_000], descriptors: [20, 20, 20 + descriptors],
+                medianMicroseconds: 500 + latency, p99Microseconds: 2_000 + latency,
+                referenceMicroseconds: 500 + reference
+            )
+        }
+        #expect(rows { _ in sample() } == [true, true, true, true, true])
+        #expect(rows { sample(memory: 20 * $0) } == [false, true, true, true, true])
+        #expect(rows { sample(descriptors: $0 / 100) } == [true, false, true, true, true])
+        #expect(rows { sample(latency: 8 * $0) } == [true, true, false, false, true])
+        #expect(rows { sample(latency: 4 * $0, reference: 4 * $0) } == [true, true, true, true, true])
+    }
+}
