@@ -103,6 +103,12 @@ package final class CheckEngine: RedisLinkDelegate {
         return nil
     }
 
+    /// Checks that wait for Redis from which on each connection should add but few: some milliseconds' worth.
+    private static let crowd = 512
+
+    /// Whether so many checks wait that those of one connection would delay everybody else's.
+    package var isCrowded: Bool { pending.count >= Self.crowd }
+
     private var awayReason: FailureReason {
         if case .unavailable(let failure) = link.availability { failure.reason } else { .redisUnreachable }
     }
