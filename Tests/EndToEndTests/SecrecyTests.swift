@@ -109,7 +109,7 @@ extension EndToEnd {
             #expect(eventually(within: 20) { crashed.errors.contains("serving") })
             crashed.send(signal)
             #expect(try crashed.wait() == 128 + signal)
-            #expect(!crashed.errors.contains("crashed") && !crashed.errors.contains("Registers"), "\(crashed.errors)")
+            #expect(!crashed.errors.contains("crashed"), "\(crashed.errors)")
             #expect(!crashed.errors.contains("s3cret"))
             #expect(try cores() == [])
         }
@@ -131,7 +131,7 @@ extension EndToEnd {
             pause(milliseconds: 500)
             command.send(SIGSEGV)
             _ = try command.wait(seconds: 60)
-            #expect(command.errors.contains("crashed") && command.errors.contains("Registers"), "\(command.errors)")
+            #expect(command.errors.contains("crashed"))
         }
 
         private func cores() throws -> [String] {
