@@ -80,6 +80,12 @@ package final class CheckEngine {
         return nil
     }
 
+    /// Checks that wait for Redis from which on each connection should add but few: some milliseconds' worth.
+    private static let crowd = 512
+
+    /// Whether so many checks wait that those of one connection would delay everybody else's.
+    package var isCrowded: Bool { lane.pendingCount >= Self.crowd }
+
     private func scheduleFlush() {
         if let flushTask { return eventLoop.execute(flushTask) }
         let bound = NIOLoopBound(self, eventLoop: eventLoop)

@@ -44,7 +44,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
     let server = try await GatewayServer.make(
         service: service, group: group, eventLoops: eventLoops,
         pages: GatewayPages(
-            version: programVersion, configuration: { Array(inForce.value.json().utf8) }, metrics: { factory.render() }
+            version: programVersion, configuration: { inForce.page }, metrics: { factory.render() }
         ),
         options: GatewayServer.Options(
             connectionLimit: connectionLimit(settings, logger),
@@ -96,14 +96,28 @@ private func connectionLimit(_ settings: Settings, _ logger: Logger) -> Int {
 
 /// The configuration in force, which a reload replaces.
 final class ConfigurationInForce: Sendable {
-    private let storage: Mutex<ResolvedConfiguration>
+    /// The configuration with its page, which costs too much to be made for whoever asks without end.
+    private struct Storage {
+        var value: ResolvedConfiguration
+        var page: [UInt8]
 
-    init(_ configuration: ResolvedConfiguration) { storage = Mutex(configuration) }
+        init(_ value: ResolvedConfiguration) {
+            self.value = value
+            page = Array(value.json().utf8)
+        }
+    }
+
+    private let storage: Mutex<Storage>
+
+    init(_ configuration: ResolvedConfiguration) { storage = Mutex(Storage(configuration)) }
 
     var value: ResolvedConfiguration {
-        get { storage.withLock { $0 } }
-        set { storage.withLock { $0 = newValue } }
+        get { storage.withLock { $0.value } }
+        set { storage.withLock { $0 = Storage(newValue) } }
     }
+
+    /// The body of `/v1/config`.
+    var page: [UInt8] { storage.withLock { $0.page } }
 }
 
 extension CheckServiceOptions {

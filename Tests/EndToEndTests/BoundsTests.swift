@@ -39,6 +39,28 @@ extension EndToEnd {
             #expect(result.checks.contains { $0.isDegraded } && result.checks.contains { !$0.isDegraded })
         }
 
+        @Test("Connections that send hundreds of checks at once leave room for one that sends a single check")
+        func crowd() throws {
+            let daemon = try Daemon(redis: redis.url, ["MAX_QUEUE": "2048"])
+            let greedy = try (0..<20).map { _ in try daemon.connect() }
+            let client = try daemon.connect()
+            #expect(try client.check(newUser()).status == 200)
+            redis.stop()
+            // More than twice as many as may wait, and no more than a connection may have unanswered.
+            for connection in greedy {
+                try connection.send((0..<256).map { _ in HTTPConnection.checkText(newUser()) }.joined())
+            }
+            pause(milliseconds: 300)
+            try client.send(HTTPConnection.checkText(newUser()))
+            pause(milliseconds: 200)
+            redis.resume()
+            #expect(try client.response().number("remaining") == 19)
+            for connection in greedy {
+                let answers = try (0..<256).map { _ in try connection.response() }
+                #expect(answers.allSatisfy { $0.status == 200 && !$0.isDegraded })
+            }
+        }
+
         @Test("One connection above the bound is closed at once, and its place is free again after another leaves")
         func connections() throws {
             let daemon = try Daemon(redis: redis.url, ["MAX_CONNECTIONS": "3"])

@@ -98,7 +98,7 @@ extension EndToEnd {
             )
             let page = try daemon.connect().request("GET", "/v1/config")
             let options = try #require(try page.json["options"] as? [[String: Any]])
-            #expect(options.count >= 24)
+            #expect(options.count >= 26)
             for option in options {
                 for member in ["name", "value", "default", "source", "description"] {
                     #expect(option[member] is String, "\(option)")

@@ -201,6 +201,64 @@ extension EndToEnd {
             #expect(access(of: folder.file("check")) == nil)
         }
 
+        @Test("Nor is one that the service manager hands over")
+        func publicActivated() throws {
+            let listening = socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+            defer { close(listening) }
+            // An unbound socket listens on every address, at a port that the system chooses.
+            #expect(listen(listening, 1) == 0)
+            for (isPublic, code) in [("no", 78), ("yes", 0)] as [(String, Int32)] {
+                let folder = try TemporaryFolder()
+                let settings = ["REDIS_URL": redis.url, "LISTEN_PUBLIC": isPublic]
+                let daemon = try ChildProcess(
+                    "/bin/sh", ["-c", "LISTEN_PID=$$ exec \"$0\" serve", Daemon.program],
+                    environment: Daemon.variables(folder, settings)
+                        .merging(["LISTEN_FDS": "1", "LISTEN_FDNAMES": "tcp"]) { $1 },
+                    descriptors: [listening]
+                )
+                #expect(eventually(within: 20) { daemon.exitCode != nil || daemon.errors.contains("serving") })
+                daemon.send(SIGTERM)
+                #expect(try daemon.wait() == code)
+                #expect(daemon.errors.contains("other machines could reach it") == (code == 78))
+                #expect(access(of: folder.file("check")) == nil)
+            }
+        }
+
+        @Test(
+            "The daemon's own user is let in without mention and root is not; only root looks into the process",
+            .enabled(if: isRoot, "only root can become another user"))
+        func ownUser() async throws {
+            let folder = try TemporaryFolder()
+            // Where the program is need not be open to everybody.
+            let program = folder.file("program")
+            #expect(try ChildProcess("cp", [Daemon.program, program]).wait() == 0)
+            chown(folder.path, 65_534, 65_534)
+            chmod(folder.path, 0o755)
+            let tcp = ["REDIS_URL": "redis://127.0.0.1:1", "ALLOWED_UIDS": "33", "SOCKET_MODE": "0666"]
+            let other = ["--reuid", "65534", "--regid", "65534", "--clear-groups"]
+            let daemon = try ChildProcess(
+                "setpriv", other + [program, "serve"], environment: Daemon.variables(folder, tcp)
+            )
+            #expect(eventually(within: 20) { daemon.errors.contains("serving") })
+            let path = folder.file("check")
+            await #expect(processExitsWith: .success) { [path = path as String] in
+                let root = try HTTPConnection(.unix(path)).check(newUser())
+                #expect(root.status == 403)
+                #expect(seteuid(65_534) == 0)
+                let own = try HTTPConnection(.unix(path)).check(newUser())
+                #expect(own.status == 200)
+            }
+            let sleeper = try ChildProcess("setpriv", other + ["sleep", "60"])
+            #expect(eventually(within: 10) { readFile("/proc/\(sleeper.id)/comm") == "sleep\n" })
+            #expect(owner(of: "/proc/\(sleeper.id)/environ") == 65_534)
+            #expect(owner(of: "/proc/\(daemon.id)/environ") == 0 && owner(of: "/proc/\(daemon.id)/mem") == 0)
+        }
+
+        private func owner(of path: String) -> uid_t? {
+            var status = stat()
+            return stat(path, &status) == 0 ? status.st_uid : nil
+        }
+
         @Test("With that word it is")
         func publicAllowed() throws {
             let port = try freePort()

@@ -4,8 +4,9 @@ import Synchronization
 
 /// An `llm-rate-limit serve` of one test's own, with its sockets in a folder of its own.
 package final class Daemon: Sendable {
-    /// The program, built beside the tests.
+    /// The program, built beside the tests; `TESTED_PROGRAM` names another, such as one built for release.
     package static let program: String = {
+        if let other = getenv("TESTED_PROGRAM") { return String(cString: other) }
         var path = [CChar](repeating: 0, count: Int(PATH_MAX))
         let count = readlink("/proc/self/exe", &path, path.count - 1)
         let folder = String(decoding: path.prefix(max(count, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -25,16 +26,18 @@ package final class Daemon: Sendable {
     /// - Parameters:
     ///   - settings: variables without their `LLM_RATE_LIMIT_`. A deadline of 5 seconds is the default here, so that
     ///     a busy machine makes no decision degraded in a test that is about something else.
+    ///   - redis: its URL; none where flags or a file have it.
     ///   - folder: where the sockets are; the daemon's own where none is given.
     ///   - environment: further variables, whole.
     ///   - wrapper: a command that becomes the daemon, such as `unshare -n`.
     package init(
-        redis: String, _ settings: [String: String] = [:], arguments: [String] = [], folder: TemporaryFolder? = nil,
+        redis: String?, _ settings: [String: String] = [:], arguments: [String] = [], folder: TemporaryFolder? = nil,
         environment: [String: String] = [:], wrapper: [String] = []
     ) throws {
         let folder = try folder ?? TemporaryFolder()
         self.folder = folder
-        let all = ["REDIS_URL": redis, "REDIS_TIMEOUT_MS": "5000"].merging(settings) { $1 }
+        let redis = redis.map { ["REDIS_URL": $0] } ?? [:]
+        let all = ["REDIS_TIMEOUT_MS": "5000"].merging(redis) { $1 }.merging(settings) { $1 }
         let variables = Self.variables(folder, all).merging(environment) { $1 }
         socketPath = variables["LLM_RATE_LIMIT_SOCKET"] ?? ""
         adminSocketPath = variables["LLM_RATE_LIMIT_ADMIN_SOCKET"] ?? ""

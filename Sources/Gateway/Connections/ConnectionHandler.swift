@@ -96,10 +96,15 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
         if bytes.readableBytes > 0 { input = bytes }
     }
 
+    /// How many requests may be unanswered now.
+    private var openLimit: Int {
+        loop.engine.isCrowded ? RequestBounds.pipelinedInCrowd : RequestBounds.pipelined
+    }
+
     private func takeIn(_ bytes: inout ByteBuffer) {
         let now = NIODeadline.now()
         while bytes.readableBytes > 0, !isClosing, !hasTakenLast {
-            guard queue.open < RequestBounds.pipelined, output.readableBytes < RequestBounds.unsentBytes, isWritable
+            guard queue.open < openLimit, output.readableBytes < RequestBounds.unsentBytes, isWritable
             else {
                 if !isReadPaused { setReading(false) }
                 isReadPaused = true
@@ -270,7 +275,7 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
         while let context, output.readableBytes > 0 {
             write(to: context)
             if isClosing { return closeBehindOutput(context) }
-            if isReadPaused, isWritable, queue.open < RequestBounds.pipelined / 2 { resume(context) }
+            if isReadPaused, isWritable, queue.open < openLimit / 2 { resume(context) }
         }
     }
 
