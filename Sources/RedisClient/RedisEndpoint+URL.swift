@@ -7,6 +7,7 @@ extension RedisEndpoint {
     public static func parse(_ url: String) throws(RedisURLError) -> RedisEndpoint {
         guard url.utf8.count <= maximumURLBytes else { throw .tooLong }
         guard let (scheme, rest) = splitScheme(url) else { throw .notAURL }
+        guard !rest.contains(where: isCombinedDelimiter) else { throw .combinedDelimiter }
         let parts = try URLParts(rest)
         switch scheme {
         case "redis": return try parseTCP(parts)
@@ -18,6 +19,7 @@ extension RedisEndpoint {
     /// A URL as it may be shown where `parse` refused it: whatever could be a password is `***`.
     public static func masked(_ url: String) -> String {
         guard let (scheme, rest) = splitScheme(url) else { return url.isEmpty ? "" : "***" }
+        guard !rest.contains(where: isCombinedDelimiter) else { return "\(scheme)://***" }
         if let at = rest.lastIndex(of: "@") {
             return "\(scheme)://***@\(maskedQuery(rest[rest.index(after: at)...]))"
         }
@@ -43,6 +45,13 @@ extension RedisEndpoint {
         let scheme = url[..<colon]
         guard let first = scheme.utf8.first, isLetter(first), scheme.utf8.allSatisfy(isSchemeByte) else { return nil }
         return (scheme.lowercased(), url[url.index(colon, offsetBy: 3)...])
+    }
+
+    /// A character that is more than the delimiter in it, and would be taken for text: a password's colon, say, for a
+    /// part of the user's name, which is shown.
+    private static func isCombinedDelimiter(_ character: Character) -> Bool {
+        let scalars = character.unicodeScalars
+        return scalars.count > 1 && scalars.contains { ":/?#@[]%".unicodeScalars.contains($0) }
     }
 
     private static func isLetter(_ byte: UInt8) -> Bool {
@@ -154,10 +163,10 @@ enum PercentCoding {
         return decoded
     }
 
-    static func encode(_ text: String, keepingSlashes: Bool = false) -> String {
+    static func encode(_ text: String, keeping kept: String = "") -> String {
         var encoded = ""
         for byte in text.utf8 {
-            if byte.isUnreserved || (keepingSlashes && byte == UInt8(ascii: "/")) {
+            if byte.isUnreserved || kept.utf8.contains(byte) {
                 encoded.unicodeScalars.append(Unicode.Scalar(byte))
             } else {
                 encoded += byte < 16 ? "%0" : "%"

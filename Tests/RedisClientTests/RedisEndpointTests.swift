@@ -64,6 +64,8 @@ struct RedisEndpointTests {
             ("redis://u:%zz@h", .badPercentEncoding),
             ("redis://u:%4@h", .badPercentEncoding),
             ("redis://u:%ff@h", .badPercentEncoding),
+            ("redis://u:\u{301}s3cret@h", .combinedDelimiter),
+            ("redis://u:s3cret\u{600}@h", .combinedDelimiter),
             ("redis://u:s3/cret@h", .unencodedLogin),
             ("redis://u:s3#cret@h", .unencodedLogin),
             ("unix://run/redis.sock", .badSocketPath),
@@ -93,6 +95,7 @@ struct RedisEndpointTests {
             ("redis://:s3cret@[::1]:1/2", "redis://:***@[::1]:1/2"),
             ("redis://h", "redis://h:6379/0"),
             ("redis://a%40b@h", "redis://a%40b@h:6379/0"),
+            ("redis://[fe80::1%25eth0]", "redis://[fe80::1%25eth0]:6379/0"),
             ("unix://u:s3cret@/a%20b?db=7", "unix://u:***@/a%20b?db=7"),
         ])
     func describes(url: String, expected: String) throws {
@@ -112,7 +115,8 @@ struct RedisEndpointTests {
         let urls = [
             "redis://u:s3cret@h:x", "redis://u:s3cret@h/x", "redis://u:a/s3cret@h", "redis://u:%zzs3cret@h",
             "redis://:s3cret", "redis://u:s3cret", "s3cret", "rediss://u:s3cret@h", "unix://u:s3cret@run/x",
-            "redis://h?password=s3cret", "unix:///x?db=s3cret", "redis://u:s3#cret@s3cret@",
+            "redis://u:\u{301}s3cret@h", "redis://h?password=s3cret", "unix:///x?db=s3cret",
+            "redis://u:s3#cret@s3cret@",
         ]
         for url in urls {
             #expect(!RedisEndpoint.masked(url).contains("cret"), "\(url)")
