@@ -10,6 +10,18 @@ let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
+/// What the fuzzers run.
+let fuzzed: [Target.Dependency] = [
+    "DaemonConfiguration", "Gateway", "LoadGenerator", "RateLimitCore", "RateLimitService", "RedisClient",
+    "TestSupport",
+    .product(name: "CoreMetrics", package: "swift-metrics"),
+    .product(name: "Logging", package: "swift-log"),
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOEmbedded", package: "swift-nio"),
+    .product(name: "NIOHTTP1", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+]
+
 let package = Package(
     name: "llm-rate-limit",
     products: [
@@ -209,6 +221,11 @@ let package = Package(
             name: "WindowTests", dependencies: ["RateLimitCore", "RateLimitService", "TestSupport"],
             swiftSettings: strict
         ),
+        // The fuzzers' targets, run on the inputs that are kept; scripts/fuzz builds the same sources as a fuzzer.
+        .testTarget(
+            name: "FuzzTests", dependencies: fuzzed + ["GatewayTests"], path: "Tests/Fuzz",
+            exclude: ["Corpus", "Dictionaries", "Driver"], sources: ["Targets", "Replay"], swiftSettings: strict
+        ),
         .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"], swiftSettings: strict),
         // Decides whether what clients saw can have happened; knows neither Redis nor the daemon.
         .target(
@@ -245,3 +262,19 @@ let package = Package(
         ),
     ]
 )
+
+// A fuzzer has libFuzzer's main, and needs its sanitizer in all that it links: it is built by scripts/fuzz alone. The
+// test targets go, since a source belongs to one target only.
+if Context.environment["LLM_RATE_LIMIT_BUILD_FUZZER"] != nil {
+    package.targets.removeAll { $0.type == .test }
+    package.targets.append(
+        .executableTarget(
+            name: "fuzz", dependencies: fuzzed, path: "Tests", exclude: ["Fuzz/Corpus", "Fuzz/Dictionaries"],
+            sources: [
+                "Fuzz/Driver", "Fuzz/Targets", "GatewayTests/Bytes.swift", "GatewayTests/EmbeddedGateway.swift",
+                "GatewayTests/GatewayPair.swift",
+            ],
+            swiftSettings: strict
+        )
+    )
+}

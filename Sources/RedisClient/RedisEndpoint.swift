@@ -66,9 +66,10 @@ extension RedisEndpoint.Address: CustomStringConvertible {
     public var description: String {
         switch self {
         case .tcp(let host, let port):
-            let bracketed = host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]" : PercentCoding.encode(host)
+            let isIPv6 = host.utf8.contains(UInt8(ascii: ":"))
+            let bracketed = isIPv6 ? "[\(PercentCoding.encode(host, keeping: ":"))]" : PercentCoding.encode(host)
             return "\(bracketed):\(port)"
-        case .unix(let path): return PercentCoding.encode(path, keepingSlashes: true)
+        case .unix(let path): return PercentCoding.encode(path, keeping: "/")
         }
     }
 }

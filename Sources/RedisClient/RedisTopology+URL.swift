@@ -8,6 +8,7 @@ extension RedisTopology {
     public static func parse(_ url: String) throws(RedisURLError) -> RedisTopology {
         guard url.utf8.count <= maximumURLBytes else { throw .tooLong }
         guard let (scheme, rest) = splitScheme(url) else { throw .notAURL }
+        guard !rest.contains(where: isCombinedDelimiter) else { throw .combinedDelimiter }
         let parts = try URLParts(rest)
         let tls: TLSOptions? = scheme.hasPrefix("rediss") ? TLSOptions() : nil
         switch scheme {
@@ -22,6 +23,7 @@ extension RedisTopology {
     /// A URL as it may be shown where `parse` refused it: whatever could be a password is `***`.
     public static func masked(_ url: String) -> String {
         guard let (scheme, rest) = splitScheme(url) else { return url.isEmpty ? "" : "***" }
+        guard !rest.contains(where: isCombinedDelimiter) else { return "\(scheme)://***" }
         if let at = rest.lastIndex(of: "@") {
             return "\(scheme)://***@\(maskedQuery(rest[rest.index(after: at)...]))"
         }
@@ -47,6 +49,13 @@ extension RedisTopology {
         let scheme = url[..<colon]
         guard let first = scheme.utf8.first, isLetter(first), scheme.utf8.allSatisfy(isSchemeByte) else { return nil }
         return (scheme.lowercased(), url[url.index(colon, offsetBy: 3)...])
+    }
+
+    /// A character that is more than the delimiter in it, and would be taken for text: a password's colon, say, for a
+    /// part of the user's name, which is shown.
+    private static func isCombinedDelimiter(_ character: Character) -> Bool {
+        let scalars = character.unicodeScalars
+        return scalars.count > 1 && scalars.contains { ":/?#@[]%,".unicodeScalars.contains($0) }
     }
 
     private static func isLetter(_ byte: UInt8) -> Bool {
@@ -203,10 +212,10 @@ enum PercentCoding {
         return decoded
     }
 
-    static func encode(_ text: String, keepingSlashes: Bool = false) -> String {
+    static func encode(_ text: String, keeping kept: String = "") -> String {
         var encoded = ""
         for byte in text.utf8 {
-            if byte.isUnreserved || (keepingSlashes && byte == UInt8(ascii: "/")) {
+            if byte.isUnreserved || kept.utf8.contains(byte) {
                 encoded.unicodeScalars.append(Unicode.Scalar(byte))
             } else {
                 encoded += byte < 16 ? "%0" : "%"

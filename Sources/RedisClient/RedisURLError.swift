@@ -8,6 +8,8 @@ public enum RedisURLError: Error, Sendable, Equatable {
     case unsupportedScheme(String)
     /// A `%` without two hexadecimal digits behind it, or bytes that are no UTF-8.
     case badPercentEncoding
+    /// A combining character that Unicode makes one character with a `:`, `/`, `@` or the like before or behind it.
+    case combinedDelimiter
     /// An `@` comes after the first `/`, `?` or `#`, so the password holds one that is not percent-encoded.
     case unencodedLogin
     /// A `redis://` URL that names no host.
@@ -38,6 +40,7 @@ extension RedisURLError: CustomStringConvertible {
         case .tooLong: "it is longer than \(RedisTopology.maximumURLBytes) bytes"
         case .unsupportedScheme(let scheme): "the scheme \(scheme):// is not supported"
         case .badPercentEncoding: "a % is not followed by two hexadecimal digits of UTF-8 text (a % itself is %25)"
+        case .combinedDelimiter: "a combining character beside one of : / ? # @ [ ] has to be percent-encoded"
         case .unencodedLogin: "a / ? or # in the user or password has to be written %2F, %3F or %23"
         case .missingHost: "the host is missing"
         case .badHost: "the host is not a name, an IPv4 address or an IPv6 address in brackets"

@@ -97,7 +97,8 @@ extension EndToEnd {
             // A thousand times 200 pages would be more than a gigabyte.
             #expect(sent < 1_000)
             print("never reads: \(resident - before) kB more")
-            #expect(resident - before < 8_192)
+            // A sanitizer keeps what is freed, to see whether it is used again.
+            #expect(resident - before < 8_192 || Sanitizer.isOn)
         }
 
         @Test("Pages that are asked for at once and read late all come, half-closed or not", arguments: [false, true])
@@ -131,7 +132,7 @@ extension EndToEnd {
             try ask(2_000)
             let growth = daemon.residentKilobytes - before
             print("outage: \(growth) kB more after 8,000 clients")
-            #expect(growth < 4_096)
+            #expect(growth < 4_096 || Sanitizer.isOn)
         }
     }
 }

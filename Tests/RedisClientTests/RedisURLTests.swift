@@ -74,6 +74,8 @@ struct RedisURLTests {
             ("redis://u:%zz@h", .badPercentEncoding),
             ("redis://u:%4@h", .badPercentEncoding),
             ("redis://u:%ff@h", .badPercentEncoding),
+            ("redis://u:\u{301}s3cret@h", .combinedDelimiter),
+            ("redis://u:s3cret\u{600}@h", .combinedDelimiter),
             ("redis://u:s3/cret@h", .unencodedLogin),
             ("redis://u:s3#cret@h", .unencodedLogin),
             ("unix://run/redis.sock", .badSocketPath),
@@ -149,6 +151,7 @@ struct RedisURLTests {
             ("rediss://u:s3cret@h", "rediss://u:***@h:6379/0"),
             ("redis+sentinel://u:s3cret@h,g:1/m/2", "redis+sentinel://u:***@h:26379,g:1/m/2"),
             ("rediss+cluster://u:s3cret@h,[::1]", "rediss+cluster://u:***@h:6379,[::1]:6379"),
+            ("redis://[fe80::1%25eth0]", "redis://[fe80::1%25eth0]:6379/0"),
             ("unix://u:s3cret@/a%20b?db=7", "unix://u:***@/a%20b?db=7"),
         ])
     func describes(url: String, expected: String) throws {
@@ -168,7 +171,7 @@ struct RedisURLTests {
         let urls = [
             "redis://u:s3cret@h:x", "redis://u:s3cret@h/x", "redis://u:a/s3cret@h", "redis://u:%zzs3cret@h",
             "redis://:s3cret", "redis://u:s3cret", "s3cret", "rediss://u:s3cret@h:x", "unix://u:s3cret@run/x",
-            "redis+cluster://u:s3cret@h,g:x", "redis+cluster://u:s3cret,h:1",
+            "redis+cluster://u:s3cret@h,g:x", "redis+cluster://u:s3cret,h:1", "redis://u:\u{301}s3cret@h",
             "redis://h?password=s3cret", "unix:///x?db=s3cret", "redis://u:s3#cret@s3cret@",
         ]
         for url in urls {

@@ -10,7 +10,7 @@ package final class ChildProcess: Sendable {
     /// Starts a program, found on PATH where its name has no slash.
     ///
     /// - Parameters:
-    ///   - environment: its variables, PATH added; nothing else of the test's own environment.
+    ///   - environment: its variables, PATH and what sanitizers read added; nothing else of the test's own environment.
     ///   - descriptors: what it finds at descriptor 3 and the following ones.
     package init(
         _ program: String, _ arguments: [String], environment: [String: String] = [:], descriptors: [CInt] = []
@@ -39,7 +39,8 @@ package final class ChildProcess: Sendable {
 
         let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin"
         var argv = ([program] + arguments).map { strdup($0) } + [nil]
-        var envp = environment.merging(["PATH": path]) { given, _ in given }.map { strdup("\($0)=\($1)") } + [nil]
+        let variables = environment.merging(Sanitizer.variables.merging(["PATH": path]) { $1 }) { given, _ in given }
+        var envp = variables.map { strdup("\($0)=\($1)") } + [nil]
         defer { for text in argv + envp { free(text) } }
         var started: pid_t = 0
         let code = posix_spawnp(&started, program, &actions, &attributes, &argv, &envp)

@@ -4,6 +4,8 @@ import TestSupport
 /// One step of a generated history.
 enum Step: Hashable, Sendable {
     case check(cost: Int)
+    /// Many checks one after the other, as long as they fit.
+    case checks(count: Int, cost: Int, gapMicroseconds: Int)
     case look
     case advance(microseconds: Int)
     case stepBack(microseconds: Int)
@@ -21,6 +23,11 @@ struct HistoryShape: Sendable {
     var largestCost: Int
     /// Out of a hundred steps.
     var sharesOfChange = 4
+    /// Runs of checks out of a hundred steps, and the most checks of one; above 1,024 admissions a window merges.
+    var sharesOfRuns = 0
+    var longestRun = 1
+    /// How often a failing history is played at most to make it smaller.
+    var maximumTries = 1500
 
     func history(_ random: inout some RandomNumberGenerator) -> [Step] {
         var steps: [Step] = [
@@ -36,6 +43,13 @@ struct HistoryShape: Sendable {
                 case 1: steps.append(.setWindow(milliseconds: windows.randomElement(using: &random) ?? 1000))
                 default: steps.append(.stepBack(microseconds: Int.random(in: 1...window * 2, using: &random)))
                 }
+            case sharesOfChange..<sharesOfChange + sharesOfRuns:
+                steps.append(
+                    .checks(
+                        count: Int.random(in: 1...longestRun, using: &random), cost: cost(&random),
+                        gapMicroseconds: Int.random(in: 0...window / longestRun, using: &random)))
+                // Far enough for some of them to leave, of which each may leave a little late.
+                steps.append(.advance(microseconds: Int.random(in: 0...window, using: &random)))
             case 90..<93: steps.append(.look)
             case 93..<96: steps.append(.waitAsTold)
             case 96..<97: steps.append(.advance(microseconds: Int.random(in: 0...window * 2, using: &random)))
@@ -55,18 +69,76 @@ struct HistoryShape: Sendable {
     }
 }
 
-/// Makes a failing history as small as it gets: leaves out ever smaller runs of steps while it still fails.
-func shrunk(_ history: [Step], fails: ([Step]) throws -> Bool) rethrows -> [Step] {
-    var smallest = history
-    var run = max(1, history.count / 2)
-    while run >= 1 {
-        var index = 0
-        while index < smallest.count {
-            var candidate = smallest
-            candidate.removeSubrange(index..<min(index + run, candidate.count))
-            if try fails(candidate) { smallest = candidate } else { index += run }
+extension Step {
+    /// The same step with smaller numbers, the smallest first.
+    var simpler: [Step] {
+        switch self {
+        case .check(let cost): Self.smaller(cost, than: 1).map { .check(cost: $0) }
+        case .checks(let count, let cost, let gap):
+            [.check(cost: cost)]
+                + Self.smaller(count, than: 1).map { .checks(count: $0, cost: cost, gapMicroseconds: gap) }
+                + Self.smaller(cost, than: 1).map { .checks(count: count, cost: $0, gapMicroseconds: gap) }
+                + Self.smaller(gap, than: 0).map { .checks(count: count, cost: cost, gapMicroseconds: $0) }
+        case .advance(let microseconds): Self.smaller(microseconds, than: 1).map { .advance(microseconds: $0) }
+        case .stepBack(let microseconds): Self.smaller(microseconds, than: 1).map { .stepBack(microseconds: $0) }
+        case .setQuota(let quota): Self.smaller(quota, than: 1).map { .setQuota($0) }
+        case .setWindow(let milliseconds): Self.smaller(milliseconds, than: 1000).map { .setWindow(milliseconds: $0) }
+        case .waitAsTold, .look: []
         }
-        run /= 2
+    }
+
+    /// From the least to one less than `number`, ever nearer to it.
+    private static func smaller(_ number: Int, than least: Int) -> [Int] {
+        var numbers: [Int] = []
+        var distance = number - least
+        while distance > 0 {
+            numbers.append(number - distance)
+            distance /= 2
+        }
+        return numbers
+    }
+}
+
+/// Makes a failing history as small as it gets: leaves out ever smaller runs of steps while it still fails, joins those
+/// that only let time pass, makes the numbers that are left smaller, and begins again until nothing gets smaller.
+///
+/// - Parameter maximumTries: how often `fails` is asked at most.
+func shrunk(_ history: [Step], maximumTries: Int, fails: ([Step]) throws -> Bool) rethrows -> [Step] {
+    var smallest = history
+    var tries = 0
+    func isSmaller(_ candidate: [Step]) throws -> Bool {
+        tries += 1
+        guard tries <= maximumTries, try fails(candidate) else { return false }
+        smallest = candidate
+        return true
+    }
+    var before: [Step] = []
+    while before != smallest, tries < maximumTries {
+        before = smallest
+        var run = max(1, smallest.count / 2)
+        while run >= 1 {
+            var index = 0
+            while index < smallest.count {
+                var candidate = smallest
+                candidate.removeSubrange(index..<min(index + run, candidate.count))
+                if try !isSmaller(candidate) { index += run }
+            }
+            run /= 2
+        }
+        for index in smallest.indices.reversed() {
+            guard index > 0, case .advance(let first) = smallest[index - 1], case .advance(let second) = smallest[index]
+            else { continue }
+            var candidate = smallest
+            candidate[index - 1...index] = [.advance(microseconds: first + second)]
+            _ = try isSmaller(candidate)
+        }
+        for index in smallest.indices {
+            for step in smallest[index].simpler {
+                var candidate = smallest
+                candidate[index] = step
+                if try isSmaller(candidate) { break }
+            }
+        }
     }
     return smallest
 }

@@ -17,10 +17,11 @@ struct ScriptWindow {
         return CheckScript.text.replacing(clock, with: "{ ARGV[#ARGV - 1], ARGV[#ARGV] }")
     }()
 
-    init(_ redis: RedisConnection, key: String = "llm-rate:window") throws {
+    /// - Parameter script: ``script``, or one with a bug planted in it.
+    init(_ redis: RedisConnection, key: String = "llm-rate:window", script: String = Self.script) throws {
         self.redis = redis
         self.key = key
-        digest = try redis.command("SCRIPT", "LOAD", Self.script).text ?? ""
+        digest = try redis.command("SCRIPT", "LOAD", script).text ?? ""
         _ = try redis.command("DEL", key)
     }
 

@@ -10,20 +10,35 @@ struct WindowPropertyTests {
     /// Ten years ahead, so that Redis's own clock never expires a key on which the fake one is at work.
     static let start = 2_100_000_000_000_000
 
-    static let shapes: [(name: String, shape: HistoryShape, runs: Int)] = [
+    /// Half a minute before the microseconds, of which an entry keeps 48 bits, begin again.
+    static let beforeTurn = 8 << 48 - 30_000_000
+
+    static let shapes: [(name: String, shape: HistoryShape, start: Int, runs: Int)] = [
         (
             "a small limit",
-            HistoryShape(steps: 250, quotas: [1, 2, 5, 20], windows: [1000, 3000, 60_000], largestCost: 8), 60
+            HistoryShape(steps: 250, quotas: [1, 2, 5, 20], windows: [1000, 3000, 60_000], largestCost: 8), start, 60
         ),
         (
             "costs in thousands",
             HistoryShape(
                 steps: 250, quotas: [5_000, 100_000, 2_000_000], windows: [60_000, 3_600_000], largestCost: 1_000_000),
-            40
+            start, 40
         ),
         (
             "hundreds of admissions",
-            HistoryShape(steps: 2500, quotas: [300, 900], windows: [60_000], largestCost: 3, sharesOfChange: 1), 6
+            HistoryShape(steps: 2500, quotas: [300, 900], windows: [60_000], largestCost: 3, sharesOfChange: 1), start,
+            6
+        ),
+        (
+            "the turn of the clock's 48 bits",
+            HistoryShape(steps: 250, quotas: [2, 20], windows: [10_000, 60_000], largestCost: 4), beforeTurn, 20
+        ),
+        (
+            "thousands of admissions, which merge",
+            HistoryShape(
+                steps: 40, quotas: [4_000, 200_000], windows: [60_000, 61_000, 600_000], largestCost: 40,
+                sharesOfRuns: 12, longestRun: 3_000, maximumTries: 150),
+            start, 6
         ),
     ]
 
@@ -33,7 +48,7 @@ struct WindowPropertyTests {
         let redis = try server.connect()
         let entry = Self.shapes[index]
         try holdOnHistories(entry.shape, runs: entry.runs) { history in
-            var player = Player(try ScriptWindow(redis), clock: Self.start)
+            var player = Player(try ScriptWindow(redis), clock: entry.start)
             try player.play(history)
         }
         server.end()
@@ -43,7 +58,7 @@ struct WindowPropertyTests {
     func reference(_ index: Int) throws {
         let entry = Self.shapes[index]
         try holdOnHistories(entry.shape, runs: entry.runs) { history in
-            var player = Player(SlidingWindowLog(), clock: Self.start)
+            var player = Player(SlidingWindowLog(), clock: entry.start)
             try player.play(history)
         }
     }
@@ -54,8 +69,8 @@ struct WindowPropertyTests {
         let redis = try server.connect()
         let entry = Self.shapes[index]
         try holdOnHistories(entry.shape, runs: entry.runs) { history in
-            var script = Player(try ScriptWindow(redis), clock: Self.start)
-            var reference = Player(SlidingWindowLog(), clock: Self.start)
+            var script = Player(try ScriptWindow(redis), clock: entry.start)
+            var reference = Player(SlidingWindowLog(), clock: entry.start)
             try script.play(history)
             try reference.play(history)
             for (step, (left, right)) in zip(script.decisions, reference.decisions).enumerated() where left != right {
@@ -65,25 +80,78 @@ struct WindowPropertyTests {
         server.end()
     }
 
-    /// Plays generated histories; a failing one is shrunk and shown with its seed.
+    /// Mistakes that check.lua could have, each by the text it stands in and the shape whose histories show it.
+    static let plantedBugs: [(shape: Int, text: String, bug: String)] = [
+        // Admits one too many, or one too few.
+        (0, "elseif total + cost > limit then", "elseif total + cost > limit + 1 then"),
+        (0, "elseif total + cost > limit then", "elseif total + cost >= limit then"),
+        // Lets an admission leave a microsecond early, or late.
+        (0, "if (now - time) % WRAP < window then break", "if (now - time) % WRAP < window - 1 then break"),
+        (0, "if (now - time) % WRAP < window then break", "if (now - time) % WRAP <= window then break"),
+        // Forgets that the clock has stepped back, or that it turns.
+        (0, "if newest > now then", "if false then"),
+        (3, "if (now - time) % WRAP < window then break", "if now - time < window then break"),
+        // Tells a wait that is a millisecond too short.
+        (0, "retry = math.ceil((window -", "retry = math.ceil(-1000 + (window -"),
+        // Loses what a longer cost does not leave room for.
+        (1, "if total > 65535 then size, format = 12", "if false then size, format = 12"),
+        // Merges at the earlier time; loses a cost in it; merges what must stay apart.
+        (4, "last, sum = time, sum + charged", "last, sum = last, sum + charged"),
+        (4, "last, sum = time, sum + charged", "last, sum = time, sum"),
+        (4, "(time - before) % WRAP * 1024 <= window", "(time - before) % WRAP * 64 <= window"),
+    ]
+
+    @Test("A bug planted in the script is caught, and shown by a history of few steps", arguments: plantedBugs.indices)
+    func plantedBug(_ index: Int) throws {
+        let (shape, text, bug) = Self.plantedBugs[index]
+        let script = ScriptWindow.script.replacing(text, with: bug)
+        try #require(script != ScriptWindow.script)
+        let server = try RedisServer()
+        let redis = try server.connect()
+        let entry = Self.shapes[shape]
+        let smallest = try smallestFailure(entry.shape, runs: entry.runs) { history in
+            var player = Player(try ScriptWindow(redis, script: script), clock: entry.start)
+            try player.play(history)
+        }
+        let found = try #require(smallest, "nothing found wrong with \(bug)")
+        let history = "\(found.history)".replacing("WindowTests.Step", with: "")
+        print("planted: \(bug): \(found.failure.violation) in \(history)")
+        #expect(found.history.count <= 12)
+        server.end()
+    }
+
+    private struct Failure {
+        var seed: UInt64
+        var violation: Violation
+    }
+
     private func holdOnHistories(_ shape: HistoryShape, runs: Int, _ play: ([Step]) throws -> Void) throws {
+        guard let (history, failure) = try smallestFailure(shape, runs: runs, play) else { return }
+        Issue.record("seed \(failure.seed): \(failure.violation) in \(history)")
+    }
+
+    /// Plays generated histories up to the first that fails, and makes that as small as it gets.
+    private func smallestFailure(
+        _ shape: HistoryShape, runs: Int, _ play: ([Step]) throws -> Void
+    ) throws -> (history: [Step], failure: Failure)? {
+        func violation(_ history: [Step]) throws -> Violation? {
+            do {
+                try play(history)
+                return nil
+            } catch let violation as Violation {
+                return violation
+            } catch {
+                return Violation(step: 0, what: "\(error)")
+            }
+        }
         for seed in 1...UInt64(runs) {
             var random = SeededGenerator(seed: seed)
             let history = shape.history(&random)
-            do {
-                try play(history)
-            } catch is Violation {
-                let smallest = try shrunk(history) { candidate in
-                    do {
-                        try play(candidate)
-                        return false
-                    } catch is Violation { return true }
-                }
-                do { try play(smallest) } catch let violation as Violation {
-                    Issue.record("seed \(seed): \(violation) in \(smallest)")
-                    return
-                }
-            }
+            guard try violation(history) != nil else { continue }
+            let smallest = try shrunk(history, maximumTries: shape.maximumTries) { try violation($0) != nil }
+            guard let violation = try violation(smallest) else { continue }
+            return (smallest, Failure(seed: seed, violation: violation))
         }
+        return nil
     }
 }

@@ -1,0 +1,135 @@
+import Foundation
+import NIOHTTP1
+import RateLimitCore
+
+@testable import Gateway
+
+/// A request that is recognised ends where it ends: cut off earlier it is incomplete, and what follows changes nothing.
+func fuzzFastPath(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
+    switch FastPath.recognise(bytes) {
+    case .other: break
+    case .incomplete:
+        // What may still become a check could have become one before as well.
+        try holdIncomplete(bytes, upTo: bytes.count)
+    case .check(let check, let length):
+        try hold(length > 0 && length <= bytes.count, "a request of \(length) bytes in \(bytes.count)")
+        try hold(Limit.costs.contains(check.cost), "a cost of \(check.cost)")
+        let again = try withExactCopy(UnsafeRawBufferPointer(rebasing: bytes[..<length])) { FastPath.recognise($0) }
+        guard case .check(check, length) = again else {
+            throw FuzzFinding(description: "a check with something behind it, and \(again) alone")
+        }
+        try holdIncomplete(bytes, upTo: length)
+    }
+}
+
+private func holdIncomplete(_ bytes: UnsafeRawBufferPointer, upTo length: Int) throws(FuzzFinding) {
+    // A longer beginning at few places, so that a long input does not take its square.
+    for count in stride(from: 1, to: length, by: max(1, length / 64)) {
+        let begun = try withExactCopy(UnsafeRawBufferPointer(rebasing: bytes[..<count])) { FastPath.recognise($0) }
+        guard case .incomplete = begun else {
+            throw FuzzFinding(description: "\(begun) after \(count) of \(length) bytes that may become a check")
+        }
+    }
+}
+
+/// Foundation's reader is the oracle for what is JSON, and for who is named in it.
+func fuzzJSONBody(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
+    let result = Result { () throws(RequestError) in try JSONCheckBody.read(bytes) }
+    guard let text = String(validating: bytes, as: UTF8.self), !text.utf8.contains(0), !text.hasPrefix("\u{feff}")
+    else {
+        return
+    }
+    let object = (try? JSONSerialization.jsonObject(with: Data(bytes))) as? [String: Any]
+    switch result {
+    case .success(let check):
+        try hold(Limit.costs.contains(check.cost), "a cost of \(check.cost)")
+        // Foundation refuses numbers that no Double holds, and halves of surrogate pairs; RFC 8259 refuses neither.
+        guard let object else {
+            return try hold(text.contains("\\u") || hasLargeNumber(text), "read \(check), and it is no JSON")
+        }
+        // Of a repeated member Foundation does not say which one counts.
+        guard text.components(separatedBy: "user").count == 2, !text.contains("\\") else { return }
+        let user = (object["user"] as? String).flatMap { UserID($0) }
+        try hold(user == check.user, "read \(check.user), and Foundation \(String(describing: user))")
+    case .failure(.malformedJSON(let reason)):
+        // Foundation takes a comma behind the last member as well, and more nesting.
+        let isLenient = hasTrailingComma(text) || reason.contains("nesting")
+        try hold(object == nil || isLenient, "refused for \(reason), and it is JSON")
+    case .failure(let error):
+        try hold([.missingUser, .invalidUser, .invalidCost].contains(error), "refused with \(error)")
+    }
+}
+
+private func hasTrailingComma(_ text: String) -> Bool {
+    let dense = text.filter { !$0.isWhitespace }
+    return dense.contains(",}") || dense.contains(",]")
+}
+
+/// A number with an exponent or with many digits.
+private func hasLargeNumber(_ text: String) -> Bool {
+    var digits = 0
+    for byte in text.utf8 {
+        if byte &- 0x30 < 10 { digits += 1 } else if byte | 0x20 != 0x65 || digits == 0 { digits = 0 }
+        if digits > 15 || (digits > 0 && byte | 0x20 == 0x65) { return true }
+    }
+    return false
+}
+
+/// The same reading in its plainest form.
+func fuzzQuery(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
+    let result = Result { () throws(RequestError) in try CheckQuery.read(bytes) }
+    let expected = Result { () throws(RequestError) in try plainQuery(Array(bytes)) }
+    try hold(result == expected, "read \(result), should be \(expected)")
+}
+
+private func plainQuery(_ query: [UInt8]) throws(RequestError) -> CheckRequest? {
+    var user: UserID?
+    var cost = 1
+    for parameter in query.split(separator: UInt8(ascii: "&")) {
+        let parts = parameter.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
+        let name = String(decoding: parts[0], as: UTF8.self)
+        guard name == "user" || name == "cost" else { continue }
+        let value = try plainValue(parts.count > 1 ? Array(parts[1]) : [])
+        if name == "user" {
+            user = value.withUnsafeBytes { UserID($0) }
+            if user == nil { throw .invalidUser }
+        } else {
+            let text = String(decoding: value, as: UTF8.self)
+            guard let number = Int(text), "\(number)" == text, Limit.costs.contains(number) else { throw .invalidCost }
+            cost = number
+        }
+    }
+    return user.map { CheckRequest(user: $0, cost: cost) }
+}
+
+private func plainValue(_ value: [UInt8]) throws(RequestError) -> [UInt8] {
+    var plain: [UInt8] = []
+    for (index, part) in value.split(separator: UInt8(ascii: "%"), omittingEmptySubsequences: false).enumerated() {
+        guard index > 0 else {
+            plain += part
+            continue
+        }
+        let digits = part.prefix(2).compactMap { Character(Unicode.Scalar($0)).hexDigitValue }
+        guard digits.count == 2 else { throw .malformedQuery("a percent sign needs two hexadecimal digits") }
+        plain += [UInt8(digits[0] << 4 | digits[1])] + part.dropFirst(2)
+    }
+    return plain
+}
+
+/// Lines: method, URI, media type; the rest is the body. The first byte says what else is known of the request.
+func fuzzRouter(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
+    let (head, rest) = bytes.headAndRest
+    let parts = rest.split(separator: UInt8(ascii: "\n"), maxSplits: 3, omittingEmptySubsequences: false)
+    func text(_ index: Int) -> String { parts.count > index ? String(decoding: parts[index], as: UTF8.self) : "" }
+    let request = Router.Request(
+        method: HTTPMethod(rawValue: text(0)), uri: text(1), contentType: head & 1 == 0 ? nil : text(2),
+        hasLength: head & 2 == 0, isAdmin: head & 4 == 0, body: parts.count > 3 ? Array(parts[3]) : []
+    )
+    switch Result(catching: { () throws(RequestError) in try Router.route(request) }) {
+    case .success(.check(let check)): try hold(Limit.costs.contains(check.cost), "a cost of \(check.cost)")
+    case .success(.reset): try hold(request.isAdmin && request.method == .DELETE, "a reset through \(request)")
+    case .success(let route):
+        try hold([.GET, .HEAD].contains(request.method), "\(route) through \(request.method)")
+    case .failure(let error): try hold(!error.detail.isEmpty && error.status.rawValue >= 400, "\(error)")
+    }
+}
