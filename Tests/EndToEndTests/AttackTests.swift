@@ -28,12 +28,12 @@ extension EndToEnd {
             try #require(raiseDescriptorLimit() >= attack.connections + 200, "too few files may be open")
             // Warm, and with what everybody needs in place.
             _ = try Load(on: daemon, clients: 4).end(after: 300)
-            let calm = try Load(on: daemon, clients: 4, reference: bystander, pauseMilliseconds: 4).end(after: 1_200)
+            let calm = try Load(on: daemon, clients: 4, reference: bystander, pauseMilliseconds: 4).end(after: 800)
             let before = daemon.residentKilobytes
             let flag = Flag()
             let attackers = try attack.begin(daemon, flag)
             let load = Load(on: daemon, clients: 4, reference: bystander, pauseMilliseconds: 4)
-            pause(milliseconds: 1_200)
+            pause(milliseconds: 800)
             let growth = daemon.residentKilobytes - before
             let result = try load.end(after: 0)
             flag.set()
