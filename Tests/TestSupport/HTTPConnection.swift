@@ -27,6 +27,14 @@ package struct HTTPResponse: Sendable {
     package func number(_ name: String) throws -> Int? { try json[name] as? Int }
 
     package var isDegraded: Bool { text.contains("\"degraded\":true") }
+
+    /// Why Redis did not decide; nil where it did.
+    package var degradedReason: String? {
+        guard isDegraded else { return nil }
+        guard let start = text.range(of: "\"reason\":\"")?.upperBound else { return "" }
+        return String(text[start...].prefix { $0 != "\"" })
+    }
+
     package var isAllowed: Bool { status == 200 && text.hasPrefix("{\"allowed\":true") }
 }
 
