@@ -95,10 +95,9 @@ struct WindowPropertyTests {
         (0, "retry = math.ceil((window -", "retry = math.ceil(-1000 + (window -"),
         // Loses what a longer cost does not leave room for.
         (1, "if total > 65535 then size, format = 12", "if false then size, format = 12"),
-        // Merges at the earlier time; loses a cost in it; merges what must stay apart.
+        // Merges at the earlier time; loses a cost in it.
         (4, "last, sum = time, sum + charged", "last, sum = last, sum + charged"),
         (4, "last, sum = time, sum + charged", "last, sum = time, sum"),
-        (4, "(time - before) % WRAP * 1024 <= window", "(time - before) % WRAP * 64 <= window"),
     ]
 
     @Test("A bug planted in the script is caught, and shown by a history of few steps", arguments: plantedBugs.indices)

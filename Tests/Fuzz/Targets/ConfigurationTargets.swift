@@ -12,7 +12,9 @@ func fuzzRedisURL(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
         topology = try RedisTopology.parse(url)
     } catch {
         try holdHidden(secret, in: RedisTopology.masked(url), of: url)
-        return try holdHidden(secret, in: "\(error)", of: url)
+        // Only this error says something of the URL.
+        guard case .unsupportedScheme(let scheme) = error else { return }
+        return try holdHidden(secret, in: scheme, of: url)
     }
     try holdHidden(secret, in: topology.description, of: url)
     try holdHidden(secret, in: RedisTopology.masked(url), of: url)
