@@ -21,6 +21,7 @@ set_up() {
     local missing=()
     command -v redis-server >/dev/null || missing+=(redis-server)
     command -v redis-cli >/dev/null || missing+=(redis-tools)
+    command -v openssl >/dev/null || missing+=(openssl)
     [ -e /usr/include/hiredis/hiredis.h ] || missing+=(libhiredis-dev)
     [ ${#missing[@]} -eq 0 ] && return
     command -v apt-get >/dev/null || fail "cannot install ${missing[*]}: this needs Debian's apt-get"
