@@ -157,6 +157,8 @@ extension CheckEngine {
 extension CheckEngine {
     func linkDidChange(_ availability: LinkAvailability) { health.linkDidChange(index, availability) }
 
+    func note(_ reply: Reply, to command: ForbiddenCommand) { health.forbidden.note(reply, to: command) }
+
     func start() { lane.link.start() }
 
     func stop() {

@@ -118,6 +118,10 @@ extension CheckLane {
         case .batch(let batch):
             guard case .error = reply.elements.first else { return deliver(reply, to: batch) }
             if !batch.isInFull, let error = reply.errorText, Self.saysNothingRan(error) {
+                if !error.hasPrefix("NOSCRIPT") {
+                    script.digest = nil
+                    engine?.note(reply, to: .evalsha)
+                }
                 sendAgainInFull(batch)
             } else {
                 fail(batch, .redisError)
@@ -192,6 +196,7 @@ extension CheckLane {
 
     func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
         // SCRIPT LOAD answers with the digest. A service that forbids it gets the whole text each time.
+        engine?.note(reply, to: .scriptLoad)
         script.digest = reply.elements.first.flatMap { element in
             if case .bulk = element { reply.text(of: element) } else { nil }
         }

@@ -71,19 +71,19 @@ public final class CheckService: Sendable {
                 }.get()
             )
         }
-        let listener = try await makeListener(options, engines, logger)
+        let listener = try await makeListener(options, engines, health)
         return CheckService(options, policy, engines, listener, health, metrics, localWindows)
     }
 
     private static func makeListener(
-        _ options: CheckServiceOptions, _ engines: [NIOLoopBound<CheckEngine>], _ logger: Logger
+        _ options: CheckServiceOptions, _ engines: [NIOLoopBound<CheckEngine>], _ health: RedisHealth
     ) async throws -> NIOLoopBound<InvalidationListener> {
         let eventLoop = engines[0].eventLoop
         let channel = InvalidationListener.channel(keyPrefix: options.keyPrefix)
         let subscription = LinkOptions(setup: [["SUBSCRIBE", channel]], isSubscriber: true, probeTimeout: .seconds(1))
         return try await eventLoop.submit {
             let link = RedisLink(endpoint: options.redis.server, options: subscription, eventLoop: eventLoop)
-            let listener = InvalidationListener(link: link, logger: logger) { user in
+            let listener = InvalidationListener(link: link, forbidden: health.forbidden) { user in
                 for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
             }
             return NIOLoopBound(listener, eventLoop: eventLoop)
@@ -154,7 +154,9 @@ extension CheckService {
         for engine in engines { engine.execute { $0.apply(policy) } }
         guard isLimitChanged else { return }
         let command = publishCommand(InvalidationListener.everyone)
-        engines[0].execute { engine in engine.perform(command) { _ in } }
+        engines[0].execute { [health] engine in
+            engine.perform(command) { health.forbidden.note($0, to: .publish) }
+        }
     }
 
     /// Empties a user's window; every replica forgets the user's denials.
@@ -172,7 +174,7 @@ extension CheckService {
                 promise.fail(OperationError.redis(reply == nil ? health.state.reason ?? .redisTimeout : .redisError))
             }
         }
-        engine.perform(publish) { _ in }
+        engine.perform(publish) { [health] in health.forbidden.note($0, to: .publish) }
         return promise.futureResult
     }
 
