@@ -18,8 +18,20 @@ package final class RedisServer: Sendable {
 
     deinit { end() }
 
-    /// The URL for a daemon.
-    package var url: String { "unix://\(socketPath)" }
+    /// The permissions that a daemon needs, as the documentation has them. The end-to-end tests' daemons have no more.
+    package static let leastPermissions = [
+        "resetkeys", "~llm-rate:*", "resetchannels", "&llm-rate:invalidate", "-@all", "+ping", "+select",
+        "+script|load", "+evalsha", "+eval", "+time", "+getrange", "+strlen", "+get", "+set", "+append", "+setrange",
+        "+pexpireat", "+del", "+publish", "+subscribe",
+    ]
+    package static let leastUser = "limiter"
+    package static let leastPassword = "least"
+
+    /// The URL for a daemon, which may do what it needs and no more.
+    package var url: String { url(user: Self.leastUser, password: Self.leastPassword) }
+
+    /// The URL for a daemon that may do everything.
+    package var unrestrictedURL: String { "unix://\(socketPath)" }
 
     /// The URL for a daemon that logs in.
     package func url(user: String, password: String) -> String { "unix://\(user):\(password)@\(socketPath)" }
@@ -37,7 +49,8 @@ package final class RedisServer: Sendable {
             "--port", "0", "--unixsocket", socketPath, "--save", "", "--appendonly", "no", "--daemonize", "no",
             "--dir", folder.path, "--loglevel", "warning",
         ]
-        let started = try ChildProcess("redis-server", options + arguments)
+        let user = ["--user", Self.leastUser, "on", ">\(Self.leastPassword)"] + Self.leastPermissions
+        let started = try ChildProcess("redis-server", options + user + arguments)
         process.withLock { $0 = started }
         let isUp = eventually(within: 20) {
             (try? RedisConnection(socketPath).command("PING")) == .status("PONG") || started.exitCode != nil
