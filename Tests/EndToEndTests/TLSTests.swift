@@ -170,7 +170,7 @@ extension EndToEnd {
             _ = redis
         }
 
-        @Test("takes up certificates that are rotated, without a restart", .timeLimit(.minutes(2)))
+        @Test("takes up certificates that are rotated, without a restart")
         func rotation() throws {
             let folder = try TemporaryFolder()
             func put(_ path: String, as name: String) throws { try folder.write(readFile(path), to: name) }
