@@ -23,6 +23,7 @@ set_up() {
     # For networks of the tests' own.
     command -v ip >/dev/null || [ -e /usr/sbin/ip ] || missing+=(iproute2)
     command -v redis-cli >/dev/null || missing+=(redis-tools)
+    command -v openssl >/dev/null || missing+=(openssl)
     [ -e /usr/include/hiredis/hiredis.h ] || missing+=(libhiredis-dev)
     [ ${#missing[@]} -eq 0 ] && return
     command -v apt-get >/dev/null || fail "cannot install ${missing[*]}: this needs Debian's apt-get"

@@ -1,4 +1,5 @@
 import Configuration
+import RedisClient
 
 /// Makes a configuration of flags, environment and file: the first of them that has a value gives it.
 ///
@@ -15,7 +16,7 @@ public struct ConfigurationLoader: Sendable {
 
     /// Reads the file, if one is named, and resolves every option.
     ///
-    /// Reads at most 1 MiB of the file and 4 KiB of the password file; blocks while it does.
+    /// Reads at most 1 MiB of each file; blocks while it does.
     /// - Throws: `ConfigurationError` with all values that cannot be used, not only the first.
     public func load() throws(ConfigurationError) -> ResolvedConfiguration {
         var resolution = Resolution(layers: [flagLayer, environmentLayer])

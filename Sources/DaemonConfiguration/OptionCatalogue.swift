@@ -44,14 +44,33 @@ public enum OptionCatalogue {
             .redisURL, in: .redis, \.redisURL, .redisURL, masking: { RedisTopology.masked($0) },
             summary: "Where Redis listens, and as whom to log in."),
         OptionDefinition(
-            .redisPasswordFile, in: .redis, \.redisPasswordFile, .orNone(.passwordFile, meaning: "the URL's password"),
+            .redisUserFile, in: .redis, \.redisUserFile, .orNone(.secretFile, meaning: "the URL's user"),
+            summary: "A file with the Redis user, in place of the URL's."),
+        OptionDefinition(
+            .redisPasswordFile, in: .redis, \.redisPasswordFile, .orNone(.secretFile, meaning: "the URL's password"),
             summary: "A file with the Redis password, in place of the URL's."),
         OptionDefinition(
             .sentinelUser, in: .redis, \.sentinelUser, .orNone(.userName, meaning: "Redis's default user"),
             summary: "As whom to log in to the Sentinels."),
         OptionDefinition(
-            .sentinelPasswordFile, in: .redis, \.sentinelPasswordFile, .orNone(.passwordFile, meaning: "no login"),
+            .sentinelPasswordFile, in: .redis, \.sentinelPasswordFile, .orNone(.secretFile, meaning: "no login"),
             summary: "A file with the Sentinels' password."),
+        OptionDefinition(
+            .redisCAFile, in: .redis, \.redisTLS.authoritiesFile,
+            .orNone(.pemFile, meaning: "the system's authorities"),
+            summary: "A file of authorities that vouch for Redis, for TLS."),
+        OptionDefinition(
+            .redisCertificateFile, in: .redis, \.redisTLS.certificateFile, .orNone(.pemFile, meaning: "none"),
+            summary: "A file with this client's certificate, for TLS."),
+        OptionDefinition(
+            .redisKeyFile, in: .redis, \.redisTLS.keyFile, .orNone(.pemFile, meaning: "none"),
+            summary: "A file with that certificate's key."),
+        OptionDefinition(
+            .redisServerName, in: .redis, \.redisTLS.serverName, .orNone(.hostName, meaning: "the URL's host"),
+            summary: "The name that Redis's certificate must be for."),
+        OptionDefinition(
+            .redisTLSVerify, in: .redis, \.redisTLS.verifiesServer, .yesOrNo,
+            summary: "Whether Redis must prove by TLS who it is."),
         OptionDefinition(
             .redisTimeout, in: .redis, \.redisTimeoutMilliseconds, .wholeNumber(in: 1...60_000, unit: "ms"),
             summary: "The deadline of a whole decision."),

@@ -90,6 +90,9 @@ struct Resolution {
                 .adminSocket, reason: "it is the path of \(OptionName.socket.variable) too",
                 accepted: "paths of its own, or nothing for no admin socket")
         }
+        checkRedisLogin()
+        checkRedisTLS()
+        warnAboutSentinelLogin()
         warnAboutSettings()
     }
 
@@ -114,21 +117,40 @@ struct Resolution {
                 "\(OptionName.allowedUIDs.variable) does not hold on \(OptionName.listen.variable)=\(address): "
                     + "TCP knows no users")
         }
+    }
+
+    private mutating func warn(_ text: String) {
+        if warnings.count < Self.maximumWarnings { warnings.append(text) } else { omittedWarnings += 1 }
+    }
+}
+
+// MARK: - Redis
+
+extension Resolution {
+    private mutating func checkRedisLogin() {
+        let url = settings.redisURL.server
+        if settings.redisUserFile != nil {
+            if settings.redisPasswordFile == nil, url.password == nil, problems[.redisPasswordFile] == nil {
+                refuse(
+                    .redisUserFile, reason: "no password goes with the user",
+                    accepted: "files beside a password, as from \(OptionName.redisPasswordFile.variable)")
+            }
+            if url.user != nil { warnUnused("user", for: .redisUserFile) }
+        }
         for file in [settings.redisPasswordFile, settings.sentinelPasswordFile].compactMap(\.self)
         where file.isReadableByEveryone {
             warn("\(printable(file.path)) holds the Redis password and every user can read it: chmod it to 0600")
         }
-        if settings.redisPasswordFile != nil, settings.redisURL.server.password != nil {
-            warn(
-                "the password in \(OptionName.redisURL.variable) is not used: "
-                    + "\(OptionName.redisPasswordFile.variable) names another")
-        }
-        warnAboutSentinelLogin()
-        if settings.redisURL.server.password != nil, case .flag? = origins[.redisURL]?.source {
+        if settings.redisPasswordFile != nil, url.password != nil { warnUnused("password", for: .redisPasswordFile) }
+        if url.password != nil, case .flag? = origins[.redisURL]?.source {
             warn(
                 "the password in \(OptionName.redisURL.flag) could be read in the process list until now: "
                     + "give it with \(OptionName.redisPasswordFile.flag)")
         }
+    }
+
+    private mutating func warnUnused(_ part: String, for name: OptionName) {
+        warn("the \(part) in \(OptionName.redisURL.variable) is not used: \(name.variable) names another")
     }
 
     private mutating func warnAboutSentinelLogin() {
@@ -144,7 +166,42 @@ struct Resolution {
         }
     }
 
-    private mutating func warn(_ text: String) {
-        if warnings.count < Self.maximumWarnings { warnings.append(text) } else { omittedWarnings += 1 }
+    private mutating func checkRedisTLS() {
+        let options: [OptionName] = [
+            .redisCAFile, .redisCertificateFile, .redisKeyFile, .redisServerName, .redisTLSVerify,
+        ]
+        guard options.allSatisfy({ problems[$0] == nil }), problems[.redisURL] == nil else { return }
+        guard let tls = settings.redis.tls else {
+            for name in options where OptionCatalogue[name].render(settings) != OptionCatalogue[name].defaultText {
+                warn("\(name.variable) is not used: \(OptionName.redisURL.variable) does not begin with rediss")
+            }
+            return
+        }
+        if !tls.verifiesServer {
+            warn(
+                "\(OptionName.redisTLSVerify.variable)=no: whoever answers at Redis's address is taken for Redis, "
+                    + "and is told the password")
+        }
+        if let path = tls.keyFile, BoundedFile.isReadableByEveryone(path) {
+            warn("\(printable(path)) holds the key for Redis and every user can read it: chmod it to 0600")
+        }
+        for (given, missing) in [
+            (OptionName.redisCertificateFile, OptionName.redisKeyFile), (.redisKeyFile, .redisCertificateFile),
+        ] where !OptionCatalogue[given].render(settings).isEmpty && OptionCatalogue[missing].render(settings).isEmpty {
+            return refuse(
+                given, reason: "\(missing.variable) is missing",
+                accepted: "certificate and key together; they may be one file")
+        }
+        do throws(TLSFileError) {
+            try tls.check()
+        } catch {
+            let (name, reason): (OptionName, String) =
+                switch error {
+                case .authorities(let reason): (.redisCAFile, reason)
+                case .certificate(let reason): (.redisCertificateFile, reason)
+                case .key(let reason): (.redisKeyFile, reason)
+                }
+            refuse(name, reason: reason, accepted: OptionCatalogue[name].accepted)
+        }
     }
 }

@@ -37,15 +37,19 @@ public struct Settings: Sendable, Equatable {
     /// How long a denial is answered from memory at most, 0 to 60,000 ms; 0 switches the memory off.
     public var denyCacheMilliseconds = 1000
 
-    /// Where Redis is as the URL gives it, without the password of `redisPasswordFile`.
+    /// Where Redis is as the URL gives it, without what the other options say of login and TLS.
     public var redisURL = RedisTopology.single(
         RedisEndpoint(address: .tcp(host: "127.0.0.1", port: RedisEndpoint.defaultPort)))
-    /// The file that holds the Redis password, with what was read from it, or nil.
-    public var redisPasswordFile: PasswordFile?
+    /// The file that names the Redis user, or nil.
+    public var redisUserFile: SecretFile?
+    /// The file that holds the Redis password, or nil.
+    public var redisPasswordFile: SecretFile?
     /// The user for the Sentinels, 1 to 255 bytes, or nil for Redis's default user.
     public var sentinelUser: String?
-    /// The file that holds the Sentinels' password, with what was read from it, or nil where they ask for none.
-    public var sentinelPasswordFile: PasswordFile?
+    /// The file that holds the Sentinels' password, or nil where they ask for none.
+    public var sentinelPasswordFile: SecretFile?
+    /// How Redis is spoken to by TLS, where the URL asks for TLS.
+    public var redisTLS = TLSOptions()
     /// The deadline of a whole decision, 1 to 60,000 ms.
     public var redisTimeoutMilliseconds = 50
 
@@ -72,11 +76,12 @@ public struct Settings: Sendable, Equatable {
     /// The defaults.
     public init() {}
 
-    /// Where Redis is, with the password file's password in place of the URL's, and the login for the Sentinels.
+    /// Where Redis is, with logins and TLS as the other options say.
     public var redis: RedisTopology {
         var topology = redisURL
-        if let file = redisPasswordFile { topology.setServerLogin(password: file.password) }
-        topology.setSentinelLogin(user: sentinelUser, password: sentinelPasswordFile?.password)
+        topology.setServerLogin(userFile: redisUserFile, password: redisPasswordFile?.secret)
+        topology.setSentinelLogin(user: sentinelUser, password: sentinelPasswordFile?.secret)
+        topology.tls = redisTLS
         return topology
     }
 }

@@ -140,8 +140,24 @@ extension ValueSyntax where Value == String {
     }
 
     static var filePath: Self {
-        text(placeholder: "path", accepted: "paths of 1 to 4,095 bytes") { path in
-            (1...4095).contains(path.utf8.count) && !path.utf8.contains(0)
+        text(placeholder: "path", accepted: "paths of 1 to 4,095 bytes", isAccepted: isPath)
+    }
+
+    private static func isPath(_ text: String) -> Bool {
+        (1...4095).contains(text.utf8.count) && !text.utf8.contains(0)
+    }
+
+    /// What is in the file is looked at when all options are known.
+    static var pemFile: Self {
+        let accepted = "paths of readable PEM files, at most 1 MiB"
+        return text(placeholder: "path", accepted: accepted, isAccepted: isPath)
+    }
+
+    static var hostName: Self {
+        text(placeholder: "name", accepted: "host names of 1 to 253 letters, digits and . _ -") { name in
+            // A name that ends in a number would be read as an IPv4 address.
+            (1...253).contains(name.utf8.count) && name.utf8.allSatisfy { isWordByte($0) }
+                && name.split(separator: ".").last.map { Int($0) == nil } ?? false
         }
     }
 
@@ -195,7 +211,6 @@ extension ValueSyntax where Value == RedisTopology {
                 do {
                     let topology = try RedisTopology.parse(text)
                     if case .cluster = topology { throw ValueRejection("Cluster is not built yet") }
-                    if topology.server.tls != nil { throw ValueRejection("TLS is not built yet") }
                     return topology
                 } catch let rejection as ValueRejection {
                     throw rejection
@@ -208,12 +223,18 @@ extension ValueSyntax where Value == RedisTopology {
     }
 }
 
-extension ValueSyntax where Value == PasswordFile {
-    static var passwordFile: Self {
+extension ValueSyntax where Value == SecretFile {
+    static var secretFile: Self {
         ValueSyntax(
             placeholder: "path",
-            accepted: "paths of readable files that hold the password alone, at most 4,096 bytes",
-            parse: { path throws(ValueRejection) in try PasswordFile(reading: path) },
+            accepted: "paths of readable files of one line, at most 4 KiB",
+            parse: { path throws(ValueRejection) in
+                do throws(SecretFile.Problem) {
+                    return try SecretFile(reading: path)
+                } catch {
+                    throw ValueRejection("\(error)")
+                }
+            },
             render: \.path
         )
     }

@@ -166,6 +166,8 @@ extension CheckEngine {
 extension CheckEngine {
     func linkDidChange(_ availability: LinkAvailability) { health.linkDidChange(index, availability) }
 
+    func note(_ refusal: String, to command: ForbiddenCommand) { health.forbidden.note(refusal, to: command) }
+
     func start() { lane.link.start() }
 
     /// Writes a beat from time to time, by which a Redis that forgets is found out: one event loop does for all.

@@ -49,6 +49,8 @@ final class CheckLane: RedisLinkDelegate {
     /// When the oldest check of the batch being laid out arrived.
     private var oldestUnsent = NIODeadline.distantPast
     private var unknownScriptReplies = 0
+    /// Redis's words where it has refused EVALSHA and not yet answered to the whole text.
+    private var evalshaRefusal: String?
 
     /// Makes the lane of a link that is not started yet.
     init(
@@ -121,11 +123,15 @@ extension CheckLane {
         case .batch(let batch):
             guard let error = reply.errorText else { return deliver(reply, to: batch) }
             if !batch.isInFull, Self.saysNothingRan(error) {
+                if !error.hasPrefix("NOSCRIPT") { evalshaRefusal = error }
                 sendAgainInFull(batch)
             } else {
                 // The whole text is refused as well, so it is not EVALSHA that the service lacks: permissions were taken
                 // away, and may be given back.
-                if batch.isInFull { unknownScriptReplies = 0 }
+                if batch.isInFull {
+                    unknownScriptReplies = 0
+                    evalshaRefusal = nil
+                }
                 fail(batch, .redisError)
                 if Self.isOfReplica(error) { link.leaveReplica(saying: error) }
             }
@@ -134,7 +140,14 @@ extension CheckLane {
     }
 
     private func deliver(_ reply: Reply, to batch: CheckBatch) {
-        if !batch.isInFull { unknownScriptReplies = 0 }
+        if !batch.isInFull {
+            unknownScriptReplies = 0
+        } else if let refusal = evalshaRefusal {
+            // The whole text is taken where EVALSHA is not: from now on it is sent at once.
+            evalshaRefusal = nil
+            script.digest = nil
+            engine?.note(refusal, to: .evalsha)
+        }
         let now = NIODeadline.now()
         metrics.redisDuration.recordNanoseconds((now - batch.sentAt).nanoseconds)
         guard let engine else { return }
@@ -212,6 +225,7 @@ extension CheckLane {
             return true
         }
         // SCRIPT LOAD answers with the digest. A service that forbids it gets the whole text each time.
+        if let refusal = reply.errorText { engine?.note(refusal, to: .scriptLoad) }
         script.digest = reply.elements.first.flatMap { element in
             if case .bulk = element { reply.text(of: element) } else { nil }
         }

@@ -80,21 +80,21 @@ public final class CheckService: Sendable {
             engines.append(engine)
             links.append(link)
         }
-        let (listener, link) = try await makeListener(options, engines, watch, logger)
+        let (listener, link) = try await makeListener(options, engines, watch, health)
         let watcher = try await makeWatcher(options.redis, links + [link], logger)
         return CheckService(options, policy, engines, listener, watcher, health, metrics, localWindows, watch)
     }
 
     private static func makeListener(
         _ options: CheckServiceOptions, _ engines: [NIOLoopBound<CheckEngine>], _ watch: DataLossWatch,
-        _ logger: Logger
+        _ health: RedisHealth
     ) async throws -> (NIOLoopBound<InvalidationListener>, NIOLoopBound<RedisLink>) {
         let eventLoop = engines[0].eventLoop
         let channel = InvalidationListener.channel(keyPrefix: options.keyPrefix)
         let subscription = LinkOptions(setup: [["SUBSCRIBE", channel]], isSubscriber: true, probeTimeout: .seconds(1))
         return try await eventLoop.submit {
             let link = makeLink(options.redis, subscription, eventLoop)
-            let listener = InvalidationListener(link: link, logger: logger) { user in
+            let listener = InvalidationListener(link: link, forbidden: health.forbidden) { user in
                 if let user { watch.wasReset(user) }
                 for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
             }
@@ -171,7 +171,11 @@ extension CheckService {
         for engine in engines { engine.execute { $0.apply(policy) } }
         guard isLimitChanged else { return }
         let command = publishCommand(InvalidationListener.everyone)
-        engines[0].execute { engine in engine.perform(command) { _ in } }
+        engines[0].execute { [health] engine in
+            engine.perform(command) { reply in
+                if let refusal = reply?.errorText { health.forbidden.note(refusal, to: .publish) }
+            }
+        }
     }
 
     /// Empties a user's window; every replica forgets the user's denials.
@@ -190,7 +194,9 @@ extension CheckService {
                 promise.fail(OperationError.redis(reply == nil ? health.state.reason ?? .redisTimeout : .redisError))
             }
         }
-        engine.perform(publish) { _ in }
+        engine.perform(publish) { [health] reply in
+            if let refusal = reply?.errorText { health.forbidden.note(refusal, to: .publish) }
+        }
         return promise.futureResult
     }
 

@@ -1,4 +1,3 @@
-import Logging
 import NIOCore
 import RateLimitCore
 import RedisClient
@@ -15,13 +14,12 @@ final class InvalidationListener: RedisLinkDelegate {
     static func channel(keyPrefix: String) -> String { "\(keyPrefix):invalidate" }
 
     private let link: RedisLink
-    private let logger: Logger
+    private let forbidden: ForbiddenCommands
     private let invalidate: (UserID?) -> Void
-    private var hasWarned = false
 
-    init(link: RedisLink, logger: Logger, invalidate: @escaping (UserID?) -> Void) {
+    init(link: RedisLink, forbidden: ForbiddenCommands, invalidate: @escaping (UserID?) -> Void) {
         self.link = link
-        self.logger = logger
+        self.forbidden = forbidden
         self.invalidate = invalidate
         link.delegate = self
     }
@@ -33,13 +31,7 @@ final class InvalidationListener: RedisLinkDelegate {
     func linkDidChange(_ availability: LinkAvailability) { invalidate(nil) }
 
     func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
-        if let refusal = reply.errorText, !hasWarned {
-            hasWarned = true
-            logger.warning(
-                "cannot subscribe: a reset reaches the denials remembered here only when they lapse",
-                metadata: ["reason": "\(refusal)"]
-            )
-        }
+        if let refusal = reply.errorText { forbidden.note(refusal, to: .subscribe) }
         return true
     }
 

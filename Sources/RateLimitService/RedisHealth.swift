@@ -28,6 +28,8 @@ public final class RedisHealth: Sendable {
         var state: State
     }
 
+    /// What Redis forbids, for the one log line about each.
+    let forbidden: ForbiddenCommands
     private let storage: Mutex<Storage>
     private let logger: Logger
     private let metrics: CheckMetrics
@@ -37,6 +39,7 @@ public final class RedisHealth: Sendable {
         let state = State(available: 0, links: links, reason: failure.reason, detail: failure.detail)
         storage = Mutex(Storage(failures: .init(repeating: failure, count: links), state: state))
         self.logger = logger
+        forbidden = ForbiddenCommands(logger: logger)
         self.metrics = metrics
         metrics.breakerOpen.record(links)
     }

@@ -14,6 +14,9 @@ public struct RedisEndpoint: Sendable, Equatable {
     /// The ACL user, or nil for Redis's default user.
     public var user: String?
 
+    /// The file that names the ACL user in place of ``user``, or nil.
+    public var userFile: SecretFile?
+
     /// The password, or nil where none is sent.
     public var password: Secret?
 
@@ -53,6 +56,9 @@ extension RedisEndpoint: CustomStringConvertible {
         }
     }
 
+    /// The ACL user to log in as now. It blocks where a file has to be read.
+    var currentUser: String? { userFile?.read() ?? user }
+
     /// What stands in front of the host, with the password masked.
     var loginText: String {
         guard user != nil || password != nil else { return "" }
@@ -76,16 +82,25 @@ extension RedisEndpoint.Address: CustomStringConvertible {
 
 /// A text that is sent to Redis and shown to nobody: each way of printing it gives `***`.
 public struct Secret: Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
-    private let text: String
-
-    /// Wraps a text that must not be printed.
-    public init(_ text: String) {
-        self.text = text
+    private enum Source: Equatable {
+        case text(String)
+        case file(SecretFile)
     }
 
-    /// The text itself: for writing AUTH, never for a log line or an error.
+    private let source: Source
+
+    /// Wraps a text that must not be printed.
+    public init(_ text: String) { source = .text(text) }
+
+    /// The text that a file has at the time.
+    public init(_ file: SecretFile) { source = .file(file) }
+
+    /// The text itself: for writing AUTH, never for a log line or an error. It blocks where a file has to be read.
     public func reveal() -> String {
-        text
+        switch source {
+        case .text(let text): text
+        case .file(let file): file.read()
+        }
     }
 
     /// What a server answered to a command with this secret, as it may be shown: a server that does not know a command

@@ -1,6 +1,7 @@
-import Glibc
 public import NIOCore
 import NIOPosix
+import NIOSSL
+import NIOTLS
 
 /// Why a command got no answer, or why none can be asked.
 public enum LinkFailure: Error, Hashable, Sendable {
@@ -202,6 +203,11 @@ extension RedisLink {
             .connectTimeout(options.connectTimeout)
             .channelInitializer { [loopBound = NIOLoopBound(handler, eventLoop: eventLoop)] channel in
                 channel.eventLoop.makeCompletedFuture {
+                    if let tls = endpoint.tls {
+                        try channel.pipeline.syncOperations.addHandler(
+                            NIOSSLClientHandler(context: tls.context(), serverHostname: endpoint.tlsServerName)
+                        )
+                    }
                     try channel.pipeline.syncOperations.addHandler(loopBound.value)
                 }
             }
@@ -214,7 +220,7 @@ extension RedisLink {
             }
         connecting.assumeIsolated().whenFailure { [weak self, weak handler] error in
             guard let self, latest === handler else { return }
-            becomeUnavailable(.unreachable(describe(error)))
+            becomeUnavailable(.unreachable(connectionFailure(error, endpoint: endpoint)))
             reconnect()
         }
     }
@@ -237,7 +243,7 @@ extension RedisLink {
         outbound.clear()
         var commands: [[String]] = []
         if let password = endpoint.password {
-            commands.append(["AUTH"] + (endpoint.user.map { [$0] } ?? []) + [password.reveal()])
+            commands.append(["AUTH"] + (endpoint.currentUser.map { [$0] } ?? []) + [password.reveal()])
         }
         if endpoint.database != 0 { commands.append(["SELECT", String(endpoint.database)]) }
         if refusesReplica { commands.append(["ROLE"]) }
@@ -359,7 +365,7 @@ extension RedisLink {
             }
         }
         if isSetup {
-            close(because: .timedOut)
+            close(because: handler?.isEncrypting == true ? .unreachable(noHandshakeInTime) : .timedOut)
         } else if isLate {
             becomeUnavailable(.timedOut)
             delegate?.repliesDelivered()
@@ -429,11 +435,15 @@ final class RedisChannelHandler: ChannelInboundHandler {
     private weak var link: RedisLink?
     private var context: ChannelHandlerContext?
     private let reader = ReplyReader()
-    private var failure = LinkFailure.unreachable("Redis closed the connection")
+    /// The first thing that went wrong: what follows from it says less.
+    private var failure: LinkFailure?
+    /// Whether the TLS handshake is still to be done. What is written meanwhile waits for it.
+    private(set) var isEncrypting: Bool
 
     init(link: RedisLink, endpoint: RedisEndpoint) {
         self.link = link
         self.endpoint = endpoint
+        isEncrypting = endpoint.tls != nil
     }
 
     func channelActive(context: ChannelHandlerContext) {
@@ -466,11 +476,20 @@ final class RedisChannelHandler: ChannelInboundHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         self.context = nil
-        link?.closed(self, because: failure)
+        link?.closed(self, because: failure ?? .unreachable("Redis closed the connection"))
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case TLSUserEvent.handshakeCompleted? = event as? TLSUserEvent { isEncrypting = false }
+        context.fireUserInboundEventTriggered(event)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        failure = .unreachable(describe(error))
+        // Most servers close without the goodbye of TLS: a closed connection and no more.
+        if failure == nil, error as? NIOSSLError != .uncleanShutdown {
+            let tls = try? context.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
+            failure = .unreachable(connectionFailure(error, endpoint: endpoint, certificate: tls?.peerCertificate))
+        }
         context.close(promise: nil)
     }
 
@@ -481,14 +500,4 @@ final class RedisChannelHandler: ChannelInboundHandler {
     func close() {
         context?.close(promise: nil)
     }
-}
-
-/// What went wrong, in the system's own words where it has some.
-private func describe(_ error: any Error) -> String {
-    if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
-    if case ChannelError.connectTimeout = error { return "no connection in time" }
-    if let error = error as? NIOConnectionError {
-        if let cause = error.connectionErrors.last?.error ?? error.dnsAError { return describe(cause) }
-    }
-    return String(describing: error)
 }

@@ -50,9 +50,9 @@ public enum RedisTopology: Sendable, Equatable {
     }
 
     /// Changes how one logs in to the servers that hold keys: not to the Sentinels, which have logins of their own.
-    public mutating func setServerLogin(user: String? = nil, password: Secret? = nil) {
+    public mutating func setServerLogin(userFile: SecretFile? = nil, password: Secret? = nil) {
         func set(_ endpoint: inout RedisEndpoint) {
-            if let user { endpoint.user = user }
+            if let userFile { endpoint.userFile = userFile }
             if let password { endpoint.password = password }
         }
         switch self {
@@ -65,6 +65,23 @@ public enum RedisTopology: Sendable, Equatable {
         case .cluster(var seeds):
             for index in seeds.indices { set(&seeds[index]) }
             self = .cluster(seeds: seeds)
+        }
+    }
+
+    /// How connections to all servers, the Sentinels included, are encrypted; nil where the URL does not ask for it,
+    /// and then setting it does nothing.
+    public var tls: TLSOptions? {
+        get { server.tls }
+        set {
+            guard let newValue, server.tls != nil else { return }
+            endpoints = endpoints.map { endpoint in
+                var endpoint = endpoint
+                endpoint.tls = newValue
+                return endpoint
+            }
+            guard case .sentinel(var group) = self else { return }
+            group.master.tls = newValue
+            self = .sentinel(group)
         }
     }
 }

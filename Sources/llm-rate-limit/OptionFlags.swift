@@ -33,9 +33,15 @@ struct LimitFlags: ParsableArguments {
 
 struct RedisFlags: ParsableArguments {
     @Option(.redisURL) var url: GivenOption?
+    @Option(.redisUserFile) var userFile: GivenOption?
     @Option(.redisPasswordFile) var passwordFile: GivenOption?
     @Option(.sentinelUser) var sentinelUser: GivenOption?
     @Option(.sentinelPasswordFile) var sentinelPasswordFile: GivenOption?
+    @Option(.redisCAFile) var authoritiesFile: GivenOption?
+    @Option(.redisCertificateFile) var certificateFile: GivenOption?
+    @Option(.redisKeyFile) var keyFile: GivenOption?
+    @Option(.redisServerName) var serverName: GivenOption?
+    @Option(switch: .redisTLSVerify) var tlsVerify: GivenOption?
     @Option(.redisTimeout) var timeout: GivenOption?
     @Option(.keyPrefix) var keyPrefix: GivenOption?
 }

@@ -94,7 +94,7 @@ struct ConfigurationLoaderTests {
     func badFiles() throws {
         let long = folder.write("long", "A=" + String(repeating: "x", count: EnvironmentFile.maximumBytes - 1))
         let binary = folder.write("binary", bytes: [0x41, 0x3D, 0xFF, 0x0A])
-        for (file, reason) in [(long, "it is longer than 1,048,576 bytes"), (binary, "line 1 is not UTF-8 text")] {
+        for (file, reason) in [(long, "it is longer than 1024 KiB"), (binary, "line 1 is not UTF-8 text")] {
             let error = try #require(throws: ConfigurationError.self) {
                 try ConfigurationLoader(flags: [.envFile: file], environment: [:]).load()
             }

@@ -127,7 +127,7 @@ extension EndToEnd {
 
         @Test("The key's prefix can be chosen")
         func prefix() throws {
-            let daemon = try Daemon(redis: redis.url, ["KEY_PREFIX": "gateway-7"])
+            let daemon = try Daemon(redis: redis.unrestrictedURL, ["KEY_PREFIX": "gateway-7"])
             let user = newUser()
             _ = try daemon.connect().check(user)
             #expect(try redis.keys(prefix: "gateway-7") == ["gateway-7:\(user)"])

@@ -109,7 +109,7 @@ extension EndToEnd {
         @Test("says what changes only with a restart, and does not change it")
         func needsRestart() throws {
             let file = try write(["REQUESTS=5", "KEY_PREFIX=a"])
-            let daemon = try Daemon(redis: redis.url, ["ENV_FILE": file])
+            let daemon = try Daemon(redis: redis.unrestrictedURL, ["ENV_FILE": file])
             _ = try write(["REQUESTS=6", "KEY_PREFIX=b"])
             try daemon.reload()
             #expect(daemon.logLines(containing: "only with a restart: LLM_RATE_LIMIT_KEY_PREFIX").count == 1)

@@ -70,44 +70,6 @@ extension EndToEnd {
             #expect(try redis.calls(of: "evalsha") == 1 && redis.checksInFull() == 0)
         }
 
-        @Test(
-            "Where SCRIPT LOAD is forbidden, or EVALSHA as well, checks work through EVAL",
-            arguments: [["-script|load"], ["-script"], ["-script", "-evalsha"], ["-evalsha"]]
-        )
-        func noScriptLoad(forbidden: [String]) throws {
-            let rules = ["ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all"] + forbidden
-            #expect(try redis.connect().command(rules) == .status("OK"))
-            let daemon = try Daemon(redis: redis.url(user: "limited", password: "secret"))
-            let client = try daemon.connect()
-            let user = newUser()
-            for used in 1...20 { #expect(try client.check(user).number("remaining") == 20 - used) }
-            #expect(try client.check(user).status == 429)
-            #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(user)").status == 204)
-            #expect(try client.check(user).number("remaining") == 19)
-            #expect(try client.request("GET", "/readyz?require=redis").status == 200)
-        }
-
-        @Test("Where SUBSCRIBE is forbidden checks work, and it is said once")
-        func noSubscribe() throws {
-            try redis.command(
-                "ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-subscribe", "-publish"
-            )
-            let daemon = try Daemon(redis: redis.url(user: "limited", password: "secret"))
-            let client = try daemon.connect()
-            let user = newUser()
-            for _ in 0..<20 { #expect(try client.check(user).status == 200) }
-            #expect(try client.check(user).status == 429)
-            // The daemon that resets knows of it without a message.
-            #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(user)").status == 204)
-            #expect(try client.check(user).status == 200)
-            #expect(daemon.logLines(containing: "cannot subscribe").count == 1)
-            // Also not again when the connection comes back.
-            try redis.command("CLIENT", "KILL", "TYPE", "normal")
-            #expect(try eventually(within: 10) { try !client.check(newUser()).isDegraded })
-            pause(milliseconds: 600)
-            #expect(daemon.logLines(containing: "cannot subscribe").count == 1)
-        }
-
         @Test("A wrong password is said, and the failure mode answers")
         func wrongPassword() throws {
             try redis.command("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all")
@@ -122,16 +84,6 @@ extension EndToEnd {
             pause(milliseconds: 1_000)
             #expect(daemon.logLines(containing: "Redis is away").count == 1)
             #expect(!daemon.process.errors.contains("wrong\""))
-        }
-
-        @Test("A password comes from a file as well")
-        func passwordFile() throws {
-            try redis.command("CONFIG", "SET", "requirepass", "from-a-file")
-            let folder = try TemporaryFolder()
-            let path = try folder.write("from-a-file\n", to: "password")
-            let daemon = try Daemon(redis: redis.url, ["REDIS_PASSWORD_FILE": path])
-            #expect(try daemon.connect().check(newUser()).number("remaining") == 19)
-            #expect(try !daemon.connect().request("GET", "/v1/config").text.contains("from-a-file"))
         }
 
         @Test("A user whose key is broken fails alone, within one batch with others")

@@ -122,15 +122,17 @@ struct RedisURLTests {
 
     @Test("gives a login of files to the servers and not to the Sentinels")
     func serverLogin() throws {
+        let folder = try TemporaryFolder()
+        let file = try SecretFile(reading: folder.write("u\n", to: "user"))
         for url in ["redis://h", "redis+cluster://h,g", "redis+sentinel://h,g/m"] {
             var topology = try RedisTopology.parse(url)
-            topology.setServerLogin(user: "u", password: Secret("p"))
+            topology.setServerLogin(userFile: file, password: Secret("p"))
             switch topology {
             case .sentinel(let group):
-                #expect(group.master.user == "u" && group.master.password?.reveal() == "p")
-                #expect(group.sentinels.allSatisfy { $0.user == nil && $0.password == nil })
+                #expect(group.master.currentUser == "u" && group.master.password?.reveal() == "p")
+                #expect(group.sentinels.allSatisfy { $0.currentUser == nil && $0.password == nil })
             case .single, .cluster:
-                #expect(topology.endpoints.allSatisfy { $0.user == "u" && $0.password?.reveal() == "p" })
+                #expect(topology.endpoints.allSatisfy { $0.currentUser == "u" && $0.password?.reveal() == "p" })
             }
         }
     }

@@ -31,8 +31,20 @@ package final class RedisServer: Sendable {
 
     deinit { end() }
 
-    /// The URL for a daemon.
-    package var url: String { "unix://\(socketPath)" }
+    /// The permissions that a daemon needs, as the documentation has them. The end-to-end tests' daemons have no more.
+    package static let leastPermissions = [
+        "resetkeys", "~llm-rate:*", "resetchannels", "&llm-rate:invalidate", "-@all", "+ping", "+select",
+        "+script|load", "+evalsha", "+eval", "+time", "+getrange", "+strlen", "+get", "+set", "+append", "+setrange",
+        "+pexpireat", "+del", "+publish", "+subscribe",
+    ]
+    package static let leastUser = "limiter"
+    package static let leastPassword = "least"
+
+    /// The URL for a daemon, which may do what it needs and no more.
+    package var url: String { url(user: Self.leastUser, password: Self.leastPassword) }
+
+    /// The URL for a daemon that may do everything.
+    package var unrestrictedURL: String { "unix://\(socketPath)" }
 
     /// The URL for a daemon that logs in.
     package func url(user: String, password: String) -> String { "unix://\(user):\(password)@\(socketPath)" }
@@ -54,7 +66,8 @@ package final class RedisServer: Sendable {
             "--port", "0", "--unixsocket", socketPath, "--save", "", "--appendonly", "no", "--daemonize", "no",
             "--dir", folder.path, "--loglevel", "warning",
         ]
-        let command = wrapper + ["redis-server"] + options + arguments + more
+        let user = ["--user", Self.leastUser, "on", ">\(Self.leastPassword)"] + Self.leastPermissions
+        let command = wrapper + ["redis-server"] + options + user + arguments + more
         let started = try ChildProcess(command[0], Array(command.dropFirst()), environment: environment)
         process.withLock { $0 = started }
         if isAwaited { try waitUntilAnswering() }

@@ -7,28 +7,29 @@
 #endif
 
 /// The content of a regular file that was read up to a bound.
-struct BoundedFile {
-    let bytes: [UInt8]
+package struct BoundedFile {
+    /// What the file holds.
+    package let bytes: [UInt8]
     /// Whether users outside the file's owner and group may read it.
-    let isReadableByEveryone: Bool
+    package let isReadableByEveryone: Bool
 
     /// Why a file's content cannot be used; the text is the reason alone.
-    enum Problem: Error, Equatable, CustomStringConvertible {
+    package enum Problem: Error, Equatable, CustomStringConvertible {
         case system(code: Int32)
         case notARegularFile
         case tooLong(maximumBytes: Int)
 
-        var description: String {
+        package var description: String {
             switch self {
             case .system(let code): String(cString: strerror(code))
             case .notARegularFile: "it is not a regular file"
-            case .tooLong(let maximumBytes): "it is longer than \(grouped(maximumBytes)) bytes"
+            case .tooLong(let maximumBytes): "it is longer than \(maximumBytes / 1024) KiB"
             }
         }
     }
 
     /// Reads a whole file of at most `maximumBytes`.
-    init(path: String, maximumBytes: Int) throws(Problem) {
+    package init(path: String, maximumBytes: Int) throws(Problem) {
         // A named pipe would block open() until somebody writes; with O_NONBLOCK fstat can refuse it.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw .system(code: errno) }
@@ -38,6 +39,12 @@ struct BoundedFile {
         guard status.st_mode & S_IFMT == S_IFREG else { throw .notARegularFile }
         isReadableByEveryone = status.st_mode & S_IROTH != 0
         bytes = try Self.readAll(descriptor, maximumBytes: maximumBytes)
+    }
+
+    /// Whether users outside a file's owner and group may read it.
+    package static func isReadableByEveryone(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IROTH != 0
     }
 
     private static func readAll(_ descriptor: Int32, maximumBytes: Int) throws(Problem) -> [UInt8] {
