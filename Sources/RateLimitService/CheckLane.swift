@@ -48,6 +48,7 @@ final class CheckLane: RedisLinkDelegate {
     /// When the oldest check of the batch being laid out arrived.
     private var oldestUnsent = NIODeadline.distantPast
     private var unknownScriptReplies = 0
+    private var lastUnknownScriptAt = NIODeadline.distantPast
 
     /// Makes the lane of a link that is not started yet.
     init(
@@ -155,7 +156,11 @@ extension CheckLane {
 
     /// Sends a batch of which nothing ran once more, with the script's whole text.
     private func sendAgainInFull(_ batch: CheckBatch) {
-        unknownScriptReplies += 1
+        // Those already on their way when the script was lost are all answered like this, and say no more than one does.
+        if batch.sentAt > lastUnknownScriptAt {
+            unknownScriptReplies += 1
+            lastUnknownScriptAt = .now()
+        }
         // A proxy that never keeps a script would cost two round trips for each batch.
         if unknownScriptReplies > 16 { script.digest = nil }
         if script.count > 0 { send(inFull: false) }
