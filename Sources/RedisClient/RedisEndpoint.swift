@@ -1,7 +1,7 @@
 /// Where one Redis server listens, and as whom to log in.
 public struct RedisEndpoint: Sendable, Equatable {
     /// The transport address of one Redis server.
-    public enum Address: Sendable, Equatable {
+    public enum Address: Sendable, Hashable {
         /// A host name or IP address (IPv6 without brackets) and a port from 1 to 65,535.
         case tcp(host: String, port: Int)
         /// The absolute path of a Unix socket, at most 107 bytes.
