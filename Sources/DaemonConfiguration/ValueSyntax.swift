@@ -186,9 +186,8 @@ extension ValueSyntax where Value == RedisTopology {
             parse: { text throws(ValueRejection) in
                 do {
                     let topology = try RedisTopology.parse(text)
-                    guard case .single(let endpoint) = topology, endpoint.tls == nil else {
-                        throw ValueRejection("TLS, Sentinel and Cluster are not built yet")
-                    }
+                    if case .sentinel = topology { throw ValueRejection("Sentinel is not built yet") }
+                    guard topology.server.tls == nil else { throw ValueRejection("TLS is not built yet") }
                     return topology
                 } catch let rejection as ValueRejection {
                     throw rejection

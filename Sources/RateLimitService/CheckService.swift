@@ -43,6 +43,7 @@ public final class CheckService: Sendable {
     public let health: RedisHealth
     private let engines: [NIOLoopBound<CheckEngine>]
     private let listener: NIOLoopBound<InvalidationListener>
+    private let watcher: NIOLoopBound<ClusterWatcher>?
     private let options: CheckServiceOptions
     private let metrics: CheckMetrics
     private let localWindows: LocalWindows
@@ -53,26 +54,30 @@ public final class CheckService: Sendable {
         options: CheckServiceOptions, policy: CheckPolicy, eventLoops: [any EventLoop], metrics: CheckMetrics,
         logger: Logger
     ) async throws -> CheckService {
-        let health = RedisHealth(links: eventLoops.count, logger: logger, metrics: metrics)
+        let health = RedisHealth(eventLoops: eventLoops.count, logger: logger, metrics: metrics)
         let localWindows = LocalWindows()
         let deadline = TimeAmount.milliseconds(Int64(options.deadlineMilliseconds))
-        let bounds = CheckEngine.Bounds(deadline: deadline, queue: options.queueLimit, batch: options.batchLimit)
+        let lanes = CheckLane.Options(
+            keyPrefix: options.keyPrefix, limit: policy.limit, deadline: deadline, batchLimit: options.batchLimit,
+            metrics: metrics
+        )
         var engines: [NIOLoopBound<CheckEngine>] = []
         for (index, eventLoop) in eventLoops.enumerated() {
             engines.append(
                 try await eventLoop.submit {
-                    let setup = LinkOptions(setup: [["SCRIPT", "LOAD", CheckScript.text]], probeTimeout: deadline)
-                    let link = RedisLink(endpoint: options.redis.server, options: setup, eventLoop: eventLoop)
                     let engine = CheckEngine(
-                        index: index, link: link, keyPrefix: options.keyPrefix, policy: policy, bounds: bounds,
-                        metrics: metrics, health: health, localWindows: localWindows
+                        index: index, eventLoop: eventLoop,
+                        lanes: .make(options.redis, lanes, health, index: index, on: eventLoop), policy: policy,
+                        bounds: CheckEngine.Bounds(queue: options.queueLimit), metrics: metrics, health: health,
+                        localWindows: localWindows
                     )
                     return NIOLoopBound(engine, eventLoop: eventLoop)
                 }.get()
             )
         }
         let listener = try await makeListener(options, engines, logger)
-        return CheckService(options, policy, engines, listener, health, metrics, localWindows)
+        let watcher = try await makeWatcher(options, engines, listener, health)
+        return CheckService(options, policy, engines, listener, watcher, health, metrics, localWindows)
     }
 
     private static func makeListener(
@@ -82,7 +87,11 @@ public final class CheckService: Sendable {
         let channel = InvalidationListener.channel(keyPrefix: options.keyPrefix)
         let subscription = LinkOptions(setup: [["SUBSCRIBE", channel]], isSubscriber: true, probeTimeout: .seconds(1))
         return try await eventLoop.submit {
-            let link = RedisLink(endpoint: options.redis.server, options: subscription, eventLoop: eventLoop)
+            // A cluster's watcher says which of the nodes it is.
+            let isCluster = if case .cluster = options.redis { true } else { false }
+            let link = RedisLink(
+                endpoint: isCluster ? nil : options.redis.server, options: subscription, eventLoop: eventLoop
+            )
             let listener = InvalidationListener(link: link, logger: logger) { user in
                 for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
             }
@@ -90,14 +99,37 @@ public final class CheckService: Sendable {
         }.get()
     }
 
+    private static func makeWatcher(
+        _ options: CheckServiceOptions, _ engines: [NIOLoopBound<CheckEngine>],
+        _ listener: NIOLoopBound<InvalidationListener>, _ health: RedisHealth
+    ) async throws -> NIOLoopBound<ClusterWatcher>? {
+        guard case .cluster(let seeds) = options.redis else { return nil }
+        let eventLoop = engines[0].eventLoop
+        let watcher = try await eventLoop.submit { () -> NIOLoopBound<ClusterWatcher>? in
+            guard let router = engines[0].value.lanes.router else { return nil }
+            let watcher = ClusterWatcher(
+                seeds: seeds, router: router, subscription: listener.value.link, health: health,
+                publish: { map in for engine in engines { engine.execute { $0.lanes.router?.apply(map) } } }
+            )
+            return NIOLoopBound(watcher, eventLoop: eventLoop)
+        }.get()
+        for engine in engines {
+            engine.execute { engine in
+                engine.lanes.router?.mapIsDoubtful = { watcher?.execute { $0.mapIsDoubtful() } }
+            }
+        }
+        return watcher
+    }
+
     private init(
         _ options: CheckServiceOptions, _ policy: CheckPolicy, _ engines: [NIOLoopBound<CheckEngine>],
-        _ listener: NIOLoopBound<InvalidationListener>, _ health: RedisHealth, _ metrics: CheckMetrics,
-        _ localWindows: LocalWindows
+        _ listener: NIOLoopBound<InvalidationListener>, _ watcher: NIOLoopBound<ClusterWatcher>?,
+        _ health: RedisHealth, _ metrics: CheckMetrics, _ localWindows: LocalWindows
     ) {
         self.options = options
         self.engines = engines
         self.listener = listener
+        self.watcher = watcher
         self.health = health
         self.metrics = metrics
         self.localWindows = localWindows
@@ -114,14 +146,16 @@ extension CheckService {
     public func start(patience: TimeAmount) async {
         for engine in engines { engine.execute { $0.start() } }
         listener.execute { $0.start() }
+        watcher?.execute { $0.start() }
         let end = NIODeadline.now() + patience
-        while !health.state.isAvailable, health.state.detail == LinkFailure.notConnectedYet, NIODeadline.now() < end {
+        while health.state.isConnecting, NIODeadline.now() < end {
             try? await Task.sleep(for: .milliseconds(1))
         }
     }
 
     /// Closes the connections to Redis.
     public func stop() async {
+        watcher?.execute { $0.stop() }
         listener.execute { $0.stop() }
         for engine in engines { engine.execute { $0.stop() } }
     }
@@ -165,14 +199,15 @@ extension CheckService {
         let publish = publishCommand("\(user)")
         for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
         let engine = engine(on: eventLoop)
-        engine.perform(delete) { [health] reply in
+        engine.perform(delete, for: user) { [health] reply in
             if case .integer? = reply?.elements.first {
                 promise.succeed()
+                // Only now: in a cluster the two may go to two nodes, and a denial must not be remembered in between.
+                engine.perform(publish) { _ in }
             } else {
                 promise.fail(OperationError.redis(reply == nil ? health.state.reason ?? .redisTimeout : .redisError))
             }
         }
-        engine.perform(publish) { _ in }
         return promise.futureResult
     }
 
