@@ -208,5 +208,8 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests", dependencies: ["llm-rate-limit", "TestSupport"], swiftSettings: strict
         ),
+        .testTarget(
+            name: "ClusterTests", dependencies: ["llm-rate-limit", "RedisClient", "TestSupport"], swiftSettings: strict
+        ),
     ]
 )

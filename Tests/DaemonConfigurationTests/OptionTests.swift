@@ -128,6 +128,7 @@ private let accepted: [(OptionName, String, String)] = [
     (.replicas, "1", "1"), (.replicas, "10000", "10000"),
     (.denyCache, "0", "0"), (.denyCache, "60000", "60000"),
     (.redisURL, "redis://u:p@h", "redis://u:***@h:6379/0"), (.redisURL, "unix:///r", "unix:///r?db=0"),
+    (.redisURL, "redis+cluster://u:p@h1:7000,h2", "redis+cluster://u:***@h1:7000,h2:6379"),
     (.redisPasswordFile, "", ""),
     (.redisTimeout, "1", "1"), (.redisTimeout, "60000", "60000"),
     (.threads, "1", "1"), (.threads, "64", "64"),
