@@ -263,6 +263,9 @@ let package = Package(
             // Compiled by the test that needs it, as a library of its own.
             exclude: ["Clock/clock.c"], swiftSettings: strict
         ),
+        .testTarget(
+            name: "ClusterTests", dependencies: ["llm-rate-limit", "RedisClient", "TestSupport"], swiftSettings: strict
+        ),
     ]
 )
 

@@ -208,14 +208,10 @@ extension ValueSyntax where Value == RedisTopology {
             placeholder: "url",
             accepted: RedisTopology.acceptedURLs,
             parse: { text throws(ValueRejection) in
-                do {
-                    let topology = try RedisTopology.parse(text)
-                    if case .cluster = topology { throw ValueRejection("Cluster is not built yet") }
-                    return topology
-                } catch let rejection as ValueRejection {
-                    throw rejection
+                do throws(RedisURLError) {
+                    return try RedisTopology.parse(text)
                 } catch {
-                    throw ValueRejection((error as? RedisURLError)?.reason)
+                    throw ValueRejection(error.reason)
                 }
             },
             render: \.description

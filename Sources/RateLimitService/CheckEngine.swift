@@ -9,14 +9,10 @@ import RedisClient
 /// turn; nothing is held back for longer, so without load a batch is a single check. Everything here happens on the
 /// loop: a check costs no task, continuation, future, lock or actor.
 package final class CheckEngine {
-    /// Bounds and deadlines of the way of a check; they hold from start to end.
+    /// Bounds of the way of a check; they hold from start to end.
     struct Bounds {
-        /// How long a decision may take, waiting, sending and answer together.
-        var deadline: TimeAmount
         /// Checks that may wait for Redis.
         var queue: Int
-        /// Checks in one call: enough to share the call's cost, few enough that Redis works while we still read.
-        var batch: Int
     }
 
     package let eventLoop: any EventLoop
@@ -28,7 +24,7 @@ package final class CheckEngine {
     private let dataLossWatch: DataLossWatch
     private var nextBeat: Scheduled<Void>?
 
-    private let lane: CheckLane
+    let lanes: CheckLanes
     private var policy: CheckPolicy
     private var memory = DenialMemory()
     private(set) var memoryEpoch = 0
@@ -40,22 +36,19 @@ package final class CheckEngine {
     package var onDelivered: (() -> Void)?
 
     init(
-        index: Int, link: RedisLink, keyPrefix: String, policy: CheckPolicy, bounds: Bounds, metrics: CheckMetrics,
-        health: RedisHealth, localWindows: LocalWindows, dataLossWatch: DataLossWatch
+        index: Int, eventLoop: any EventLoop, lanes: CheckLanes, policy: CheckPolicy, bounds: Bounds,
+        metrics: CheckMetrics, health: RedisHealth, localWindows: LocalWindows, dataLossWatch: DataLossWatch
     ) {
         self.index = index
-        self.eventLoop = link.eventLoop
+        self.eventLoop = eventLoop
+        self.lanes = lanes
         self.policy = policy
         self.bounds = bounds
         self.metrics = metrics
         self.health = health
         self.localWindows = localWindows
         self.dataLossWatch = dataLossWatch
-        lane = CheckLane(
-            link: link, keyPrefix: keyPrefix, limit: policy.limit, deadline: bounds.deadline, batchLimit: bounds.batch,
-            metrics: metrics, dataLossWatch: dataLossWatch
-        )
-        lane.engine = self
+        lanes.setEngine(self)
     }
 
     /// Decides a check. Either the outcome is known at once, or `requester` is told later under `ticket`.
@@ -68,11 +61,10 @@ package final class CheckEngine {
         if let decision = memory.denial(of: user, cost: cost, quota: policy.limit.quota, now: now) {
             return counted(outcome(decision, source: .memory), cost: cost)
         }
-        if case .unavailable(let failure) = lane.link.availability {
-            return withoutRedis(user, cost: cost, reason: failure.reason)
+        let check = PendingCheck(user: user, cost: cost, ticket: ticket, arrivedAt: now, requester: requester)
+        if let reason = lanes.take(check, queueLimit: bounds.queue) {
+            return withoutRedis(user, cost: cost, reason: reason)
         }
-        guard lane.pendingCount < bounds.queue else { return withoutRedis(user, cost: cost, reason: .overloaded) }
-        lane.append(PendingCheck(user: user, cost: cost, ticket: ticket, arrivedAt: now, requester: requester))
         if !isFlushScheduled {
             isFlushScheduled = true
             scheduleFlush()
@@ -84,7 +76,7 @@ package final class CheckEngine {
     private static let crowd = 512
 
     /// Whether so many checks wait that those of one connection would delay everybody else's.
-    package var isCrowded: Bool { lane.pendingCount >= Self.crowd }
+    package var isCrowded: Bool { lanes.pendingCount >= Self.crowd }
 
     private func scheduleFlush() {
         if let flushTask { return eventLoop.execute(flushTask) }
@@ -96,7 +88,7 @@ package final class CheckEngine {
 
     private func endOfTurn() {
         isFlushScheduled = false
-        lane.flush()
+        lanes.flush()
     }
 }
 
@@ -168,10 +160,12 @@ extension CheckEngine {
 
     func note(_ refusal: String, to command: ForbiddenCommand) { health.forbidden.note(refusal, to: command) }
 
-    func start() { lane.link.start() }
+    func start() { lanes.start() }
 
-    /// Writes a beat from time to time, by which a Redis that forgets is found out: one event loop does for all.
+    /// Writes a beat from time to time, by which a Redis that forgets is found out: one event loop does for all. The
+    /// masters of a cluster would need a beat each; they are not watched.
     func startBeating() {
+        guard lanes.router == nil else { return }
         nextBeat = eventLoop.assumeIsolated().scheduleTask(in: DataLossWatch.interval) { [weak self] () -> Void in
             guard let self else { return }
             perform(dataLossWatch.command()) { [dataLossWatch] reply in
@@ -183,7 +177,7 @@ extension CheckEngine {
 
     func stop() {
         nextBeat?.cancel()
-        lane.link.stop()
+        lanes.stop()
         flushTask = nil
         onDelivered = nil
     }
@@ -193,7 +187,7 @@ extension CheckEngine {
         if policy.limit != self.policy.limit || policy.denyCacheMilliseconds != self.policy.denyCacheMilliseconds {
             forgetDenials(of: nil)
         }
-        lane.setLimit(policy.limit)
+        lanes.setLimit(policy.limit)
         self.policy = policy
     }
 
@@ -203,12 +197,14 @@ extension CheckEngine {
         if let user { memory.forget(user) } else { memory.forgetAll() }
     }
 
-    /// Sends a command off the way of a check; `done` gets nil where no answer came.
-    func perform(_ command: [String], _ done: @escaping (Reply?) -> Void) { lane.perform(command, done) }
+    /// Sends a command off the way of a check, about a user or about none; `done` gets nil where no answer came.
+    func perform(_ command: [String], for user: UserID? = nil, _ done: @escaping (Reply?) -> Void) {
+        lanes.perform(command, for: user, done)
+    }
 
     /// Hands what has been counted to the metrics, and says how many checks wait for Redis.
     func reportMetrics() -> Int {
         tally.report(to: metrics)
-        return lane.pendingCount
+        return lanes.pendingCount
     }
 }

@@ -20,6 +20,7 @@ struct CheckBatch {
     /// Which memory the batch belongs to: a denial that was asked for before a reset must not be remembered.
     var memoryEpoch: Int
     var isInFull: Bool
+    var route = CheckRoute.direct
 }
 
 /// The way of checks from one event loop to one Redis server and back: they are laid out in a batch, wait in the order in
@@ -33,13 +34,32 @@ final class CheckLane: RedisLinkDelegate {
         case operation((Reply?) -> Void)
     }
 
+    /// What lanes are made with, besides their links.
+    struct Options {
+        var keyPrefix: String
+        var limit: Limit
+        /// How long a decision may take, waiting, sending and answer together.
+        var deadline: TimeAmount
+        /// Checks in one call.
+        var batchLimit: Int
+        /// Full calls in one write: few enough that Redis works while we still read.
+        var callsPerWrite = 1
+        var metrics: CheckMetrics
+        /// Who beats in the handshake; nil in a cluster.
+        var dataLossWatch: DataLossWatch?
+    }
+
     let link: RedisLink
     /// Who is told; it owns the lane.
     unowned var engine: CheckEngine?
+    /// Who sends checks elsewhere that a node of a cluster did not take; nil where there is one server.
+    unowned var router: ClusterRouter?
     private let metrics: CheckMetrics
-    private let dataLossWatch: DataLossWatch
+    private let dataLossWatch: DataLossWatch?
     private let deadline: TimeAmount
     private let batchLimit: Int
+    private let callsPerWrite: Int
+    private var unwrittenCalls = 0
 
     private var script: CheckScript
     private var quota: Int
@@ -51,19 +71,18 @@ final class CheckLane: RedisLinkDelegate {
     private var unknownScriptReplies = 0
     /// Redis's words where it has refused EVALSHA and not yet answered to the whole text.
     private var evalshaRefusal: String?
+    private var lastUnknownScriptAt = NIODeadline.distantPast
 
     /// Makes the lane of a link that is not started yet.
-    init(
-        link: RedisLink, keyPrefix: String, limit: Limit, deadline: TimeAmount, batchLimit: Int, metrics: CheckMetrics,
-        dataLossWatch: DataLossWatch
-    ) {
+    init(link: RedisLink, options: Options) {
         self.link = link
-        self.metrics = metrics
-        self.dataLossWatch = dataLossWatch
-        self.deadline = deadline
-        self.batchLimit = batchLimit
-        script = CheckScript(keyPrefix: keyPrefix, limit: limit)
-        quota = limit.quota
+        metrics = options.metrics
+        dataLossWatch = options.dataLossWatch
+        deadline = options.deadline
+        batchLimit = options.batchLimit
+        callsPerWrite = options.callsPerWrite
+        script = CheckScript(keyPrefix: options.keyPrefix, limit: options.limit)
+        quota = options.limit.quota
         link.delegate = self
     }
 
@@ -72,16 +91,34 @@ final class CheckLane: RedisLinkDelegate {
 
     /// Lays a check out. A batch that is full is sent at once; the others at the next ``flush()``.
     func append(_ check: PendingCheck) {
+        layOut(check)
+        if script.count == batchLimit { batchIsFull() }
+    }
+
+    private func layOut(_ check: PendingCheck) {
         if script.count == 0 { oldestUnsent = check.arrivedAt }
         script.append(check.user, cost: check.cost)
         pending.append(check)
-        if script.count == batchLimit { flush() }
+    }
+
+    private func batchIsFull() {
+        send(inFull: false)
+        unwrittenCalls += 1
+        if unwrittenCalls >= callsPerWrite { flush() }
     }
 
     /// Sends what has been laid out.
     func flush() {
         if script.count > 0 { send(inFull: false) }
+        unwrittenCalls = 0
         link.flush()
+    }
+
+    /// Sends a check that did not run where it was sent before, in a call of its own, at the next ``flush()``.
+    func append(_ check: PendingCheck, by route: CheckRoute) {
+        if script.count > 0 { send(inFull: false) }
+        layOut(check)
+        send(inFull: false, by: route)
     }
 
     /// Puts a limit in force; checks already laid out go under the limit they came under.
@@ -102,10 +139,15 @@ final class CheckLane: RedisLinkDelegate {
     }
 
     /// Hands the batch that has been laid out to the link.
-    private func send(inFull: Bool) {
+    private func send(inFull: Bool, by route: CheckRoute = .direct) {
+        if route.isAsking {
+            link.outbound.writeRESPCommand(["ASKING"])
+            sent.append(.operation { _ in })
+            link.sent(deadline: oldestUnsent + deadline)
+        }
         let batch = CheckBatch(
             count: script.count, quota: quota, sentAt: .now(), memoryEpoch: engine?.memoryEpoch ?? 0,
-            isInFull: inFull || script.digest == nil
+            isInFull: inFull || script.digest == nil, route: route
         )
         metrics.batchSize.record(batch.count)
         script.write(inFull: inFull, to: &link.outbound)
@@ -122,20 +164,31 @@ extension CheckLane {
         case .operation(let done): done(reply)
         case .batch(let batch):
             guard let error = reply.errorText else { return deliver(reply, to: batch) }
-            if !batch.isInFull, Self.saysNothingRan(error) {
-                if !error.hasPrefix("NOSCRIPT") { evalshaRefusal = error }
-                sendAgainInFull(batch)
-            } else {
-                // The whole text is refused as well, so it is not EVALSHA that the service lacks: permissions were taken
-                // away, and may be given back.
-                if batch.isInFull {
-                    unknownScriptReplies = 0
-                    evalshaRefusal = nil
-                }
-                fail(batch, .redisError)
-                if Self.isOfReplica(error) { link.leaveReplica(saying: error) }
-            }
+            receivedError(error, to: batch)
         case nil: break
+        }
+    }
+
+    private func receivedError(_ error: String, to batch: CheckBatch) {
+        if !batch.isInFull, Self.saysNothingRan(error) {
+            if !error.hasPrefix("NOSCRIPT") { evalshaRefusal = error }
+            return sendAgainInFull(batch)
+        }
+        guard let router, let address = link.endpoint?.address, let redirection = Redirection(error, from: address)
+        else {
+            // The whole text is refused as well, so it is not EVALSHA that the service lacks: permissions were taken
+            // away, and may be given back.
+            if batch.isInFull {
+                unknownScriptReplies = 0
+                evalshaRefusal = nil
+            }
+            fail(batch, .redisError)
+            if router == nil, Self.isOfReplica(error) { link.leaveReplica(saying: error) }
+            return
+        }
+        for _ in 0..<batch.count {
+            guard let check = pending.popFirst() else { return }
+            router.redirect(check, redirection, after: batch.route)
         }
     }
 
@@ -162,7 +215,7 @@ extension CheckLane {
             case nil: engine.undecided(check, because: .redisError)
             }
         }
-        if let refusal { link.leaveReplica(saying: refusal) }
+        if let refusal, router == nil { link.leaveReplica(saying: refusal) }
     }
 
     /// Whether an error comes from a replica that does not take writes, or has no data to read: it was the master, or a
@@ -184,17 +237,19 @@ extension CheckLane {
 
     /// Sends a batch of which nothing ran once more, with the script's whole text.
     private func sendAgainInFull(_ batch: CheckBatch) {
-        unknownScriptReplies += 1
+        // Those already on their way when the script was lost are all answered like this, and say no more than one does.
+        if batch.sentAt > lastUnknownScriptAt {
+            unknownScriptReplies += 1
+            lastUnknownScriptAt = .now()
+        }
         // A proxy that never keeps a script would cost two round trips for each batch.
         if unknownScriptReplies > 16 { script.digest = nil }
         if script.count > 0 { send(inFull: false) }
         for _ in 0..<batch.count {
             guard let check = pending.popFirst() else { break }
-            if script.count == 0 { oldestUnsent = check.arrivedAt }
-            script.append(check.user, cost: check.cost)
-            pending.append(check)
+            layOut(check)
         }
-        send(inFull: true)
+        send(inFull: true, by: batch.route)
         link.flush()
     }
 
@@ -217,11 +272,13 @@ extension CheckLane {
 // MARK: - The link
 
 extension CheckLane {
-    func linkDidChange(_ availability: LinkAvailability) { engine?.linkDidChange(availability) }
+    func linkDidChange(_ availability: LinkAvailability) {
+        if let router { router.laneDidChange(self) } else { engine?.linkDidChange(availability) }
+    }
 
     func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
         guard step == 0 else {
-            dataLossWatch.received(reply)
+            dataLossWatch?.received(reply)
             return true
         }
         // SCRIPT LOAD answers with the digest. A service that forbids it gets the whole text each time.
@@ -234,5 +291,8 @@ extension CheckLane {
 
     func pushed(_ reply: Reply) {}
 
-    func repliesDelivered() { engine?.onDelivered?() }
+    func repliesDelivered() {
+        router?.repliesDelivered()
+        engine?.onDelivered?()
+    }
 }

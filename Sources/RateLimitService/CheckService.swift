@@ -43,8 +43,8 @@ public final class CheckService: Sendable {
     public let health: RedisHealth
     private let engines: [NIOLoopBound<CheckEngine>]
     private let listener: NIOLoopBound<InvalidationListener>
-    /// Tells the links where the master is; nil where the URL does.
-    private let watcher: NIOLoopBound<SentinelWatcher>?
+    /// Says where the servers are, in a cluster or behind Sentinels; nil where the URL does.
+    private let watcher: NIOLoopBound<any TopologyWatcher>?
     private let options: CheckServiceOptions
     private let metrics: CheckMetrics
     private let localWindows: LocalWindows
@@ -56,39 +56,39 @@ public final class CheckService: Sendable {
         options: CheckServiceOptions, policy: CheckPolicy, eventLoops: [any EventLoop], metrics: CheckMetrics,
         logger: Logger
     ) async throws -> CheckService {
-        let health = RedisHealth(links: eventLoops.count, logger: logger, metrics: metrics)
+        let health = RedisHealth(eventLoops: eventLoops.count, logger: logger, metrics: metrics)
         let localWindows = LocalWindows()
         let watch = DataLossWatch(
             keyPrefix: options.keyPrefix, window: policy.limit.window, metrics: metrics, logger: logger
         )
         let deadline = TimeAmount.milliseconds(Int64(options.deadlineMilliseconds))
-        let bounds = CheckEngine.Bounds(deadline: deadline, queue: options.queueLimit, batch: options.batchLimit)
-        let setup = LinkOptions(
-            setup: [["SCRIPT", "LOAD", CheckScript.text], watch.command()], probeTimeout: deadline
+        let lanes = CheckLane.Options(
+            keyPrefix: options.keyPrefix, limit: policy.limit, deadline: deadline, batchLimit: options.batchLimit,
+            metrics: metrics, dataLossWatch: watch
         )
         var engines: [NIOLoopBound<CheckEngine>] = []
-        var links: [NIOLoopBound<RedisLink>] = []
         for (index, eventLoop) in eventLoops.enumerated() {
-            let (engine, link) = try await eventLoop.submit {
-                let link = makeLink(options.redis, setup, eventLoop)
-                let engine = CheckEngine(
-                    index: index, link: link, keyPrefix: options.keyPrefix, policy: policy, bounds: bounds,
-                    metrics: metrics, health: health, localWindows: localWindows, dataLossWatch: watch
-                )
-                return (NIOLoopBound(engine, eventLoop: eventLoop), NIOLoopBound(link, eventLoop: eventLoop))
-            }.get()
-            engines.append(engine)
-            links.append(link)
+            engines.append(
+                try await eventLoop.submit {
+                    let engine = CheckEngine(
+                        index: index, eventLoop: eventLoop,
+                        lanes: .make(options.redis, lanes, health, index: index, on: eventLoop), policy: policy,
+                        bounds: CheckEngine.Bounds(queue: options.queueLimit), metrics: metrics, health: health,
+                        localWindows: localWindows, dataLossWatch: watch
+                    )
+                    return NIOLoopBound(engine, eventLoop: eventLoop)
+                }.get()
+            )
         }
-        let (listener, link) = try await makeListener(options, engines, watch, health)
-        let watcher = try await makeWatcher(options.redis, links + [link], logger)
+        let listener = try await makeListener(options, engines, watch, health)
+        let watcher = try await makeWatcher(options.redis, engines, listener, health, logger)
         return CheckService(options, policy, engines, listener, watcher, health, metrics, localWindows, watch)
     }
 
     private static func makeListener(
         _ options: CheckServiceOptions, _ engines: [NIOLoopBound<CheckEngine>], _ watch: DataLossWatch,
         _ health: RedisHealth
-    ) async throws -> (NIOLoopBound<InvalidationListener>, NIOLoopBound<RedisLink>) {
+    ) async throws -> NIOLoopBound<InvalidationListener> {
         let eventLoop = engines[0].eventLoop
         let channel = InvalidationListener.channel(keyPrefix: options.keyPrefix)
         let subscription = LinkOptions(setup: [["SUBSCRIBE", channel]], isSubscriber: true, probeTimeout: .seconds(1))
@@ -98,13 +98,13 @@ public final class CheckService: Sendable {
                 if let user { watch.wasReset(user) }
                 for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
             }
-            return (NIOLoopBound(listener, eventLoop: eventLoop), NIOLoopBound(link, eventLoop: eventLoop))
+            return NIOLoopBound(listener, eventLoop: eventLoop)
         }.get()
     }
 
     private init(
         _ options: CheckServiceOptions, _ policy: CheckPolicy, _ engines: [NIOLoopBound<CheckEngine>],
-        _ listener: NIOLoopBound<InvalidationListener>, _ watcher: NIOLoopBound<SentinelWatcher>?,
+        _ listener: NIOLoopBound<InvalidationListener>, _ watcher: NIOLoopBound<any TopologyWatcher>?,
         _ health: RedisHealth, _ metrics: CheckMetrics, _ localWindows: LocalWindows, _ dataLossWatch: DataLossWatch
     ) {
         self.dataLossWatch = dataLossWatch
@@ -128,10 +128,10 @@ extension CheckService {
     public func start(patience: TimeAmount) async {
         for engine in engines { engine.execute { $0.start() } }
         listener.execute { $0.start() }
-        engines[0].execute { $0.startBeating() }
         watcher?.execute { $0.start() }
+        engines[0].execute { $0.startBeating() }
         let end = NIODeadline.now() + patience
-        while !health.state.isAvailable, health.state.detail == LinkFailure.notConnectedYet, NIODeadline.now() < end {
+        while health.state.isConnecting, NIODeadline.now() < end {
             try? await Task.sleep(for: .milliseconds(1))
         }
     }
@@ -186,16 +186,17 @@ extension CheckService {
         let publish = publishCommand("\(user)")
         for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
         let engine = engine(on: eventLoop)
-        engine.perform(delete) { [health, dataLossWatch] reply in
+        engine.perform(delete, for: user) { [health, dataLossWatch] reply in
             if case .integer? = reply?.elements.first {
                 dataLossWatch.wasReset(user)
                 promise.succeed()
+                // Only now: in a cluster the two may go to two nodes, and a denial must not be remembered in between.
+                engine.perform(publish) { reply in
+                    if let refusal = reply?.errorText { health.forbidden.note(refusal, to: .publish) }
+                }
             } else {
                 promise.fail(OperationError.redis(reply == nil ? health.state.reason ?? .redisTimeout : .redisError))
             }
-        }
-        engine.perform(publish) { [health] reply in
-            if let refusal = reply?.errorText { health.forbidden.note(refusal, to: .publish) }
         }
         return promise.futureResult
     }

@@ -13,7 +13,7 @@ final class InvalidationListener: RedisLinkDelegate {
     /// The channel's name for a key prefix.
     static func channel(keyPrefix: String) -> String { "\(keyPrefix):invalidate" }
 
-    private let link: RedisLink
+    let link: RedisLink
     private let forbidden: ForbiddenCommands
     private let invalidate: (UserID?) -> Void
 

@@ -1,7 +1,7 @@
 /// Where one Redis server listens, and as whom to log in.
 public struct RedisEndpoint: Sendable, Equatable {
     /// The transport address of one Redis server.
-    public enum Address: Sendable, Equatable {
+    public enum Address: Sendable, Hashable {
         /// A host name or IP address (IPv6 without brackets) and a port from 1 to 65,535.
         case tcp(host: String, port: Int)
         /// The absolute path of a Unix socket, at most 107 bytes.
@@ -108,7 +108,7 @@ public struct Secret: Sendable, Equatable, CustomStringConvertible, CustomDebugS
     func hidden(in answer: String) -> String {
         let known =
             answer.firstRange(of: ", with args beginning with").map { String(answer[..<$0.lowerBound]) } ?? answer
-        guard known.contains(text.prefix(4)) else { return known }
+        guard known.contains(reveal().prefix(4)) else { return known }
         return "\(known.prefix { $0 != " " }) (the rest is not shown, since it may hold the password)"
     }
 

@@ -1,5 +1,6 @@
 import Glibc
 import NIOCore
+import NIOPosix
 import NIOSSL
 
 /// What went wrong between a link and its server below the replies, in words for whoever runs the daemon.

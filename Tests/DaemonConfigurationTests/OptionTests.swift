@@ -155,6 +155,7 @@ private let accepted: [(OptionName, String, String)] = [
     (.denyCache, "0", "0"), (.denyCache, "60000", "60000"),
     (.redisURL, "redis://u:p@h", "redis://u:***@h:6379/0"), (.redisURL, "unix:///r", "unix:///r?db=0"),
     (.redisURL, "rediss://u:p@h", "rediss://u:***@h:6379/0"),
+    (.redisURL, "redis+cluster://u:p@h1:7000,h2", "redis+cluster://u:***@h1:7000,h2:6379"),
     (.redisUserFile, "", ""), (.redisPasswordFile, "", ""),
     (.redisCAFile, "", ""), (.redisCAFile, "/ca", "/ca"), (.redisCertificateFile, "", ""), (.redisKeyFile, "", ""),
     (.redisServerName, "", ""), (.redisServerName, "redis.example.com", "redis.example.com"),

@@ -1,0 +1,120 @@
+import NIOCore
+import RateLimitCore
+import RedisClient
+
+/// The lanes of one event loop, as the topology has them.
+enum CheckLanes {
+    /// To one server.
+    case single(CheckLane)
+    /// To each master of a cluster.
+    case cluster(ClusterRouter)
+
+    /// The lanes that a topology asks for, on one event loop.
+    static func make(
+        _ topology: RedisTopology, _ options: CheckLane.Options, _ health: RedisHealth, index: Int,
+        on eventLoop: any EventLoop
+    ) -> CheckLanes {
+        switch topology {
+        case .single, .sentinel:
+            let link = CheckService.makeLink(topology, .checks(options), eventLoop)
+            return .single(CheckLane(link: link, options: options))
+        case .cluster:
+            // A call carries keys of one slot only, so what is a batch elsewhere is a write here.
+            var options = options
+            options.callsPerWrite = options.batchLimit
+            options.batchLimit = 1
+            options.dataLossWatch = nil
+            return .cluster(
+                ClusterRouter(
+                    index: index, eventLoop: eventLoop, login: topology.server, laneOptions: options, health: health
+                )
+            )
+        }
+    }
+
+    /// The link to the one server.
+    var link: RedisLink? {
+        if case .single(let lane) = self { lane.link } else { nil }
+    }
+
+    /// The router of a cluster.
+    var router: ClusterRouter? {
+        if case .cluster(let router) = self { router } else { nil }
+    }
+
+    /// Takes a check on its way, or says why it cannot be.
+    @inline(__always)
+    func take(_ check: PendingCheck, queueLimit: Int) -> FailureReason? {
+        switch self {
+        case .single(let lane):
+            if case .unavailable(let failure) = lane.link.availability { return failure.reason }
+            guard lane.pendingCount < queueLimit else { return .overloaded }
+            lane.append(check)
+            return nil
+        case .cluster(let router): return router.take(check, queueLimit: queueLimit)
+        }
+    }
+
+    /// Sends what has been laid out.
+    func flush() {
+        switch self {
+        case .single(let lane): lane.flush()
+        case .cluster(let router): router.flush()
+        }
+    }
+
+    /// Puts a limit in force.
+    func setLimit(_ limit: Limit) {
+        switch self {
+        case .single(let lane): lane.setLimit(limit)
+        case .cluster(let router): router.setLimit(limit)
+        }
+    }
+
+    /// Sends a command off the way of a check to the server that has the user's key, or to any; `done` gets nil where
+    /// no answer came.
+    func perform(_ command: [String], for user: UserID?, _ done: @escaping (Reply?) -> Void) {
+        switch self {
+        case .single(let lane): lane.perform(command, done)
+        case .cluster(let router): router.perform(command, for: user, done)
+        }
+    }
+
+    /// Checks without an answer.
+    var pendingCount: Int {
+        switch self {
+        case .single(let lane): lane.pendingCount
+        case .cluster(let router): router.pendingCount
+        }
+    }
+
+    func setEngine(_ engine: CheckEngine) {
+        switch self {
+        case .single(let lane): lane.engine = engine
+        case .cluster(let router): router.engine = engine
+        }
+    }
+
+    /// Connects to the one server; a cluster's nodes are connected to as they become known.
+    func start() {
+        if case .single(let lane) = self { lane.link.start() }
+    }
+
+    func stop() {
+        switch self {
+        case .single(let lane): lane.link.stop()
+        case .cluster(let router): router.stop()
+        }
+    }
+}
+
+extension LinkOptions {
+    /// Those of a link that carries checks.
+    static func checks(_ options: CheckLane.Options) -> LinkOptions {
+        let watch = options.dataLossWatch
+        return LinkOptions(
+            setup: [["SCRIPT", "LOAD", CheckScript.text]] + (watch.map { [$0.command()] } ?? []),
+            probeTimeout: options.deadline
+        )
+    }
+}

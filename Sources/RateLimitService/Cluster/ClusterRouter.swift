@@ -1,0 +1,337 @@
+import NIOCore
+import RateLimitCore
+import RedisClient
+
+/// The ways of checks from one event loop to the nodes of a Redis Cluster: each check goes to the master of its user's
+/// slot, and once more where the cluster says that it did not run there.
+///
+/// A call may carry keys of one slot only. So each check is a call of its own, and what is formed for each node is one
+/// write of all calls of a turn.
+final class ClusterRouter {
+    /// How often a check is sent before it counts as failed.
+    static let maximumAttempts = 5
+    /// How soon a check is tried again that has to wait for the cluster.
+    static let retryInterval = TimeAmount.milliseconds(2)
+
+    let eventLoop: any EventLoop
+    private let index: Int
+    private let health: RedisHealth
+    /// How to log in to a node; the address is replaced.
+    private let login: RedisEndpoint
+    private var laneOptions: CheckLane.Options
+    private let slots: UserSlots
+    /// Whose lanes these are; it owns the router.
+    weak var engine: CheckEngine?
+    /// Called when the map seems to be out of date; not again before the next ``apply(_:)``.
+    var mapIsDoubtful: (() -> Void)?
+    /// Called when a node became available or unavailable.
+    var nodeDidChange: (() -> Void)?
+
+    /// The masters in the order of the map, then nodes that were named since or that are asked for the map.
+    private(set) var nodes: [ClusterNode] = []
+    private var mapped = 0
+    private var owners: [UInt16]
+    /// The masters of the map.
+    var masters: ArraySlice<ClusterNode> { nodes.prefix(mapped) }
+    private(set) var hasMap = false
+    private var isMapDoubted = false
+
+    private var unwritten: [ClusterNode] = []
+    private var hasSentAgain = false
+    private var postponed: [PostponedCheck] = []
+    private var retryTimer: Scheduled<Void>?
+    /// At least as many checks as wait for an answer.
+    private var waitingAtMost = 0
+    private var isStopped = false
+
+    init(
+        index: Int, eventLoop: any EventLoop, login: RedisEndpoint, laneOptions: CheckLane.Options, health: RedisHealth
+    ) {
+        self.index = index
+        self.eventLoop = eventLoop
+        self.login = login
+        self.laneOptions = laneOptions
+        self.health = health
+        slots = UserSlots(keyPrefix: laneOptions.keyPrefix)
+        owners = [UInt16](repeating: SlotMap.nobody, count: HashSlot.count)
+    }
+
+    /// Checks without an answer.
+    var pendingCount: Int { nodes.reduce(postponed.count) { $0 + $1.lane.pendingCount } }
+
+    /// Takes a check on its way, or says why it cannot be.
+    func take(_ check: PendingCheck, queueLimit: Int) -> FailureReason? {
+        if waitingAtMost >= queueLimit {
+            waitingAtMost = pendingCount
+            guard waitingAtMost < queueLimit else { return .overloaded }
+        }
+        guard let node = owner(of: slots.slot(of: check.user)) else { return hasMap ? .redisError : .redisUnreachable }
+        if case .unavailable(let failure) = node.lane.link.availability {
+            guard node.isConnecting(at: check.arrivedAt, patience: laneOptions.deadline) else { return failure.reason }
+            postpone(PostponedCheck(check: check, route: .direct, dueAt: .now() + Self.retryInterval))
+        } else {
+            willWrite(node)
+            node.lane.append(check)
+        }
+        waitingAtMost += 1
+        return nil
+    }
+
+    /// Writes what has been laid out.
+    func flush() {
+        while let node = unwritten.popLast() {
+            node.isUnwritten = false
+            node.lane.flush()
+        }
+    }
+
+    private func willWrite(_ node: ClusterNode) {
+        node.isUsed = true
+        guard !node.isUnwritten else { return }
+        node.isUnwritten = true
+        unwritten.append(node)
+    }
+
+    private func owner(of slot: HashSlot) -> ClusterNode? {
+        let owner = owners[slot.number]
+        return owner == SlotMap.nobody ? nil : nodes[Int(owner)]
+    }
+
+    func setLimit(_ limit: Limit) {
+        laneOptions.limit = limit
+        for node in nodes { node.lane.setLimit(limit) }
+    }
+
+    func stop() {
+        isStopped = true
+        retryTimer?.cancel()
+        for waiting in postponed { engine?.undecided(waiting.check, because: .redisUnreachable) }
+        postponed = []
+        for node in nodes { node.lane.link.stop() }
+        mapIsDoubtful = nil
+        nodeDidChange = nil
+    }
+}
+
+// MARK: - Sending again
+
+extension ClusterRouter {
+    /// Sends a check again that a node did not take.
+    func redirect(_ check: PendingCheck, _ redirection: Redirection, after route: CheckRoute) {
+        var next = PostponedCheck(
+            check: check, route: CheckRoute(attempts: route.attempts + 1), dueAt: .now() + Self.delay(route.attempts)
+        )
+        switch redirection {
+        case .moved(let slot, let address):
+            correct(slot, to: address)
+            doubtMap()
+        case .ask(let address):
+            next.importer = address
+            next.route.isAsking = true
+        case .tryAgain: next.dueAt = .now() + max(Self.retryInterval, Self.delay(route.attempts))
+        case .clusterDown:
+            doubtMap()
+            engine?.undecided(check, because: .redisError)
+            return
+        }
+        guard next.route.attempts < Self.maximumAttempts else {
+            engine?.undecided(check, because: .redisError)
+            return
+        }
+        send(next)
+    }
+
+    /// None for the first two, which follow a plain change; then longer and longer, since two nodes that each name the
+    /// other need time to agree.
+    private static func delay(_ attempts: UInt8) -> TimeAmount {
+        attempts < 2 ? .zero : retryInterval * (1 << Int(attempts - 2))
+    }
+
+    private func send(_ postponed: PostponedCheck) {
+        let now = NIODeadline.now()
+        guard !isStopped, now < postponed.check.arrivedAt + laneOptions.deadline else {
+            engine?.undecided(postponed.check, because: .redisTimeout)
+            return
+        }
+        guard postponed.dueAt <= now else { return postpone(postponed) }
+        let slot = slots.slot(of: postponed.check.user)
+        guard let node = postponed.importer.map({ connect(to: $0) }) ?? owner(of: slot) else {
+            engine?.undecided(postponed.check, because: .redisError)
+            return
+        }
+        switch node.lane.link.availability {
+        case .available:
+            willWrite(node)
+            hasSentAgain = true
+            node.lane.append(postponed.check, by: postponed.route)
+        case .unavailable(let failure):
+            guard node.isConnecting(at: now, patience: laneOptions.deadline) else {
+                engine?.undecided(postponed.check, because: failure.reason)
+                return
+            }
+            var later = postponed
+            later.dueAt = now + Self.retryInterval
+            postpone(later)
+        }
+    }
+
+    /// Writes what replies have caused to be sent again; what else has been laid out waits for the end of the turn.
+    func repliesDelivered() {
+        guard hasSentAgain else { return }
+        hasSentAgain = false
+        flush()
+    }
+
+    private func postpone(_ check: PostponedCheck) {
+        postponed.append(check)
+        guard retryTimer == nil else { return }
+        retryTimer = eventLoop.assumeIsolated().scheduleTask(in: Self.retryInterval) { [weak self] in self?.retry() }
+    }
+
+    private func retry() {
+        retryTimer = nil
+        let due = postponed
+        postponed = []
+        for check in due { send(check) }
+        flush()
+        engine?.onDelivered?()
+    }
+
+    /// Sends a command off the way of a check to the node of a user's key, or to any; `done` gets nil where no answer
+    /// came.
+    func perform(_ command: [String], for user: UserID?, attempts: Int = 0, _ done: @escaping (Reply?) -> Void) {
+        let node = user.map { owner(of: slots.slot(of: $0)) } ?? nodes.first(where: \.isAvailable)
+        guard let node else { return done(nil) }
+        perform(command, at: node, attempts: attempts, done)
+    }
+
+    private func perform(
+        _ command: [String], at node: ClusterNode, isAsking: Bool = false, attempts: Int,
+        _ done: @escaping (Reply?) -> Void
+    ) {
+        if isAsking { node.lane.perform(["ASKING"]) { _ in } }
+        node.lane.perform(command) { [weak self] reply in
+            guard let self, attempts < Self.maximumAttempts, let error = reply?.errorText,
+                let redirection = Redirection(error, from: node.address)
+            else { return done(reply) }
+            switch redirection {
+            case .moved(let slot, let address):
+                correct(slot, to: address)
+                doubtMap()
+                performWhenConnected(command, at: connect(to: address), isAsking: false, attempts + 1, done)
+            case .ask(let address):
+                performWhenConnected(command, at: connect(to: address), isAsking: true, attempts + 1, done)
+            case .tryAgain, .clusterDown: done(reply)
+            }
+        }
+    }
+
+    /// A node that has just been named needs some milliseconds for its first connection.
+    private func performWhenConnected(
+        _ command: [String], at node: ClusterNode?, isAsking: Bool, _ attempts: Int, _ done: @escaping (Reply?) -> Void
+    ) {
+        guard let node, !isStopped else { return done(nil) }
+        guard node.isConnecting(at: .now(), patience: laneOptions.deadline) else {
+            return perform(command, at: node, isAsking: isAsking, attempts: attempts, done)
+        }
+        eventLoop.assumeIsolated().scheduleTask(in: Self.retryInterval) { [self] in
+            performWhenConnected(command, at: node, isAsking: isAsking, attempts, done)
+        }
+    }
+}
+
+// MARK: - The map
+
+extension ClusterRouter {
+    /// Puts a map in force: connects to masters that are new, and lets go of nodes that are neither in it nor in use.
+    func apply(_ map: SlotMap) {
+        guard !isStopped else { return }
+        let former = nodes
+        nodes = map.masters.map { address in former.first { $0.address == address } ?? makeNode(address) }
+        mapped = nodes.count
+        for node in former where !nodes.contains(where: { $0 === node }) {
+            if node.isUsed, nodes.count < SlotMap.maximumMasters { nodes.append(node) } else { retire(node) }
+        }
+        for node in nodes { node.isUsed = false }
+        owners = map.owners
+        hasMap = true
+        isMapDoubted = false
+        for node in masters { report(node) }
+    }
+
+    /// Says that the map seems to be out of date.
+    func doubtMap() {
+        guard !isMapDoubted else { return }
+        isMapDoubted = true
+        mapIsDoubtful?()
+    }
+
+    /// The node at an address, connected to from now on; nil above the bound.
+    @discardableResult
+    func connect(to address: RedisEndpoint.Address) -> ClusterNode? {
+        if let node = nodes.first(where: { $0.address == address }) { return node }
+        guard nodes.count < SlotMap.maximumMasters, !isStopped else { return nil }
+        let node = makeNode(address)
+        nodes.append(node)
+        return node
+    }
+
+    private func correct(_ slot: HashSlot, to address: RedisEndpoint.Address) {
+        guard connect(to: address) != nil, let index = nodes.firstIndex(where: { $0.address == address }) else {
+            return
+        }
+        owners[slot.number] = UInt16(index)
+    }
+
+    private func makeNode(_ address: RedisEndpoint.Address) -> ClusterNode {
+        var endpoint = login
+        endpoint.address = address
+        let link = RedisLink(endpoint: endpoint, options: .checks(laneOptions), eventLoop: eventLoop)
+        let lane = CheckLane(link: link, options: laneOptions)
+        lane.engine = engine
+        lane.router = self
+        link.start()
+        return ClusterNode(endpoint: endpoint, lane: lane)
+    }
+
+    /// Closes a node's connection when what was sent there has been answered or is past its deadline.
+    private func retire(_ node: ClusterNode) {
+        // The lane tells the engine and the router, and owns neither.
+        let engine = engine
+        eventLoop.assumeIsolated().scheduleTask(in: laneOptions.deadline * 2) { [self] in
+            withExtendedLifetime((self, engine)) { node.lane.link.stop() }
+        }
+    }
+
+    func laneDidChange(_ lane: CheckLane) {
+        guard !isStopped, let position = nodes.firstIndex(where: { $0.lane === lane }) else { return }
+        if position < mapped, hasMap { report(nodes[position]) }
+        if !nodes[position].isAvailable, hasMap { doubtMap() }
+        nodeDidChange?()
+    }
+
+    private func report(_ node: ClusterNode) {
+        health.linkDidChange(index, of: node.address.description, node.lane.link.availability)
+    }
+}
+
+/// Tells the slot of a user's key without laying the key out.
+struct UserSlots {
+    private let prefix: CRC16
+
+    init(keyPrefix: String) {
+        var checksum = CRC16()
+        checksum.update(Array("\(keyPrefix):".utf8))
+        prefix = checksum
+    }
+
+    func slot(of user: UserID) -> HashSlot {
+        withUnsafeTemporaryAllocation(byteCount: UserID.textLength, alignment: 1) { text in
+            guard let base = text.baseAddress else { return HashSlot(prefix) }
+            user.write(to: base)
+            var checksum = prefix
+            checksum.update(UnsafeRawBufferPointer(text))
+            return HashSlot(checksum)
+        }
+    }
+}
