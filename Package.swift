@@ -208,5 +208,16 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests", dependencies: ["llm-rate-limit", "TestSupport"], swiftSettings: strict
         ),
+        .testTarget(
+            name: "SentinelTests",
+            dependencies: [
+                "llm-rate-limit",
+                "RedisClient",
+                "TestSupport",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
     ]
 )
