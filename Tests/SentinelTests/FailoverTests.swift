@@ -13,9 +13,12 @@ extension SentinelTests {
 
         init() throws {
             deployment = try SentinelDeployment()
-            // One is told of a Sentinel that is down and of one that tells of the others, one of all of them.
-            let urls = [deployment.url([try freePort(), deployment.sentinels[0].port]), deployment.url()]
-            daemons = try urls.map { try Daemon(redis: $0, ["REDIS_TIMEOUT_MS": "50"]) }
+            // One is told of a Sentinel that is down and of one that tells of the others; one, of two event loops, of all.
+            let oneOfThem = deployment.url([try freePort(), deployment.sentinels[0].port])
+            daemons = [
+                try Daemon(redis: oneOfThem, ["REDIS_TIMEOUT_MS": "50"]),
+                try Daemon(redis: deployment.url(), ["REDIS_TIMEOUT_MS": "50", "THREADS": "2"]),
+            ]
             let otherRedis = try RedisServer()
             reference = try Daemon(redis: otherRedis.url)
         }
