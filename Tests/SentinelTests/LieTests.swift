@@ -26,6 +26,7 @@ extension SentinelTests {
             let daemons = try liars.map { try Daemon(redis: deployment.url([$0.port] + honest)) }
             for daemon in daemons { try waitUntilExact(daemon) }
             try expectExact(daemons)
+            let load = Load(on: daemons, clients: 8, pauseMilliseconds: 6)
             // The liar says so by itself as well, and is told of when it goes on for some seconds.
             liars[0].switchMaster(to: other.port, configEpoch: 1_000, isTold: true)
             for daemon in daemons {
@@ -36,6 +37,7 @@ extension SentinelTests {
             for sentinel in deployment.sentinels { sentinel.end() }
             liars[0].switchMaster(to: other.port, configEpoch: 1_001, isTold: true)
             pause(milliseconds: 1_500)
+            let result = try load.end()
             try expectExact(daemons)
             for daemon in daemons {
                 #expect(mastersFollowed(by: daemon) == [deployment.ports[0]])
@@ -44,10 +46,15 @@ extension SentinelTests {
             }
             #expect(try checks(other.server) == 0)
             #expect(try checks(deployment.servers[1]) == 0)
+            let degraded = result.checks.count { $0.isDegraded }
+            let denied = result.checks.count { $0.status != 200 }
             print(
-                "fault: | a Sentinel that lies about the master | degraded 0 | denied wrongly 0 | over the limit 0 | "
-                    + "exact after 0 ms | log lines of 2 daemons \(daemons.map(\.logLines.count).reduce(0, +) - 6) |"
+                "fault: | a Sentinel that lies about the master | checks \(result.checks.count) | degraded \(degraded) | "
+                    + "slowest \(result.longestOwnMilliseconds.rounded()) ms | noise "
+                    + "\(result.noiseMilliseconds.rounded()) ms | denied wrongly \(denied) | "
+                    + "log lines of 2 daemons \(daemons.map(\.logLines.count).reduce(0, +) - 6) |"
             )
+            #expect(degraded == 0 && denied == 0)
         }
 
         @Test("A replica that is named is not used, not even where nobody contradicts")
