@@ -266,6 +266,17 @@ let package = Package(
         .testTarget(
             name: "ClusterTests", dependencies: ["llm-rate-limit", "RedisClient", "TestSupport"], swiftSettings: strict
         ),
+        .testTarget(
+            name: "SentinelTests",
+            dependencies: [
+                "llm-rate-limit",
+                "RedisClient",
+                "TestSupport",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
     ]
 )
 

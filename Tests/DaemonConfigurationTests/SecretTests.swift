@@ -57,6 +57,41 @@ struct SecretTests {
         }
     }
 
+    @Test("of Sentinels and of their master are kept apart")
+    func sentinelLogin() throws {
+        let file = folder.write("sentinel-password", "s3cret-sentinel\n")
+        let url = "redis+sentinel://gateway:s3cret-master@h1,h2/mymaster"
+        let configuration = try ConfigurationLoader(
+            flags: [.sentinelUser: "watcher", .sentinelPasswordFile: file],
+            environment: ["LLM_RATE_LIMIT_REDIS_URL": url]
+        ).load()
+        #expect(configuration.warnings.isEmpty)
+        guard case .sentinel(let group) = configuration.settings.redis else {
+            Issue.record("\(configuration.settings.redis)")
+            return
+        }
+        #expect(group.sentinels.allSatisfy { $0.user == "watcher" && $0.password == Secret("s3cret-sentinel") })
+        #expect(group.master.user == "gateway" && group.master.password == Secret("s3cret-master"))
+        #expect(!"\(configuration)\(configuration.json())".contains("s3cret"))
+    }
+
+    @Test("for Sentinels that there are not, or a user without a password, are warned of")
+    func sentinelWarnings() throws {
+        let file = folder.write("sentinel-password", "s3cret")
+        let unused = try ConfigurationLoader(flags: [.sentinelPasswordFile: file], environment: [:]).load()
+        #expect(
+            unused.warnings == [
+                "LLM_RATE_LIMIT_SENTINEL_PASSWORD_FILE is not used: LLM_RATE_LIMIT_REDIS_URL names no Sentinels"
+            ])
+        let bare = try ConfigurationLoader(
+            flags: [.sentinelUser: "watcher", .redisURL: "redis+sentinel://h/m"], environment: [:]
+        ).load()
+        #expect(
+            bare.warnings == [
+                "LLM_RATE_LIMIT_SENTINEL_USER is not used: LLM_RATE_LIMIT_SENTINEL_PASSWORD_FILE names no password"
+            ])
+    }
+
     @Test("that others can read, or that are given twice, are warned of")
     func warnings() throws {
         let file = folder.write("password", "s3cret", mode: 0o644)

@@ -16,6 +16,20 @@ struct ResendTests {
         #expect(CheckLane.saysNothingRan(error))
     }
 
+    @Test("does not happen where a replica refuses: that is told from other errors")
+    func replica() {
+        for error in [
+            "READONLY You can't write against a read only replica.",
+            "READONLY You can't write against a read only replica. script: 30e2, on @user_script:118.",
+            "ERR Error running script (call to f_30e2): @user_script:118: -READONLY You can't write against a read only",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        ] {
+            #expect(CheckLane.isOfReplica(error) && !CheckLane.saysNothingRan(error))
+        }
+        #expect(!CheckLane.isOfReplica("NOREPLICAS Not enough good replicas to write."))
+        #expect(!CheckLane.isOfReplica("OOM command not allowed when used memory > 'maxmemory'."))
+    }
+
     @Test(
         "does not happen where some of a batch may have been charged",
         arguments: [

@@ -31,8 +31,12 @@ package final class RedisConnection {
     private var received: [UInt8] = []
     private var position = 0
 
-    package init(_ path: String, timeoutSeconds: Double = 20) throws {
-        socket = try StreamSocket(.unix(path), timeoutSeconds: timeoutSeconds)
+    package convenience init(_ path: String, timeoutSeconds: Double = 20) throws {
+        try self.init(.unix(path), timeoutSeconds: timeoutSeconds)
+    }
+
+    package init(_ address: Address, timeoutSeconds: Double = 20) throws {
+        socket = try StreamSocket(address, timeoutSeconds: timeoutSeconds)
     }
 
     /// Sends a command and waits for its reply.
@@ -49,6 +53,9 @@ package final class RedisConnection {
         position = 0
         return try reply()
     }
+
+    /// What comes next unasked, such as a message on a subscribed channel.
+    package func pushed() throws -> RedisReply { try reply() }
 
     private func reply() throws -> RedisReply {
         let line = try self.line()

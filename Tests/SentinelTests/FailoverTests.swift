@@ -1,0 +1,131 @@
+import TestSupport
+import Testing
+
+extension SentinelTests {
+    /// Real failovers under load. The Sentinels need most of the time: half a second to be sure that the master is away,
+    /// up to a second until one of them is chosen, and some rounds of asking. Times are widened by the noise measured in
+    /// the same run, as in the tests of a Redis that is away.
+    @Suite("A failover under load")
+    struct FailoverTests {
+        let deployment: SentinelDeployment
+        let daemons: [Daemon]
+        let reference: Daemon
+
+        init() throws {
+            deployment = try SentinelDeployment()
+            // One is told of a Sentinel that is down and of one that tells of the others; one, of two event loops, of all.
+            let oneOfThem = deployment.url([try freePort(), deployment.sentinels[0].port])
+            daemons = [
+                try Daemon(redis: oneOfThem, ["REDIS_TIMEOUT_MS": "50"]),
+                try Daemon(redis: deployment.url(), ["REDIS_TIMEOUT_MS": "50", "THREADS": "2"]),
+            ]
+            let otherRedis = try RedisServer()
+            reference = try Daemon(redis: otherRedis.url)
+        }
+
+        /// Injects a fault under load and asserts what holds of every failover. Gives the port of the new master.
+        private func failOver(_ name: String, _ inject: () throws -> Void) throws -> UInt16 {
+            for daemon in daemons { try waitUntilExact(daemon) }
+            let load = Load(on: daemons, clients: 8, reference: reference, pauseMilliseconds: 6)
+            let switches = try SwitchLog(deployment.sentinels)
+            let injection = Swift.Result { () throws -> (start: Double, lines: Int) in
+                pause(milliseconds: 300)
+                let lines = daemons.map(\.logLines.count).reduce(0, +)
+                let start = monotonicMilliseconds()
+                try inject()
+                let isFollowed = eventually(within: 20) {
+                    daemons.allSatisfy { mastersFollowed(by: $0).count == 2 }
+                }
+                try #require(isFollowed, "\(daemons.map(\.process.errors))")
+                for daemon in daemons { try waitUntilExact(daemon) }
+                pause(milliseconds: 300)
+                return (start, lines)
+            }
+            let result = try load.end()
+            let switched = try switches.end()
+            let (start, lines) = try injection.get()
+            let degraded = result.checks.filter(\.isDegraded)
+            let exactAt = degraded.map(\.answeredAt).max() ?? start
+            let exactAfterSwitch = try exactAt - #require(switched.dropFirst().first)
+            let denied = result.checks.count { $0.status != 200 }
+            let newLines = daemons.map(\.logLines.count).reduce(0, +) - lines
+            print(
+                "fault: | \(name) | checks \(result.checks.count) | degraded \(degraded.count) | slowest "
+                    + "\(result.longestOwnMilliseconds.rounded()) ms | noise \(result.noiseMilliseconds.rounded()) ms | "
+                    + "denied wrongly \(denied) | exact after \((exactAt - start).rounded()) ms, "
+                    + "\(exactAfterSwitch.rounded()) ms from the second +switch-master | log lines of 2 daemons \(newLines) |"
+            )
+            #expect(denied == 0)
+            #expect(result.longestOwnMilliseconds <= 70 + result.noiseMilliseconds)
+            // Ten milliseconds by design; the bound tells that the Sentinels' word was not waited for with a pause.
+            #expect(exactAfterSwitch <= 400 + result.noiseMilliseconds)
+            #expect(newLines <= 6, "\(daemons.map(\.process.errors))")
+            let masters = daemons.map { mastersFollowed(by: $0).last }
+            #expect(masters[0] == masters[1] && masters[0] != deployment.ports[0])
+            try expectExact(daemons)
+            return try #require(masters[0])
+        }
+
+        /// What a server has been asked for by daemons: its checks.
+        private func checks(_ server: RedisServer) throws -> Int { try server.calls(of: "evalsha") }
+
+        /// Whether a server is a replica that follows another now.
+        private func isReplica(_ server: RedisServer) -> Bool {
+            // A Sentinel that makes it a replica cuts all its connections, this one too.
+            guard let role = try? server.command("ROLE").elements else { return false }
+            return role.first?.text == "slave" && role.dropFirst(3).first?.text == "connected"
+        }
+
+        @Test("The master is killed; when it comes back, as an empty master first, nothing is asked of it")
+        func killed() throws {
+            let old = deployment.servers[0]
+            _ = try failOver("master killed (Sentinel)") { old.end() }
+            try old.restart()
+            // Until a Sentinel makes it a replica it would take whatever is sent.
+            #expect(eventually(within: 20) { isReplica(old) })
+            try expectExact(daemons)
+            #expect(try checks(old) == 0)
+        }
+
+        @Test("The master hangs; when it goes on, in the belief that it is the master, nothing is asked of it")
+        func stopped() throws {
+            let old = deployment.servers[0]
+            _ = try failOver("master stopped, then back (Sentinel)") { old.stop() }
+            old.resume()
+            // What had been sent to it before it was left is decided now, and forgotten when it copies the new master.
+            pause(milliseconds: 100)
+            let before = try checks(old)
+            let client = try daemons[0].connect()
+            let isReplicaAgain = try eventually(within: 20) {
+                _ = try client.check(newUser())
+                return isReplica(old)
+            }
+            #expect(isReplicaAgain)
+            try expectExact(daemons)
+            #expect(try checks(old) == before)
+        }
+
+        @Test("The Sentinels are told to fail over: the counts that had been copied stay")
+        func planned() throws {
+            let user = newUser()
+            let client = try daemons[0].connect()
+            // Against the memory of denials the other daemon is asked.
+            for _ in 0..<20 { #expect(try client.check(user).status == 200) }
+            let windows = {
+                try deployment.servers.map { try $0.command("GET", "llm-rate:\(user)") }
+            }
+            #expect(try eventually(within: 20) { try windows().allSatisfy { try $0 == windows()[0] } })
+            let port = try failOver("SENTINEL FAILOVER") {
+                try deployment.sentinels[0].command("SENTINEL", "FAILOVER", SentinelDeployment.masterName)
+            }
+            #expect(try daemons[1].connect().check(user).status == 429)
+            let old = deployment.servers[0]
+            #expect(eventually(within: 20) { isReplica(old) })
+            let before = try checks(old)
+            try expectExact(daemons)
+            #expect(try checks(old) == before)
+            let new = try #require(deployment.server(on: port))
+            #expect(try new.command("ROLE").elements.first?.text == "master")
+        }
+    }
+}
