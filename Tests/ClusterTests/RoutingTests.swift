@@ -65,6 +65,7 @@ extension ClusterSuite {
             // A reset is sent on as well.
             #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(users[0])").status == 204)
             let mapsBefore = try maps()
+            let movedBefore = try moved()
             let start = monotonicMilliseconds()
             for (index, user) in users.enumerated() {
                 let answers = try (0..<20).map { _ in try client.check(user) }
@@ -74,6 +75,7 @@ extension ClusterSuite {
             }
             let seconds = (monotonicMilliseconds() - start) / 1_000
             #expect(try maps() - mapsBefore <= 2 + Int(seconds), "the map is asked for at most once a second")
+            #expect(try moved() > movedBefore, "the map was old")
             // And by its own map from then on.
             #expect(try eventually(within: 10) { try maps() > mapsBefore })
             #expect(daemon.logLines.count < 8, "\(daemon.process.errors)")
@@ -88,6 +90,14 @@ extension ClusterSuite {
         /// How often the map has been asked for, of all nodes.
         private func maps() throws -> Int {
             try cluster.nodes.reduce(0) { $0 + (try $1.server.calls(of: "cluster|slots")) }
+        }
+
+        /// How often a node has said MOVED.
+        private func moved() throws -> Int {
+            try cluster.nodes.reduce(0) { sum, node in
+                let count = try node.info("errorstats", "errorstat_MOVED")?.dropFirst("count=".count)
+                return sum + (count.flatMap { Int($0) } ?? 0)
+            }
         }
 
         @Test("Slots that move under load: new keys and old ones, each check counts once and none is denied wrongly")
@@ -107,7 +117,12 @@ extension ClusterSuite {
             let target = try cluster.master(of: 0)
             for slot in slots { try cluster.beginMove(of: slot, to: target) }
             reach.add()
-            pause(milliseconds: 200)
+            let asked = try target.server.calls(of: "asking")
+            pause(milliseconds: 100)
+            // The script's text has to follow with ASKING in front as well.
+            try target.command("SCRIPT", "FLUSH")
+            pause(milliseconds: 100)
+            #expect(try target.server.calls(of: "asking") > asked)
             for slot in slots {
                 while try cluster.moveKeys(of: slot, to: target, count: 1) > 0 {}
                 try cluster.endMove(of: slot, to: target)
@@ -121,6 +136,40 @@ extension ClusterSuite {
             for exchanges in result.byUser.values {
                 #expect(exchanges.count { $0.status == 200 } == min(60, exchanges.count))
             }
+            try cluster.waitUntilWhole()
+        }
+
+        @Test(
+            "The permissions that the docs name are enough, for slots on their way as well, and by either map",
+            arguments: ["cluster|slots", "cluster|shards"])
+        func permissions(map: String) throws {
+            let commands = [
+                "ping", "script|load", "evalsha", "eval", "time", "getrange", "strlen", "get", "set", "append",
+                "setrange",
+                "pexpireat", "del", "publish", "subscribe", "asking", map,
+            ]
+            let rule = ["reset", "on", ">secret", "~llm-rate:*", "&llm-rate:invalidate"] + commands.map { "+\($0)" }
+            for node in cluster.nodes {
+                #expect(try node.server.connect().command(["ACL", "SETUSER", "limiter"] + rule) == .status("OK"))
+            }
+            let url = cluster.url().replacingOccurrences(of: "://", with: "://limiter:secret@")
+            let daemon = try Daemon(redis: url)
+            let client = try daemon.connect()
+            let slots = 9_000...9_015
+            let home = try cluster.master(of: slots.lowerBound)
+            let target = try cluster.masters().first { $0.port != home.port } ?? home
+            for slot in slots { try cluster.beginMove(of: slot, to: target) }
+            let users = newUsers(4, in: slots)
+            for user in users { #expect(try client.check(user).number("remaining") == 19) }
+            #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(users[0])").status == 204)
+            #expect(try client.request("GET", "/v1/users/\(users[0])").number("used") == 0)
+            for slot in slots {
+                while try cluster.moveKeys(of: slot, to: target, count: 10) > 0 {}
+                try cluster.endMove(of: slot, to: target)
+            }
+            for user in users.dropFirst() { #expect(try client.check(user).number("remaining") == 18) }
+            #expect(try eventually(within: 10) { try subscribers().contains(1) })
+            #expect(daemon.logLines(containing: "subscribe").isEmpty, "\(daemon.process.errors)")
             try cluster.waitUntilWhole()
         }
 

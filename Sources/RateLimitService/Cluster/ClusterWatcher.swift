@@ -132,8 +132,14 @@ extension ClusterWatcher {
             publish(map)
             isWanted = map.slotsWithoutMaster > 0 || !router.masters.allSatisfy(\.isAvailable)
         } catch {
-            // One of the two may be missing, or forbidden.
-            if case .refused = error { usesShards.toggle() }
+            if case .refused = error {
+                usesShards.toggle()
+                // One of the two may be missing, or forbidden: the other is tried at once.
+                if usesShards {
+                    earliest = .now()
+                    return refresh()
+                }
+            }
             failed(error)
         }
     }
