@@ -3,73 +3,6 @@ import NIOPosix
 import NIOSSL
 import NIOTLS
 
-/// Why a command got no answer, or why none can be asked.
-public enum LinkFailure: Error, Hashable, Sendable {
-    /// No connection: refused, reset, closed, or no such host.
-    case unreachable(String)
-    /// Connected, but no answer in time.
-    case timedOut
-    /// Redis answers, but refuses the handshake: a wrong password, a missing database, still loading.
-    case refused(String)
-    /// Redis answers, but is a replica, where a master is needed.
-    case replica(String)
-}
-
-/// Whether commands can be sent now.
-public enum LinkAvailability: Hashable, Sendable {
-    /// The handshake is done and Redis answers in time.
-    case available
-    /// Redis is known to be away: do not wait for it.
-    case unavailable(LinkFailure)
-}
-
-/// Who uses a link. Every call is made on the link's event loop.
-///
-/// Commands end in the order in which they were sent, each with one call of ``received(_:)`` or ``lost(because:)``: what
-/// belongs to a command stands in a queue of the user's own.
-public protocol RedisLinkDelegate: AnyObject {
-    /// The link became available or unavailable, or the reason changed.
-    func linkDidChange(_ availability: LinkAvailability)
-    /// The reply to setup command `step`; false refuses the connection.
-    func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool
-    /// The reply to the oldest command that has not ended.
-    func received(_ reply: Reply)
-    /// No reply will be delivered for the oldest command that has not ended. It may have run, or may still: never send
-    /// it again.
-    func lost(because failure: LinkFailure)
-    /// A message on a subscribed channel.
-    func pushed(_ reply: Reply)
-    /// All replies that had arrived are delivered: the moment to flush what they caused.
-    func repliesDelivered()
-}
-
-/// What a link does besides the user's commands.
-public struct LinkOptions: Sendable {
-    /// Gives the commands that are sent on a new connection, after AUTH and SELECT.
-    public var setup: @Sendable () -> [[String]]
-    /// Whether the setup subscribes, so that messages arrive unasked.
-    public var isSubscriber: Bool
-    /// Whether a server that says it is no master is refused, by ROLE, on every new connection.
-    public var requiresMaster: Bool
-    /// How long an answer to a PING of the link's own may take before Redis counts as away.
-    public var probeTimeout: TimeAmount
-    /// How long connecting, and then the handshake, may take.
-    public var connectTimeout: TimeAmount
-
-    /// Makes the options.
-    public init(
-        setup: @autoclosure @escaping @Sendable () -> [[String]] = [], isSubscriber: Bool = false,
-        requiresMaster: Bool = false,
-        probeTimeout: TimeAmount = .milliseconds(50), connectTimeout: TimeAmount = .milliseconds(500)
-    ) {
-        self.setup = setup
-        self.isSubscriber = isSubscriber
-        self.requiresMaster = requiresMaster
-        self.probeTimeout = probeTimeout
-        self.connectTimeout = connectTimeout
-    }
-}
-
 /// One connection to Redis that an event loop keeps for itself, with its handshake, deadlines and reconnects.
 ///
 /// The way of a command: the user lays it out in ``outbound``, calls ``sent(deadline:)``, and ``flush()`` once for
@@ -234,7 +167,7 @@ extension RedisLink {
         reconnection = task
     }
 
-    fileprivate func connected(_ handler: RedisChannelHandler) {
+    func connected(_ handler: RedisChannelHandler) {
         guard !isStopped, latest === handler else { return handler.close() }
         let endpoint = handler.endpoint
         self.handler = handler
@@ -284,7 +217,7 @@ extension RedisLink {
         refusesReplica = options.requiresMaster
     }
 
-    fileprivate func closed(_ handler: RedisChannelHandler, because failure: LinkFailure) {
+    func closed(_ handler: RedisChannelHandler, because failure: LinkFailure) {
         guard self.handler === handler else { return }
         self.handler = nil
         becomeUnavailable(failure)
@@ -305,7 +238,7 @@ extension RedisLink {
 // MARK: - Replies, deadlines and the breaker
 
 extension RedisLink {
-    fileprivate func received(_ reply: Reply) {
+    func received(_ reply: Reply) {
         if options.isSubscriber, isMessage(reply) {
             delegate?.pushed(reply)
             return
@@ -332,7 +265,7 @@ extension RedisLink {
         return reply.bytes[range].elementsEqual("message".utf8)
     }
 
-    fileprivate func readCompleted() {
+    func readCompleted() {
         lastHeard = .now()
         delegate?.repliesDelivered()
     }
@@ -422,82 +355,5 @@ extension RedisLink {
         guard !isStopped, availability != .unavailable(failure) else { return }
         availability = .unavailable(failure)
         delegate?.linkDidChange(availability)
-    }
-}
-
-/// The link's end in a channel: bytes to replies, and what happens to the connection.
-final class RedisChannelHandler: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
-
-    /// Where the channel goes: the link may have moved on while it connected.
-    let endpoint: RedisEndpoint
-    private weak var link: RedisLink?
-    private var context: ChannelHandlerContext?
-    private let reader = ReplyReader()
-    /// The first thing that went wrong: what follows from it says less.
-    private var failure: LinkFailure?
-    /// Whether the TLS handshake is still to be done. What is written meanwhile waits for it.
-    private(set) var isEncrypting: Bool
-
-    init(link: RedisLink, endpoint: RedisEndpoint) {
-        self.link = link
-        self.endpoint = endpoint
-        isEncrypting = endpoint.tls != nil
-    }
-
-    func channelActive(context: ChannelHandlerContext) {
-        self.context = context
-        // Nobody would close a connection that outlives its link.
-        guard let link else { return context.close(promise: nil) }
-        link.connected(self)
-    }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        let buffer = unwrapInboundIn(data)
-        do throws(ReplyFault) {
-            let fed = buffer.withUnsafeReadableBytes { bytes in
-                Result { () throws(ReplyFault) in try reader.feed(bytes) }
-            }
-            try fed.get()
-            while let reply = try reader.next() { link?.received(reply) }
-        } catch {
-            switch error {
-            case .malformed(let reason): failure = .unreachable("Redis sent bytes that are no reply: \(reason)")
-            case .tooLarge: failure = .unreachable("Redis sent a reply above the bound")
-            }
-            context.close(promise: nil)
-        }
-    }
-
-    func channelReadComplete(context: ChannelHandlerContext) {
-        link?.readCompleted()
-    }
-
-    func channelInactive(context: ChannelHandlerContext) {
-        self.context = nil
-        link?.closed(self, because: failure ?? .unreachable("Redis closed the connection"))
-    }
-
-    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if case TLSUserEvent.handshakeCompleted? = event as? TLSUserEvent { isEncrypting = false }
-        context.fireUserInboundEventTriggered(event)
-    }
-
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // Most servers close without the goodbye of TLS: a closed connection and no more.
-        if failure == nil, error as? NIOSSLError != .uncleanShutdown {
-            let tls = try? context.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
-            failure = .unreachable(connectionFailure(error, endpoint: endpoint, certificate: tls?.peerCertificate))
-        }
-        context.close(promise: nil)
-    }
-
-    func write(_ bytes: ByteBuffer) {
-        context?.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
-    }
-
-    func close() {
-        context?.close(promise: nil)
     }
 }
