@@ -1,5 +1,6 @@
 import Glibc
 import NIOCore
+import NIOPosix
 import NIOSSL
 
 /// What went wrong between a link and its server below the replies, in words for whoever runs the daemon.
@@ -7,6 +8,13 @@ func connectionFailure(_ error: any Error, endpoint: RedisEndpoint, certificate:
     switch error {
     case let error as IOError: String(cString: strerror(error.errnoCode))
     case ChannelError.connectTimeout: "no connection in time"
+    // What NIO makes of a host name: an error for each address that was tried.
+    case let error as NIOConnectionError:
+        if let tried = error.connectionErrors.last {
+            connectionFailure(tried.error, endpoint: endpoint)
+        } else {
+            "the host \(error.host) has no address"
+        }
     case let error as TLSFileError: error.description
     case let error as NIOSSLExtraError where error == .failedToValidateHostname:
         "TLS: the server's certificate is not for \(endpoint.nameToVerify)"
