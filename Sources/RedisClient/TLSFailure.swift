@@ -8,11 +8,12 @@ func connectionFailure(_ error: any Error, endpoint: RedisEndpoint, certificate:
     switch error {
     case let error as IOError: String(cString: strerror(error.errnoCode))
     case ChannelError.connectTimeout: "no connection in time"
+    // What NIO makes of a host name: an error for each address that was tried, or for the name itself.
     case let error as NIOConnectionError:
         if let cause = error.connectionErrors.last?.error ?? error.dnsAError {
             connectionFailure(cause, endpoint: endpoint)
         } else {
-            String(describing: error)
+            "the host \(error.host) has no address"
         }
     case let error as TLSFileError: error.description
     case let error as NIOSSLExtraError where error == .failedToValidateHostname:

@@ -135,8 +135,9 @@ extension EndToEnd {
             _ = redis
         }
 
-        @Test("says where one side speaks TLS and the other does not")
+        @Test("says where nobody listens, and where one side speaks TLS and the other does not")
         func oneSided() throws {
+            #expect(try refusal([:]) == "Connection refused")
             let plain = try RedisServer(["--port", "\(port)"])
             let text = try refusal(["REDIS_CA_FILE": authority.file])
             print("TLS to a plain port: \(text)")
