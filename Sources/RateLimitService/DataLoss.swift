@@ -27,11 +27,12 @@ struct DataLossDetector: Sendable {
     /// The latest beat that has been seen, in milliseconds of Redis's clock; 0 for none.
     private(set) var latestBeat = 0
 
-    /// Takes note of what `beat.lua` replied: the beat before, 0 for none, and the beat now.
-    mutating func observe(before: Int, now: Int) -> DataLoss? {
-        defer { latestBeat = max(latestBeat, now) }
-        guard before < latestBeat else { return nil }
-        return before == 0 ? .emptied : .wentBack(milliseconds: latestBeat - before)
+    /// Takes note of what `beat.lua` replied: the beat before, 0 for none, the beat now, and the latest one that had been
+    /// seen when it was sent. What counts is that one: replies of several connections come in any order.
+    mutating func observe(before: Int, now: Int, seen: Int) -> DataLoss? {
+        latestBeat = max(latestBeat, now)
+        guard before < seen else { return nil }
+        return before == 0 ? .emptied : .wentBack(milliseconds: seen - before)
     }
 }
 
@@ -98,10 +99,10 @@ final class DataLossWatch: Sendable {
 
     /// Takes note of the reply to ``command()``; anything but a beat says nothing.
     func received(_ reply: Reply) {
-        guard reply.elements.count == 3, case .integer(let before) = reply.elements[1],
-            case .integer(let now) = reply.elements[2]
+        guard reply.elements.count == 4, case .integer(let before) = reply.elements[1],
+            case .integer(let now) = reply.elements[2], case .integer(let seen) = reply.elements[3]
         else { return }
-        guard let loss = storage.withLock({ $0.detector.observe(before: before, now: now) }) else { return }
+        guard let loss = storage.withLock({ $0.detector.observe(before: before, now: now, seen: seen) }) else { return }
         switch loss {
         case .emptied:
             metrics.emptied.increment()

@@ -107,15 +107,15 @@ struct ClusterLoadResult {
 
     var longestOwnMilliseconds: Double { exchanges.map { $0.answeredAt - $0.sentAt - $0.processorWait }.max() ?? 0 }
 
-    /// One row of figures, as the table of faults has them.
-    func row(_ name: String, _ daemons: [Daemon], exactAfter: [Double] = []) -> String {
-        let longest = exchanges.map { $0.answeredAt - $0.sentAt }.max() ?? 0
+    /// Writes the row of the fault matrix; of the log lines those count that name Redis or the cluster.
+    func record(_ fault: Fault, _ daemons: [Daemon], overLimit: Int = 0, exactAfter: Double = 0) throws {
         let lines = daemons.map { $0.logLines(containing: "edis").count + $0.logLines(containing: "cluster").count }
-        return
-            "fault row: \(name) | \(exchanges.count) checks, \(exchanges.count { $0.isDegraded }) degraded | slowest "
-            + "\(longest.rounded()) ms, own \(longestOwnMilliseconds.rounded()) ms, noise \(noiseMilliseconds.rounded()) ms | "
-            + "denied wrongly \(deniedWrongly) | admitted above the limit \(admittedAbove()) | "
-            + "exact after \(exactAfter.map { $0.rounded() }) ms | log lines \(lines)"
+        try FaultRecord(
+            fault, checks: exchanges.count, degraded: exchanges.count { $0.isDegraded },
+            slowestMilliseconds: longestOwnMilliseconds, noiseMilliseconds: noiseMilliseconds,
+            deniedWrongly: deniedWrongly, overLimit: overLimit, exactAfterMilliseconds: exactAfter,
+            logLines: lines.reduce(0, +)
+        ).record()
     }
 }
 

@@ -28,7 +28,7 @@ extension ClusterSuite {
             let daemon = try startDaemon(deadline: 2_000)
             let before = try cluster.nodes.map { try $0.server.calls(of: "cluster|slots") }
             let start = monotonicMilliseconds()
-            let (result, exact) = try failover(of: daemon, "cluster failover, kill -9") { $0.server.end() }
+            let (result, exact) = try failover(of: daemon, .clusterKill) { $0.server.end() }
             // The daemon's requests, and one of the test's own.
             let maps = try zip(cluster.nodes, before).filter(\.0.isRunning).reduce(0) { sum, node in
                 sum + (try node.0.server.calls(of: "cluster|slots")) - node.1
@@ -55,7 +55,7 @@ extension ClusterSuite {
         @Test("A master that is stopped: no answer takes longer than the deadline, and its replica takes over")
         func masterStopped() throws {
             let daemon = try startDaemon(deadline: 50)
-            let (result, exact) = try failover(of: daemon, "cluster failover, SIGSTOP") { $0.server.stop() }
+            let (result, exact) = try failover(of: daemon, .clusterStop) { $0.server.stop() }
             expectBounds(result, deadline: 50)
             #expect(exact < 15_000)
             try cluster.heal()
@@ -63,7 +63,7 @@ extension ClusterSuite {
 
         /// Has a fault strike a master under load, and waits until another has its slots.
         private func failover(
-            of daemon: Daemon, _ name: String, by strike: (ClusterDeployment.Node) -> Void
+            of daemon: Daemon, _ fault: Fault, by strike: (ClusterDeployment.Node) -> Void
         ) throws -> (ClusterLoadResult, exactAfter: Double) {
             let users = NumberedUsers(seed: .random(in: 0 ... .max))
             let load = ClusterLoad(on: [daemon], clients: 6, next: users.rounds(width: 128, times: 24))
@@ -77,9 +77,10 @@ extension ClusterSuite {
             let exact = try millisecondsUntilExact(daemon, in: slots, since: struck)
             pause(milliseconds: 500)
             let result = try load.end(limit: 20)
-            print(result.row(name, [daemon], exactAfter: [exact]))
             // What a master had answered and not yet passed on at its end is lost.
-            #expect(result.admittedAbove(outside: [struck - 500...struck + exact]) == 0)
+            let overLimit = result.admittedAbove(outside: [struck - 500...struck + exact])
+            try result.record(fault, [daemon], overLimit: overLimit, exactAfter: exact)
+            #expect(overLimit == 0)
             #expect(result.exchanges.allSatisfy { $0.status != 503 })
             return (result, exact)
         }
@@ -98,7 +99,10 @@ extension ClusterSuite {
             let exact = try millisecondsUntilExact(daemon, in: slots, since: start)
             pause(milliseconds: 300)
             let result = try load.end(limit: 20)
-            print(result.row("cluster failover, planned", [daemon], exactAfter: [exact]))
+            try result.record(
+                .clusterFailover, [daemon], overLimit: result.admittedAbove(),
+                exactAfter: result.exchanges.contains(where: \.isDegraded) ? exact : 0
+            )
             // With patience enough no check is answered but by Redis: those that wait while the master hands over are
             // answered MOVED, and sent to the new one.
             #expect(result.deniedWrongly == 0 && result.admittedAbove() == 0)
@@ -129,7 +133,7 @@ extension ClusterSuite {
             #expect(try daemon.metric("llm_rate_limit_breaker_open") == 1)
             pause(milliseconds: 1_200)
             let result = try load.end(limit: 20)
-            print(result.row("cluster node gone, users of the others", [daemon]))
+            try result.record(.clusterNodeGone, [daemon], overLimit: result.admittedAbove())
             expectBounds(result, deadline: 2_000)
             #expect(result.admittedAbove() == 0)
             #expect(result.exchanges.count { $0.isDegraded && $0.sentAt > killed } == 0)

@@ -38,7 +38,6 @@ extension ClusterSuite {
             let load = ClusterLoad(on: daemons, clients: 12, next: users.rounds(width: 64, times: 24))
             pause(milliseconds: 1_500)
             let result = try load.end(limit: 20)
-            print(result.row("none, three daemons", daemons))
             #expect(result.exchanges.allSatisfy { !$0.isDegraded })
             #expect(result.deniedWrongly == 0 && result.admittedAbove() == 0)
             let whole = result.byUser.values.filter { $0.count == 24 }
@@ -129,7 +128,7 @@ extension ClusterSuite {
             }
             pause(milliseconds: 200)
             let result = try load.end(limit: 60)
-            print(result.row("slot migration under load", daemons))
+            try result.record(.clusterMigration, daemons, overLimit: result.admittedAbove())
             #expect(result.exchanges.allSatisfy { !$0.isDegraded })
             #expect(result.deniedWrongly == 0 && result.admittedAbove() == 0)
             #expect(result.byUser.count == users.count)

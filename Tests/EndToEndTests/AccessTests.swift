@@ -23,6 +23,11 @@ extension EndToEnd {
             _ = try client.check(user)
             _ = try daemon.connectAdmin().request("DELETE", "/v1/users/\(user)")
             _ = try client.check(user)
+            // A server that says READONLY is asked for its role before it is used again.
+            try redis.command("REPLICAOF", "127.0.0.1", "1")
+            _ = try client.check(user)
+            _ = try eventually(within: 5) { try redis.calls(of: "role") > 0 || denials(redis).contains("role") }
+            try redis.command("REPLICAOF", "NO", "ONE")
         }
 
         private func denials(_ redis: RedisServer) throws -> [String] {

@@ -57,7 +57,7 @@ extension EndToEnd {
             case .joinedFlag: return try Daemon(redis: nil, settings, arguments: ["--redis-url=\(url)"])
             case .passwordFile:
                 let file = try folder.write("\(password)\n", to: "password")
-                return try Daemon(redis: redis.url, settings.merging(["REDIS_PASSWORD_FILE": file]) { $1 })
+                return try Daemon(redis: redis.unrestrictedURL, settings.merging(["REDIS_PASSWORD_FILE": file]) { $1 })
             case .variablesFile:
                 let file = try folder.write("LLM_RATE_LIMIT_REDIS_URL=\(url)\n", to: "variables")
                 return try Daemon(redis: nil, settings.merging(["ENV_FILE": file]) { $1 })

@@ -23,10 +23,12 @@ package final class Testbed: Sendable {
         self.recorder = recorder
         groups = try [
             // No denial is remembered: every answer's numbers are the window's at one instant, and are judged whole.
-            DaemonGroup("a", quota: 5, windowSeconds: 1, denyCacheMilliseconds: 0, redis.url, recorder),
+            DaemonGroup("a", quota: 5, windowSeconds: 1, denyCacheMilliseconds: 0, redis.unrestrictedURL, recorder),
             DaemonGroup(
-                "b", quota: 40, windowSeconds: 2, denyCacheMilliseconds: 0, largestCost: 4, redis.url, recorder),
-            DaemonGroup("c", quota: 20, windowSeconds: 5, denyCacheMilliseconds: 1_000, redis.url, recorder),
+                "b", quota: 40, windowSeconds: 2, denyCacheMilliseconds: 0, largestCost: 4, redis.unrestrictedURL,
+                recorder),
+            DaemonGroup(
+                "c", quota: 20, windowSeconds: 5, denyCacheMilliseconds: 1_000, redis.unrestrictedURL, recorder),
         ]
     }
 

@@ -23,29 +23,14 @@ struct FaultFigures {
     /// Lines of all daemons from the fault to the end.
     var logLines: Int
 
-    /// A row of the table, behind its place in the table.
-    var line: String {
-        let cells: [String] = [
-            fault.rawValue, "\(checks)", "\(degraded)", Self.text(slowestMilliseconds), Self.text(noiseMilliseconds),
-            "\(audit.deniedWrongly)", "\(audit.overLimit)", Self.text(exactAfterMilliseconds), "\(logLines)",
-        ]
-        return "\(fault.index)\t| \(cells.joined(separator: " | ")) |"
-    }
-
-    private static func text(_ milliseconds: Double) -> String { "\(Int(milliseconds.rounded()))" }
-
-    /// Prints the row, and appends it to the file that the environment names.
-    func record() {
-        print("fault: \(line.drop { $0 != "|" }) reasons \(reasons.sorted()) unanswered \(unanswered)")
-        guard let path = getenv("LLM_RATE_LIMIT_FAULT_TABLE").map({ String(cString: $0) }) else { return }
-        let file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
-        guard file >= 0 else {
-            Issue.record("cannot write \(path): errno \(errno)")
-            return
-        }
-        defer { close(file) }
-        let bytes = Array("\(line)\n".utf8)
-        #expect(write(file, bytes, bytes.count) == bytes.count)
+    /// Prints the row, and writes it where the environment says.
+    func record() throws {
+        print("fault: \(fault.rawValue): reasons \(reasons.sorted()) unanswered \(unanswered)")
+        try FaultRecord(
+            fault, checks: checks, degraded: degraded, slowestMilliseconds: slowestMilliseconds,
+            noiseMilliseconds: noiseMilliseconds, deniedWrongly: audit.deniedWrongly, overLimit: audit.overLimit,
+            exactAfterMilliseconds: exactAfterMilliseconds, logLines: logLines
+        ).record()
     }
 }
 
@@ -104,7 +89,7 @@ struct FaultRow {
             // A daemon that was started again has a log that begins again.
             logLines: zip(daemons, linesBefore).reduce(0) { $0 + $1.0.logLines.count - min($1.1, $1.0.logLines.count) }
         )
-        figures.record()
+        try figures.record()
         try expect(figures)
         return figures
     }
@@ -152,22 +137,5 @@ struct FaultRow {
             return true
         }
         #expect(isExact)
-    }
-}
-
-/// Whom the load asks for: users who ask once, users who are about to reach their limit, and users who reached it long
-/// ago, so that a wrong denial and an admission too many can both be seen at every moment.
-final class LoadUsers: Sendable {
-    private let count = Atomic(0)
-    private let known = Mutex<[String]>([])
-
-    func next() -> String {
-        let number = count.add(1, ordering: .relaxed).oldValue
-        if number % 4 == 0 { return newUser() }
-        return known.withLock { known in
-            // Of each hundred checks fifty are the newest user's: some twice the limit.
-            while known.count <= number / 100 { known.append(newUser()) }
-            return number % 4 == 1 ? known.randomElement() ?? "" : known[number / 100]
-        }
     }
 }

@@ -32,6 +32,27 @@ extension FaultMatrix {
             }
         }
 
+        @Test("Killed with -9 and started again from an old snapshot: what it still knows counts, resets stay")
+        func oldSnapshot() throws {
+            let redis = try RedisServer()
+            let daemon = try FaultMatrix.startDaemon(redis.url)
+            let row = FaultRow(fault: .oldSnapshot, daemons: [daemon], reasons: ["redis_unreachable"], forgets: true)
+            let client = try daemon.connect()
+            let wasReset = newUser()
+            for _ in 0..<FaultRow.limit { _ = try client.check(wasReset) }
+            try redis.command("SAVE")
+            #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(wasReset)").status == 204)
+            // A beat comes once a second.
+            pause(milliseconds: 1_200)
+            try row.run {
+                redis.end()
+            } remove: {
+                try redis.restart()
+            }
+            #expect(try client.check(wasReset).status == 200)
+            #expect(try daemon.metric(#"llm_rate_limit_redis_data_losses_total{kind="rollback"}"#) == 1)
+        }
+
         @Test("Stopped as it is, and let go on")
         func stopped() throws {
             let redis = try RedisServer()

@@ -10,20 +10,27 @@ struct DataLossTests {
 
     @Test("are found by a beat older than the latest one, once, with how much is lost")
     mutating func beats() {
-        #expect(detector.observe(before: 0, now: 1_000) == nil)
-        #expect(detector.observe(before: 1_000, now: 2_000) == nil)
+        #expect(detector.observe(before: 0, now: 1_000, seen: 0) == nil)
+        #expect(detector.observe(before: 1_000, now: 2_000, seen: 1_000) == nil)
         // Another daemon's beat.
-        #expect(detector.observe(before: 2_500, now: 3_000) == nil)
-        #expect(detector.observe(before: 1_200, now: 4_000) == .wentBack(milliseconds: 1_800))
-        #expect(detector.observe(before: 4_000, now: 5_000) == nil)
-        #expect(detector.observe(before: 0, now: 6_000) == .emptied)
-        #expect(detector.observe(before: 6_000, now: 7_000) == nil)
+        #expect(detector.observe(before: 2_500, now: 3_000, seen: 2_000) == nil)
+        #expect(detector.observe(before: 1_200, now: 4_000, seen: 3_000) == .wentBack(milliseconds: 1_800))
+        #expect(detector.observe(before: 4_000, now: 5_000, seen: 4_000) == nil)
+        #expect(detector.observe(before: 0, now: 6_000, seen: 5_000) == .emptied)
+        #expect(detector.observe(before: 6_000, now: 7_000, seen: 6_000) == nil)
     }
 
     @Test("are not found by a daemon that has just started, whatever beat it meets")
     mutating func firstBeat() {
-        #expect(detector.observe(before: 5_000, now: 5_500) == nil)
+        #expect(detector.observe(before: 5_000, now: 5_500, seen: 0) == nil)
         #expect(detector.latestBeat == 5_500)
+    }
+
+    @Test("are not found where two connections' replies come in another order than their beats")
+    mutating func crossed() {
+        #expect(detector.observe(before: 1_000, now: 1_001, seen: 0) == nil)
+        #expect(detector.observe(before: 0, now: 1_000, seen: 0) == nil)
+        #expect(detector.latestBeat == 1_001)
     }
 
     @Test("a reset is remembered for a window, once for each user, and only so many are")

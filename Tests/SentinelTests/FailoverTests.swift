@@ -24,9 +24,9 @@ extension SentinelTests {
         }
 
         /// Injects a fault under load and asserts what holds of every failover. Gives the port of the new master.
-        private func failOver(_ name: String, _ inject: () throws -> Void) throws -> UInt16 {
+        private func failOver(_ fault: Fault, _ inject: () throws -> Void) throws -> UInt16 {
             for daemon in daemons { try waitUntilExact(daemon) }
-            let load = Load(on: daemons, clients: 8, reference: reference, pauseMilliseconds: 6)
+            let load = Load(on: daemons, clients: 8, reference: reference, pauseMilliseconds: 6, user: LoadUsers().next)
             let switches = try SwitchLog(deployment.sentinels)
             let injection = Swift.Result { () throws -> (start: Double, lines: Int) in
                 pause(milliseconds: 300)
@@ -47,19 +47,22 @@ extension SentinelTests {
             let degraded = result.checks.filter(\.isDegraded)
             let exactAt = degraded.map(\.answeredAt).max() ?? start
             let exactAfterSwitch = try exactAt - #require(switched.dropFirst().first)
-            let denied = result.checks.count { $0.status != 200 }
+            // Redis passes on what it has decided a moment later: the failover forgets what was under way.
+            let audit = Audit(result.checks, limit: 20, forgets: start - 500...exactAt)
             let newLines = daemons.map(\.logLines.count).reduce(0, +) - lines
-            print(
-                "fault: | \(name) | checks \(result.checks.count) | degraded \(degraded.count) | slowest "
-                    + "\(result.longestOwnMilliseconds.rounded()) ms | noise \(result.noiseMilliseconds.rounded()) ms | "
-                    + "denied wrongly \(denied) | exact after \((exactAt - start).rounded()) ms, "
-                    + "\(exactAfterSwitch.rounded()) ms from the second +switch-master | log lines of 2 daemons \(newLines) |"
-            )
-            #expect(denied == 0)
+            print("Sentinel: exact \(exactAfterSwitch.rounded()) ms from the second +switch-master")
+            try FaultRecord(
+                fault, checks: result.checks.count, degraded: degraded.count,
+                slowestMilliseconds: result.longestOwnMilliseconds, noiseMilliseconds: result.noiseMilliseconds,
+                deniedWrongly: audit.deniedWrongly, overLimit: audit.overLimit, exactAfterMilliseconds: exactAt - start,
+                logLines: newLines
+            ).record()
+            #expect(audit == Audit())
             #expect(result.longestOwnMilliseconds <= 70 + result.noiseMilliseconds)
             // Ten milliseconds by design; the bound tells that the Sentinels' word was not waited for with a pause.
             #expect(exactAfterSwitch <= 400 + result.noiseMilliseconds)
-            #expect(newLines <= 6, "\(daemons.map(\.process.errors))")
+            // Away, following, back; and one where the new master had not been told the latest second.
+            #expect(newLines <= 8, "\(daemons.map(\.process.errors))")
             let masters = daemons.map { mastersFollowed(by: $0).last }
             #expect(masters[0] == masters[1] && masters[0] != deployment.ports[0])
             try expectExact(daemons)
@@ -79,7 +82,7 @@ extension SentinelTests {
         @Test("The master is killed; when it comes back, as an empty master first, nothing is asked of it")
         func killed() throws {
             let old = deployment.servers[0]
-            _ = try failOver("master killed (Sentinel)") { old.end() }
+            _ = try failOver(.sentinelKill) { old.end() }
             try old.restart()
             // Until a Sentinel makes it a replica it would take whatever is sent.
             #expect(eventually(within: 20) { isReplica(old) })
@@ -90,7 +93,7 @@ extension SentinelTests {
         @Test("The master hangs; when it goes on, in the belief that it is the master, nothing is asked of it")
         func stopped() throws {
             let old = deployment.servers[0]
-            _ = try failOver("master stopped, then back (Sentinel)") { old.stop() }
+            _ = try failOver(.sentinelStop) { old.stop() }
             old.resume()
             // What had been sent to it before it was left is decided now, and forgotten when it copies the new master.
             pause(milliseconds: 100)
@@ -115,7 +118,7 @@ extension SentinelTests {
                 try deployment.servers.map { try $0.command("GET", "llm-rate:\(user)") }
             }
             #expect(try eventually(within: 20) { try windows().allSatisfy { try $0 == windows()[0] } })
-            let port = try failOver("SENTINEL FAILOVER") {
+            let port = try failOver(.sentinelFailover) {
                 try deployment.sentinels[0].command("SENTINEL", "FAILOVER", SentinelDeployment.masterName)
             }
             #expect(try daemons[1].connect().check(user).status == 429)

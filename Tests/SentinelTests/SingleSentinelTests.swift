@@ -56,7 +56,7 @@ extension SentinelTests {
             let deployment = try SentinelDeployment(
                 replicas: 0, sentinels: 1,
                 serverArguments: [
-                    "--user", "limiter", "on", ">masterpw", "~llm-rate:*", "&llm-rate:invalidate", "+@all",
+                    "--user", "gateway", "on", ">masterpw", "~llm-rate:*", "&llm-rate:invalidate", "+@all",
                 ],
                 configuration: ["user watcher on >sentinelpw \(permissions)"]
             )
@@ -65,11 +65,11 @@ extension SentinelTests {
             try sentinel.command("ACL", "SETUSER", "default", ">other")
             let folder = try TemporaryFolder()
             let file = try folder.write("sentinelpw\n", to: "password")
-            let url = deployment.url(login: "limiter:masterpw@")
+            let url = deployment.url(login: "gateway:masterpw@")
             let daemon = try Daemon(redis: url, ["SENTINEL_USER": "watcher", "SENTINEL_PASSWORD_FILE": file])
             #expect(try daemon.connect().check(newUser()).isDegraded == false, "\(daemon.process.errors)")
             let clients = try deployment.servers[0].command("CLIENT", "LIST").text ?? ""
-            #expect(clients.contains("user=limiter"))
+            #expect(clients.contains("user=gateway"))
             for line in daemon.logLines { #expect(!line.contains("sentinelpw") && !line.contains("masterpw")) }
             // It hears of a switch too.
             let watchers = try sentinel.command("CLIENT", "LIST").text?.split(separator: "\n") ?? []

@@ -4,7 +4,7 @@
 -- KEYS[2..]  windows that were reset lately: removed where the data have gone back, since the reset may be lost
 -- ARGV[1]    the latest beat that the caller has seen; 0 for none
 --
--- Replies { the beat before, 0 where there was none; the beat now }.
+-- Replies { the beat before, 0 where there was none; the beat now; ARGV[1] again }.
 
 local before = tonumber(redis.call('GET', KEYS[1]) or 0)
 local seen = tonumber(ARGV[1])
@@ -14,4 +14,4 @@ end
 local time = redis.call('TIME')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), before, seen)
 redis.call('SET', KEYS[1], string.format('%.0f', now), 'EX', 86400)
-return { before, now }
+return { before, now, seen }

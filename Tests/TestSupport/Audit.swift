@@ -1,16 +1,20 @@
-import TestSupport
-
 /// What the answers alone prove to have been wrong, for a window longer than the whole run.
-struct Audit: Equatable {
+package struct Audit: Equatable, Sendable {
     /// Denials of users who had less than their limit: all that can have been charged by then, counted.
-    var deniedWrongly = 0
+    package var deniedWrongly = 0
     /// Admissions that Redis decided beyond a user's limit.
-    var overLimit = 0
+    package var overLimit = 0
+
+    /// Nothing wrong.
+    package init(deniedWrongly: Int = 0, overLimit: Int = 0) {
+        self.deniedWrongly = deniedWrongly
+        self.overLimit = overLimit
+    }
 
     /// - Parameters:
     ///   - forgets: the span in which Redis may have lost its counts. Each side of it is judged alone, and what was sent
     ///     or answered in it is judged on neither.
-    init(_ checks: [Load.Exchange], limit: Int, forgets: ClosedRange<Double>? = nil) {
+    package init(_ checks: [Load.Exchange], limit: Int, forgets: ClosedRange<Double>? = nil) {
         for (_, ofUser) in Dictionary(grouping: checks, by: \.user) {
             // Whatever was not denied may have been charged, also where no answer came, from the moment it was sent.
             let sent = ofUser.filter { $0.status != 429 }.map(\.sentAt).sorted()
