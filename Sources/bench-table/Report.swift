@@ -89,7 +89,9 @@ struct Report {
     }
 
     private func batch(_ callsPerMillion: Int) -> String {
-        callsPerMillion < 1_000 ? "-" : decimalText(1_000_000_000 / UInt64(callsPerMillion), unit: 1_000, places: 1)
+        guard callsPerMillion >= 1_000 else { return "-" }
+        // The text is cut off behind its last place: half a place more rounds it.
+        return decimalText(1_000_000_000 / UInt64(callsPerMillion) + 50, unit: 1_000, places: 1)
     }
 
     /// The first column to the left, the others to the right.
