@@ -52,15 +52,7 @@ struct ClusterLoad {
                 return exchanges
             }
         }
-        sleeper = Background {
-            var worst = 0.0
-            while !flag.isSet {
-                let start = monotonicMilliseconds()
-                pause(milliseconds: 1)
-                worst = max(worst, monotonicMilliseconds() - start - 1)
-            }
-            return worst
-        }
+        sleeper = oversleep(until: flag)
     }
 
     /// Stops them; throws where one of them got no answer.

@@ -56,7 +56,7 @@ package final class ChaosRun: Sendable {
         let end = start + options.seconds * 1_000
         let flag = Flag()
         let clients = startClients(until: flag)
-        let sleeper = startSleeper(until: flag)
+        let sleeper = oversleep(until: flag)
         let isClosing = Flag()
         let checker = Background { [self] in
             // A history is checked as soon as it is whole, so that memory does not grow with the run's length.
@@ -127,19 +127,6 @@ package final class ChaosRun: Sendable {
             }
         }
         return clients
-    }
-
-    /// How late the machine lets a thread go on that only sleeps: what it adds to every answer.
-    private func startSleeper(until flag: Flag) -> Background<Double> {
-        Background {
-            var worst = 0.0
-            while !flag.isSet {
-                let start = monotonicMilliseconds()
-                pause(milliseconds: 1)
-                worst = max(worst, monotonicMilliseconds() - start - 1)
-            }
-            return worst
-        }
     }
 
     private func progress(since start: Double, _ injected: Int, _ fault: String) -> Progress {

@@ -78,15 +78,7 @@ package struct Load {
             try Self.ask(probed, 0, until: flag, into: &exchanges) { ("", text) }
             return exchanges
         }
-        sleeper = Background {
-            var worst = 0.0
-            while !flag.isSet {
-                let start = monotonicMilliseconds()
-                pause(milliseconds: 1)
-                worst = max(worst, monotonicMilliseconds() - start - 1)
-            }
-            return worst
-        }
+        sleeper = oversleep(until: flag)
     }
 
     package init(on daemon: Daemon, clients: Int, reference: Daemon? = nil, pauseMilliseconds: Int = 0) {

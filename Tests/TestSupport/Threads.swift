@@ -132,3 +132,16 @@ package final class ProcessorWait {
         return Double(nanoseconds) / 1_000_000
     }
 }
+
+/// How late the machine lets a thread go on that only sleeps, in milliseconds at worst: what it adds to every answer.
+package func oversleep(until flag: Flag) -> Background<Double> {
+    Background {
+        var worst = 0.0
+        while !flag.isSet {
+            let start = monotonicMilliseconds()
+            pause(milliseconds: 1)
+            worst = max(worst, monotonicMilliseconds() - start - 1)
+        }
+        return worst
+    }
+}
