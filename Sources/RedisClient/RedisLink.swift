@@ -1,7 +1,6 @@
 public import NIOCore
 import NIOPosix
 import NIOSSL
-import NIOTLS
 
 /// One connection to Redis that an event loop keeps for itself, with its handshake, deadlines and reconnects.
 ///
