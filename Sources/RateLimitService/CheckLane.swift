@@ -71,6 +71,11 @@ final class CheckLane: RedisLinkDelegate {
     private var unknownScriptReplies = 0
     /// Redis's words where it has refused EVALSHA and not yet answered to the whole text.
     private var evalshaRefusal: String?
+    /// Until when the whole text is sent at once, because EVALSHA was refused where the whole text was taken. Then it is
+    /// tried again: permissions may have come back between the two.
+    private var evalshaRestsUntil = NIODeadline.distantPast
+    /// How long it rests: each trial costs one batch a second round trip.
+    private static let evalshaRest = TimeAmount.seconds(1)
     private var lastUnknownScriptAt = NIODeadline.distantPast
 
     /// Makes the lane of a link that is not started yet.
@@ -145,9 +150,11 @@ final class CheckLane: RedisLinkDelegate {
             sent.append(.operation { _ in })
             link.sent(deadline: oldestUnsent + deadline)
         }
+        let now = NIODeadline.now()
+        let inFull = inFull || script.digest == nil || now < evalshaRestsUntil
         let batch = CheckBatch(
-            count: script.count, quota: quota, sentAt: .now(), memoryEpoch: engine?.memoryEpoch ?? 0,
-            isInFull: inFull || script.digest == nil, route: route
+            count: script.count, quota: quota, sentAt: now, memoryEpoch: engine?.memoryEpoch ?? 0, isInFull: inFull,
+            route: route
         )
         metrics.batchSize.record(batch.count)
         script.write(inFull: inFull, to: &link.outbound)
@@ -196,9 +203,8 @@ extension CheckLane {
         if !batch.isInFull {
             unknownScriptReplies = 0
         } else if let refusal = evalshaRefusal {
-            // The whole text is taken where EVALSHA is not: from now on it is sent at once.
             evalshaRefusal = nil
-            script.digest = nil
+            evalshaRestsUntil = .now() + Self.evalshaRest
             engine?.note(refusal, to: .evalsha)
         }
         let now = NIODeadline.now()
