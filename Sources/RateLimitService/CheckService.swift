@@ -42,7 +42,7 @@ public final class CheckService: Sendable {
     /// The state of Redis, for probes.
     public let health: RedisHealth
     private let engines: [NIOLoopBound<CheckEngine>]
-    private let listener: NIOLoopBound<InvalidationListener>
+    let listener: NIOLoopBound<InvalidationListener>
     /// Says where the servers are, in a cluster or behind Sentinels; nil where the URL does.
     private let watcher: NIOLoopBound<any TopologyWatcher>?
     private let options: CheckServiceOptions

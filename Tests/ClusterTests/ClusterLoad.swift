@@ -22,13 +22,17 @@ struct ClusterLoad {
     private let flag = Flag()
     private let clients: [Background<[Exchange]>]
     private let sleeper: Background<Double>
+    private let counter = Tally()
+
+    /// How many requests have begun.
+    var begun: Int { counter.value }
 
     /// Starts them; client by client they go through the daemons.
     ///
     /// - Parameter next: the user of the request of a number; requests are numbered in the order in which they begin.
     init(on daemons: [Daemon], clients: Int, next: @escaping @Sendable (Int) -> (index: Int, user: String)) {
         let flag = flag
-        let counter = Counter()
+        let counter = counter
         self.clients = (0..<clients).map { client in
             Background {
                 let daemon = daemons[client % daemons.count]
@@ -109,13 +113,6 @@ struct ClusterLoadResult {
             logLines: lines.reduce(0, +)
         ).record()
     }
-}
-
-/// Numbers that threads draw.
-final class Counter: Sendable {
-    private let storage = Atomic(0)
-
-    func next() -> Int { storage.add(1, ordering: .relaxed).oldValue }
 }
 
 /// Users by number, the same ones again for the same seed.

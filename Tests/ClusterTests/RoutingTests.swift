@@ -36,12 +36,13 @@ extension ClusterSuite {
             let before = try cluster.masters().map { try $0.server.calls(of: "evalsha") }
             let users = NumberedUsers(seed: .random(in: 0 ... .max))
             let load = ClusterLoad(on: daemons, clients: 12, next: users.rounds(width: 64, times: 24))
-            pause(milliseconds: 1_500)
+            // Two rounds, however long the machine takes for them, and what is begun of a third.
+            #expect(eventually(within: 120) { load.begun > 2 * 64 * 24 + 12 })
             let result = try load.end(limit: 20)
             #expect(result.exchanges.allSatisfy { !$0.isDegraded })
             #expect(result.deniedWrongly == 0 && result.admittedAbove() == 0)
             let whole = result.byUser.values.filter { $0.count == 24 }
-            #expect(whole.count > 64)
+            #expect(whole.count >= 128)
             #expect(whole.allSatisfy { $0.count { $0.status == 200 } == 20 && $0.count { $0.status == 429 } == 4 })
             for (node, calls) in zip(try cluster.masters(), before) {
                 #expect(try node.server.calls(of: "evalsha") > calls)

@@ -26,7 +26,7 @@ extension EndToEnd {
             // A server that says READONLY is asked for its role before it is used again.
             try redis.command("REPLICAOF", "127.0.0.1", "1")
             _ = try client.check(user)
-            _ = try eventually(within: 5) { try redis.calls(of: "role") > 0 || denials(redis).contains("role") }
+            _ = try eventually(within: 20) { try redis.calls(of: "role") > 0 || denials(redis).contains("role") }
             try redis.command("REPLICAOF", "NO", "ONE")
         }
 

@@ -155,7 +155,7 @@ extension EndToEnd {
             }
             #expect(try daemon.connect().check(newUser()).status == 200)
             #expect(
-                try eventually(within: 5) { try daemon.metric("llm_rate_limit_connections") == 1 }
+                try eventually(within: 20) { try daemon.metric("llm_rate_limit_connections") == 1 }
             )
         }
 

@@ -26,7 +26,7 @@ extension FaultMatrix {
                 // Nobody has gone yet, and Redis has been reached all the same.
                 let probe = readFile("/proc/\(daemon.process.id)/limits")
                 #expect(probe.contains("Max open files            96"))
-                #expect(try redis.calls(of: "script|load") >= 2)
+                #expect(try eventually(within: 20) { try redis.calls(of: "script|load") >= 2 })
             } remove: {
                 flood = []
             }

@@ -84,6 +84,7 @@ extension FaultMatrix {
             let daemon = try FaultMatrix.startDaemon(redis.url)
             let users = (0..<4).map { _ in newUser() }
             let stop = Flag()
+            let asked = Tally()
             var asking: Background<[HTTPResponse]>?
             let row = FaultRow(fault: .wrongType, daemons: [daemon])
             let figures = try row.run {
@@ -91,10 +92,14 @@ extension FaultMatrix {
                 asking = Background {
                     let client = try daemon.connect()
                     var responses: [HTTPResponse] = []
-                    while !stop.isSet { responses.append(try client.check(users[responses.count % users.count])) }
+                    while !stop.isSet {
+                        responses.append(try client.check(users[responses.count % users.count]))
+                        asked.add()
+                    }
                     return responses
                 }
                 pause(milliseconds: lastsMilliseconds)
+                #expect(eventually(within: 20) { asked.value > 10 })
                 stop.set()
             } remove: {
                 for user in users { try redis.command("DEL", "llm-rate:\(user)") }

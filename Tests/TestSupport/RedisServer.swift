@@ -113,6 +113,16 @@ package final class RedisServer: Sendable {
         }
     }
 
+    /// Waits until a daemon hears what others forget: what it remembers before that, it forgets then.
+    package func waitUntilSubscribed() throws {
+        // Behind SUBSCRIBE the daemon's handshake ends with a PING.
+        let isSubscribed = try eventually(within: 20) {
+            let clients = try command("CLIENT", "LIST", "TYPE", "pubsub").text ?? ""
+            return clients.split(separator: "\n").contains { $0.contains(" cmd=ping ") }
+        }
+        guard isSubscribed else { throw TestFailure("no daemon has subscribed") }
+    }
+
     /// The id of its process; nil while it is not started.
     package var processID: pid_t? { process.withLock { $0 }?.id }
 

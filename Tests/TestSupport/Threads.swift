@@ -75,7 +75,10 @@ package final class Tally: Sendable {
 
     package var value: Int { storage.load(ordering: .acquiring) }
 
-    package func add() { storage.add(1, ordering: .acquiringAndReleasing) }
+    package func add() { _ = next() }
+
+    /// Adds one, and gives how many there were before.
+    package func next() -> Int { storage.add(1, ordering: .acquiringAndReleasing).oldValue }
 }
 
 /// Microseconds of the system's clock, which is Redis's clock too.
