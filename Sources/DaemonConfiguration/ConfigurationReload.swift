@@ -27,13 +27,16 @@ extension ConfigurationLoader {
     /// Reads the file again (SIGHUP) and takes over what can change while the daemon runs.
     ///
     /// Its `warnings` are those of this reading.
+    /// - Parameter only: the one option that is taken over; nil takes over all.
     /// - Throws: `ConfigurationError`; then `current` stays in force as a whole.
-    public func reload(replacing current: ResolvedConfiguration) throws(ConfigurationError) -> ReloadedConfiguration {
+    public func reload(
+        replacing current: ResolvedConfiguration, only: OptionName? = nil
+    ) throws(ConfigurationError) -> ReloadedConfiguration {
         let new = try load()
         var merged = ResolvedConfiguration(settings: current.settings, entries: [], warnings: new.warnings)
         var applied: [ChangedOption] = []
         for option in OptionCatalogue.all {
-            guard option.isReloadable else {
+            guard option.isReloadable, only == nil || option.name == only else {
                 merged.entries.append(current[option.name])
                 continue
             }
@@ -43,7 +46,7 @@ extension ConfigurationLoader {
         }
         return ReloadedConfiguration(
             configuration: merged, applied: applied,
-            needRestart: changesThatNeedRestart(from: current.settings, to: new.settings))
+            needRestart: only == nil ? changesThatNeedRestart(from: current.settings, to: new.settings) : [])
     }
 }
 

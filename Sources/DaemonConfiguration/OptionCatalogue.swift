@@ -6,7 +6,7 @@ import RedisClient
 /// `OptionName`, a property of `Settings` with its default, an entry here, and a flag in the command's `OptionFlags`.
 public enum OptionCatalogue {
     /// All options, group by group.
-    public static let all: [OptionDefinition] = limit + redis + listening + bounds + operating
+    public static let all: [OptionDefinition] = limit + limits + redis + listening + bounds + operating
 
     /// The definition of one option.
     public static subscript(name: OptionName) -> OptionDefinition {
@@ -37,6 +37,23 @@ public enum OptionCatalogue {
             .denyCache, in: .limit, \.denyCacheMilliseconds,
             .wholeNumber(in: 0...60_000, unit: "ms", note: "0 asks Redis every time"), reloadable: true,
             summary: "How long a denial may be repeated from memory."),
+    ]
+
+    private static let limits: [OptionDefinition] = [
+        OptionDefinition(
+            .limitsFile, in: .limits, \.limitsFile, .orNone(.limitsFile, meaning: "no more limits"), reloadable: true,
+            summary: "A file of further limits and prices; a change of it is read."),
+        OptionDefinition(
+            .groups, in: .limits, \.groups, .oneOf, reloadable: true,
+            summary: "Whose groups count: those kept, or those a call gives."),
+        OptionDefinition(
+            .perSecond, in: .limits, \.requestsPerSecond,
+            .wholeNumber(in: 0...1_000_000_000, note: "0 switches the limit off"), reloadable: true,
+            summary: "How much one user may spend in a second."),
+        OptionDefinition(
+            .maxConcurrency, in: .limits, \.maxConcurrency,
+            .wholeNumber(in: 0...1_000_000, note: "0 switches the limit off"), reloadable: true,
+            summary: "How many reserved calls may be under way, of all users."),
     ]
 
     private static let redis: [OptionDefinition] = [

@@ -16,6 +16,10 @@ public enum OptionName: String, CaseIterable, Sendable {
     case failureMode = "failure-mode"
     case replicas = "replicas"
     case denyCache = "deny-cache-ms"
+    case limitsFile = "limits-file"
+    case groups = "groups"
+    case perSecond = "per-second"
+    case maxConcurrency = "max-concurrency"
     case redisURL = "redis-url"
     case redisUserFile = "redis-user-file"
     case redisPasswordFile = "redis-password-file"
@@ -55,6 +59,7 @@ public enum OptionName: String, CaseIterable, Sendable {
 /// The sections in which options are listed, named by their headings.
 public enum OptionSection: String, CaseIterable, Sendable {
     case limit = "The limit"
+    case limits = "More limits"
     case redis = "Redis"
     case listening = "Sockets"
     case bounds = "Bounds"

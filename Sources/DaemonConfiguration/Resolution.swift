@@ -1,4 +1,5 @@
 import Configuration
+import RateLimitCore
 import RedisClient
 
 /// One pass over the catalogue: the settings so far, where they came from, and what was wrong on the way.
@@ -90,10 +91,28 @@ struct Resolution {
                 .adminSocket, reason: "it is the path of \(OptionName.socket.variable) too",
                 accepted: "paths of its own, or nothing for no admin socket")
         }
+        checkLimits()
         checkRedisLogin()
         checkRedisTLS()
         warnAboutSentinelLogin()
         warnAboutSettings()
+    }
+
+    private mutating func checkLimits() {
+        guard problems[.limitsFile] == nil else { return }
+        do throws(LimitSetError) {
+            _ = try settings.limits()
+        } catch {
+            let reason =
+                switch error {
+                case .tooMany: "with those of the variables there are more than \(LimitSet.maximumCount) limits"
+                case .sameName, .sameID: "it names a limit as one of the variables is named"
+                }
+            refuse(.limitsFile, reason: reason, accepted: OptionCatalogue[.limitsFile].accepted)
+        }
+        if settings.groups == .given, settings.limitsFile == nil {
+            warn("\(OptionName.groups.variable) is not used: \(OptionName.limitsFile.variable) names no file")
+        }
     }
 
     func finish() throws(ConfigurationError) -> ResolvedConfiguration {

@@ -37,6 +37,15 @@ public struct Settings: Sendable, Equatable {
     /// How long a denial is answered from memory at most, 0 to 60,000 ms; 0 switches the memory off.
     public var denyCacheMilliseconds = 1000
 
+    /// The file of further limits as it was read, or nil.
+    public var limitsFile: LimitsFileSetting?
+    /// Whose groups count.
+    public var groups = GroupSource.stored
+    /// The cost that is admitted in one second, 0 to 1,000,000,000; 0 switches the limit off.
+    public var requestsPerSecond = 0
+    /// How many reserved calls of all users may be under way, 0 to 1,000,000; 0 switches the limit off.
+    public var maxConcurrency = 0
+
     /// Where Redis is as the URL gives it, without what the other options say of login and TLS.
     public var redisURL = RedisTopology.single(
         RedisEndpoint(address: .tcp(host: "127.0.0.1", port: RedisEndpoint.defaultPort)))

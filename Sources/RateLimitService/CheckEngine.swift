@@ -17,18 +17,18 @@ package final class CheckEngine {
 
     package let eventLoop: any EventLoop
     private let index: Int
-    private let bounds: Bounds
-    private let metrics: CheckMetrics
+    let bounds: Bounds
+    let metrics: CheckMetrics
     private let health: RedisHealth
-    private let localWindows: LocalWindows
+    let localWindows: LocalWindows
     private let dataLossWatch: DataLossWatch
     private var nextBeat: Scheduled<Void>?
 
     let lanes: CheckLanes
-    private var policy: CheckPolicy
+    private(set) var policy: CheckPolicy
     private var memory = DenialMemory()
     private(set) var memoryEpoch = 0
-    private var tally = CheckMetrics.Tally()
+    var tally = CheckMetrics.Tally()
     private var isFlushScheduled = false
     /// Made once, so that asking for the flush of a turn allocates no closure.
     private var flushTask: (@Sendable () -> Void)?
@@ -65,11 +65,15 @@ package final class CheckEngine {
         if let reason = lanes.take(check, queueLimit: bounds.queue) {
             return withoutRedis(user, cost: cost, reason: reason)
         }
-        if !isFlushScheduled {
-            isFlushScheduled = true
-            scheduleFlush()
-        }
+        askForFlush()
         return nil
+    }
+
+    /// Has what has been laid out sent at the end of this turn.
+    func askForFlush() {
+        guard !isFlushScheduled else { return }
+        isFlushScheduled = true
+        scheduleFlush()
     }
 
     /// Checks that wait for Redis from which on each connection should add but few: some milliseconds' worth.

@@ -30,6 +30,8 @@ final class CheckLane: RedisLinkDelegate {
     private enum Sent {
         /// A batch of checks: the oldest so many of those that wait.
         case batch(CheckBatch)
+        /// A batch of calls, likewise.
+        case calls(CallBatch)
         /// A command off the way of a check; nil when no answer came.
         case operation((Reply?) -> Void)
     }
@@ -54,10 +56,10 @@ final class CheckLane: RedisLinkDelegate {
     unowned var engine: CheckEngine?
     /// Who sends checks elsewhere that a node of a cluster did not take; nil where there is one server.
     unowned var router: ClusterRouter?
-    private let metrics: CheckMetrics
+    let metrics: CheckMetrics
     private let dataLossWatch: DataLossWatch?
-    private let deadline: TimeAmount
-    private let batchLimit: Int
+    let deadline: TimeAmount
+    let batchLimit: Int
     private let callsPerWrite: Int
     private var unwrittenCalls = 0
 
@@ -65,6 +67,8 @@ final class CheckLane: RedisLinkDelegate {
     private var quota: Int
     /// Checks without an answer, oldest first; the last ``CheckScript/count`` of them are not sent yet.
     private var pending = CircularBuffer<PendingCheck>(initialCapacity: 256)
+    /// Calls under the limits of the file.
+    var calls = CallBatcher()
     private var sent = CircularBuffer<Sent>(initialCapacity: 64)
     /// When the oldest check of the batch being laid out arrived.
     private var oldestUnsent = NIODeadline.distantPast
@@ -73,7 +77,7 @@ final class CheckLane: RedisLinkDelegate {
     private var evalshaRefusal: String?
     /// Until when the whole text is sent at once, because EVALSHA was refused where the whole text was taken. Then it is
     /// tried again: permissions may have come back between the two.
-    private var evalshaRestsUntil = NIODeadline.distantPast
+    private(set) var evalshaRestsUntil = NIODeadline.distantPast
     /// How long it rests: each trial costs one batch a second round trip.
     private static let evalshaRest = TimeAmount.seconds(1)
     private var lastUnknownScriptAt = NIODeadline.distantPast
@@ -91,8 +95,8 @@ final class CheckLane: RedisLinkDelegate {
         link.delegate = self
     }
 
-    /// Checks without an answer.
-    var pendingCount: Int { pending.count }
+    /// Checks and calls without an answer.
+    var pendingCount: Int { pending.count + calls.pending.count }
 
     /// Lays a check out. A batch that is full is sent at once; the others at the next ``flush()``.
     func append(_ check: PendingCheck) {
@@ -115,6 +119,7 @@ final class CheckLane: RedisLinkDelegate {
     /// Sends what has been laid out.
     func flush() {
         if script.count > 0 { send(inFull: false) }
+        sendCalls()
         unwrittenCalls = 0
         link.flush()
     }
@@ -137,6 +142,7 @@ final class CheckLane: RedisLinkDelegate {
     func perform(_ command: [String], _ done: @escaping (Reply?) -> Void) {
         guard case .available = link.availability else { return done(nil) }
         if script.count > 0 { send(inFull: false) }
+        sendCalls()
         link.outbound.writeRESPCommand(command)
         sent.append(.operation(done))
         link.sent(deadline: .now() + deadline)
@@ -161,6 +167,12 @@ final class CheckLane: RedisLinkDelegate {
         sent.append(.batch(batch))
         link.sent(deadline: oldestUnsent + deadline)
     }
+
+    /// Notes that a batch of calls has been handed to the link.
+    func sentCalls(_ batch: CallBatch, deadline: NIODeadline) {
+        sent.append(.calls(batch))
+        link.sent(deadline: deadline)
+    }
 }
 
 // MARK: - What Redis answers
@@ -172,6 +184,7 @@ extension CheckLane {
         case .batch(let batch):
             guard let error = reply.errorText else { return deliver(reply, to: batch) }
             receivedError(error, to: batch)
+        case .calls(let batch): received(reply, to: batch)
         case nil: break
         }
     }
@@ -263,6 +276,7 @@ extension CheckLane {
         switch sent.popFirst() {
         case .operation(let done): done(nil)
         case .batch(let batch): fail(batch, failure.reason)
+        case .calls(let batch): fail(batch, failure.reason)
         case nil: break
         }
     }
@@ -283,15 +297,16 @@ extension CheckLane {
     }
 
     func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
-        guard step == 0 else {
+        guard step < LinkOptions.scripts.count else {
             dataLossWatch?.received(reply)
             return true
         }
         // SCRIPT LOAD answers with the digest. A service that forbids it gets the whole text each time.
         if let refusal = reply.errorText { engine?.note(refusal, to: .scriptLoad) }
-        script.digest = reply.elements.first.flatMap { element in
+        let digest = reply.elements.first.flatMap { element in
             if case .bulk = element { reply.text(of: element) } else { nil }
         }
+        if step == 0 { script.digest = digest } else { calls.script.digest = digest }
         return true
     }
 

@@ -4,6 +4,8 @@ public import RateLimitCore
 public struct CheckPolicy: Hashable, Sendable {
     /// The limit each user has.
     public var limit: Limit
+    /// All limits, where there are others beside that one; then it is among them.
+    public var limits: LimitsInForce
     /// Whether denials are counted and reported, but let pass.
     public var isShadow: Bool
     /// What happens to checks that Redis does not decide.
@@ -15,10 +17,11 @@ public struct CheckPolicy: Hashable, Sendable {
 
     /// Makes a policy.
     public init(
-        limit: Limit, isShadow: Bool = false, failureMode: FailureMode = .open, replicas: Int = 1,
+        limit: Limit, limits: LimitsInForce = .none, isShadow: Bool = false, failureMode: FailureMode = .open, replicas: Int = 1,
         denyCacheMilliseconds: Int = 1000
     ) {
         self.limit = limit
+        self.limits = limits
         self.isShadow = isShadow
         self.failureMode = failureMode
         self.replicas = replicas

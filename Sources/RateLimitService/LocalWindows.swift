@@ -1,7 +1,7 @@
 import RateLimitCore
 import Synchronization
 
-/// The windows of failure mode `local`: the same algorithm in this process, for as long as Redis is away.
+/// The windows of failure mode `local`, and of limits that are `local` while Redis is away: the same algorithm in this process, for as long as Redis is away.
 ///
 /// One lock guards them all, since the event loops share each user's window; the way of a check that Redis decides
 /// never comes here. At most ``maximumUsers`` are kept: two generations of which the older is dropped when the younger
@@ -10,9 +10,36 @@ final class LocalWindows: Sendable {
     /// The most users that are kept.
     static let maximumUsers = 65_536
 
+    /// Whose window of which limit it is.
+    private struct Key: Hashable {
+        var subject: CallSubject
+        var user: UserID?
+        var limit: UInt32
+
+        init(_ subject: CallSubject, of user: UserID, limit: LimitName) {
+            self.subject = subject
+            self.user = subject == .user ? user : nil
+            self.limit = limit.id
+        }
+    }
+
     private struct Generations {
-        var young: [UserID: SlidingWindowLog] = [:]
-        var old: [UserID: SlidingWindowLog] = [:]
+        var young: [Key: SlidingWindowLog] = [:]
+        var old: [Key: SlidingWindowLog] = [:]
+
+        /// Uses the window of a key, and keeps it where it is not empty afterwards.
+        mutating func check(_ key: Key, cost: Int, limit: Limit, clockMicroseconds: Int) -> Decision {
+            var window = young.removeValue(forKey: key) ?? old.removeValue(forKey: key) ?? SlidingWindowLog()
+            let decision = window.check(cost: cost, limit: limit, clockMicroseconds: clockMicroseconds)
+            if !window.isEmpty(limit: limit, clockMicroseconds: clockMicroseconds) {
+                if young.count >= maximumUsers / 2 {
+                    old = young
+                    young = [:]
+                }
+                young[key] = window
+            }
+            return decision
+        }
     }
 
     private let generations = Mutex(Generations())
@@ -22,27 +49,53 @@ final class LocalWindows: Sendable {
 
     /// Decides one check under a limit that is already this replica's share.
     func check(_ user: UserID, cost: Int, limit: Limit, clockMicroseconds: Int) -> Decision {
-        generations.withLock { generations in
-            var window =
-                generations.young.removeValue(forKey: user) ?? generations.old.removeValue(forKey: user)
-                ?? SlidingWindowLog()
-            let decision = window.check(cost: cost, limit: limit, clockMicroseconds: clockMicroseconds)
-            if !window.isEmpty(limit: limit, clockMicroseconds: clockMicroseconds) {
-                if generations.young.count >= Self.maximumUsers / 2 {
-                    generations.old = generations.young
-                    generations.young = [:]
-                }
-                generations.young[user] = window
-            }
-            return decision
+        generations.withLock {
+            $0.check(
+                Key(.user, of: user, limit: .requests), cost: cost, limit: limit, clockMicroseconds: clockMicroseconds)
         }
+    }
+
+    /// Decides a call over all its limits that are `local` while Redis is away, under this replica's share of each: a
+    /// calendar's period counts as a sliding window of its length. Everything is charged or nothing is.
+    func check(_ plan: CallPlan, user: UserID, replicas: Int, clockMicroseconds: Int) -> Decision.Verdict {
+        let windows = zip(plan.terms, plan.call?.subjects.flatMap(\.terms) ?? []).compactMap { term, asked in
+            Self.limit(of: term, replicas: replicas).map { limit in
+                (key: Key(term.subject, of: user, limit: term.limit.name), limit: limit, cost: asked.cost)
+            }
+        }
+        return generations.withLock { generations in
+            for (key, limit, cost) in windows {
+                let used = generations.check(key, cost: 0, limit: limit, clockMicroseconds: clockMicroseconds).used
+                guard used + cost > limit.quota else { continue }
+                // A check that is denied charges nothing, and says for how long.
+                return generations.check(key, cost: cost, limit: limit, clockMicroseconds: clockMicroseconds).verdict
+            }
+            for (key, limit, cost) in windows where cost > 0 {
+                _ = generations.check(key, cost: cost, limit: limit, clockMicroseconds: clockMicroseconds)
+            }
+            return .allowed
+        }
+    }
+
+    /// The share of a limit that counts here; nil where it does not.
+    private static func limit(of term: CallPlan.Term, replicas: Int) -> Limit? {
+        guard term.limit.failureAnswer == .local, !term.limit.isShadow, let quota = term.quota.amount else { return nil }
+        let milliseconds: Int
+        switch term.limit.window {
+        case nil: return nil
+        case .sliding(let length): milliseconds = length
+        case .calendar: milliseconds = term.period.map { ($0.nextStart - $0.start) * 1000 } ?? 86_400_000
+        }
+        return Limit(name: term.limit.name.text, quota: quota, windowMilliseconds: milliseconds)
+            .share(ofReplicas: replicas)
     }
 
     /// Forgets one user's window.
     func reset(_ user: UserID) {
         generations.withLock { generations in
-            generations.young[user] = nil
-            generations.old[user] = nil
+            let key = Key(.user, of: user, limit: .requests)
+            generations.young[key] = nil
+            generations.old[key] = nil
         }
     }
 

@@ -7,6 +7,7 @@ import DaemonConfiguration
 /// defaults are the catalogue's. A test holds that no option is missing.
 struct OptionFlags: ParsableArguments {
     @OptionGroup(title: OptionSection.limit.rawValue) var limit: LimitFlags
+    @OptionGroup(title: OptionSection.limits.rawValue) var limits: LimitsFlags
     @OptionGroup(title: OptionSection.redis.rawValue) var redis: RedisFlags
     @OptionGroup(title: OptionSection.listening.rawValue) var listening: ListeningFlags
     @OptionGroup(title: OptionSection.bounds.rawValue) var bounds: BoundFlags
@@ -14,7 +15,7 @@ struct OptionFlags: ParsableArguments {
 
     /// The options that were given, as they were written.
     var given: [OptionName: String] {
-        let groups: [any ParsableArguments] = [limit, redis, listening, bounds, operating]
+        let groups: [any ParsableArguments] = [limit, limits, redis, listening, bounds, operating]
         let options = groups.flatMap { group in
             Mirror(reflecting: group).children.compactMap { ($0.value as? Option<GivenOption?>)?.wrappedValue }
         }
@@ -29,6 +30,13 @@ struct LimitFlags: ParsableArguments {
     @Option(.failureMode) var failureMode: GivenOption?
     @Option(.replicas) var replicas: GivenOption?
     @Option(.denyCache) var denyCache: GivenOption?
+}
+
+struct LimitsFlags: ParsableArguments {
+    @Option(.limitsFile) var file: GivenOption?
+    @Option(.groups) var groups: GivenOption?
+    @Option(.perSecond) var perSecond: GivenOption?
+    @Option(.maxConcurrency) var maxConcurrency: GivenOption?
 }
 
 struct RedisFlags: ParsableArguments {

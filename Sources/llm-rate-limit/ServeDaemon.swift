@@ -108,6 +108,7 @@ final class ConfigurationInForce: Sendable {
     }
 
     private let storage: Mutex<Storage>
+    private let turn = Mutex(())
 
     init(_ configuration: ResolvedConfiguration) { storage = Mutex(Storage(configuration)) }
 
@@ -115,6 +116,9 @@ final class ConfigurationInForce: Sendable {
         get { storage.withLock { $0.value } }
         set { storage.withLock { $0 = Storage(newValue) } }
     }
+
+    /// Has `body` put another configuration in force, one at a time.
+    func change(_ body: () -> Void) { turn.withLock { _ in body() } }
 
     /// The body of `/v1/config`.
     var page: [UInt8] { storage.withLock { $0.page } }
@@ -135,7 +139,8 @@ extension CheckPolicy {
             limit: Limit(
                 name: "requests", quota: settings.requests, windowMilliseconds: settings.windowSeconds * 1000
             ),
-            isShadow: settings.isShadow, failureMode: settings.failureMode,
+            // It was tried when the configuration was read.
+            limits: (try? settings.limits()) ?? .none, isShadow: settings.isShadow, failureMode: settings.failureMode,
             replicas: settings.replicas, denyCacheMilliseconds: settings.denyCacheMilliseconds
         )
     }

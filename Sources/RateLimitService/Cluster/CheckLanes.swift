@@ -109,11 +109,14 @@ enum CheckLanes {
 }
 
 extension LinkOptions {
+    /// The scripts that Redis is told at the start of each connection.
+    static let scripts = [CheckScript.text, DecideScript.text]
+
     /// Those of a link that carries checks.
     static func checks(_ options: CheckLane.Options) -> LinkOptions {
         let watch = options.dataLossWatch
         return LinkOptions(
-            setup: [["SCRIPT", "LOAD", CheckScript.text]] + (watch.map { [$0.command()] } ?? []),
+            setup: scripts.map { ["SCRIPT", "LOAD", $0] } + (watch.map { [$0.command()] } ?? []),
             probeTimeout: options.deadline
         )
     }

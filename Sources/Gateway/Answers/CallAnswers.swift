@@ -1,0 +1,191 @@
+import Glibc
+import RateLimitCore
+import RateLimitService
+
+/// The answers about calls under the limits of the file.
+extension Answer {
+    /// What became of a call, as its operation has it.
+    static func call(_ request: CallRequest, _ outcome: CallOutcome, isVerbose: Bool) -> Answer {
+        switch request.operation {
+        case .check, .reserve: return decision(outcome, isVerbose: isVerbose)
+        case .look: return outcome.degradedReason.map(unavailable) ?? usage(of: request.user, outcome)
+        case .renew, .settle, .release, .usage:
+            if let reason = outcome.degradedReason { return unavailable(reason) }
+            switch outcome.verdict {
+            case .unknownLease:
+                return .problem(.notFound, "There is no such lease, or not any more: it lapsed, or was settled or released.")
+            case .unknownModel:
+                return .problem(.badRequest, "The model has no price, and unknown_model is deny: send cost_micros.")
+            default: return done(request.operation, outcome, isVerbose: isVerbose)
+            }
+        }
+    }
+
+    private static func done(_ operation: CallRequest.Operation, _ outcome: CallOutcome, isVerbose: Bool) -> Answer {
+        let isNew = outcome.verdict == .allowed
+        var members =
+            switch operation {
+            case .renew: lease(outcome)
+            case .release: ["\"released\":\(isNew)"]
+            default: ["\"charged\":\(isNew)"]
+            }
+        members += warnings(outcome)
+        if isVerbose { members.append(limits(outcome)) }
+        return .json("{\(members.joined(separator: ","))}")
+    }
+
+    private static func unavailable(_ reason: FailureReason) -> Answer {
+        .problem(
+            .serviceUnavailable,
+            "Redis cannot be asked: \(reason.rawValue). Nothing is known to have been done; asking again does no harm where "
+                + "the request has a lease or a request_id.",
+            type: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+            headers: [("Retry-After", "1")]
+        )
+    }
+
+    private static func decision(_ outcome: CallOutcome, isVerbose: Bool) -> Answer {
+        if outcome.verdict == .refused { return .closed(reason: outcome.degradedReason?.rawValue ?? "") }
+        let foremost = outcome.foremost.map { outcome.standings[$0] }
+        var retryAfter: Int? = 0
+        var isAtCapacity = false
+        switch outcome.verdict {
+        case .denied(let milliseconds): retryAfter = max(1, wholeSeconds(milliseconds))
+        case .atCapacity(let milliseconds):
+            retryAfter = max(1, wholeSeconds(milliseconds))
+            isAtCapacity = true
+        case .deniedForGood, .unknownModel: retryAfter = nil
+        case .allowed, .refused, .unknownLease, .repeated: break
+        }
+        let isAllowed = outcome.verdict == .allowed || outcome.verdict == .repeated
+        var members = ["\"allowed\":\(isAllowed)"]
+        if isAtCapacity { members.append("\"at_capacity\":true") }
+        members += [
+            "\"limit_name\":\(foremost.map { "\"\($0.limit.name)\"" } ?? "null")",
+            "\"limit\":\(foremost?.quota.amount.map(String.init) ?? "null")",
+            "\"remaining\":\(foremost?.remaining.map(String.init) ?? "null")",
+            "\"retry_after\":\(retryAfter.map(String.init) ?? "null")",
+            "\"reset_after\":\(foremost.map { "\(wholeSeconds($0.state.resetAfterMilliseconds))" } ?? "null")",
+        ]
+        if let reason = outcome.degradedReason {
+            members.append("\"degraded\":true,\"reason\":\"\(reason.rawValue)\"")
+        } else {
+            members.append("\"degraded\":false")
+        }
+        if outcome.isShadowDenied { members.append("\"shadow_denied\":true") }
+        members += lease(outcome) + warnings(outcome)
+        if isVerbose { members.append(limits(outcome)) }
+        if !isAllowed { members.append("\"message\":\(jsonText(message(outcome, foremost, retryAfter)))") }
+        var answer = Answer.json(
+            "{\(members.joined(separator: ","))}",
+            status: isAllowed ? .ok : (isAtCapacity ? .serviceUnavailable : .tooManyRequests))
+        answer.headers = headers(outcome, foremost, isAllowed ? nil : retryAfter)
+        return answer
+    }
+
+    private static func message(_ outcome: CallOutcome, _ foremost: LimitStanding?, _ retryAfter: Int?) -> String {
+        if outcome.verdict == .unknownModel { return "The model has no price, and calls of unknown models are denied." }
+        let name = foremost.map { "\($0.limit.name)" } ?? "limit"
+        guard let retryAfter else { return "The cost is above the quota of \(foremost?.quota.amount ?? 0) of \(name)." }
+        return "Try again in \(waitText(seconds: retryAfter))."
+    }
+
+    /// The fields of draft-ietf-httpapi-ratelimit-headers: every limit that denies, and how the foremost stands.
+    private static func headers(
+        _ outcome: CallOutcome, _ foremost: LimitStanding?, _ retryAfter: Int?
+    ) -> [(name: String, value: String)] {
+        var headers: [(name: String, value: String)] = []
+        if outcome.degradedReason == nil, let foremost {
+            let policies = outcome.standings.filter { !$0.limit.isShadow }.compactMap { standing in
+                standing.quota.amount.map { quota in
+                    let window = standing.windowSeconds.map { ";w=\($0)" } ?? ""
+                    return "\"\(standing.limit.name)\";q=\(quota)\(window)"
+                }
+            }
+            headers.append(("RateLimit-Policy", policies.joined(separator: ", ")))
+            let wait = retryAfter ?? wholeSeconds(foremost.state.resetAfterMilliseconds)
+            headers.append(("RateLimit", "\"\(foremost.limit.name)\";r=\(foremost.remaining ?? 0);t=\(wait)"))
+        }
+        if let retryAfter { headers.append(("Retry-After", "\(retryAfter)")) }
+        return headers
+    }
+
+    private static func lease(_ outcome: CallOutcome) -> [String] {
+        guard let lease = outcome.lease else { return [] }
+        return ["\"lease\":\"\(lease.text)\"", "\"expires_in\":\(outcome.leaseMilliseconds / 1000)"]
+    }
+
+    private static func warnings(_ outcome: CallOutcome) -> [String] {
+        let warnings = outcome.standings.compactMap { standing in
+            standing.warningPerMille.map { share in
+                let text = share == 1000 ? "1" : "0.\(String(1000 + share).dropFirst())"
+                return "{\"limit_name\":\"\(standing.limit.name)\",\"share\":\(text)}"
+            }
+        }
+        return warnings.isEmpty ? [] : ["\"warnings\":[\(warnings.joined(separator: ","))]"]
+    }
+
+    private static func limits(_ outcome: CallOutcome) -> String {
+        "\"limits\":[\(outcome.standings.map { "{\(members(of: $0).joined(separator: ","))}" }.joined(separator: ","))]"
+    }
+
+    /// How much of each limit a user has used.
+    private static func usage(of user: UserID, _ outcome: CallOutcome) -> Answer {
+        .json("{\"user\":\"\(user)\",\(limits(outcome))}")
+    }
+
+    /// How one limit stands.
+    private static func members(of standing: LimitStanding) -> [String] {
+        var rule = "\"rule\":\"\(standing.quota.rule.text)\""
+        if case .group(let group) = standing.quota.rule { rule += ",\"rule_group_id\":\"\(group)\"" }
+        var subject = "\"per\":\"\(standing.limit.scope.rawValue)\""
+        if case .group(let group) = standing.subject { subject += ",\"group_id\":\"\(group)\"" }
+        let (period, start, end) = standing.periodTexts(at: time(nil))
+        return [
+            "\"name\":\"\(standing.limit.name)\"", subject, "\"unit\":\"\(standing.limit.unit.text)\"",
+            "\"is_limited\":\(standing.quota.amount != nil)", "\"period\":\(period)",
+            "\"limit\":\(standing.quota.amount.map(String.init) ?? "null")",
+            "\"used\":\(standing.state.used)",
+            "\"remaining\":\(standing.remaining.map(String.init) ?? "null")",
+            "\"reset_after\":\(wholeSeconds(standing.state.resetAfterMilliseconds))",
+            "\"period_start\":\(start)", "\"period_end\":\(end)", rule,
+            "\"mode\":\"\(standing.limit.isShadow ? "shadow" : "enforce")\"",
+            "\"denied\":\(standing.state.isDenied || standing.state.isShadowDenied && standing.limit.isShadow)",
+        ]
+    }
+}
+
+extension QuotaRule {
+    fileprivate var text: String {
+        switch self {
+        case .override: "override"
+        case .group: "group"
+        case .default: "default"
+        case .unlimited: "unlimited"
+        }
+    }
+}
+
+extension LimitStanding {
+    /// The window's length in seconds; nil for concurrency.
+    fileprivate var windowSeconds: Int? {
+        switch limit.window {
+        case nil: nil
+        case .sliding(let milliseconds): milliseconds / 1000
+        case .calendar: period.map { $0.nextStart - $0.start }
+        }
+    }
+
+    /// What the period is called, and when it began and ends, as JSON; a sliding window ends now.
+    fileprivate func periodTexts(at now: Int) -> (period: String, start: String, end: String) {
+        func instant(_ seconds: Int) -> String { "\"\(rfc3339(milliseconds: seconds * 1000))\"" }
+        switch limit.window {
+        case nil: return ("null", "null", "null")
+        case .sliding(let milliseconds):
+            return ("\"sliding \(milliseconds / 1000)s\"", instant(now - milliseconds / 1000), instant(now))
+        case .calendar(let kind, _):
+            guard let period else { return ("\"\(kind.rawValue)\"", "null", "null") }
+            return ("\"\(kind.rawValue)\"", instant(period.start), instant(period.nextStart))
+        }
+    }
+}

@@ -1,0 +1,117 @@
+import NIOCore
+import RateLimitCore
+
+/// One call whose subjects are in several slots of a cluster, which no script can decide at once.
+///
+/// A check or a reservation is first reserved in each slot, at the same time. Where all of them admit it, it is admitted:
+/// a check is then settled in each, a reservation stays. Where one denies it, or does not answer, the others are
+/// released. So a slot may for that moment hold what is then given back, and deny somebody else meanwhile; nothing is
+/// ever admitted above a quota, and what a daemon that dies in between has held lapses by itself, uncharged.
+final class CallAcrossSlots {
+    /// How long what a check holds lives: longer than any slot takes to answer.
+    private static let holdMilliseconds = 5_000
+
+    /// Sends one slot's part of a call; the part has one subject.
+    typealias Send = (_ part: DecisionCall, _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void) -> Void
+
+    private let call: DecisionCall
+    private let id: [UInt8]
+    private let send: Send
+    private let done: (Result<CallAnswer, FailureReason>) -> Void
+    private var results: [Result<CallAnswer, FailureReason>?]
+    private var missing: Int
+
+    init(
+        _ call: DecisionCall, send: @escaping Send, done: @escaping (Result<CallAnswer, FailureReason>) -> Void,
+        using random: inout some RandomNumberGenerator
+    ) {
+        self.call = call
+        self.send = send
+        self.done = done
+        id = call.id.isEmpty ? (0..<16).map { _ in UInt8.random(in: 0 ... .max, using: &random) } : call.id
+        results = Array(repeating: nil, count: call.subjects.count)
+        missing = call.subjects.count
+    }
+
+    /// Begins; it lives until the last slot has answered.
+    func begin() {
+        for index in call.subjects.indices {
+            let part =
+                switch call.operation {
+                case .check: part(index, .reserve, milliseconds: Self.holdMilliseconds)
+                default: part(index, call.operation, milliseconds: call.timeToLiveMilliseconds)
+                }
+            send(part) { result in self.received(result, from: index) }
+        }
+    }
+
+    private func part(_ index: Int, _ operation: DecisionOperation, milliseconds: Int = 1) -> DecisionCall {
+        // A usage without an id is charged each time, in each slot.
+        let id = operation == .usage ? call.id : id
+        return DecisionCall(
+            operation, id: id, timeToLiveMilliseconds: milliseconds, subjects: [call.subjects[index]])
+    }
+
+    private func received(_ result: Result<CallAnswer, FailureReason>, from index: Int) {
+        results[index] = result
+        missing -= 1
+        guard missing == 0 else { return }
+        let merged = Self.merged(results.compactMap { $0 }, call.subjects.map(\.terms.count))
+        switch call.operation {
+        case .check where (try? merged.get())?.verdict == .done: finishAll(.settle)
+        case .check, .reserve where (try? merged.get())?.verdict != .done: finishAll(.release)
+        default: break
+        }
+        done(merged)
+    }
+
+    /// Ends what was reserved, wherever it was; where it was not, this does nothing.
+    private func finishAll(_ operation: DecisionOperation) {
+        for (index, result) in results.enumerated() {
+            // One that did not answer may have reserved.
+            if case .success(let answer)? = result, answer.verdict != .done { continue }
+            send(part(index, operation)) { _ in }
+        }
+    }
+
+    /// One answer of all: the failure if there is one, else the denial with the longest wait, else what the first says.
+    private static func merged(
+        _ results: [Result<CallAnswer, FailureReason>], _ termCounts: [Int]
+    ) -> Result<CallAnswer, FailureReason> {
+        var states: [LimitState] = []
+        var verdict: CallVerdict?
+        for (result, termCount) in zip(results, termCounts) {
+            guard case .success(let answer) = result else { return result }
+            let own = answer.verdict.counted(from: states.count)
+            if verdict.map({ own.rank > $0.rank }) ?? true { verdict = own }
+            // A slot that was not asked about its terms has none to tell.
+            states += answer.states
+            assert(answer.states.count == termCount)
+        }
+        return .success(CallAnswer(verdict: verdict ?? .done, states: states))
+    }
+}
+
+extension CallVerdict {
+    /// The same with its term counted from `start`.
+    fileprivate func counted(from start: Int) -> CallVerdict {
+        switch self {
+        case .denied(let term, let wait): .denied(term: term + start, retryAfterMilliseconds: wait)
+        case .deniedForGood(let term): .deniedForGood(term: term + start)
+        case .atCapacity(let term, let wait): .atCapacity(term: term + start, retryAfterMilliseconds: wait)
+        case .done, .unknownLease, .repeated: self
+        }
+    }
+
+    /// Of two verdicts the higher one counts, as in `decide.lua`: capacity, then for good, then the longest wait.
+    fileprivate var rank: (Int, Int) {
+        switch self {
+        case .done: (0, 0)
+        case .repeated: (1, 0)
+        case .unknownLease: (2, 0)
+        case .denied(_, let wait): (3, wait)
+        case .deniedForGood: (4, 0)
+        case .atCapacity(_, let wait): (5, wait)
+        }
+    }
+}

@@ -1,0 +1,102 @@
+public import RateLimitCore
+
+/// Whose window a limit counts in.
+public enum CallSubject: Hashable, Sendable {
+    /// The user's own.
+    case user
+    /// That of one of the user's groups.
+    case group(UserID)
+    /// That of all.
+    case global
+}
+
+/// How one limit stands after a call.
+public struct LimitStanding: Hashable, Sendable {
+    /// The limit.
+    public var limit: LimitDefinition
+    /// Whose window it is.
+    public var subject: CallSubject
+    /// How much there is, and which rule gave it.
+    public var quota: Quota
+    /// How its window stands.
+    public var state: LimitState
+    /// When the period of a calendar window began and ends, in Unix seconds; nil for other windows.
+    public var period: CalendarPeriod?
+
+    /// What is left of the quota, at least 0; nil where it is unlimited.
+    public var remaining: Int? { quota.amount.map { max(0, $0 - state.used) } }
+
+    /// The highest share of the quota, in thousandths, that the limit warns at and that has been reached.
+    public var warningPerMille: Int? { quota.amount.flatMap { limit.warning(used: state.used, quota: $0) } }
+}
+
+/// The answer to a ``CallRequest``.
+public struct CallOutcome: Hashable, Sendable {
+    /// What becomes of the call.
+    public enum Verdict: Hashable, Sendable {
+        /// It may go on, or what was asked is done.
+        case allowed
+        /// It may not; with nobody else consuming, the same passes after this long.
+        case denied(retryAfterMilliseconds: Int)
+        /// It may not, and no wait helps.
+        case deniedForGood
+        /// It may not: as many are under way as may be.
+        case atCapacity(retryAfterMilliseconds: Int)
+        /// It may not: nobody knows what its model costs, and unknown models are denied.
+        case unknownModel
+        /// Redis cannot decide, and a limit that applies is to be closed then.
+        case refused
+        /// There is no such lease, or not any more.
+        case unknownLease
+        /// It was done before, and was not done again.
+        case repeated
+    }
+
+    /// What becomes of the call.
+    public var verdict: Verdict
+    /// Where the decision came from.
+    public var source: DecisionSource
+    /// Why Redis did not decide, where it should have.
+    public var degradedReason: FailureReason?
+    /// Whether it was denied and shadow mode lets it pass all the same.
+    public var isShadowDenied = false
+    /// How the limits that apply stand, in the order in which they were asked.
+    public var standings: [LimitStanding] = []
+    /// The place in ``standings`` of the limit that decided.
+    public var decider: Int?
+    /// The lease that was given or renewed.
+    public var lease: Lease?
+    /// How long it lives without being renewed, in milliseconds.
+    public var leaseMilliseconds = 0
+
+    /// Makes an outcome without standings.
+    public init(_ verdict: Verdict, source: DecisionSource, degradedReason: FailureReason? = nil) {
+        self.verdict = verdict
+        self.source = source
+        self.degradedReason = degradedReason
+    }
+
+    /// The place of the limit whose numbers stand for all in a short answer: the one that decided, else the one of
+    /// which the least share is left; nil where no limit applies.
+    public var foremost: Int? {
+        if let decider { return decider }
+        var foremost: (index: Int, standing: LimitStanding)?
+        for (index, standing) in standings.enumerated() where !standing.limit.isShadow {
+            guard let remaining = standing.remaining, let quota = standing.quota.amount else { continue }
+            if let other = foremost?.standing, let otherRemaining = other.remaining, let otherQuota = other.quota.amount,
+                // remaining / quota < otherRemaining / otherQuota, in 128 bits.
+                remaining.multipliedFullWidth(by: otherQuota) >= otherRemaining.multipliedFullWidth(by: quota)
+            {
+                continue
+            }
+            foremost = (index, standing)
+        }
+        return foremost?.index
+    }
+}
+
+/// Who asked about a call. Called on the event loop on which it asked, once for each ticket.
+public protocol CallRequester: AnyObject {
+    /// The call that was given `ticket` is decided.
+    func decided(_ outcome: CallOutcome, ticket: Int)
+}

@@ -1,0 +1,234 @@
+import RateLimitCore
+
+/// The limits that a call meets, and what is asked of them.
+struct CallPlan {
+    /// One limit of one subject.
+    struct Term {
+        var limit: LimitDefinition
+        var subject: CallSubject
+        var quota: Quota
+        var period: CalendarPeriod?
+    }
+
+    /// What Redis is asked; nil where no limit applies.
+    var call: DecisionCall?
+    /// The terms of the call, in its order.
+    var terms: [Term]
+    /// The lease that a reservation gives.
+    var lease: Lease?
+
+    /// What is told of a term, with the state that Redis gave.
+    func standings(_ states: [LimitState]) -> [LimitStanding] {
+        zip(terms, states).map { term, state in
+            LimitStanding(
+                limit: term.limit, subject: term.subject, quota: term.quota, state: state, period: term.period)
+        }
+    }
+}
+
+/// Why a call meets no limits at all.
+enum CallRefusal: Error, Hashable {
+    /// Nobody knows what its model costs, and unknown models are denied.
+    case unknownModel
+}
+
+/// Lays a call out over the limits that apply to it, as a value: no socket, no clock of its own.
+struct CallPlanner {
+    let limits: LimitsInForce
+    let keyPrefix: String
+
+    /// What a call counts for, by unit.
+    private struct Costs {
+        var requests: Int
+        var tokens: TokenUsage?
+        var spend: Int?
+    }
+
+    /// Lays a call out.
+    ///
+    /// - Parameters:
+    ///   - caller: the user's override and groups with their budgets; for a lease, the groups it names.
+    ///   - now: Unix seconds, for calendar windows; Redis decides by its own clock which of four periods it is.
+    func plan(
+        _ request: CallRequest, for caller: CallerBudgets, atUnixSeconds now: Int,
+        using random: inout some RandomNumberGenerator
+    ) throws(CallRefusal) -> CallPlan {
+        let costs = try costs(of: request)
+        let applicable = applicable(to: request)
+        var terms: [CallPlan.Term] = []
+        var subjects: [SubjectTerms] = []
+        var calendars: [LimitWindow: CalendarBoundaries] = [:]
+        func add(_ subject: CallSubject, scope: LimitScope, quota: (Int) -> Quota) {
+            var limitTerms: [LimitTerm] = []
+            for index in applicable where limits.rules.limits.limits[index].scope == scope {
+                let limit = limits.rules.limits.limits[index]
+                guard let cost = cost(of: limit, in: request.operation, costs) else { continue }
+                let quota = quota(index)
+                let (kind, period) = kind(of: limit, at: now, &calendars)
+                limitTerms.append(
+                    LimitTerm(
+                        // What is unlimited is counted all the same, and never denies.
+                        id: limit.name.id, kind: kind, isShadow: limit.isShadow || quota.amount == nil,
+                        quota: quota.amount ?? LimitTerm.amounts.upperBound, cost: cost,
+                        needsRoom: cost == 0 && request.operation.asks))
+                terms.append(CallPlan.Term(limit: limit, subject: subject, quota: quota, period: period))
+            }
+            guard !limitTerms.isEmpty || request.operation.lease?.isHeld(by: subject) == true else { return }
+            subjects.append(SubjectTerms(key: key(of: subject, request.user), terms: limitTerms))
+        }
+        let groups = caller.groups.map { ($0.id, $0.budget ?? .none) }
+        add(.user, scope: .user) { index in
+            limits.rules.quota(ofLimitAt: index, user: caller.budget ?? .none, groups: groups)
+        }
+        for group in groups {
+            add(.group(group.0), scope: .group) { limits.rules.quota(ofLimitAt: $0, group: group) }
+        }
+        add(.global, scope: .global) { limits.rules.defaultQuota(ofLimitAt: $0) }
+        guard !subjects.isEmpty else { return CallPlan(call: nil, terms: []) }
+        return finish(request, subjects, terms, groups.map(\.0), using: &random)
+    }
+
+    private func finish(
+        _ request: CallRequest, _ subjects: [SubjectTerms], _ terms: [CallPlan.Term], _ groups: [UserID],
+        using random: inout some RandomNumberGenerator
+    ) -> CallPlan {
+        var plan = CallPlan(call: nil, terms: terms)
+        // What is known of an id stands under the first subject's key: the user's, whatever limits apply.
+        var subjects = subjects
+        let user = key(of: .user, request.user)
+        if request.operation.hasID, subjects[0].key != user {
+            subjects.insert(SubjectTerms(key: user, terms: []), at: 0)
+        }
+        switch request.operation {
+        case .check, .look: plan.call = DecisionCall(.check, subjects: subjects)
+        case .usage(let id): plan.call = DecisionCall(.usage, id: id, subjects: subjects)
+        case .reserve(let milliseconds):
+            var held: [UInt32] = []
+            for term in terms where !held.contains(term.limit.name.id) { held.append(term.limit.name.id) }
+            let lease = Lease(
+                cost: request.cost, limits: held,
+                groups: terms.contains { $0.limit.scope == .group } ? groups : [],
+                isGlobal: terms.contains { $0.limit.scope == .global }, model: request.attributes.model, using: &random)
+            plan.lease = lease
+            plan.call = DecisionCall(.reserve, id: lease.id, timeToLiveMilliseconds: milliseconds, subjects: subjects)
+        case .renew(let lease, let milliseconds):
+            plan.lease = lease
+            plan.call = DecisionCall(.renew, id: lease.id, timeToLiveMilliseconds: milliseconds, subjects: subjects)
+        case .settle(let lease): plan.call = DecisionCall(.settle, id: lease.id, subjects: subjects)
+        case .release(let lease): plan.call = DecisionCall(.release, id: lease.id, subjects: subjects)
+        }
+        return plan
+    }
+}
+
+// MARK: - What applies, and what it costs
+
+extension CallPlanner {
+    /// The places of the limits that apply; of a call with a lease those that applied when the lease was given and are
+    /// still there.
+    private func applicable(to request: CallRequest) -> LimitIndices {
+        switch request.operation {
+        case .settle(let lease), .renew(let lease, _), .release(let lease):
+            var bits: UInt64 = 0
+            for (index, limit) in limits.rules.limits.limits.enumerated() where lease.limits.contains(limit.name.id) {
+                bits |= 1 << UInt64(index)
+            }
+            return LimitIndices(bits: bits)
+        case .look: return LimitIndices(bits: ~0 >> UInt64(64 - limits.rules.limits.limits.count))
+        case .check, .reserve, .usage: return limits.rules.limits.applicable(to: request.attributes)
+        }
+    }
+
+    private func costs(of request: CallRequest) throws(CallRefusal) -> Costs {
+        var spend = request.costMicros
+        if spend == nil, request.operation.isPriced {
+            let model = request.operation.lease?.model ?? request.attributes.model
+            guard let price = limits.prices.price(ofModel: model) else { throw .unknownModel }
+            spend = request.tokens.map { price.spend(of: $0) }
+        }
+        return Costs(requests: request.operation.lease?.cost ?? request.cost, tokens: request.tokens, spend: spend)
+    }
+
+    /// What an operation costs under a limit; nil where it has nothing to do with it.
+    private func cost(of limit: LimitDefinition, in operation: CallRequest.Operation, _ costs: Costs) -> Int? {
+        switch operation {
+        case .look: return 0
+        case .renew, .release: return nil
+        case .check, .reserve, .settle, .usage: break
+        }
+        switch limit.unit {
+        case .requests: return if case .usage = operation { nil } else { costs.requests }
+        case .tokens(let kind): return costs.tokens?.count(of: kind) ?? 0
+        case .spend: return costs.spend ?? 0
+        case .concurrency: return if case .reserve = operation { 1 } else { nil }
+        }
+    }
+
+    private func kind(
+        of limit: LimitDefinition, at now: Int, _ calendars: inout [LimitWindow: CalendarBoundaries]
+    ) -> (LimitKind, CalendarPeriod?) {
+        switch limit.window {
+        case nil: return (.concurrency, nil)
+        case .sliding(let milliseconds): return (.sliding(windowMilliseconds: milliseconds), nil)
+        case .calendar(let period, let zone):
+            let window = LimitWindow.calendar(period, zone)
+            let at = calendars[window] ?? period.boundaries(aroundUnixSeconds: now, in: zone)
+            calendars[window] = at
+            return (.calendar(at), CalendarPeriod(start: at.start, nextStart: at.nextStart))
+        }
+    }
+
+    private func key(of subject: CallSubject, _ user: UserID) -> [UInt8] {
+        switch subject {
+        case .user: Array("\(keyPrefix):\(user)".utf8)
+        case .group(let group): Array("\(keyPrefix):group:\(group)".utf8)
+        case .global: Array("\(keyPrefix):global".utf8)
+        }
+    }
+}
+
+extension Lease {
+    /// Whether a subject knows of it: the user always does.
+    fileprivate func isHeld(by subject: CallSubject) -> Bool {
+        switch subject {
+        case .user: true
+        case .group(let group): groups.contains(group)
+        case .global: isGlobal
+        }
+    }
+}
+
+extension CallRequest.Operation {
+    /// The lease it is about, which another call gave.
+    var lease: Lease? {
+        switch self {
+        case .renew(let lease, _), .settle(let lease), .release(let lease): lease
+        case .check, .reserve, .usage, .look: nil
+        }
+    }
+
+    /// Whether it may be denied.
+    var asks: Bool {
+        switch self {
+        case .check, .reserve: true
+        case .renew, .settle, .release, .usage, .look: false
+        }
+    }
+
+    /// Whether it has an id under which it is done once.
+    fileprivate var hasID: Bool {
+        switch self {
+        case .reserve, .renew, .settle, .release: true
+        case .usage(let id): !id.isEmpty
+        case .check, .look: false
+        }
+    }
+
+    /// Whether what its tokens cost matters.
+    fileprivate var isPriced: Bool {
+        switch self {
+        case .check, .reserve, .settle, .usage: true
+        case .renew, .release, .look: false
+        }
+    }
+}

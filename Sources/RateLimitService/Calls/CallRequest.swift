@@ -1,0 +1,48 @@
+public import RateLimitCore
+
+/// What a gateway asks about one call of a user's, whichever protocol it asks by.
+public struct CallRequest: Hashable, Sendable {
+    /// What is to be done.
+    public enum Operation: Hashable, Sendable {
+        /// May the call go on?
+        case check
+        /// May it go on, and hold what it may come to, for so many milliseconds?
+        case reserve(milliseconds: Int)
+        /// The call goes on: let its lease live for so many milliseconds from now.
+        case renew(Lease, milliseconds: Int)
+        /// The call has ended: charge what it came to in place of what its lease holds.
+        case settle(Lease)
+        /// The call was not made: give back what its lease holds.
+        case release(Lease)
+        /// A call came to so much; one that was told before, by its id, is not charged again.
+        case usage(id: [UInt8])
+        /// How does the user stand?
+        case look
+    }
+
+    /// Who calls.
+    public var user: UserID
+    /// What is to be done.
+    public var operation: Operation
+    /// What the call says about itself.
+    public var attributes: CallAttributes
+    /// What it counts for in limits of requests, within ``Limit/costs``.
+    public var cost: Int
+    /// The tokens it used, or may use; nil where that is not known.
+    public var tokens: TokenUsage?
+    /// What it cost, or may cost, in micro-dollars; nil where the tokens' price says it, or nothing does.
+    public var costMicros: Int?
+
+    /// Makes a request.
+    public init(
+        user: UserID, operation: Operation = .check, attributes: CallAttributes = .none, cost: Int = 1,
+        tokens: TokenUsage? = nil, costMicros: Int? = nil
+    ) {
+        self.user = user
+        self.operation = operation
+        self.attributes = attributes
+        self.cost = cost
+        self.tokens = tokens
+        self.costMicros = costMicros
+    }
+}

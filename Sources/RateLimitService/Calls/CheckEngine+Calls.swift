@@ -1,0 +1,128 @@
+import Glibc
+package import NIOCore
+package import RateLimitCore
+
+// The way of a call under the limits of the file: budgets from memory, one decision in Redis over all limits that apply.
+extension CheckEngine {
+    /// Decides a call. Either the outcome is known at once, or `requester` is told later under `ticket`.
+    package func call(
+        _ request: CallRequest, arrivedAt now: NIODeadline, requester: any CallRequester, ticket: Int
+    ) -> CallOutcome? {
+        let limits = policy.limits
+        guard !limits.isEmpty, let budgets else { return CallOutcome(.allowed, source: .off) }
+        let given: [UserID]? =
+            request.operation.lease?.groups ?? (limits.groupsAreGiven ? request.attributes.groups : nil)
+        if let caller = budgets.known(request.user, groups: given, at: now) {
+            return decide(request, caller, arrivedAt: now, requester, ticket)
+        }
+        if case .unavailable(let failure) = lanes.link?.availability {
+            return counted(withoutRedis(request, nil, because: failure.reason))
+        }
+        budgets.load(request.user, groups: given, at: now) { [weak self] result in
+            guard let self else { return }
+            let outcome: CallOutcome? =
+                switch result {
+                case .success(let caller): decide(request, caller, arrivedAt: now, requester, ticket)
+                case .failure(let reason): counted(withoutRedis(request, nil, because: reason))
+                }
+            if let outcome { requester.decided(outcome, ticket: ticket) }
+        }
+        return nil
+    }
+
+    private func decide(
+        _ request: CallRequest, _ caller: CallerBudgets, arrivedAt now: NIODeadline, _ requester: any CallRequester,
+        _ ticket: Int
+    ) -> CallOutcome? {
+        var random = SystemRandomNumberGenerator()
+        let planner = CallPlanner(limits: policy.limits, keyPrefix: keyPrefix)
+        let plan: CallPlan
+        do {
+            plan = try planner.plan(request, for: caller, atUnixSeconds: time(nil), using: &random)
+        } catch {
+            return counted(CallOutcome(policy.isShadow ? .allowed : .unknownModel, source: .off))
+        }
+        guard let call = plan.call else { return counted(CallOutcome(.allowed, source: .off)) }
+        let pending = PendingCall(call: call, arrivedAt: now) { [weak self] result in
+            guard let self else { return }
+            metrics.decisionDuration.recordNanoseconds((NIODeadline.now() - now).nanoseconds)
+            let outcome =
+                switch result {
+                case .success(let answer): self.outcome(of: request, plan, answer)
+                case .failure(let reason): withoutRedis(request, plan, because: reason)
+                }
+            requester.decided(counted(outcome), ticket: ticket)
+        }
+        if let reason = lanes.take(pending, queueLimit: bounds.queue) {
+            return counted(withoutRedis(request, plan, because: reason))
+        }
+        askForFlush()
+        return nil
+    }
+
+    /// What Redis's answer means for whoever asked.
+    private func outcome(of request: CallRequest, _ plan: CallPlan, _ answer: CallAnswer) -> CallOutcome {
+        var outcome = CallOutcome(.allowed, source: .redis)
+        outcome.standings = plan.standings(answer.states)
+        switch answer.verdict {
+        case .done:
+            outcome.lease = plan.lease
+            if case .reserve(let milliseconds) = request.operation { outcome.leaseMilliseconds = milliseconds }
+            if case .renew(_, let milliseconds) = request.operation { outcome.leaseMilliseconds = milliseconds }
+        case .denied(let term, let milliseconds):
+            outcome.verdict = .denied(retryAfterMilliseconds: milliseconds)
+            outcome.decider = term
+        case .deniedForGood(let term):
+            outcome.verdict = .deniedForGood
+            outcome.decider = term
+        case .atCapacity(let term, let milliseconds):
+            outcome.verdict = .atCapacity(retryAfterMilliseconds: milliseconds)
+            outcome.decider = term
+        case .unknownLease: outcome.verdict = .unknownLease
+        case .repeated: outcome.verdict = .repeated
+        }
+        if policy.isShadow, outcome.decider != nil {
+            outcome.verdict = .allowed
+            outcome.isShadowDenied = true
+        }
+        return outcome
+    }
+
+    /// The answer while Redis cannot decide: the strictest of the limits that apply.
+    ///
+    /// - Parameter plan: nil where not even the limits' quotas could be read.
+    private func withoutRedis(_ request: CallRequest, _ plan: CallPlan?, because reason: FailureReason) -> CallOutcome {
+        var outcome = CallOutcome(.allowed, source: .failureMode, degradedReason: reason)
+        guard request.operation.asks else {
+            // What a call came to must not be lost in silence, nor a lease be believed that nobody holds.
+            outcome.verdict = .refused
+            return outcome
+        }
+        let limits = policy.limits.rules.limits
+        let applicable = limits.applicable(to: request.attributes).map { limits.limits[$0] }.filter { !$0.isShadow }
+        if !policy.isShadow, applicable.contains(where: { $0.failureAnswer == .closed }) {
+            outcome.verdict = .refused
+        } else if let plan, applicable.contains(where: { $0.failureAnswer == .local }) {
+            outcome.source = .local
+            let verdict = localWindows.check(
+                plan, user: request.user, replicas: policy.replicas,
+                clockMicroseconds: Int(NIODeadline.now().uptimeNanoseconds / 1000)
+            )
+            if policy.isShadow {
+                outcome.isShadowDenied = verdict != .allowed
+            } else {
+                switch verdict {
+                case .allowed: break
+                case .denied(let milliseconds): outcome.verdict = .denied(retryAfterMilliseconds: milliseconds)
+                case .deniedForGood: outcome.verdict = .deniedForGood
+                }
+            }
+        }
+        return outcome
+    }
+
+    private func counted(_ outcome: CallOutcome) -> CallOutcome {
+        tally.count(outcome)
+        return outcome
+    }
+}

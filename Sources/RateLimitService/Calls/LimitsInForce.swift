@@ -1,0 +1,30 @@
+public import RateLimitCore
+
+/// The limits beside the one that `check.lua` decides, and what goes with them: put in force on every event loop by
+/// ``CheckPolicy/limits``.
+public struct LimitsInForce: Hashable, Sendable {
+    /// The limits, that of ``LimitName/requests`` among them where it is not off.
+    public var rules: QuotaRules
+    /// What tokens cost.
+    public var prices: PriceTable
+    /// Whether the groups of a user are those a call names, and not those that are kept.
+    public var groupsAreGiven: Bool
+    /// How long a lease lives that does not say how long, in milliseconds.
+    public var leaseMilliseconds: Int
+
+    /// No limits beside `requests`.
+    public static let none = LimitsInForce(rules: QuotaRules(limits: .empty, policy: .min))
+
+    /// Makes limits.
+    public init(
+        rules: QuotaRules, prices: PriceTable = .free, groupsAreGiven: Bool = false, leaseMilliseconds: Int = 60_000
+    ) {
+        self.rules = rules
+        self.prices = prices
+        self.groupsAreGiven = groupsAreGiven
+        self.leaseMilliseconds = leaseMilliseconds
+    }
+
+    /// Whether there are any.
+    public var isEmpty: Bool { rules.limits.limits.isEmpty }
+}

@@ -1,0 +1,179 @@
+import Foundation
+import TestSupport
+import Testing
+
+extension EndToEnd {
+    @Suite("Reservations")
+    struct LeaseTests {
+        let redis: RedisServer
+        let folder: TemporaryFolder
+
+        init() throws {
+            redis = try RedisServer()
+            folder = try TemporaryFolder()
+        }
+
+        private static let file = """
+            limits:
+              - {name: tokens, per: user, unit: tokens, quota: 1000, window: 1h}
+              - {name: calls, per: user, unit: concurrency, quota: 2}
+            """
+
+        private func start(_ settings: [String: String] = [:]) throws -> Daemon {
+            let path = try folder.write(Self.file, to: "limits.yaml")
+            return try Daemon(redis: redis.url, ["LIMITS_FILE": path, "REQUESTS": "100"].merging(settings) { $1 })
+        }
+
+        private func post(_ client: HTTPConnection, _ path: String, _ members: String) throws -> HTTPResponse {
+            try client.request("POST", path, body: "{\(members)}")
+        }
+
+        private func reserve(
+            _ client: HTTPConnection, _ user: String, tokens: Int, seconds: Int = 60
+        ) throws -> (response: HTTPResponse, lease: String) {
+            let response = try post(
+                client, "/v1/reserve", #""user":"\#(user)","output_tokens":\#(tokens),"ttl":\#(seconds)"#)
+            return (response, try response.json["lease"] as? String ?? "")
+        }
+
+        private func state(_ user: String, _ client: HTTPConnection) throws -> [String: Int] {
+            let page = try client.request("GET", "/v1/users/\(user)/usage").json
+            let limits = try #require(page["limits"] as? [[String: Any]])
+            return Dictionary(uniqueKeysWithValues: limits.map { ($0["name"] as? String ?? "", $0["used"] as? Int ?? -1) })
+        }
+
+        @Test("A reservation holds its estimate and a slot; settling charges what was used in its place, once")
+        func settle() throws {
+            let client = try start().connect()
+            let user = newUser()
+            let (response, lease) = try reserve(client, user, tokens: 600)
+            #expect(try response.status == 200 && !lease.isEmpty && response.number("expires_in") == 60)
+            #expect(try state(user, client) == ["tokens": 600, "calls": 1, "requests": 1])
+            // What is held is not there for others.
+            #expect(try reserve(client, user, tokens: 500).response.status == 429)
+            let members = #""user":"\#(user)","lease":"\#(lease)","output_tokens":150"#
+            #expect(try post(client, "/v1/settle", members).text.hasPrefix(#"{"charged":true"#))
+            #expect(try state(user, client) == ["tokens": 150, "calls": 0, "requests": 1])
+            #expect(try post(client, "/v1/settle", members).text.hasPrefix(#"{"charged":false"#))
+            #expect(try state(user, client) == ["tokens": 150, "calls": 0, "requests": 1])
+        }
+
+        @Test("Released, it charges nothing, and a later settle does not either")
+        func release() throws {
+            let client = try start().connect()
+            let user = newUser()
+            let (_, lease) = try reserve(client, user, tokens: 600)
+            let members = #""user":"\#(user)","lease":"\#(lease)""#
+            #expect(try post(client, "/v1/release", members).text == #"{"released":true}"#)
+            #expect(try state(user, client) == ["tokens": 0, "calls": 0, "requests": 0])
+            #expect(try post(client, "/v1/settle", members + #","output_tokens":9"#).text.hasPrefix(#"{"charged":false"#))
+            #expect(try post(client, "/v1/renew", members).status == 404)
+            #expect(try state(user, client) == ["tokens": 0, "calls": 0, "requests": 0])
+        }
+
+        @Test("At capacity it answers 503 with the wait, and a freed slot is free at once")
+        func capacity() throws {
+            let client = try start().connect()
+            let user = newUser()
+            let leases = try (0..<2).map { _ in try reserve(client, user, tokens: 1).lease }
+            let (full, _) = try reserve(client, user, tokens: 1)
+            #expect(try full.status == 503 && full.json["at_capacity"] as? Bool == true)
+            #expect(try full.json["limit_name"] as? String == "calls")
+            let wait = try #require(full["Retry-After"].flatMap { Int($0) })
+            #expect((1...60).contains(wait))
+            // A check takes no slot.
+            #expect(try client.check(user).status == 200)
+            #expect(try post(client, "/v1/release", #""user":"\#(user)","lease":"\#(leases[0])""#).status == 200)
+            #expect(try reserve(client, user, tokens: 1).response.status == 200)
+        }
+
+        @Test("The global bound on calls under way is looked at first, over all users and daemons")
+        func globalCapacity() throws {
+            let daemons = try (0..<2).map { _ in try start(["MAX_CONCURRENCY": "5"]) }
+            let clients = try daemons.map { try $0.connect() }
+            for number in 0..<5 {
+                #expect(try reserve(clients[number % 2], newUser(), tokens: 1).response.status == 200)
+            }
+            for client in clients {
+                let (full, _) = try reserve(client, newUser(), tokens: 2_000)
+                #expect(try full.status == 503 && full.json["limit_name"] as? String == "max-concurrency")
+            }
+        }
+
+        @Test("A gateway that is killed in the middle of its calls gives slots and budgets back by itself")
+        func lapse() throws {
+            let daemons = try (0..<2).map { _ in try start() }
+            let user = newUser()
+            let client = try daemons[0].connect()
+            let start = monotonicMilliseconds()
+            let lease = try reserve(client, user, tokens: 400, seconds: 2).lease
+            _ = try reserve(client, user, tokens: 500, seconds: 2)
+            daemons[0].kill()
+            let other = try daemons[1].connect()
+            if monotonicMilliseconds() - start < 1_500 {
+                #expect(try reserve(other, user, tokens: 1).response.status == 503)
+            }
+            #expect(try eventually(within: 20) { try state(user, other)["calls"] == 0 })
+            #expect(monotonicMilliseconds() - start >= 1_990)
+            #expect(try state(user, other) == ["tokens": 0, "calls": 0, "requests": 0])
+            // The call went on all the same: what it came to is charged, late and once.
+            let members = #""user":"\#(user)","lease":"\#(lease)","output_tokens":350"#
+            #expect(try post(other, "/v1/settle", members).text.hasPrefix(#"{"charged":true"#))
+            #expect(try post(other, "/v1/settle", members).text.hasPrefix(#"{"charged":false"#))
+            #expect(try state(user, other)["tokens"] == 350)
+        }
+
+        @Test("A lease that is renewed lives on")
+        func renew() throws {
+            let client = try start().connect()
+            let user = newUser()
+            let lease = try reserve(client, user, tokens: 400, seconds: 1).lease
+            let members = #""user":"\#(user)","lease":"\#(lease)","ttl":60"#
+            let renewed = try post(client, "/v1/renew", members)
+            try #require(renewed.status == 200, "this machine was too slow: the lease lapsed before it was renewed")
+            #expect(try renewed.number("expires_in") == 60)
+            pause(milliseconds: 1_200)
+            #expect(try state(user, client)["tokens"] == 400)
+        }
+
+        @Test("With reservations nobody passes the quota, however many ask at once")
+        func noOvershoot() throws {
+            let daemons = try (0..<2).map { _ in try start(["LIMITS_FILE": try folder.write(Self.wide, to: "wide")]) }
+            let user = newUser()
+            let settled = try concurrently(8) { index in
+                let client = try daemons[index % 2].connect()
+                var tokens = 0
+                for round in 0..<40 {
+                    let (response, lease) = try reserve(client, user, tokens: 30)
+                    guard response.status == 200 else { continue }
+                    // Estimates hold: nothing uses more than was held.
+                    let real = 10 + (index + round) % 21
+                    let members = #""user":"\#(user)","lease":"\#(lease)","output_tokens":\#(real)"#
+                    #expect(try post(client, "/v1/settle", members).text.hasPrefix(#"{"charged":true"#))
+                    tokens += real
+                }
+                return tokens
+            }
+            let total = settled.reduce(0, +)
+            #expect(total <= 2_000 && total > 2_000 - 30)
+            #expect(try state(user, daemons[0].connect())["tokens"] == total)
+        }
+
+        private static let wide = """
+            limits:
+              - {name: tokens, per: user, unit: tokens, quota: 2000, window: 1h}
+            """
+
+        @Test("What is no lease, and what a lease cannot be, is refused")
+        func refused() throws {
+            let client = try start().connect()
+            let user = newUser()
+            for lease in ["", "00", "zz", String(repeating: "01", count: 40)] {
+                #expect(try post(client, "/v1/settle", #""user":"\#(user)","lease":"\#(lease)""#).status == 400)
+            }
+            #expect(try post(client, "/v1/settle", #""user":"\#(user)""#).status == 400)
+            #expect(try post(client, "/v1/reserve", #""user":"\#(user)","ttl":0"#).status == 400)
+            #expect(try client.request("GET", "/v1/reserve").status == 405)
+        }
+    }
+}
