@@ -37,9 +37,11 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        // For limits files: swift-configuration's providers tell no lines, and cannot list the keys of a file.
     ],
     targets: [
         .systemLibrary(name: "CHiredis"),
+        .systemLibrary(name: "CYAML"),
         .target(
             name: "RedisClient",
             dependencies: [
@@ -52,6 +54,11 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(name: "RateLimitCore", swiftSettings: strict),
+        .target(
+            name: "LimitsFile",
+            dependencies: ["CYAML", "RateLimitCore"],
+            swiftSettings: strict
+        ),
         .target(
             name: "RateLimitService",
             dependencies: [
@@ -91,6 +98,7 @@ let package = Package(
         .target(
             name: "DaemonConfiguration",
             dependencies: [
+                "RateLimitCore",
                 "RateLimitService",
                 "RedisClient",
                 "StructuredLog",
@@ -150,6 +158,10 @@ let package = Package(
         ),
         .testTarget(
             name: "RateLimitCoreTests", dependencies: ["RateLimitCore", "TestSupport"], swiftSettings: strict
+        ),
+        .testTarget(
+            name: "LimitsFileTests", dependencies: ["LimitsFile", "RateLimitCore", "TestSupport"],
+            swiftSettings: strict
         ),
         .testTarget(
             name: "RateLimitServiceTests",

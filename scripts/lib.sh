@@ -25,6 +25,9 @@ set_up() {
     command -v redis-cli >/dev/null || missing+=(redis-tools)
     command -v openssl >/dev/null || missing+=(openssl)
     [ -e /usr/include/hiredis/hiredis.h ] || missing+=(libhiredis-dev)
+    [ -e /usr/include/yaml.h ] || missing+=(libyaml-dev)
+    # The rules of time zones.
+    [ -e /usr/share/zoneinfo/Europe/Berlin ] || missing+=(tzdata)
     [ ${#missing[@]} -eq 0 ] && return
     command -v apt-get >/dev/null || fail "cannot install ${missing[*]}: this needs Debian's apt-get"
     local as_root=()

@@ -1,3 +1,5 @@
+import RateLimitCore
+
 extension OptionName {
     /// The option of a variable, or nil where the variable is unknown.
     init?(variable: String) {
@@ -8,29 +10,5 @@ extension OptionName {
 
 /// The known variable that takes the fewest edits to become, for "did you mean".
 func nearestVariable(to name: String) -> String {
-    // A name that is far longer than any known one is near to none, whatever its end.
-    let name = Array(name.uppercased().utf8.prefix(64))
-    let distances = OptionName.allCases.map { ($0.variable, editDistance(name, Array($0.variable.utf8))) }
-    return distances.min { $0.1 < $1.1 }?.0 ?? ""
-}
-
-/// How many bytes have to be put in, taken out, exchanged, or swapped with their neighbour.
-func editDistance(_ one: [UInt8], _ other: [UInt8]) -> Int {
-    var beforePrevious: [Int] = []
-    var previous = Array(0...other.count)
-    for (row, byte) in one.enumerated() {
-        var current = [row + 1]
-        current.reserveCapacity(previous.count)
-        for (column, otherByte) in other.enumerated() {
-            var cost = min(previous[column + 1] + 1, current[column] + 1)
-            cost = min(cost, previous[column] + (byte == otherByte ? 0 : 1))
-            if row > 0, column > 0, byte == other[column - 1], one[row - 1] == otherByte {
-                cost = min(cost, beforePrevious[column - 1] + 1)
-            }
-            current.append(cost)
-        }
-        beforePrevious = previous
-        previous = current
-    }
-    return previous[other.count]
+    nearestName(to: name.uppercased(), among: OptionName.allCases.map(\.variable)) ?? ""
 }

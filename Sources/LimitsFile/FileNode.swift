@@ -1,0 +1,57 @@
+/// A value of the file with the line it begins on: what YAML and JSON have in common, and nothing else.
+struct FileNode: Hashable {
+    enum Content: Hashable {
+        /// A text or number, as written.
+        case text(String)
+        case list([FileNode])
+        /// In the file's order; no key comes twice.
+        case map([Entry])
+        /// Nothing, `null` or `~`.
+        case nothing
+    }
+
+    struct Entry: Hashable {
+        var key: String
+        var line: Int
+        var value: FileNode
+    }
+
+    var line: Int
+    var content: Content
+
+    /// How long a file may be, in bytes.
+    static let maximumBytes = 1 << 20
+    /// How many values may stand in one another.
+    static let maximumDepth = 8
+    /// How many values a file may hold.
+    static let maximumValues = 100_000
+
+    /// Reads a whole file.
+    init(reading bytes: [UInt8]) throws(LimitsFileError) {
+        guard bytes.count <= Self.maximumBytes else {
+            throw LimitsFileError(line: nil, "the file is longer than \(Self.maximumBytes / 1024) KiB")
+        }
+        guard String(validating: bytes, as: UTF8.self) != nil else {
+            throw LimitsFileError(line: Self.lineOfBadText(bytes), "this is not UTF-8 text")
+        }
+        let result = bytes.withUnsafeBytes { bytes in
+            Result { () throws(LimitsFileError) in
+                let parser = EventParser(bytes)
+                return try parser.root()
+            }
+        }
+        self = try result.get()
+    }
+
+    init(line: Int, content: Content) {
+        self.line = line
+        self.content = content
+    }
+
+    private static func lineOfBadText(_ bytes: [UInt8]) -> Int {
+        // Repairing puts U+FFFD, EF BF BD, where the first bad byte was.
+        let repaired = Array(String(decoding: bytes, as: UTF8.self).utf8)
+        let same = zip(bytes, repaired).prefix { $0 == $1 }.count
+        return 1 + bytes[..<same].count(where: { $0 == UInt8(ascii: "\n") })
+    }
+}

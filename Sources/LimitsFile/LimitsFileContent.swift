@@ -1,0 +1,53 @@
+public import RateLimitCore
+
+/// All that a limits file says: limits, prices, and how they are applied.
+public struct LimitsFileContent: Hashable, Sendable {
+    /// The limits, in the order of the file.
+    public let limits: LimitSet
+    /// The prices; without any in the file, models are unknown and denied where a limit of spend needs a price.
+    public let prices: PriceTable
+    /// Which of a user's groups gives a quota.
+    public let groupPolicy: GroupPolicy
+    /// How long a lease lasts that is not renewed, in milliseconds.
+    public let leaseMilliseconds: Int
+
+    /// The bounds of a lease's length in milliseconds: from a second to a day.
+    public static let leases = 1_000...86_400_000
+
+    /// What holds without a file.
+    public static let none = LimitsFileContent(
+        limits: .empty, prices: PricesSection.standard, groupPolicy: .min, leaseMilliseconds: 60_000)
+
+    private init(limits: LimitSet, prices: PriceTable, groupPolicy: GroupPolicy, leaseMilliseconds: Int) {
+        self.limits = limits
+        self.prices = prices
+        self.groupPolicy = groupPolicy
+        self.leaseMilliseconds = leaseMilliseconds
+    }
+
+    /// Reads the bytes of a file, YAML or JSON, of at most 1 MiB.
+    ///
+    /// - Parameters:
+    ///   - bytes: the file.
+    ///   - timeZones: where the time zones it names are found.
+    /// - Throws: The first thing in the file that cannot be used; nothing of such a file counts.
+    public init(reading bytes: [UInt8], timeZones: TimeZoneFolder) throws(LimitsFileError) {
+        let root = try MapReader(
+            FileNode(reading: bytes), what: "the file", keys: ["limits", "prices", "group_policy", "lease"])
+        limits =
+            try root.value("limits").map { node throws(LimitsFileError) in
+                try LimitsSection(timeZones: timeZones).limits(node)
+            } ?? .empty
+        prices = try root.value("prices").map(PricesSection.prices) ?? PricesSection.standard
+        groupPolicy = try root.word("group_policy", standard: .min)
+        leaseMilliseconds = try root.value("lease").map(Self.lease) ?? Self.none.leaseMilliseconds
+    }
+
+    private static func lease(_ node: FileNode) throws(LimitsFileError) -> Int {
+        let map = try MapReader(node, what: "lease", keys: ["ttl"])
+        guard let ttl = try map.value("ttl") else { return none.leaseMilliseconds }
+        return try map.read(ttl, "ttl", accepted: "lengths from 1s to 1d, such as 60s and 5m") {
+            ValueText.milliseconds($0, in: leases)
+        }
+    }
+}

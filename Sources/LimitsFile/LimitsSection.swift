@@ -1,0 +1,187 @@
+import RateLimitCore
+
+/// Reads what stands under `limits:`.
+struct LimitsSection {
+    let timeZones: TimeZoneFolder
+
+    private static let keys = [
+        "name", "per", "unit", "quota", "window", "match", "mode", "on_redis_failure", "warn_at",
+    ]
+    private static let names = "1 to 64 of a-z, 0-9, -, _ and ., beginning with a letter or digit"
+
+    private enum Mode: String, CaseIterable {
+        case enforce, shadow
+    }
+
+    func limits(_ node: FileNode) throws(LimitsFileError) -> LimitSet {
+        guard case .list(let nodes) = node.content else {
+            throw LimitsFileError(line: node.line, "limits is \(node.kind)", accepted: "lists of limits")
+        }
+        guard nodes.count <= LimitSet.maximumCount else {
+            throw LimitsFileError(
+                line: nodes[LimitSet.maximumCount].line, "there are more than \(LimitSet.maximumCount) limits")
+        }
+        var limits: [LimitDefinition] = []
+        for (index, node) in nodes.enumerated() { limits.append(try limit(node, number: index + 1)) }
+        do {
+            return try LimitSet(limits)
+        } catch {
+            throw refusal(of: limits, nodes, error)
+        }
+    }
+
+    private func refusal(
+        of limits: [LimitDefinition], _ nodes: [FileNode], _ error: LimitSetError
+    ) -> LimitsFileError {
+        switch error {
+        case .sameName(let earlier, let later):
+            LimitsFileError(
+                line: nodes[later].line,
+                "a limit named \(limits[later].name) stands already in line \(nodes[earlier].line)")
+        case .sameID(let earlier, let later):
+            LimitsFileError(
+                line: nodes[later].line,
+                "the names \(limits[later].name) and \(limits[earlier].name) (line \(nodes[earlier].line)) share one "
+                    + "hash; change one of them")
+        case .tooMany:
+            LimitsFileError(line: nil, "there are more than \(LimitSet.maximumCount) limits")
+        }
+    }
+
+    private func limit(_ node: FileNode, number: Int) throws(LimitsFileError) -> LimitDefinition {
+        let name = try name(node, number: number)
+        let map = try MapReader(node, what: "limit \(name)", keys: Self.keys)
+        let scope: LimitScope = try map.word("per", standard: nil)
+        let units = listed(LimitUnit.all.map(\.text))
+        let unit = try map.read(try map.required("unit", accepted: units), "unit", accepted: units) { LimitUnit($0) }
+        let mode: Mode = try map.word("mode", standard: .enforce)
+        return LimitDefinition(
+            name: name, scope: scope, unit: unit, quota: try quota(map, unit: unit),
+            window: try window(map, unit: unit), matches: try matches(map), isShadow: mode == .shadow,
+            failureAnswer: try map.word("on_redis_failure", standard: .open), warnAtPerMille: try warnings(map))
+    }
+
+    private func name(_ node: FileNode, number: Int) throws(LimitsFileError) -> LimitName {
+        let map = try MapReader(node, what: "limit \(number) of the file", keys: Self.keys)
+        let text = try map.required("name", accepted: Self.names)
+        let name = try map.read(text, "name", accepted: Self.names) { LimitName($0) }
+        guard name != .requests else {
+            throw LimitsFileError(
+                line: text.line,
+                "the name requests is that of the limit LLM_RATE_LIMIT_REQUESTS sets; give this one another")
+        }
+        return name
+    }
+
+    private func quota(_ map: MapReader, unit: LimitUnit) throws(LimitsFileError) -> Int? {
+        guard let node = try map.value("quota") else { return nil }
+        let range = LimitDefinition.quotas
+        if unit == .spend {
+            return try map.read(node, "quota", accepted: ValueText.money) { ValueText.micros($0, in: range) }
+        }
+        return try map.read(
+            node, "quota", accepted: "whole numbers from 0 (blocks) to \(grouped(range.upperBound)), or no quota at all"
+        ) { ValueText.wholeNumber($0, in: range) }
+    }
+
+    private func window(_ map: MapReader, unit: LimitUnit) throws(LimitsFileError) -> LimitWindow? {
+        let accepted = "\(ValueText.duration), or {calendar: day, time_zone: Europe/Berlin}"
+        guard unit != .concurrency else {
+            guard let node = try map.value("window") else { return nil }
+            throw LimitsFileError(
+                line: node.line, "\(map.what) counts concurrency, which has no window; remove it, or count requests")
+        }
+        let node = try map.required("window", accepted: accepted)
+        if case .map = node.content { return try calendar(node, of: map.what) }
+        return try map.read(node, "window", accepted: accepted) { text in
+            ValueText.milliseconds(text, in: LimitWindow.lengths).map { .sliding(milliseconds: $0) }
+        }
+    }
+
+    private func calendar(_ node: FileNode, of limit: String) throws(LimitsFileError) -> LimitWindow {
+        let map = try MapReader(node, what: "the window of \(limit)", keys: ["calendar", "time_zone"])
+        let kind: CalendarPeriodKind = try map.word("calendar", standard: nil)
+        guard let zone = try map.value("time_zone") else { return .calendar(kind, .utc) }
+        let accepted = "names such as UTC, Europe/Berlin and America/New_York"
+        let name = try map.read(zone, "time_zone", accepted: accepted) { $0 }
+        do {
+            return .calendar(kind, try timeZones.rules(named: name))
+        } catch {
+            throw LimitsFileError(
+                line: zone.line, "time_zone of \(map.what) is \(shown(name)), but \(error)",
+                accepted: error.isAboutName ? accepted : nil)
+        }
+    }
+
+    private func matches(_ limit: MapReader) throws(LimitsFileError) -> [LabelMatch] {
+        guard let node = try limit.value("match") else { return [] }
+        let what = "match of \(limit.what)"
+        let entries = try MapReader.entries(of: node, what: what)
+        guard entries.count <= LimitDefinition.maximumMatches else {
+            throw LimitsFileError(
+                line: node.line, "\(what) has more than \(LimitDefinition.maximumMatches) conditions")
+        }
+        let map = try MapReader(node, what: what, keys: entries.map(\.key))
+        var matches: [LabelMatch] = []
+        for entry in entries { matches.append(try match(entry, in: map)) }
+        return matches
+    }
+
+    private func match(_ entry: FileNode.Entry, in map: MapReader) throws(LimitsFileError) -> LabelMatch {
+        let key: LabelMatch.Key
+        switch entry.key {
+        case "model": key = .model
+        case "provider": key = .provider
+        default:
+            guard CallAttributes.nameLengths.contains(entry.key.utf8.count) else {
+                throw LimitsFileError(
+                    line: entry.line, "\(map.what) has the label \(shown(entry.key))",
+                    accepted: "labels of 1 to \(CallAttributes.nameLengths.upperBound) bytes")
+            }
+            key = .label(entry.key)
+        }
+        let accepted =
+            "texts of at most \(CallAttributes.maximumValueLength) bytes, a * only at their end for what "
+            + "begins so, and lists of 1 to \(LabelMatch.alternativeCounts.upperBound) of them"
+        var nodes = [entry.value]
+        if case .list(let elements) = entry.value.content { nodes = elements }
+        guard LabelMatch.alternativeCounts.contains(nodes.count) else {
+            throw LimitsFileError(
+                line: entry.line, "\(shown(entry.key)) of \(map.what) is a list of \(nodes.count)", accepted: accepted)
+        }
+        var patterns: [LabelMatch.Pattern] = []
+        for node in nodes {
+            patterns.append(try map.read(node, shown(entry.key), accepted: accepted, namePattern))
+        }
+        return LabelMatch(key, anyOf: patterns)
+    }
+
+    private func warnings(_ map: MapReader) throws(LimitsFileError) -> [Int] {
+        guard let node = try map.value("warn_at") else { return [] }
+        let accepted = "shares from 0.001 to 1, such as 0.8, and lists of up to \(LimitDefinition.maximumWarnings)"
+        var nodes = [node]
+        if case .list(let elements) = node.content { nodes = elements }
+        guard nodes.count <= LimitDefinition.maximumWarnings else {
+            throw LimitsFileError(
+                line: node.line, "warn_at of \(map.what) is a list of \(nodes.count)", accepted: accepted)
+        }
+        var shares: [Int] = []
+        for node in nodes {
+            shares.append(
+                try map.read(node, "warn_at", accepted: accepted) {
+                    ValueText.perMille($0, in: LimitDefinition.warnings)
+                })
+        }
+        return shares
+    }
+}
+
+/// A name, or with a `*` at its end what names begin with; nil where a `*` stands elsewhere.
+func namePattern(_ text: String) -> LabelMatch.Pattern? {
+    let isPrefix = text.last == "*"
+    let name = isPrefix ? String(text.dropLast()) : text
+    guard name.utf8.count <= CallAttributes.maximumValueLength, !name.utf8.contains(UInt8(ascii: "*")) else {
+        return nil
+    }
+    return isPrefix ? .prefix(name) : .exact(name)
+}

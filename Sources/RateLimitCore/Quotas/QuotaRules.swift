@@ -1,0 +1,100 @@
+/// Which of a user's groups gives a quota where several could.
+public enum GroupPolicy: String, CaseIterable, Hashable, Sendable {
+    /// The one that gives the least.
+    case min
+    /// The one that gives the most.
+    case max
+    /// The one to which the user's spend is attributed, and no other.
+    case attributed
+}
+
+/// Which rule gave a quota.
+public enum QuotaRule: Hashable, Sendable {
+    /// The user's own budget.
+    case override
+    /// This group's budget.
+    case group(UserID)
+    /// The limits file.
+    case `default`
+    /// No rule gave any.
+    case unlimited
+}
+
+/// How much of a limit somebody has, and why.
+public struct Quota: Hashable, Sendable {
+    /// The quota in the limit's unit; nil is unlimited, 0 blocks.
+    public let amount: Int?
+    /// Where it comes from.
+    public let rule: QuotaRule
+
+    /// Makes a quota.
+    public init(amount: Int?, rule: QuotaRule) {
+        self.amount = amount
+        self.rule = rule
+    }
+}
+
+/// Who has which quota: the user's override, else the group's, else the default, else unlimited.
+public struct QuotaRules: Hashable, Sendable {
+    /// A group together with its budget.
+    public typealias Group = (id: UserID, budget: GroupBudget)
+
+    /// The limits.
+    public let limits: LimitSet
+    /// Which of several groups gives the quota.
+    public let policy: GroupPolicy
+
+    /// Makes the rules.
+    public init(limits: LimitSet, policy: GroupPolicy) {
+        self.limits = limits
+        self.policy = policy
+    }
+
+    /// A user's quota of the limit at a place in ``limits``; of a limit that is not `per: user` the default.
+    ///
+    /// - Parameters:
+    ///   - index: the limit's place; one that is not in ``limits`` is a programming error.
+    ///   - user: the user's budget.
+    ///   - groups: the user's groups with their budgets; of two that give the same, the first is named.
+    public func quota(ofLimitAt index: Int, user: UserBudget, groups: some Sequence<Group>) -> Quota {
+        guard limits.limits[index].scope == .user else { return defaultQuota(ofLimitAt: index) }
+        if let amount = amount(ofLimitAt: index, limits: user.limits, spendLimitMicros: user.spendLimitMicros) {
+            return Quota(amount: amount, rule: .override)
+        }
+        var chosen: Quota?
+        for group in groups {
+            let given = amount(
+                ofLimitAt: index, limits: group.budget.limits, spendLimitMicros: group.budget.spendLimitMicros)
+            guard let given else { continue }
+            let isChosen =
+                switch policy {
+                case .min: chosen?.amount.map { given < $0 } ?? true
+                case .max: chosen?.amount.map { given > $0 } ?? true
+                case .attributed: group.id == user.attributedGroup
+                }
+            if isChosen { chosen = Quota(amount: given, rule: .group(group.id)) }
+        }
+        return chosen ?? defaultQuota(ofLimitAt: index)
+    }
+
+    /// A group's own quota of the `per: group` limit at a place in ``limits``; of any other limit the default.
+    public func quota(ofLimitAt index: Int, group: Group) -> Quota {
+        let limit = limits.limits[index]
+        if limit.scope == .group, let amount = group.budget.limits[limit.name] {
+            return Quota(amount: amount, rule: .group(group.id))
+        }
+        return defaultQuota(ofLimitAt: index)
+    }
+
+    /// The quota the limits file gives all who have none of their own.
+    public func defaultQuota(ofLimitAt index: Int) -> Quota {
+        let amount = limits.limits[index].quota
+        return Quota(amount: amount, rule: amount == nil ? .unlimited : .default)
+    }
+
+    /// A quota by the limit's name comes before the one that `spend_limit_micros` gives.
+    private func amount(ofLimitAt index: Int, limits budget: [LimitName: Int], spendLimitMicros: Int?) -> Int? {
+        if !budget.isEmpty, let amount = budget[limits.limits[index].name] { return amount }
+        return index == limits.userSpendIndex ? spendLimitMicros : nil
+    }
+}

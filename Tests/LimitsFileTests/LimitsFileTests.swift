@@ -1,0 +1,392 @@
+import RateLimitCore
+import Testing
+
+@testable import LimitsFile
+
+private let zones = TimeZoneFolder()
+
+private func read(_ text: String) throws -> LimitsFileContent {
+    try LimitsFileContent(reading: Array(text.utf8), timeZones: zones)
+}
+
+/// What an operator reads of a file that is refused.
+private func refusal(_ text: String) -> String {
+    refusal(Array(text.utf8))
+}
+
+private func refusal(_ bytes: [UInt8]) -> String {
+    do {
+        _ = try LimitsFileContent(reading: bytes, timeZones: zones)
+        return "read"
+    } catch {
+        return error.description
+    }
+}
+
+@Suite("A limits file")
+struct LimitsFileTests {
+    static let whole = """
+        # A team's limits.
+        limits:
+          - name: member-spend
+            per: user
+            unit: spend
+            quota: $5
+            window: 1d
+            match: {model: "gpt-4*", provider: [openai, azure], route: /v1/chat}
+            mode: enforce
+            on_redis_failure: closed
+            warn_at: [0.8, 0.95]
+          - name: team-month
+            per: group
+            unit: spend
+            quota: 50000000
+            window: {calendar: month, time_zone: Europe/Berlin}
+            mode: shadow
+          - {name: slots, per: global, unit: concurrency, quota: 8}
+          - {name: out, per: user, unit: tokens.output, window: 15m}
+          - {name: week, per: user, unit: tokens, quota: 0, window: {calendar: week}, on_redis_failure: local}
+        prices:
+          unknown_model: {price-of: claude-opus}
+          models:
+            gpt-4o: {input: 2500000, output: 10000000, cache_read: 1250000}
+            "claude-*": {input: $3, output: $15.000001}
+        group_policy: max
+        lease: {ttl: 90s}
+        """
+
+    @Test("is read whole")
+    func whole() throws {
+        let content = try read(Self.whole)
+        let limits = content.limits.limits
+        #expect(limits.map(\.name.text) == ["member-spend", "team-month", "slots", "out", "week"])
+        #expect(
+            limits[0]
+                == LimitDefinition(
+                    name: try #require(LimitName("member-spend")), scope: .user, unit: .spend, quota: 5_000_000,
+                    window: .sliding(milliseconds: 86_400_000),
+                    matches: [
+                        LabelMatch(.model, anyOf: [.prefix("gpt-4")]),
+                        LabelMatch(.provider, anyOf: [.exact("openai"), .exact("azure")]),
+                        LabelMatch(.label("route"), anyOf: [.exact("/v1/chat")]),
+                    ],
+                    failureAnswer: .closed, warnAtPerMille: [800, 950]))
+        #expect(limits[1].quota == 50_000_000 && limits[1].isShadow && limits[1].scope == .group)
+        #expect(limits[1].window == .calendar(.month, try zones.rules(named: "Europe/Berlin")))
+        #expect(limits[2].window == nil && limits[2].unit == .concurrency && limits[2].scope == .global)
+        #expect(limits[3].quota == nil && limits[3].window == .sliding(milliseconds: 900_000))
+        #expect(limits[4].quota == 0 && limits[4].window == .calendar(.week, .utc))
+        #expect(limits[4].failureAnswer == .local && !limits[4].isShadow && limits[4].warnAtPerMille == [])
+        #expect(content.prices.unknownModel == .priceOf("claude-opus"))
+        #expect(content.prices.price(ofModel: "gpt-4o")?.cacheRead == 1_250_000)
+        #expect(content.prices.price(ofModel: "gpt-4o")?.cacheWrite == 2_500_000)
+        #expect(content.prices.price(ofModel: "claude-x") == ModelPrice(input: 3_000_000, output: 15_000_001))
+        #expect(content.groupPolicy == .max)
+        #expect(content.leaseMilliseconds == 90_000)
+    }
+
+    @Test("may be JSON")
+    func json() throws {
+        let content = try read(
+            """
+            {"limits": [{"name": "a", "per": "user", "unit": "requests", "quota": 5, "window": "1h",
+             "match": {"model": ["a*", "b"]}}],
+             "prices": {"models": {"x": {"input": 1, "output": "$2"}}, "unknown_model": "free"}, "group_policy": "min"}
+            """)
+        #expect(content.limits.limits[0].quota == 5)
+        #expect(content.prices.price(ofModel: "x")?.output == 2_000_000)
+        #expect(content.prices.unknownModel == .free)
+    }
+
+    @Test("may leave out everything that has a standard")
+    func standards() throws {
+        let content = try read("{}")
+        #expect(content == LimitsFileContent.none)
+        #expect(content.leaseMilliseconds == 60_000 && content.groupPolicy == .min)
+        #expect(content.prices.price(ofModel: "any") == nil)
+        #expect(
+            try read("prices: {unknown_model: price-of a, models: {a: {input: 1, output: 2}}}").prices
+                .price(ofModel: "b")?.output == 2)
+    }
+
+    @Test("with a text in quotes or a comment that looks like an alias is read")
+    func looksLikeAlias() throws {
+        let content = try read(
+            """
+            limits: # see *below and &there
+              - {name: a, per: user, unit: requests, window: 1s, match: {route: "*", x: 'it''s &b', y: a&b*}}
+            """)
+        #expect(
+            content.limits.limits[0].matches.map(\.alternatives) == [
+                [.prefix("")], [.exact("it's &b")], [.prefix("a&b")],
+            ])
+    }
+
+    @Test("with carriage returns before its line ends is read")
+    func carriageReturns() throws {
+        #expect(try read("group_policy: max\r\nlease:\r\n  ttl: 5m\r\n").leaseMilliseconds == 300_000)
+    }
+}
+
+@Suite("A limits file that is refused")
+struct LimitsFileRefusalTests {
+    /// A limit in which one line stands in place of the key it is for, or beside the others.
+    private func limit(_ line: String) -> String {
+        let standard = ["name: a", "per: user", "unit: requests", "quota: 5", "window: 1h"]
+        let key = line.prefix { $0 != ":" }
+        let lines = standard.filter { !$0.hasPrefix("\(key):") } + [line]
+        return "limits:\n  - " + lines.joined(separator: "\n    ") + "\n"
+    }
+
+    @Test(
+        "says in which line, what is wrong, and what is accepted",
+        arguments: [
+            (
+                "name: Abc",
+                "line 6: name of limit 1 of the file is Abc: accepted are 1 to 64 of a-z, 0-9, -, _ and ., "
+                    + "beginning with a letter or digit"
+            ),
+            (
+                "name: requests",
+                "line 6: the name requests is that of the limit LLM_RATE_LIMIT_REQUESTS sets; give this "
+                    + "one another"
+            ),
+            ("per: users", "line 6: per of limit a is users: accepted are user, group and global"),
+            (
+                "unit: token",
+                "line 6: unit of limit a is token: accepted are requests, tokens, tokens.input, "
+                    + "tokens.output, tokens.cache_read, tokens.cache_write, spend and concurrency"
+            ),
+            (
+                "quota: 5.5",
+                "line 6: quota of limit a is 5.5: accepted are whole numbers from 0 (blocks) to "
+                    + "1,000,000,000,000, or no quota at all"
+            ),
+            (
+                "quota: -1",
+                "line 6: quota of limit a is -1: accepted are whole numbers from 0 (blocks) to "
+                    + "1,000,000,000,000, or no quota at all"
+            ),
+            ("quota:", "line 6: quota of limit a has no value"),
+            (
+                "quota: [5]",
+                "line 6: quota of limit a is a list: accepted are whole numbers from 0 (blocks) to "
+                    + "1,000,000,000,000, or no quota at all"
+            ),
+            (
+                "quota: $5",
+                "line 6: quota of limit a is $5: accepted are whole numbers from 0 (blocks) to "
+                    + "1,000,000,000,000, or no quota at all"
+            ),
+            (
+                "window: 60",
+                "line 6: window of limit a is 60: accepted are lengths from 1s to 365d, such as 30s, 15m, 1h "
+                    + "and 1d, or {calendar: day, time_zone: Europe/Berlin}"
+            ),
+            (
+                "window: 366d",
+                "line 6: window of limit a is 366d: accepted are lengths from 1s to 365d, such as 30s, "
+                    + "15m, 1h and 1d, or {calendar: day, time_zone: Europe/Berlin}"
+            ),
+            (
+                "window: {calendar: year}",
+                "line 6: calendar of the window of limit a is year: accepted are day, week and "
+                    + "month"
+            ),
+            (
+                "window: {calender: day}",
+                "line 6: the window of limit a has no key calender, did you mean calendar?: "
+                    + "accepted are calendar, time_zone"
+            ),
+            (
+                "window: {calendar: day, time_zone: ../../etc/passwd}",
+                "line 6: time_zone of the window of limit a is "
+                    + "../../etc/passwd, but that is no zone's name: accepted are names such as UTC, Europe/Berlin and "
+                    + "America/New_York"
+            ),
+            (
+                "window: {calendar: day, time_zone: Europe/Bern}",
+                "line 6: time_zone of the window of limit a is "
+                    + "Europe/Bern, but /usr/share/zoneinfo has no such zone (is the package tzdata installed?): accepted "
+                    + "are names such as UTC, Europe/Berlin and America/New_York"
+            ),
+            (
+                "unit: concurrency",
+                "line 5: limit a counts concurrency, which has no window; remove it, or count "
+                    + "requests"
+            ),
+            ("mode: off", "line 7: mode of limit a is off: accepted are enforce and shadow"),
+            (
+                "on_redis_failure: deny",
+                "line 7: on_redis_failure of limit a is deny: accepted are open, closed and "
+                    + "local"
+            ),
+            (
+                "warn_at: [0.8, 80]",
+                "line 7: warn_at of limit a is 80: accepted are shares from 0.001 to 1, such as 0.8, "
+                    + "and lists of up to 8"
+            ),
+            (
+                "qouta: 5",
+                "line 7: limit 1 of the file has no key qouta, did you mean quota?: accepted are name, per, "
+                    + "unit, quota, window, match, mode, on_redis_failure, warn_at"
+            ),
+            ("match: gpt-4", "line 7: match of limit a is gpt-4: accepted are maps of key: value"),
+            (
+                "match: {model: []}",
+                "line 7: model of match of limit a is a list of 0: accepted are texts of at most 256 "
+                    + "bytes, a * only at their end for what begins so, and lists of 1 to 64 of them"
+            ),
+            (
+                "match: {model: g*t}",
+                "line 7: model of match of limit a is g*t: accepted are texts of at most 256 bytes, "
+                    + "a * only at their end for what begins so, and lists of 1 to 64 of them"
+            ),
+        ])
+    func limits(_ line: String, _ message: String) {
+        #expect(refusal(limit(line)) == message)
+    }
+
+    @Test("names what a limit lacks")
+    func missing() {
+        #expect(
+            refusal("limits:\n  - {name: a, per: user}\n")
+                == "line 2: limit a has no unit: accepted are requests, tokens, tokens.input, tokens.output, "
+                + "tokens.cache_read, tokens.cache_write, spend and concurrency")
+        #expect(
+            refusal("limits:\n  - {name: a}\n") == "line 2: limit a has no per: accepted are user, group and global")
+        #expect(
+            refusal("limits: [{per: user}]").hasPrefix("line 1: limit 1 of the file has no name: accepted are 1 to"))
+        #expect(refusal("limits: [{name: a, per: user, unit: spend}]").hasPrefix("line 1: limit a has no window"))
+        #expect(
+            refusal("limits: [{name: a, per: user, unit: spend, quota: 0.5, window: 1s}]")
+                == "line 1: quota of limit a is 0.5: accepted are whole micro-dollars from 0 to 1,000,000,000,000 "
+                + "(1,000,000 are a dollar), or dollars such as $5 and $0.25")
+        #expect(refusal("limits:\n  a: 5\n") == "line 2: limits is a map: accepted are lists of limits")
+        #expect(refusal("limits:\n") == "line 1: limits of the file has no value")
+    }
+
+    @Test("names both lines of a name that stands twice")
+    func twice() {
+        let limit = "  - {name: a, per: user, unit: requests, window: 1s}\n"
+        #expect(refusal("limits:\n\(limit)\(limit)") == "line 3: a limit named a stands already in line 2")
+        #expect(refusal("lease: {ttl: 5s}\nlease: {ttl: 6s}\n").contains("the key lease stands twice in one map"))
+        let many = (0..<65).map { "  - {name: a\($0), per: user, unit: requests, window: 1s}\n" }.joined()
+        #expect(refusal("limits:\n\(many)") == "line 66: there are more than 64 limits")
+    }
+
+    @Test("says what is wrong with prices and the rest")
+    func prices() {
+        #expect(
+            refusal("prices:\n  models:\n    a: {input: 1}\n")
+                == "line 3: the price of a has no output: accepted are whole micro-dollars from 0 to 1,000,000,000,000 "
+                + "(1,000,000 are a dollar), or dollars such as $5 and $0.25, for a million tokens")
+        #expect(
+            refusal("prices: {unknown_model: allow}")
+                == "line 1: unknown_model of prices is allow: accepted are deny, free and {price-of: NAME}, NAME being "
+                + "a model with a price")
+        #expect(
+            refusal("prices:\n  unknown_model: {price-of: b}\n")
+                == "line 2: unknown_model refers to a model that has no price itself: accepted are deny, free and "
+                + "{price-of: NAME}, NAME being a model with a price")
+        #expect(
+            refusal("prices: {models: {a*b: {input: 1, output: 1}}}")
+                == "line 1: models of prices has the key a*b: accepted are names of models, a * only at their end for "
+                + "what begins so")
+        #expect(
+            refusal("group_policy: sum") == "line 1: group_policy of the file is sum: accepted are min, max and "
+                + "attributed")
+        #expect(
+            refusal("lease: {ttl: 2d}") == "line 1: ttl of lease is 2d: accepted are lengths from 1s to 1d, such as "
+                + "60s and 5m")
+        #expect(
+            refusal("\nlimit: []") == "line 2: the file has no key limit, did you mean limits?: accepted are limits, "
+                + "prices, group_policy, lease")
+    }
+
+    @Test("says where it is no YAML")
+    func syntax() {
+        #expect(refusal("") == "the file is empty")
+        #expect(refusal("# only a remark\n") == "the file is empty")
+        #expect(refusal("- a").hasPrefix("line 1: the file is a list"))
+        #expect(refusal("limits:\n  - name: a\n b: c\n").hasPrefix("line 3: this is neither YAML nor JSON: "))
+        #expect(refusal("limits: [\n").hasPrefix("line 2: this is neither YAML nor JSON: "))
+        #expect(refusal("limits:\n\t- a\n").hasPrefix("line 2: this is neither YAML nor JSON: "))
+        #expect(refusal("a: 1\n---\nb: 2\n") == "line 2: a second document begins here")
+        #expect(refusal("a: 1\nb: \u{1}\n").hasPrefix("line 2: this is neither YAML nor JSON: "))
+        #expect(refusal(Array("a: 1\nb: ".utf8) + [0xff]) == "line 2: this is not UTF-8 text")
+        #expect(refusal("{[a]: b}") == "line 1: a key is a list or a map: accepted are texts")
+    }
+
+    @Test("takes no anchors or aliases, and so no file that grows when it is read")
+    func bombs() {
+        let alias =
+            "anchors (&name) and aliases (*name) are not read; write the value out, or put a text that begins "
+            + "with & or * in quotes"
+        #expect(refusal("limits: &a []\n") == "line 1: \(alias)")
+        #expect(refusal("limits: []\nprices: *a\n") == "line 2: \(alias)")
+        #expect(refusal("a: \"b\"\nlimits: [x, *a]\n") == "line 2: \(alias)")
+        #expect(refusal("{a: it's, b: &b [x], c: '*d'}") == "line 1: \(alias)")
+        #expect(refusal("a: x \"y\nb: *a\nc: z \"w\n") == "line 2: \(alias)")
+        #expect(refusal("a: [x \"y, *a, z \"w]\n") == "line 1: \(alias)")
+        let bomb = "a: &a [x,x,x,x,x,x,x,x]\n" + (0..<9).map { "b\($0): &b\($0) [*a,*a,*a,*a,*a,*a,*a]\n" }.joined()
+        #expect(refusal(bomb) == "line 1: \(alias)")
+    }
+
+    @Test("has bounds on its length, its depth and the number of its values")
+    func bounds() {
+        #expect(refusal([UInt8](repeating: 0x20, count: 1 << 20 + 1)).contains("longer than 1024 KiB"))
+        #expect(refusal(String(repeating: "[", count: 500_000)) == "line 1: more than 8 values stand in one another")
+        #expect(refusal(String(repeating: "- ", count: 600)).contains("more than 8 values stand in one another"))
+        #expect(refusal(String(repeating: "- ", count: 500_000)).contains("more than 8 values stand in one another"))
+        #expect(refusal("[" + String(repeating: "a,", count: 300_000) + "]").contains("more than 100000 values"))
+        #expect(refusal("a: [[[[[[[[1]]]]]]]]") == "line 1: more than 8 values stand in one another")
+    }
+
+    @Test("shows of a value what fits on a line")
+    func shownValues() {
+        let long = String(repeating: "x", count: 100)
+        #expect(refusal("group_policy: \(long)").contains(String(repeating: "x", count: 64) + "…:"))
+        #expect(refusal("group_policy: \"a\\nb\\u202e\"").contains("is a?b?: accepted"))
+    }
+
+    @Test("is never read in part, whatever bytes of a good one are changed")
+    func changed() {
+        let good = Array(LimitsFileTests.whole.utf8)
+        for index in stride(from: 0, to: good.count, by: 3) {
+            for byte in Array("\n:*&{\"' #\u{0}".utf8) {
+                var bytes = good
+                bytes[index] = byte
+                // Reading must end; whether with limits or with a refusal depends on the byte.
+                #expect(!refusal(bytes).isEmpty)
+            }
+        }
+    }
+}
+
+@Suite("The folder of time zones")
+struct TimeZoneFolderTests {
+    @Test("is that of TZDIR, else the system's")
+    func path() {
+        #expect(TimeZoneFolder(environment: [:]).path == "/usr/share/zoneinfo")
+        #expect(TimeZoneFolder(environment: ["TZDIR": ""]).path == "/usr/share/zoneinfo")
+        #expect(TimeZoneFolder(environment: ["TZDIR": "/nowhere"]).path == "/nowhere")
+    }
+
+    @Test(
+        "leads to no other file", arguments: ["", "/etc/passwd", "../passwd", "a/../b", "a//b", "a/", ".", "a b", "é"])
+    func names(_ name: String) {
+        #expect(throws: TimeZoneFolderError.badName) { try zones.rules(named: name) }
+    }
+
+    @Test("has no zone that is a folder, and none that is missing", arguments: ["Europe", "Europe/Bern", "UTC/x"])
+    func missing(_ name: String) {
+        #expect(throws: TimeZoneFolderError.missing(folder: "/usr/share/zoneinfo")) { try zones.rules(named: name) }
+    }
+
+    @Test("needs no file for UTC")
+    func utc() throws {
+        #expect(try TimeZoneFolder(path: "/nowhere").rules(named: "UTC") == .utc)
+        #expect(try TimeZoneFolder(path: "/nowhere").rules(named: "Etc/UTC") == .utc)
+    }
+}

@@ -1,0 +1,150 @@
+import TestSupport
+import Testing
+
+@testable import RateLimitCore
+
+@Suite("A set of limits")
+struct LimitSetTests {
+    private func limit(
+        _ name: String, _ scope: LimitScope = .user, _ unit: LimitUnit = .requests, matches: [LabelMatch] = [],
+        warnAt: [Int] = []
+    ) throws -> LimitDefinition {
+        LimitDefinition(
+            name: try #require(LimitName(name)), scope: scope, unit: unit, quota: 10,
+            window: unit == .concurrency ? nil : .sliding(milliseconds: 1000), matches: matches, warnAtPerMille: warnAt)
+    }
+
+    @Test("applies limits without conditions to every call, in their order")
+    func unconditional() throws {
+        let set = try LimitSet([limit("a"), limit("b"), limit("c")])
+        #expect(Array(set.applicable(to: .none)) == [0, 1, 2])
+        #expect(Array(LimitSet.empty.applicable(to: .none)) == [])
+    }
+
+    @Test("applies a limit only to calls that meet each of its conditions")
+    func conditions() throws {
+        let set = try LimitSet([
+            limit("model", matches: [LabelMatch(.model, anyOf: [.prefix("gpt-4")])]),
+            limit("all"),
+            limit(
+                "both",
+                matches: [
+                    LabelMatch(.provider, anyOf: [.exact("openai"), .exact("azure")]),
+                    LabelMatch(.label("route"), anyOf: [.exact("/v1/chat")]),
+                ]),
+        ])
+        func applied(_ model: String?, _ provider: String?, _ route: String?) throws -> [Int] {
+            let labels = route.map { [CallAttributes.Label("route", $0)] } ?? []
+            return Array(set.applicable(to: try CallAttributes(model: model, provider: provider, labels: labels)))
+        }
+        #expect(try applied(nil, nil, nil) == [1])
+        #expect(try applied("gpt-4", nil, nil) == [0, 1])
+        #expect(try applied("gpt-4o", nil, nil) == [0, 1])
+        #expect(try applied("gpt-", nil, nil) == [1])
+        #expect(try applied("GPT-4", nil, nil) == [1])
+        #expect(try applied(nil, "azure", nil) == [1])
+        #expect(try applied(nil, "azure", "/v1/chat") == [1, 2])
+        #expect(try applied(nil, "azur", "/v1/chat") == [1])
+        #expect(try applied("gpt-4o", "openai", "/v1/chat") == [0, 1, 2])
+        #expect(try applied("gpt-4o", "openai", "/v1/chat/") == [0, 1])
+    }
+
+    @Test("compares byte for byte, also where Unicode sees one character")
+    func bytes() {
+        #expect(!LabelMatch.Pattern.exact("e\u{301}").matches("\u{e9}"))
+        #expect(LabelMatch.Pattern.prefix("e").matches("e\u{301}"))
+        #expect(LabelMatch.Pattern.prefix("").matches(""))
+        #expect(!LabelMatch.Pattern.exact("").matches("a"))
+    }
+
+    @Test("refuses more than 64, two of one name, and two of one id")
+    func refused() throws {
+        let most = try (0..<64).map { try limit("limit-\($0)") }
+        #expect(Array(try LimitSet(most).applicable(to: .none)) == Array(0..<64))
+        let tooMany = try most + [limit("one-more")]
+        #expect(throws: LimitSetError.tooMany) { try LimitSet(tooMany) }
+        let same = try [limit("a"), limit("b"), limit("a", .group)]
+        #expect(throws: LimitSetError.sameName(0, 2)) { try LimitSet(same) }
+    }
+
+    @Test("tells two names of one hash apart")
+    func sameHash() throws {
+        let limits = try [limit("a"), limit("costarring"), limit("liquid")]
+        #expect(limits[1].name.id == limits[2].name.id)
+        #expect(throws: LimitSetError.sameID(1, 2)) { try LimitSet(limits) }
+    }
+
+    @Test("finds the limit that spend_limit_micros sets")
+    func userSpend() throws {
+        #expect(try LimitSet([limit("a"), limit("b", .user, .spend)]).userSpendIndex == 1)
+        #expect(try LimitSet([limit("a", .user, .spend), limit("b", .user, .spend)]).userSpendIndex == nil)
+        #expect(try LimitSet([limit("a", .user, .spend), limit("spend", .user, .spend)]).userSpendIndex == 1)
+        #expect(try LimitSet([limit("a", .group, .spend), limit("b", .global, .spend)]).userSpendIndex == nil)
+        #expect(try LimitSet([limit("spend", .group, .spend), limit("b", .user, .spend)]).userSpendIndex == 1)
+        #expect(try LimitSet([limit("spend", .user, .requests)]).userSpendIndex == nil)
+    }
+
+    @Test("finds a limit by its name")
+    func index() throws {
+        let set = try LimitSet([limit("a"), limit("b")])
+        #expect(set.index(of: try #require(LimitName("b"))) == 1)
+        #expect(set.index(of: try #require(LimitName("c"))) == nil)
+    }
+
+    @Test("warns at the highest share that is reached")
+    func warnings() throws {
+        let limit = try limit("a", warnAt: [950, 800])
+        #expect(limit.warnAtPerMille == [800, 950])
+        #expect(limit.warning(used: 799, quota: 1000) == nil)
+        #expect(limit.warning(used: 800, quota: 1000) == 800)
+        #expect(limit.warning(used: 950, quota: 1000) == 950)
+        #expect(limit.warning(used: 2, quota: 3) == nil)
+        #expect(limit.warning(used: 0, quota: 0) == nil)
+        #expect(limit.warning(used: .max, quota: 1_000_000_000_000) == 950)
+    }
+}
+
+@Suite("What a call says about itself")
+struct CallAttributesTests {
+    private let user = UserID(high: 1, low: 2)
+
+    @Test("is kept up to its bounds")
+    func bounds() throws {
+        let labels = (0..<16).map {
+            CallAttributes.Label(String(repeating: "n", count: 62) + "\($0 + 10)", String(repeating: "v", count: 256))
+        }
+        let groups = (0..<32).map { UserID(high: 0, low: UInt64($0)) }
+        let text = String(repeating: "m", count: 256)
+        let call = try CallAttributes(model: text, provider: text, labels: labels, groups: groups)
+        #expect(call.value(ofLabel: labels[15].name) == labels[15].value)
+        #expect(call.value(ofLabel: "other") == nil)
+        #expect(call.groups == groups)
+    }
+
+    @Test("is refused beyond them")
+    func refused() {
+        let text = String(repeating: "m", count: 257)
+        let label = CallAttributes.Label("route", "/")
+        #expect(throws: CallAttributesError.modelTooLong) { try CallAttributes(model: text) }
+        #expect(throws: CallAttributesError.providerTooLong) { try CallAttributes(provider: text) }
+        #expect(throws: CallAttributesError.labelValueTooLong) { try CallAttributes(labels: [.init("a", text)]) }
+        #expect(throws: CallAttributesError.labelNameLength) { try CallAttributes(labels: [.init("", "a")]) }
+        #expect(throws: CallAttributesError.labelNameLength) {
+            try CallAttributes(labels: [.init(String(repeating: "n", count: 65), "a")])
+        }
+        #expect(throws: CallAttributesError.labelTwice) { try CallAttributes(labels: [label, label]) }
+        #expect(throws: CallAttributesError.tooManyLabels) {
+            try CallAttributes(labels: (0..<17).map { .init("l\($0)", "") })
+        }
+        #expect(throws: CallAttributesError.tooManyGroups) {
+            try CallAttributes(groups: Array(repeating: UserID(high: 1, low: 2), count: 33))
+        }
+        #expect(Set(CallAttributesError.allCases.map(\.description)).count == CallAttributesError.allCases.count)
+    }
+
+    @Test("counts a group that is named twice once")
+    func sameGroup() throws {
+        let other = UserID(high: 3, low: 4)
+        #expect(try CallAttributes(groups: [user, other, user]).groups == [user, other])
+    }
+}
