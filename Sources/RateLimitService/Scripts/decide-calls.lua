@@ -214,7 +214,10 @@ local function decide(argument, first, op, subjects, ttl, id, at)
     end
   else
     status = operate(op, status, seen, terms, argument, first, subjects, ttl, id, at)
-    if status > 3 then decider, retry = 0, 0 end
+    if status > 3 then
+      decider, retry = 0, 0
+      for i = 1, terms do waits[i] = 0 end
+    end
   end
   for i = 1, terms do
     local subject, k, flags = owners[i], places[i], 0
