@@ -68,7 +68,11 @@ let package = Package(
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ],
-            resources: [.embedInCode("Scripts/check.lua"), .embedInCode("Scripts/beat.lua")],
+            resources: [
+                .embedInCode("Scripts/check.lua"), .embedInCode("Scripts/beat.lua"),
+                .embedInCode("Scripts/decide.lua"), .embedInCode("Scripts/decide-windows.lua"),
+                .embedInCode("Scripts/decide-calls.lua"),
+            ],
             swiftSettings: strict
         ),
         .target(
@@ -233,7 +237,11 @@ let package = Package(
             name: "TestSupport", dependencies: ["CHiredis"], path: "Tests/TestSupport", swiftSettings: strict
         ),
         .testTarget(
-            name: "WindowTests", dependencies: ["RateLimitCore", "RateLimitService", "TestSupport"],
+            name: "WindowTests",
+            dependencies: [
+                "RateLimitCore", "RateLimitService", "RedisClient", "TestSupport",
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
             swiftSettings: strict
         ),
         // The fuzzers' targets, run on the inputs that are kept; scripts/fuzz builds the same sources as a fuzzer.

@@ -48,6 +48,11 @@ package final class RedisConnection {
     package func command(_ arguments: [String]) throws -> RedisReply {
         var bytes = Array("*\(arguments.count)\r\n".utf8)
         for argument in arguments { bytes += Array("$\(argument.utf8.count)\r\n\(argument)\r\n".utf8) }
+        return try command(encoded: bytes)
+    }
+
+    /// Sends a command that is encoded already and waits for its reply.
+    package func command(encoded bytes: [UInt8]) throws -> RedisReply {
         try socket.send(bytes)
         received.removeSubrange(..<position)
         position = 0

@@ -7,7 +7,8 @@
 --
 -- Returns three elements for each check:
 --   retry  0: admitted, or looked at; above 0: denied, the same check passes after so many milliseconds;
---          -1: denied for good, the cost is above the limit; a text: the error that failed this check alone
+--          -1: denied for good, the cost is above the limit; a text: the error that failed this check alone,
+--          which begins with BUNDLE where decide.lua has made a bundle of the window
 --   used   cost in the window, this admission included
 --   reset  milliseconds until the window is empty
 --
@@ -46,6 +47,7 @@ for i = 1, #KEYS do
     end
     if (#text < SMALL and #text or call('STRLEN', key)) ~= length or live == 0 or (size ~= 8 and size ~= 12) then
       fault, live = 'ERR the value is not a rate limit window', 0
+      if size == 177 then fault = 'BUNDLE the value is for decide.lua' end
     else
       if size == 12 then format = '<I6I6' end
       if newest > now then

@@ -1,0 +1,116 @@
+/// What a call wants of the limits.
+public enum DecisionOperation: UInt8, Hashable, Sendable {
+    /// Charges every cost, or none where one does not fit.
+    case check = 1
+    /// Holds every cost under a lease, or none where one does not fit.
+    case reserve
+    /// Lets a lease live for its time from now.
+    case renew
+    /// Frees a lease and charges, once for each id, without denying.
+    case settle
+    /// Frees a lease and charges nothing, nor does a later settle.
+    case release
+    /// Charges without denying, once for each id; each time where there is none.
+    case usage
+    /// Forgets the terms' limits, or everything of a subject without terms.
+    case reset
+}
+
+/// One call, for `decide.lua`: everything of it is charged or nothing is.
+public struct DecisionCall: Hashable, Sendable {
+    /// How long a lease may live without being renewed.
+    public static let timesToLive = 1...86_400_000
+    /// The most bytes of an id, the most subjects and the most terms of all of them.
+    public static let largestCount = 255
+
+    /// What it wants.
+    public let operation: DecisionOperation
+    /// The lease's or the request's id; empty where it has none.
+    public let id: [UInt8]
+    /// How long a lease lives from now, in milliseconds; only ``DecisionOperation/reserve`` and
+    /// ``DecisionOperation/renew`` read it.
+    public let timeToLiveMilliseconds: Int
+    /// Whose limits apply, no key twice. The first carries what is known of the id: let it be the same for each id.
+    public let subjects: [SubjectTerms]
+
+    /// Makes a call; what ``isValid`` refuses is a programming error.
+    public init(
+        _ operation: DecisionOperation, id: [UInt8] = [], timeToLiveMilliseconds: Int = 60_000,
+        subjects: [SubjectTerms]
+    ) {
+        self.operation = operation
+        self.id = id
+        self.timeToLiveMilliseconds = timeToLiveMilliseconds
+        self.subjects = subjects
+        precondition(isValid)
+    }
+
+    /// How many terms its subjects have together.
+    public var termCount: Int { subjects.reduce(0) { $0 + $1.terms.count } }
+
+    private var isValid: Bool {
+        let needsID =
+            switch operation {
+            case .reserve, .renew, .settle, .release: true
+            case .check, .usage, .reset: false
+            }
+        return (needsID ? 1 : 0)...Self.largestCount ~= id.count && Self.timesToLive ~= timeToLiveMilliseconds
+            && 1...Self.largestCount ~= subjects.count && termCount <= Self.largestCount
+    }
+}
+
+/// What became of a call. Terms are counted from 0, over all subjects.
+public enum CallVerdict: Hashable, Sendable {
+    /// It was done: admitted, held, renewed, charged, freed or forgotten.
+    case done
+    /// Nothing was charged; with nobody else consuming and no lease renewed, the same passes after this long.
+    case denied(term: Int, retryAfterMilliseconds: Int)
+    /// Nothing was charged, and no wait helps: the cost is above the quota.
+    case deniedForGood(term: Int)
+    /// Nothing was held: a concurrency limit has no slot free. The wait is as for a denial.
+    case atCapacity(term: Int, retryAfterMilliseconds: Int)
+    /// There is no lease with this id, or not any more.
+    case unknownLease
+    /// The id is that of a lease that stands, or was settled, released or charged before; nothing was done.
+    case repeated
+}
+
+/// How one limit stands after a call.
+public struct LimitState: Hashable, Sendable {
+    /// What its window counts, with what leases hold.
+    public var used: Int
+    /// How long until its window is empty; what leases hold is not waited for.
+    public var resetAfterMilliseconds: Int
+    /// Whether it denied the call.
+    public var isDenied: Bool
+    /// Whether it would have denied the call, were it not a shadow.
+    public var isShadowDenied: Bool
+    /// Whether no wait helps.
+    public var isForGood: Bool
+
+    /// Makes a state from its parts.
+    public init(
+        used: Int, resetAfterMilliseconds: Int, isDenied: Bool = false, isShadowDenied: Bool = false,
+        isForGood: Bool = false
+    ) {
+        self.used = used
+        self.resetAfterMilliseconds = resetAfterMilliseconds
+        self.isDenied = isDenied
+        self.isShadowDenied = isShadowDenied
+        self.isForGood = isForGood
+    }
+}
+
+/// The answer to one call.
+public struct CallAnswer: Hashable, Sendable {
+    /// What became of it.
+    public var verdict: CallVerdict
+    /// How each term's limit stands, in the order of the subjects and their terms; none after a reset.
+    public var states: [LimitState]
+
+    /// Makes an answer from its parts.
+    public init(verdict: CallVerdict, states: [LimitState]) {
+        self.verdict = verdict
+        self.states = states
+    }
+}

@@ -1,0 +1,72 @@
+/// How a limit counts.
+public enum LimitKind: Hashable, Sendable {
+    /// In any span of time as long as the window, 1,000 to 31,536,000,000 milliseconds.
+    case sliding(windowMilliseconds: Int)
+    /// From one of the boundaries to the next.
+    case calendar(CalendarBoundaries)
+    /// What leases hold now; nothing is ever charged.
+    case concurrency
+}
+
+/// Where a calendar's periods begin, in Unix seconds, each later than the one before: Redis chooses by its own clock.
+public struct CalendarBoundaries: Hashable, Sendable {
+    /// Where the previous period begins.
+    public let previous: Int
+    /// Where the present period begins.
+    public let current: Int
+    /// Where the next period begins.
+    public let next: Int
+    /// Where the next but one begins. From then on Redis refuses to decide by these.
+    public let afterNext: Int
+
+    /// Makes boundaries; any that do not ascend within 0 to 2^40 − 1 are a programming error.
+    public init(previous: Int, current: Int, next: Int, afterNext: Int) {
+        precondition(0 <= previous && previous < current && current < next && next < afterNext && afterNext < 1 << 40)
+        self.previous = previous
+        self.current = current
+        self.next = next
+        self.afterNext = afterNext
+    }
+}
+
+/// One limit that applies to a call of one subject: how it counts, how much is allowed and how much is asked for.
+public struct LimitTerm: Hashable, Sendable {
+    /// What quotas and costs may be: the sums are exact with that.
+    public static let amounts = 0...1_000_000_000_000
+
+    /// The limit's id, under which its window is kept.
+    public let id: UInt32
+    /// How it counts.
+    public let kind: LimitKind
+    /// Whether it only reports what it would deny.
+    public let isShadow: Bool
+    /// The most there may be at once in its window, within ``amounts``.
+    public let quota: Int
+    /// What the call costs, within ``amounts``; 0 only looks.
+    public let cost: Int
+
+    /// Makes a term; a quota or cost outside ``amounts`` or a window outside its bounds is a programming error.
+    public init(id: UInt32, kind: LimitKind, isShadow: Bool = false, quota: Int, cost: Int) {
+        precondition(Self.amounts.contains(quota) && Self.amounts.contains(cost))
+        if case .sliding(let milliseconds) = kind { precondition(1_000...31_536_000_000 ~= milliseconds) }
+        self.id = id
+        self.kind = kind
+        self.isShadow = isShadow
+        self.quota = quota
+        self.cost = cost
+    }
+}
+
+/// A subject of a call, one user, one group or the globe, with the limits that apply to it.
+public struct SubjectTerms: Hashable, Sendable {
+    /// The key of its windows in Redis.
+    public let key: [UInt8]
+    /// Its limits, none of them twice.
+    public let terms: [LimitTerm]
+
+    /// Makes a subject.
+    public init(key: [UInt8], terms: [LimitTerm]) {
+        self.key = key
+        self.terms = terms
+    }
+}

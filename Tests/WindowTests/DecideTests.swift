@@ -1,0 +1,267 @@
+import RateLimitCore
+import TestSupport
+import Testing
+
+@testable import RateLimitService
+
+/// Each operation of `decide.lua` by name, on a real Redis.
+@Suite("The decision over several limits")
+struct DecideTests {
+    private let start = WindowPropertyTests.start
+    private let server: RedisServer
+    private let calls: DecidedCalls
+    private let user = "llm-rate:user"
+    private let group = "llm-rate:group:team"
+
+    init() throws {
+        server = try RedisServer()
+        calls = try DecidedCalls(server.connect())
+    }
+
+    private func term(_ id: UInt32, _ quota: Int, _ cost: Int, window: Int = 1000, isShadow: Bool = false) -> LimitTerm
+    {
+        LimitTerm(id: id, kind: .sliding(windowMilliseconds: window), isShadow: isShadow, quota: quota, cost: cost)
+    }
+
+    private func slot(_ quota: Int, _ cost: Int = 1) -> LimitTerm {
+        LimitTerm(id: 99, kind: .concurrency, quota: quota, cost: cost)
+    }
+
+    private func subject(_ key: String, _ terms: [LimitTerm]) -> SubjectTerms {
+        SubjectTerms(key: Array(key.utf8), terms: terms)
+    }
+
+    private func decide(
+        _ operation: DecisionOperation, id: String = "", ttl: Int = 60_000, _ terms: [LimitTerm],
+        group groupTerms: [LimitTerm] = [], at microseconds: Int
+    ) throws -> CallAnswer {
+        let subjects = [subject(user, terms)] + (groupTerms.isEmpty ? [] : [subject(group, groupTerms)])
+        let call = DecisionCall(
+            operation, id: Array(id.utf8), timeToLiveMilliseconds: ttl, subjects: subjects)
+        return try calls.decide(call, clockMicroseconds: start + microseconds)
+    }
+
+    private func used(_ terms: [LimitTerm], at microseconds: Int) throws -> [Int] {
+        let looks = terms.map { LimitTerm(id: $0.id, kind: $0.kind, isShadow: $0.isShadow, quota: $0.quota, cost: 0) }
+        return try decide(.check, looks, at: microseconds).states.map(\.used)
+    }
+
+    @Test("charges all limits of all subjects, or none; names the one with the longest wait")
+    func allOrNothing() throws {
+        let terms = [term(1, 10, 1), term(2, 3, 2, window: 5000)]
+        #expect(try decide(.check, terms, group: [term(1, 100, 7)], at: 0).verdict == .done)
+        let denied = try decide(.check, terms, group: [term(1, 10, 7, window: 2000)], at: 10_000)
+        #expect(denied.verdict == .denied(term: 1, retryAfterMilliseconds: 4990))
+        #expect(denied.states.map(\.used) == [1, 2, 7])
+        #expect(denied.states.map(\.isDenied) == [false, true, true])
+        #expect(try used(terms, at: 20_000) == [1, 2])
+        let forGood = try decide(.check, [term(1, 10, 1), term(2, 3, 4)], at: 20_000)
+        #expect(forGood.verdict == .deniedForGood(term: 1) && forGood.states[1].isForGood)
+        #expect(try used(terms, at: 20_000) == [1, 2])
+        server.end()
+    }
+
+    @Test("A shadow limit denies nothing, and is charged only where it would have admitted")
+    func shadow() throws {
+        let terms = [term(1, 2, 1), term(2, 1, 1, isShadow: true)]
+        #expect(try decide(.check, terms, at: 0).states.map(\.used) == [1, 1])
+        let second = try decide(.check, terms, at: 1)
+        #expect(second.verdict == .done && second.states.map(\.used) == [2, 1])
+        #expect(second.states.map(\.isShadowDenied) == [false, true])
+        guard case .denied(term: 0, _) = try decide(.check, terms, at: 2).verdict else {
+            Issue.record("not denied")
+            return
+        }
+        #expect(try used(terms, at: 3) == [2, 1])
+        server.end()
+    }
+
+    @Test("A reserve holds; its settle charges the real costs, once, and frees the slot")
+    func reserveAndSettle() throws {
+        let terms = [term(1, 100, 40), slot(1)]
+        #expect(try decide(.reserve, id: "a", terms, at: 0).states.map(\.used) == [40, 1])
+        let full = try decide(.reserve, id: "b", ttl: 5000, terms, at: 1_000_000)
+        #expect(full.verdict == .atCapacity(term: 1, retryAfterMilliseconds: 59_000))
+        #expect(try decide(.reserve, id: "a", terms, at: 1_000_000).verdict == .repeated)
+        #expect(try used(terms, at: 2_000_000) == [40, 1])
+        let settled = try decide(.settle, id: "a", [term(1, 100, 130), slot(1, 0)], at: 2_000_000)
+        #expect(settled.verdict == .done && settled.states.map(\.used) == [130, 0])
+        #expect(try decide(.settle, id: "a", [term(1, 100, 130)], at: 2_000_001).verdict == .repeated)
+        #expect(try decide(.reserve, id: "a", terms, at: 4_000_000).verdict == .repeated)
+        #expect(try used(terms, at: 2_000_002) == [130, 0])
+        #expect(try used(terms, at: 3_000_000) == [0, 0])
+        server.end()
+    }
+
+    @Test("A lease that is not renewed gives everything back by itself; a late settle still charges, once")
+    func lapse() throws {
+        let terms = [term(1, 100, 40), slot(1)]
+        #expect(try decide(.reserve, id: "a", ttl: 500, terms, group: [term(1, 50, 50)], at: 0).verdict == .done)
+        #expect(try decide(.renew, id: "a", ttl: 500, [], group: [slot(1)], at: 400_000).verdict == .done)
+        #expect(try used(terms, at: 899_999) == [40, 1])
+        #expect(
+            try decide(.check, [term(1, 100, 61)], at: 899_999).verdict == .denied(term: 0, retryAfterMilliseconds: 1))
+        #expect(try used(terms, at: 900_000) == [0, 0])
+        #expect(try decide(.renew, id: "a", [], at: 900_000).verdict == .unknownLease)
+        #expect(try decide(.reserve, id: "b", [slot(1)], at: 900_000).verdict == .done)
+        let late = try decide(.settle, id: "a", [term(1, 100, 12), slot(1, 0)], group: [term(1, 50, 12)], at: 950_000)
+        #expect(late.verdict == .done && late.states.map(\.used) == [12, 1, 12])
+        #expect(try decide(.settle, id: "a", [term(1, 100, 12)], at: 960_000).verdict == .repeated)
+        #expect(try used(terms, at: 970_000) == [12, 1])
+        server.end()
+    }
+
+    @Test("A release gives back, and a later settle of the same id charges nothing")
+    func release() throws {
+        let terms = [term(1, 100, 40), slot(1)]
+        #expect(try decide(.reserve, id: "a", terms, at: 0).verdict == .done)
+        #expect(try decide(.release, id: "a", terms, at: 1).verdict == .done)
+        #expect(try decide(.settle, id: "a", terms, at: 2).verdict == .repeated)
+        #expect(try decide(.release, id: "b", terms, at: 3).verdict == .unknownLease)
+        #expect(try decide(.settle, id: "b", terms, at: 4).verdict == .repeated)
+        #expect(try used(terms, at: 5) == [0, 0])
+        server.end()
+    }
+
+    @Test("A shadow limit that did not admit a reservation is not charged by its settle")
+    func shadowLease() throws {
+        let terms = [term(1, 100, 40), term(2, 30, 40, isShadow: true), term(3, 90, 40, isShadow: true)]
+        #expect(try decide(.reserve, id: "a", terms, at: 0).states.map(\.used) == [40, 0, 40])
+        #expect(try decide(.settle, id: "a", terms, at: 1).states.map(\.used) == [40, 0, 40])
+        server.end()
+    }
+
+    @Test("Usage passes the limit, and is charged once for each id")
+    func usage() throws {
+        let terms = [term(1, 10, 25)]
+        #expect(try decide(.usage, id: "r", terms, at: 0).states.map(\.used) == [25])
+        #expect(try decide(.usage, id: "r", terms, at: 1).verdict == .repeated)
+        #expect(try decide(.usage, terms, at: 2).states.map(\.used) == [50])
+        #expect(try decide(.usage, terms, at: 3).states.map(\.used) == [75])
+        server.end()
+    }
+
+    @Test("A reset forgets one limit with its part of the leases, or everything")
+    func reset() throws {
+        let terms = [term(1, 2000, 1, window: 600_000), term(2, 2000, 5), slot(4)]
+        for index in 0..<300 { #expect(try decide(.check, terms, at: index).verdict == .done) }
+        #expect(try calls.keys().contains("{\(user)}:w:00000001"))
+        #expect(try decide(.reserve, id: "a", terms, at: 300).states.map(\.used) == [301, 1505, 1])
+        #expect(try decide(.reset, [terms[0]], at: 301).verdict == .done)
+        #expect(try used(terms, at: 302) == [0, 1505, 1])
+        #expect(try decide(.check, terms, at: 303).states.map(\.used) == [1, 1510, 1])
+        #expect(try decide(.settle, id: "a", terms, at: 304).states.map(\.used) == [2, 1510, 0])
+        #expect(try decide(.reset, [], at: 305).verdict == .done)
+        #expect(try calls.keys() == ["{\(user)}:seen:a"])
+        server.end()
+    }
+
+    @Test("A calendar window counts from one boundary to the next, and stands still where the clock steps back")
+    func calendar() throws {
+        let day = 86_400
+        let today = start / 1_000_000 / day * day
+        let kind = LimitKind.calendar(
+            CalendarBoundaries(previous: today - day, current: today, next: today + day, afterNext: today + 2 * day))
+        func check(_ cost: Int, at second: Int) throws -> CallAnswer {
+            let call = DecisionCall(
+                .check,
+                subjects: [subject(user, [LimitTerm(id: 5, kind: kind, quota: 10, cost: cost)])])
+            return try calls.decide(call, clockMicroseconds: second * 1_000_000)
+        }
+        #expect(try check(8, at: today + 100).states[0] == LimitState(used: 8, resetAfterMilliseconds: 86_300_000))
+        #expect(try check(3, at: today + day - 1).verdict == .denied(term: 0, retryAfterMilliseconds: 1000))
+        #expect(try check(10, at: today + day).states[0].used == 10)
+        #expect(try check(1, at: today + 5).verdict == .denied(term: 0, retryAfterMilliseconds: (2 * day - 5) * 1000))
+        #expect(try check(1, at: today + 2 * day - 1).verdict == .denied(term: 0, retryAfterMilliseconds: 1000))
+        #expect(throws: TestFailure.self) { try check(1, at: today + 2 * day) }
+        server.end()
+    }
+
+    @Test("A limit that changes from sliding to calendar and back keeps what it counts")
+    func kinds() throws {
+        let second = start / 1_000_000
+        let calendar = LimitKind.calendar(
+            CalendarBoundaries(
+                previous: second - 100, current: second - 10, next: second + 10, afterNext: second + 100))
+        #expect(try decide(.check, [term(1, 10, 6)], at: 0).states[0].used == 6)
+        let days = LimitTerm(id: 1, kind: calendar, quota: 10, cost: 3)
+        #expect(try decide(.check, [days], at: 1).states[0].used == 9)
+        #expect(try decide(.check, [term(1, 10, 2)], at: 2).verdict == .denied(term: 0, retryAfterMilliseconds: 1000))
+        #expect(try decide(.check, [term(1, 10, 1)], at: 3).states[0].used == 10)
+        #expect(try decide(.check, [term(1, 10, 2)], at: 1_000_002).states[0].used == 3)
+        server.end()
+    }
+
+    @Test("takes a window of check.lua over as that of the limit named requests", arguments: [3, 500, 3000])
+    func takesOver(_ admissions: Int) throws {
+        let requests: UInt32 = 1_722_637_011
+        let script = try ScriptWindow(calls.redis, key: user)
+        let limit = Limit(name: "requests", quota: 5000, windowMilliseconds: 60_000)
+        for index in 0..<admissions {
+            _ = try script.check(cost: 1, limit: limit, clockMicroseconds: start + index * 1000)
+        }
+        let at = admissions * 1000
+        let terms = [term(requests, 5000, 1, window: 60_000)]
+        #expect(try used(terms, at: at) == [admissions])
+        #expect(try decide(.check, [term(3, 10, 1)], at: at).states.map(\.used) == [1])
+        #expect(try used(terms, at: at) == [admissions])
+        #expect(try decide(.check, terms, at: at).states.map(\.used) == [admissions + 1])
+        let reply = try calls.redis.command("EVAL", CheckScript.text, "1", user, "5000", "60000", "1")
+        #expect(reply.elements.first?.text?.hasPrefix("BUNDLE ") == true)
+        server.end()
+    }
+
+    @Test("A key of another kind fails its own call alone, and nothing of that is charged")
+    func foreignKeys() throws {
+        let terms = [term(1, 2000, 1, window: 600_000), slot(2)]
+        let good = subject(user, terms)
+        let leases = "{\(group)}:leases"
+        for (key, setup) in [
+            (group, ["RPUSH", group, "x"]), (group, ["SET", group, "somebody else's"]),
+            (group, ["SET", group, "\u{8}\u{8}\u{8}"]), (leases, ["SET", leases, "x"]),
+            ("{\(group)}:held", ["SET", "{\(group)}:held", "x"]),
+        ] {
+            _ = try calls.redis.command("FLUSHALL")
+            _ = try calls.redis.command(setup)
+            let bad = [good, subject(group, terms)]
+            let answers = try calls.decide(
+                [
+                    DecisionCall(.reserve, id: [1], subjects: bad),
+                    DecisionCall(.reserve, id: [2], subjects: [good]),
+                ], clockMicroseconds: start)
+            guard case .failed = answers[0], case .decided(let answer) = answers[1] else {
+                Issue.record("\(setup): \(answers)")
+                continue
+            }
+            #expect(answer.verdict == .done && answer.states.map(\.used) == [1, 1])
+            #expect(try calls.redis.command("EXISTS", key).integer == 1)
+        }
+        server.end()
+    }
+
+    @Test("A key lives until all of its windows and leases have ended")
+    func expiry() throws {
+        func expires(_ key: String) throws -> Int { try calls.redis.command("PEXPIRETIME", key).integer ?? 0 }
+        #expect(try decide(.check, [term(1, 10, 1), term(2, 10, 1, window: 9000)], at: 0).verdict == .done)
+        #expect(try expires(user) == start / 1000 + 9000)
+        #expect(try decide(.check, [term(1, 10, 1)], at: 1).verdict == .done)
+        #expect(try expires(user) == start / 1000 + 9000)
+        #expect(try decide(.reserve, id: "a", ttl: 20_000, [slot(1)], at: 0).verdict == .done)
+        #expect(try expires(user) == start / 1000 + 20_000)
+        #expect(
+            try decide(.check, [term(2, 1, 1, window: 30_000)], at: 0).verdict
+                == .denied(term: 0, retryAfterMilliseconds: 30_000))
+        #expect(try expires(user) == start / 1000 + 30_000)
+        server.end()
+    }
+
+    @Test("Where Redis has evicted the leases, what they held is given back at the next decision but one at the latest")
+    func evictedLeases() throws {
+        let terms = [term(1, 100, 40), slot(1)]
+        #expect(try decide(.reserve, id: "a", terms, at: 0).verdict == .done)
+        _ = try calls.redis.command("DEL", "{\(user)}:leases", "{\(user)}:held")
+        #expect(try decide(.reserve, id: "b", terms, at: 1).verdict == .atCapacity(term: 1, retryAfterMilliseconds: 1))
+        #expect(try decide(.reserve, id: "b", terms, at: 1001).states.map(\.used) == [40, 1])
+        server.end()
+    }
+}
