@@ -69,6 +69,8 @@ extension EndToEnd {
             #expect(try eventually(within: 20) { try !daemon.connect().check(newUser()).isDegraded })
             #expect(try eventually(within: 20) { try client.request("GET", "/readyz?require=redis").status == 200 })
             #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(users[1])").status == 204)
+            // A reset is answered before the others have been told of it.
+            #expect(eventually(within: 20) { said.allSatisfy { !daemon.logLines(containing: $0).isEmpty } })
             for text in [Self.load, Self.evalsha, Self.subscribe, Self.publish] {
                 #expect(daemon.logLines(containing: text).count == (said.contains(text) ? 1 : 0), "\(text)")
             }

@@ -115,8 +115,9 @@ struct FaultRow {
     private func expect(_ figures: FaultFigures) throws {
         #expect(figures.audit.deniedWrongly == 0)
         #expect(figures.audit.overLimit == 0)
-        #expect(figures.slowestMilliseconds <= slowestMilliseconds + figures.noiseMilliseconds)
-        #expect(figures.exactAfterMilliseconds <= exactAfterMilliseconds + figures.noiseMilliseconds)
+        #expect(figures.slowestMilliseconds <= slowestMilliseconds * Sanitizer.slowdown + figures.noiseMilliseconds)
+        #expect(
+            figures.exactAfterMilliseconds <= exactAfterMilliseconds * Sanitizer.slowdown + figures.noiseMilliseconds)
         // A machine that is later than the deadline by itself makes outages of its own, of two lines each.
         let ownOutages = figures.noiseMilliseconds > 40 ? 10 : 0
         #expect(figures.logLines <= logLines + 2 * ownOutages, "\(daemons.map(\.process.errors))")

@@ -97,6 +97,8 @@ package final class Daemon: Sendable {
         guard eventually(within: 20, { logLines(containing: "configuration").count > before }) else {
             throw TestFailure("the daemon does not reload: \(process.errors)")
         }
+        // The line is there before every event loop has turned once more; what is asked on new connections has them turn.
+        for _ in 0..<4 { _ = try connect().request("GET", "/livez") }
     }
 
     /// The lines logged so far.
