@@ -69,7 +69,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             resources: [
-                .embedInCode("Scripts/check.lua"), .embedInCode("Scripts/beat.lua"),
+                .embedInCode("Scripts/announce.lua"), .embedInCode("Scripts/beat.lua"),
+                .embedInCode("Scripts/budget.lua"), .embedInCode("Scripts/check.lua"),
                 .embedInCode("Scripts/decide.lua"), .embedInCode("Scripts/decide-windows.lua"),
                 .embedInCode("Scripts/decide-calls.lua"),
             ],
@@ -284,7 +285,19 @@ let package = Package(
             exclude: ["Clock/clock.c"], swiftSettings: strict
         ),
         .testTarget(
-            name: "ClusterTests", dependencies: ["llm-rate-limit", "RedisClient", "TestSupport"], swiftSettings: strict
+            name: "ClusterTests",
+            dependencies: [
+                "llm-rate-limit",
+                "RateLimitCore",
+                "RateLimitService",
+                "RedisClient",
+                "TestSupport",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict
         ),
         .testTarget(
             name: "SentinelTests",

@@ -45,7 +45,7 @@ public final class GatewayServer: Sendable {
     public static func make(
         service: CheckService, group: any EventLoopGroup, eventLoops: [any EventLoop], pages: GatewayPages,
         options: Options, factory: any MetricsFactory, logger: Logger,
-        didReset: @escaping @Sendable (ResetReport) -> Void = { _ in }
+        reports: AdminReports = AdminReports()
     ) async throws -> GatewayServer {
         Pages.begin()
         let timeout = TimeAmount.milliseconds(Int64(options.requestTimeoutMilliseconds))
@@ -55,7 +55,7 @@ public final class GatewayServer: Sendable {
                 try await eventLoop.submit {
                     let context = LoopContext(
                         service: service, eventLoop: eventLoop, pages: pages, requestTimeout: timeout,
-                        didReset: didReset
+                        reports: reports
                     )
                     return NIOLoopBound(context, eventLoop: eventLoop)
                 }.get()

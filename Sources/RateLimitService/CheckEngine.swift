@@ -25,6 +25,9 @@ package final class CheckEngine {
     private var nextBeat: Scheduled<Void>?
 
     let lanes: CheckLanes
+    /// What users and groups have been given at run time; set once, before the first check.
+    var budgets: BudgetReader?
+    let keyPrefix: String
     private(set) var policy: CheckPolicy
     private var memory = DenialMemory()
     private(set) var memoryEpoch = 0
@@ -36,12 +39,13 @@ package final class CheckEngine {
     package var onDelivered: (() -> Void)?
 
     init(
-        index: Int, eventLoop: any EventLoop, lanes: CheckLanes, policy: CheckPolicy, bounds: Bounds,
+        index: Int, eventLoop: any EventLoop, lanes: CheckLanes, keyPrefix: String, policy: CheckPolicy, bounds: Bounds,
         metrics: CheckMetrics, health: RedisHealth, localWindows: LocalWindows, dataLossWatch: DataLossWatch
     ) {
         self.index = index
         self.eventLoop = eventLoop
         self.lanes = lanes
+        self.keyPrefix = keyPrefix
         self.policy = policy
         self.bounds = bounds
         self.metrics = metrics
@@ -99,7 +103,7 @@ package final class CheckEngine {
 // MARK: - What a lane brings back
 
 extension CheckEngine {
-    /// Tells the decision that Redis took on a check.
+    /// Tells the decision that Redis took on a check, and remembers a denial.
     func decided(_ check: PendingCheck, _ decision: Decision, in batch: CheckBatch, at now: NIODeadline) {
         if !decision.isAllowed, batch.memoryEpoch == memoryEpoch {
             memory.remember(
@@ -107,6 +111,11 @@ extension CheckEngine {
                 cacheMilliseconds: policy.denyCacheMilliseconds
             )
         }
+        decided(check, decision, at: now)
+    }
+
+    /// Tells the decision that Redis took on a check.
+    func decided(_ check: PendingCheck, _ decision: Decision, at now: NIODeadline = .now()) {
         metrics.decisionDuration.recordNanoseconds((now - check.arrivedAt).nanoseconds)
         tell(check, counted(outcome(decision, source: .redis), cost: check.cost))
     }
@@ -204,6 +213,11 @@ extension CheckEngine {
     /// Sends a command off the way of a check, about a user or about none; `done` gets nil where no answer came.
     func perform(_ command: [String], for user: UserID? = nil, _ done: @escaping (Reply?) -> Void) {
         lanes.perform(command, for: user, done)
+    }
+
+    /// Sends a command off the way of a check to the server that has a key; `done` gets nil where no answer came.
+    func perform(_ command: [String], forKey key: String, _ done: @escaping (Reply?) -> Void) {
+        lanes.perform(command, forKey: key, done)
     }
 
     /// Hands what has been counted to the metrics, and says how many checks wait for Redis.

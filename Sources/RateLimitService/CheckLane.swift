@@ -140,10 +140,15 @@ final class CheckLane: RedisLinkDelegate {
 
     /// Sends a command off the way of a check; `done` gets nil where no answer came.
     func perform(_ command: [String], _ done: @escaping (Reply?) -> Void) {
+        perform({ $0.writeRESPCommand(command) }, done)
+    }
+
+    /// Sends the one command that `write` writes; `done` gets nil where no answer came.
+    func perform(_ write: (inout ByteBuffer) -> Void, _ done: @escaping (Reply?) -> Void) {
         guard case .available = link.availability else { return done(nil) }
         if script.count > 0 { send(inFull: false) }
         sendCalls()
-        link.outbound.writeRESPCommand(command)
+        write(&link.outbound)
         sent.append(.operation(done))
         link.sent(deadline: .now() + deadline)
         link.flush()
@@ -228,6 +233,7 @@ extension CheckLane {
             guard let check = pending.popFirst() else { return }
             switch CheckScript.answer(index, of: batch.count, in: reply, quota: batch.quota) {
             case .decided(let decision): engine.decided(check, decision, in: batch, at: now)
+            case .failed(let error) where error.hasPrefix("BUNDLE"): engine.decideInBundle(check)
             case .failed(let error):
                 engine.undecided(check, because: .redisError)
                 if Self.isOfReplica(error) { refusal = error }

@@ -81,12 +81,33 @@ public struct CheckMetrics: Sendable {
         private var degraded = [Int](repeating: 0, count: FailureReason.allCases.count)
 
         mutating func count(_ outcome: Outcome) {
-            let verdict: Int =
+            let verdict: Verdict =
                 outcome.isAllowed
-                ? (outcome.isShadowDenied ? 2 : 0)
-                : (outcome.decision == nil ? 3 : 1)
+                ? (outcome.isShadowDenied ? .shadowDenied : .allowed)
+                : (outcome.decision == nil ? .refused : .denied)
+            count(verdict, outcome.source, outcome.degradedReason)
+        }
+
+        mutating func count(_ outcome: CallOutcome) {
+            let verdict: Verdict =
+                switch outcome.verdict {
+                case .allowed, .repeated: outcome.isShadowDenied ? .shadowDenied : .allowed
+                case .denied, .deniedForGood, .atCapacity, .unknownModel: .denied
+                case .refused, .unknownLease: .refused
+                }
+            count(verdict, outcome.source, outcome.degradedReason)
+        }
+
+        private mutating func count(_ verdict: Verdict, _ decider: DecisionSource, _ degradedReason: FailureReason?) {
+            let verdict: Int =
+                switch verdict {
+                case .allowed: 0
+                case .denied: 1
+                case .shadowDenied: 2
+                case .refused: 3
+                }
             let source: Int =
-                switch outcome.source {
+                switch decider {
                 case .redis: 0
                 case .memory: 1
                 case .local: 2
@@ -94,7 +115,7 @@ public struct CheckMetrics: Sendable {
                 case .off: 4
                 }
             checks[source * 4 + verdict] += 1
-            guard let reason = outcome.degradedReason else { return }
+            guard let reason = degradedReason else { return }
             let index: Int =
                 switch reason {
                 case .redisUnreachable: 0

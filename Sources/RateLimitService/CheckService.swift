@@ -41,6 +41,8 @@ public enum OperationError: Error, Hashable, Sendable {
 public final class CheckService: Sendable {
     /// The state of Redis, for probes.
     public let health: RedisHealth
+    /// What is kept of budgets.
+    public let budgets: BudgetService
     private let engines: [NIOLoopBound<CheckEngine>]
     let listener: NIOLoopBound<InvalidationListener>
     /// Says where the servers are, in a cluster or behind Sentinels; nil where the URL does.
@@ -72,7 +74,8 @@ public final class CheckService: Sendable {
                 try await eventLoop.submit {
                     let engine = CheckEngine(
                         index: index, eventLoop: eventLoop,
-                        lanes: .make(options.redis, lanes, health, index: index, on: eventLoop), policy: policy,
+                        lanes: .make(options.redis, lanes, health, index: index, on: eventLoop),
+                        keyPrefix: options.keyPrefix, policy: policy,
                         bounds: CheckEngine.Bounds(queue: options.queueLimit), metrics: metrics, health: health,
                         localWindows: localWindows, dataLossWatch: watch
                     )
@@ -80,24 +83,32 @@ public final class CheckService: Sendable {
                 }.get()
             )
         }
-        let listener = try await makeListener(options, engines, watch, health)
+        let isCluster = if case .cluster = options.redis { true } else { false }
+        let budgets = try await BudgetService.make(
+            keyPrefix: options.keyPrefix, isCluster: isCluster, engines, health
+        )
+        let listener = try await makeListener(options, engines, watch, budgets, health)
         let watcher = try await makeWatcher(options.redis, engines, listener, health, logger)
-        return CheckService(options, policy, engines, listener, watcher, health, metrics, localWindows, watch)
+        return CheckService(options, policy, engines, listener, watcher, budgets, health, metrics, localWindows, watch)
     }
 
     private static func makeListener(
         _ options: CheckServiceOptions, _ engines: [NIOLoopBound<CheckEngine>], _ watch: DataLossWatch,
-        _ health: RedisHealth
+        _ budgets: BudgetService, _ health: RedisHealth
     ) async throws -> NIOLoopBound<InvalidationListener> {
         let eventLoop = engines[0].eventLoop
         let channel = InvalidationListener.channel(keyPrefix: options.keyPrefix)
         let subscription = LinkOptions(setup: [["SUBSCRIBE", channel]], isSubscriber: true, probeTimeout: .seconds(1))
         return try await eventLoop.submit {
             let link = makeLink(options.redis, subscription, eventLoop)
-            let listener = InvalidationListener(link: link, forbidden: health.forbidden) { user in
-                if let user { watch.wasReset(user) }
-                for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
-            }
+            let listener = InvalidationListener(
+                link: link, forbidden: health.forbidden,
+                invalidate: { user in
+                    if let user { watch.wasReset(user) }
+                    for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
+                },
+                budgetChanged: { budgets.heard($0) }
+            )
             return NIOLoopBound(listener, eventLoop: eventLoop)
         }.get()
     }
@@ -105,8 +116,10 @@ public final class CheckService: Sendable {
     private init(
         _ options: CheckServiceOptions, _ policy: CheckPolicy, _ engines: [NIOLoopBound<CheckEngine>],
         _ listener: NIOLoopBound<InvalidationListener>, _ watcher: NIOLoopBound<any TopologyWatcher>?,
-        _ health: RedisHealth, _ metrics: CheckMetrics, _ localWindows: LocalWindows, _ dataLossWatch: DataLossWatch
+        _ budgets: BudgetService, _ health: RedisHealth, _ metrics: CheckMetrics, _ localWindows: LocalWindows,
+        _ dataLossWatch: DataLossWatch
     ) {
+        self.budgets = budgets
         self.dataLossWatch = dataLossWatch
         self.options = options
         self.engines = engines
@@ -138,6 +151,7 @@ extension CheckService {
 
     /// Closes the connections to Redis.
     public func stop() async {
+        budgets.stop()
         watcher?.execute { $0.stop() }
         listener.execute { $0.stop() }
         for engine in engines { engine.execute { $0.stop() } }

@@ -2,9 +2,10 @@ import NIOCore
 import RateLimitCore
 import RedisClient
 
-/// Hears from Redis, on a connection of its own, that denials no longer hold: after a reset, or a changed limit.
+/// Hears from Redis, on a connection of its own, that denials no longer hold, after a reset or a changed limit, and that
+/// a budget was changed.
 ///
-/// A message is a user's UUID, or `*` for all users. While the subscription is lost messages are missed, so both its
+/// A message is a user's UUID, `*` for all users, or a ``BudgetNotice``. While the subscription is lost messages are missed, so both its
 /// loss and its return count as `*`.
 final class InvalidationListener: RedisLinkDelegate {
     /// The message that stands for every user.
@@ -16,11 +17,16 @@ final class InvalidationListener: RedisLinkDelegate {
     let link: RedisLink
     private let forbidden: ForbiddenCommands
     private let invalidate: (UserID?) -> Void
+    private let budgetChanged: (BudgetNotice) -> Void
 
-    init(link: RedisLink, forbidden: ForbiddenCommands, invalidate: @escaping (UserID?) -> Void) {
+    init(
+        link: RedisLink, forbidden: ForbiddenCommands, invalidate: @escaping (UserID?) -> Void,
+        budgetChanged: @escaping (BudgetNotice) -> Void
+    ) {
         self.link = link
         self.forbidden = forbidden
         self.invalidate = invalidate
+        self.budgetChanged = budgetChanged
         link.delegate = self
     }
 
@@ -45,6 +51,8 @@ final class InvalidationListener: RedisLinkDelegate {
             invalidate(user)
         } else if text == Self.everyone {
             invalidate(nil)
+        } else if let notice = BudgetNotice(text) {
+            budgetChanged(notice)
         }
     }
 

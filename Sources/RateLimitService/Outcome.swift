@@ -1,7 +1,7 @@
 public import RateLimitCore
 
 /// Why Redis did not decide a check.
-public enum FailureReason: String, Hashable, Sendable, CaseIterable {
+public enum FailureReason: String, Error, Hashable, Sendable, CaseIterable {
     /// No connection to Redis.
     case redisUnreachable = "redis_unreachable"
     /// No answer within the deadline.

@@ -52,7 +52,11 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
             // Its own user can do anything to the daemon anyway, and its probes run as that.
             allowedUsers: settings.allowedUsers.map { $0.numbers.union([geteuid()]) }
         ),
-        factory: factory, logger: logger, didReset: ResetLog(inForce: inForce, logger: logger).tell
+        factory: factory, logger: logger,
+        reports: AdminReports(
+            reset: ResetLog(inForce: inForce, logger: logger).tell,
+            budget: BudgetLog(inForce: inForce, logger: logger).tell
+        )
     )
     // A daemon whose Redis is there answers its first check exactly; one whose Redis is away starts all the same.
     await service.start(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds)))

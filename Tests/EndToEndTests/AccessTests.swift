@@ -23,11 +23,22 @@ extension EndToEnd {
             _ = try client.check(user)
             _ = try daemon.connectAdmin().request("DELETE", "/v1/users/\(user)")
             _ = try client.check(user)
+            try useBudgets(of: daemon, user)
             // A server that says READONLY is asked for its role before it is used again.
             try redis.command("REPLICAOF", "127.0.0.1", "1")
             _ = try client.check(user)
             _ = try eventually(within: 20) { try redis.calls(of: "role") > 0 || denials(redis).contains("role") }
             try redis.command("REPLICAOF", "NO", "ONE")
+        }
+
+        private func useBudgets(of daemon: Daemon, _ user: String) throws {
+            let admin = try daemon.connectAdmin()
+            let member = "/v1/groups/\(newUser())/members/\(user)"
+            _ = try admin.request("PUT", member)
+            _ = try admin.request("PUT", "/v1/users/\(user)/budget", body: #"{"spend_limit_micros":5}"#)
+            _ = try admin.request("GET", "/v1/users/\(user)/budget")
+            _ = try admin.request("DELETE", member)
+            _ = try admin.request("GET", "/v1/audit")
         }
 
         private func denials(_ redis: RedisServer) throws -> [String] {

@@ -100,8 +100,8 @@ struct JSONCheckBodyTests {
                 let value = String(repeating: open, count: depth) + "1" + String(repeating: close, count: depth)
                 return "{\"a\":\(value),\(Self.user)}"
             }
-            #expect(read(nested(JSONCheckBody.maximumDepth - 1)) == .success(CheckRequest(user: someUser, cost: 1)))
-            #expect((try? read(nested(JSONCheckBody.maximumDepth)).get()) == nil)
+            #expect(read(nested(JSONText.maximumDepth - 1)) == .success(CheckRequest(user: someUser, cost: 1)))
+            #expect((try? read(nested(JSONText.maximumDepth)).get()) == nil)
             #expect((try? read(nested(30_000)).get()) == nil)
         }
     }

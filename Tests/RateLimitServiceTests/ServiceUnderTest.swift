@@ -12,17 +12,19 @@ import Testing
 final class ServiceUnderTest: Sendable {
     let service: CheckService
     let metrics = RecordingMetrics()
-    private let eventLoop: any EventLoop
+    let eventLoop: any EventLoop
     private let asker: NIOLoopBound<Asker>
 
     /// Makes a service and, unless told not to, waits until it can ask Redis.
+    ///
+    /// - Parameter path: the socket through which it goes, where not Redis's own.
     init(
         _ redis: RedisServer, _ policy: CheckPolicy, deadlineMilliseconds: Int = 2_000, queueLimit: Int = 8_192,
-        startsConnected: Bool = true
+        startsConnected: Bool = true, through path: String? = nil
     ) async throws {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let options = CheckServiceOptions(
-            redis: .single(RedisEndpoint(address: .unix(path: redis.socketPath))),
+            redis: .single(RedisEndpoint(address: .unix(path: path ?? redis.socketPath))),
             deadlineMilliseconds: deadlineMilliseconds,
             queueLimit: queueLimit
         )

@@ -17,6 +17,8 @@ package final class FaultProxy: Sendable {
         case replaceReplies([UInt8])
         /// New connections are accepted and never answered.
         case deafToNewConnections
+        /// Nothing arrives any more of what Redis says to whoever has subscribed; those connections stay open.
+        case silentSubscriptions
     }
 
     /// A slow way. A loss is what TCP makes of one: the piece, and all behind it, come a retransmission later.
@@ -133,6 +135,8 @@ private struct Pair {
     var toServer = Direction()
     var toClient = Direction()
     var isFrozen = false
+    /// Whether the client has sent SUBSCRIBE.
+    var isSubscriber = false
     /// Ends when what waits for the client is written.
     var isEnding = false
     var isOver = false
@@ -222,6 +226,7 @@ private struct Relay {
     private mutating func readClient(_ index: Int, _ fault: FaultProxy.Fault, _ now: Double) {
         guard let bytes = read(pairs[index].client) else { return pairs[index].isOver = true }
         guard pairs[index].server != nil, !bytes.isEmpty else { return }
+        if bytes.firstRange(of: "SUBSCRIBE".utf8) != nil { pairs[index].isSubscriber = true }
         pairs[index].toServer.append(bytes, dueAt: now + delay(fault))
     }
 
@@ -233,6 +238,7 @@ private struct Relay {
         case .cutReplies:
             pairs[index].toClient.append(bytes.prefix(bytes.count / 2), dueAt: now)
             pairs[index].isEnding = true
+        case .silentSubscriptions where pairs[index].isSubscriber: break
         case .replaceReplies(let others): pairs[index].toClient.append(others[...], dueAt: now)
         default: pairs[index].toClient.append(bytes, dueAt: now + delay(fault))
         }

@@ -33,9 +33,11 @@ package final class RedisServer: Sendable {
 
     /// The permissions that a daemon needs, as the documentation has them. The end-to-end tests' daemons have no more.
     package static let leastPermissions = [
-        "resetkeys", "~llm-rate:*", "resetchannels", "&llm-rate:invalidate", "-@all", "+ping", "+select", "+role",
+        "resetkeys", "~llm-rate:*", "~{llm-rate:*", "resetchannels", "&llm-rate:invalidate", "-@all", "+ping",
+        "+select", "+role",
         "+script|load", "+evalsha", "+eval", "+time", "+getrange", "+strlen", "+get", "+set", "+append", "+setrange",
         "+pexpireat", "+del", "+publish", "+subscribe",
+        "+hgetall", "+hset", "+hdel", "+xadd", "+xrevrange",
     ]
     package static let leastUser = "limiter"
     package static let leastPassword = "least"

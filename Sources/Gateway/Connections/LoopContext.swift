@@ -13,7 +13,7 @@ final class LoopContext {
     let service: CheckService
     let pages: GatewayPages
     let requestTimeout: TimeAmount
-    let didReset: @Sendable (ResetReport) -> Void
+    let reports: AdminReports
     let writer: AnswerWriter
     private var unflushed: [ConnectionHandler] = []
     private(set) var connections: [ObjectIdentifier: ConnectionHandler] = [:]
@@ -21,13 +21,13 @@ final class LoopContext {
 
     init(
         service: CheckService, eventLoop: any EventLoop, pages: GatewayPages, requestTimeout: TimeAmount,
-        didReset: @escaping @Sendable (ResetReport) -> Void = { _ in }
+        reports: AdminReports = AdminReports()
     ) {
         self.eventLoop = eventLoop
         self.service = service
         self.pages = pages
         self.requestTimeout = requestTimeout
-        self.didReset = didReset
+        self.reports = reports
         engine = service.engine(on: eventLoop)
         writer = AnswerWriter(limit: service.policy.limit)
         engine.onDelivered = { [weak self] in self?.flush() }

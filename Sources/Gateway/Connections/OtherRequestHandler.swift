@@ -7,7 +7,7 @@ import RateLimitService
 final class OtherRequestHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
 
-    private let connection: ConnectionHandler
+    let connection: ConnectionHandler
     private var head: HTTPRequestHead?
     private var body: [UInt8] = []
     private var hasRefused = false
@@ -91,10 +91,12 @@ final class OtherRequestHandler: ChannelInboundHandler {
             // Now, while the connection is there for certain.
             let peer = connection.peer
             loop.service.reset(user, on: eventLoop).assumeIsolated().whenComplete { [connection] result in
-                loop.didReset(ResetReport(user: user, peer: peer, failure: Self.failure(of: result)))
+                loop.reports.reset(ResetReport(user: user, peer: peer, failure: Self.failure(of: result)))
                 connection.answer(Self.resetAnswer(result), ticket: ticket)
                 loop.flush()
             }
+        case .admin(let request):
+            perform(request, ticket: connection.takeOther(.init(form: form)), eventLoop)
         case .metrics:
             let ticket = connection.takeOther(.init(form: form))
             loop.service.reportMetrics(on: eventLoop).assumeIsolated().whenComplete { [connection] _ in

@@ -15,6 +15,8 @@ enum RequestError: Error, Hashable {
     case missingUser
     case invalidUser
     case invalidCost
+    case invalidGroup
+    case invalidBudget(String)
     case unknownPath
     case methodNotAllowed(allowed: String)
     case adminOnly
@@ -31,7 +33,7 @@ extension RequestError {
     var status: HTTPStatus {
         switch self {
         case .malformedHTTP, .malformedQuery, .missingHost, .malformedJSON: .badRequest
-        case .missingUser, .invalidUser, .invalidCost: .badRequest
+        case .missingUser, .invalidUser, .invalidCost, .invalidGroup, .invalidBudget: .badRequest
         case .adminOnly, .peerNotAllowed: .forbidden
         case .unknownPath: .notFound
         case .methodNotAllowed: .methodNotAllowed
@@ -56,11 +58,16 @@ extension RequestError {
                 + "/v1/check?user=<uuid>&cost=1."
         case .invalidUser: "The user is not a canonical UUID of 36 characters, 8-4-4-4-12 hexadecimal digits."
         case .invalidCost: "The cost is not a whole number from 1 to 1,000,000."
+        case .invalidGroup: "The group is not a canonical UUID of 36 characters, 8-4-4-4-12 hexadecimal digits."
+        case .invalidBudget(let reason):
+            "The body is not the budget that is accepted, {\"group_id\":\"<uuid>\",\"spend_limit_micros\":50000000,"
+                + "\"limits\":{\"<name>\":1000}}, each of them optional and group_id for users alone: \(reason)."
         case .unknownPath:
             "There is nothing at this path. Served are /v1/check, /v1/users/<uuid>, /v1/config, /v1/version, /livez, "
-                + "/readyz, /healthz and /metrics."
+                + "/readyz, /healthz and /metrics; on the admin socket also /v1/users/<uuid>/budget, "
+                + "/v1/groups/<uuid>/budget, /v1/groups/<uuid>/members/<uuid> and /v1/audit."
         case .methodNotAllowed(let allowed): "The method is not one that this path takes: \(allowed)."
-        case .adminOnly: "This operation changes state and is answered on the admin socket alone."
+        case .adminOnly: "This is answered on the admin socket alone."
         case .peerNotAllowed(let user):
             "Connections of \(user.map { "user \($0)" } ?? "an unknown user") are not allowed here; "
                 + "LLM_RATE_LIMIT_ALLOWED_UIDS names the users whose are."

@@ -1,58 +1,31 @@
-import Glibc
 import RateLimitCore
 
 /// Reads the JSON body of a check: `{"user":"<uuid>","cost":1}`, in any order, with any other members besides.
 ///
-/// One pass over the bytes, nothing allocated unless a name is written with escapes. It reads all of RFC 8259, so both
-/// ways into the daemon use it and answer alike; nesting is bounded, and of a repeated member the last one counts.
-struct JSONCheckBody {
-    /// Arrays and objects within one another, at most.
-    static let maximumDepth = 32
-
-    private let bytes: UnsafeRawBufferPointer
-    private var position = 0
-
+/// It reads all of RFC 8259, so both ways into the daemon use it and answer alike; of a repeated member the last one
+/// counts.
+enum JSONCheckBody {
     /// Reads a whole body.
     static func read(_ bytes: UnsafeRawBufferPointer) throws(RequestError) -> CheckRequest {
-        var body = JSONCheckBody(bytes: bytes)
-        return try body.check()
-    }
-
-    private init(bytes: UnsafeRawBufferPointer) {
-        self.bytes = bytes
-    }
-
-    private mutating func check() throws(RequestError) -> CheckRequest {
+        var text = JSONText(bytes)
         var user: UserID?
         var cost = 1
-        skipSpace()
-        try expect(0x7b, "an object")
-        skipSpace()
-        if !skip(0x7d) {
-            repeat {
-                skipSpace()
-                let name = try string()
-                skipSpace()
-                try expect(0x3a, "a colon")
-                skipSpace()
-                if isName(name, "user") {
-                    user = try userValue()
-                } else if isName(name, "cost") {
-                    cost = try costValue()
-                } else {
-                    try skipValue(depth: 1)
-                }
-                skipSpace()
-            } while skip(0x2c)
-            try expect(0x7d, "a comma or a closing brace")
+        try text.wholeObject { (text, name) throws(RequestError) in
+            if text.isName(name, "user") {
+                user = try text.userValue()
+            } else if text.isName(name, "cost") {
+                cost = try text.costValue()
+            } else {
+                try text.skipValue(depth: 1)
+            }
         }
-        skipSpace()
-        guard position == bytes.count else { throw malformed("nothing after the object") }
         guard let user else { throw .missingUser }
         return CheckRequest(user: user, cost: cost)
     }
+}
 
-    private mutating func userValue() throws(RequestError) -> UserID {
+extension JSONText {
+    fileprivate mutating func userValue() throws(RequestError) -> UserID {
         guard position < bytes.count, bytes[position] == 0x22 else {
             try skipValue(depth: 1)
             throw .invalidUser
@@ -70,165 +43,13 @@ struct JSONCheckBody {
         return user
     }
 
-    private mutating func costValue() throws(RequestError) -> Int {
+    fileprivate mutating func costValue() throws(RequestError) -> Int {
         let start = position
         try skipValue(depth: 1)
         guard let cost = decimalCost(UnsafeRawBufferPointer(rebasing: bytes[start..<position])) else {
             throw .invalidCost
         }
         return cost
-    }
-
-    // MARK: The grammar
-
-    private mutating func skipValue(depth: Int) throws(RequestError) {
-        guard position < bytes.count else { throw malformed("a value") }
-        switch bytes[position] {
-        case 0x22: _ = try string()
-        case 0x7b, 0x5b: try skipContainer(depth: depth)
-        case 0x2d, 0x30...0x39: try skipNumber()
-        default:
-            for word in ["true", "false", "null"] as [StaticString] where skipWord(word) { return }
-            throw malformed("a value")
-        }
-    }
-
-    private mutating func skipContainer(depth: Int) throws(RequestError) {
-        guard depth < Self.maximumDepth else { throw malformed("nesting of at most \(Self.maximumDepth)") }
-        let isObject = bytes[position] == 0x7b
-        position += 1
-        skipSpace()
-        if skip(isObject ? 0x7d : 0x5d) { return }
-        repeat {
-            skipSpace()
-            if isObject {
-                _ = try string()
-                skipSpace()
-                try expect(0x3a, "a colon")
-                skipSpace()
-            }
-            try skipValue(depth: depth + 1)
-            skipSpace()
-        } while skip(0x2c)
-        try expect(isObject ? 0x7d : 0x5d, "a comma or a closing bracket")
-    }
-
-    private mutating func skipNumber() throws(RequestError) {
-        _ = skip(0x2d)
-        if !skip(0x30) { try skipDigits() }
-        if skip(0x2e) { try skipDigits() }
-        if skip(0x65) || skip(0x45) {
-            if !skip(0x2b) { _ = skip(0x2d) }
-            try skipDigits()
-        }
-    }
-
-    private mutating func skipDigits() throws(RequestError) {
-        let start = position
-        while position < bytes.count, bytes[position] &- 0x30 < 10 { position += 1 }
-        guard position > start else { throw malformed("a digit") }
-    }
-
-    /// Where the text between the quotes stands, escapes not resolved.
-    private mutating func string() throws(RequestError) -> Range<Int> {
-        try expect(0x22, "a string")
-        let start = position
-        while position < bytes.count {
-            let byte = bytes[position]
-            if byte == 0x22 {
-                position += 1
-                return start..<position - 1
-            }
-            guard byte >= 0x20 else { break }
-            position += 1
-            if byte == 0x5c { try skipEscape() }
-        }
-        throw malformed("a string that ends, without control characters")
-    }
-
-    private mutating func skipEscape() throws(RequestError) {
-        guard position < bytes.count else { throw malformed("an escape") }
-        let byte = bytes[position]
-        position += 1
-        switch byte {
-        case 0x22, 0x5c, 0x2f, 0x62, 0x66, 0x6e, 0x72, 0x74: return
-        case 0x75:
-            for _ in 0..<4 {
-                guard position < bytes.count, hexadecimalDigit(bytes[position]) != nil else {
-                    throw malformed("four hexadecimal digits after \\u")
-                }
-                position += 1
-            }
-        default: throw malformed("an escape of JSON's")
-        }
-    }
-
-    /// Whether a member's name is `name`; one that is written with `\u` escapes is resolved first.
-    private func isName(_ range: Range<Int>, _ name: StaticString) -> Bool {
-        let text = UnsafeRawBufferPointer(rebasing: bytes[range])
-        if text.equals(name) { return true }
-        guard text.contains(0x5c) else { return false }
-        var resolved: [UInt8] = []
-        var index = 0
-        while index < text.count {
-            if text[index] == 0x5c, text[index + 1] == 0x75 {
-                let code = text[index + 2..<index + 6].reduce(0) { $0 << 4 | Int(hexadecimalDigit($1) ?? 0) }
-                guard code < 0x80 else { return false }
-                resolved.append(UInt8(code))
-                index += 6
-            } else if text[index] == 0x5c {
-                return false
-            } else {
-                resolved.append(text[index])
-                index += 1
-            }
-        }
-        return resolved.withUnsafeBytes { $0.equals(name) }
-    }
-
-    private mutating func skipSpace() {
-        while position < bytes.count {
-            switch bytes[position] {
-            case 0x20, 0x09, 0x0a, 0x0d: position += 1
-            default: return
-            }
-        }
-    }
-
-    private mutating func skip(_ byte: UInt8) -> Bool {
-        guard position < bytes.count, bytes[position] == byte else { return false }
-        position += 1
-        return true
-    }
-
-    private mutating func skipWord(_ word: StaticString) -> Bool {
-        let end = position + word.utf8CodeUnitCount
-        guard end <= bytes.count, UnsafeRawBufferPointer(rebasing: bytes[position..<end]).equals(word) else {
-            return false
-        }
-        position = end
-        return true
-    }
-
-    private mutating func expect(_ byte: UInt8, _ what: StaticString) throws(RequestError) {
-        guard skip(byte) else { throw malformed("\(what)") }
-    }
-
-    private func malformed(_ expected: String) -> RequestError {
-        .malformedJSON("expected \(expected) at byte \(position)")
-    }
-}
-
-extension UnsafeRawBufferPointer {
-    /// The bytes of a literal, which live as long as the process.
-    init(_ text: StaticString) {
-        self.init(start: text.utf8Start, count: text.utf8CodeUnitCount)
-    }
-
-    /// Whether these are the bytes of a literal.
-    func equals(_ text: StaticString) -> Bool {
-        guard count == text.utf8CodeUnitCount, let baseAddress else { return count == text.utf8CodeUnitCount }
-        return memcmp(baseAddress, text.utf8Start, count) == 0
     }
 }
 
@@ -241,14 +62,4 @@ func decimalCost(_ text: UnsafeRawBufferPointer) -> Int? {
         value = value * 10 + Int(byte &- 0x30)
     }
     return Limit.costs.contains(value) ? value : nil
-}
-
-/// The value of a hexadecimal digit of either case.
-func hexadecimalDigit(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case 0x30...0x39: byte - 0x30
-    case 0x41...0x46: byte - 0x37
-    case 0x61...0x66: byte - 0x57
-    default: nil
-    }
 }

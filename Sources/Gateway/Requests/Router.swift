@@ -12,6 +12,8 @@ enum Route: Equatable {
     case metrics
     case configuration
     case version
+    /// About budgets.
+    case admin(AdminRequest)
 }
 
 /// Reads a route from a request line and body, as a function: no channel.
@@ -41,7 +43,9 @@ enum Router {
         case "/metrics": return try read(request, .metrics)
         case "/v1/config": return try read(request, .configuration)
         case "/v1/version": return try read(request, .version)
-        default: return try user(request, path)
+        default:
+            if let admin = try AdminRouter.route(request, path, query) { return .admin(admin) }
+            return try user(request, path)
         }
     }
 
@@ -60,11 +64,15 @@ enum Router {
         guard request.method == .POST else { throw .missingUser }
         guard request.hasLength else { throw .lengthRequired }
         guard !request.body.isEmpty else { throw .missingUser }
-        if let contentType = request.contentType {
-            let isJSON = Array(contentType.utf8).withUnsafeBytes { FastPath.isJSON($0) }
-            guard isJSON else { throw .unsupportedMediaType }
-        }
+        try requireJSON(request)
         return try withBytes(request.body) { (bytes) throws(RequestError) in try JSONCheckBody.read(bytes) }
+    }
+
+    /// Refuses a body that says it is something else than JSON.
+    static func requireJSON(_ request: Request) throws(RequestError) {
+        guard let contentType = request.contentType else { return }
+        let isJSON = Array(contentType.utf8).withUnsafeBytes { FastPath.isJSON($0) }
+        guard isJSON else { throw .unsupportedMediaType }
     }
 
     private static func user(_ request: Request, _ path: Substring) throws(RequestError) -> Route {
@@ -95,7 +103,8 @@ enum Router {
         }
     }
 
-    private static func withBytes<Value>(
+    /// Has the bytes read in place.
+    static func withBytes<Value>(
         _ bytes: [UInt8], _ read: (UnsafeRawBufferPointer) throws(RequestError) -> Value
     ) throws(RequestError) -> Value {
         let result = bytes.withUnsafeBytes { bytes in Result { () throws(RequestError) in try read(bytes) } }

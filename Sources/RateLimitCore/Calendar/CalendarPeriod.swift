@@ -72,4 +72,12 @@ public struct CalendarBoundaries: Hashable, Sendable {
     public let nextStart: Int
     /// The start of the next but one.
     public let afterNextStart: Int
+
+    /// Makes boundaries, each later than the one before.
+    public init(previousStart: Int, start: Int, nextStart: Int, afterNextStart: Int) {
+        self.previousStart = previousStart
+        self.start = start
+        self.nextStart = nextStart
+        self.afterNextStart = afterNextStart
+    }
 }

@@ -36,8 +36,8 @@ public struct Quota: Hashable, Sendable {
 
 /// Who has which quota: the user's override, else the group's, else the default, else unlimited.
 public struct QuotaRules: Hashable, Sendable {
-    /// A group together with its budget.
-    public typealias Group = (id: UserID, budget: GroupBudget)
+    /// A group together with what its budget grants.
+    public typealias Group = (id: UserID, terms: BudgetTerms)
 
     /// The limits.
     public let limits: LimitSet
@@ -54,23 +54,25 @@ public struct QuotaRules: Hashable, Sendable {
     ///
     /// - Parameters:
     ///   - index: the limit's place; one that is not in ``limits`` is a programming error.
-    ///   - user: the user's budget.
-    ///   - groups: the user's groups with their budgets; of two that give the same, the first is named.
-    public func quota(ofLimitAt index: Int, user: UserBudget, groups: some Sequence<Group>) -> Quota {
+    ///   - user: what the user's override grants.
+    ///   - attributedGroup: the group to which the user's spend is attributed.
+    ///   - groups: the user's groups; of two that give the same, the first is named.
+    public func quota(
+        ofLimitAt index: Int, user: BudgetTerms, attributedTo attributedGroup: UserID? = nil,
+        groups: some Sequence<Group>
+    ) -> Quota {
         guard limits.limits[index].scope == .user else { return defaultQuota(ofLimitAt: index) }
-        if let amount = amount(ofLimitAt: index, limits: user.limits, spendLimitMicros: user.spendLimitMicros) {
+        if let amount = amount(ofLimitAt: index, in: user) {
             return Quota(amount: amount, rule: .override)
         }
         var chosen: Quota?
         for group in groups {
-            let given = amount(
-                ofLimitAt: index, limits: group.budget.limits, spendLimitMicros: group.budget.spendLimitMicros)
-            guard let given else { continue }
+            guard let given = amount(ofLimitAt: index, in: group.terms) else { continue }
             let isChosen =
                 switch policy {
                 case .min: chosen?.amount.map { given < $0 } ?? true
                 case .max: chosen?.amount.map { given > $0 } ?? true
-                case .attributed: group.id == user.attributedGroup
+                case .attributed: group.id == attributedGroup
                 }
             if isChosen { chosen = Quota(amount: given, rule: .group(group.id)) }
         }
@@ -80,7 +82,7 @@ public struct QuotaRules: Hashable, Sendable {
     /// A group's own quota of the `per: group` limit at a place in ``limits``; of any other limit the default.
     public func quota(ofLimitAt index: Int, group: Group) -> Quota {
         let limit = limits.limits[index]
-        if limit.scope == .group, let amount = group.budget.limits[limit.name] {
+        if limit.scope == .group, let amount = group.terms.limits[limit.name.text] {
             return Quota(amount: amount, rule: .group(group.id))
         }
         return defaultQuota(ofLimitAt: index)
@@ -93,8 +95,8 @@ public struct QuotaRules: Hashable, Sendable {
     }
 
     /// A quota by the limit's name comes before the one that `spend_limit_micros` gives.
-    private func amount(ofLimitAt index: Int, limits budget: [LimitName: Int], spendLimitMicros: Int?) -> Int? {
-        if !budget.isEmpty, let amount = budget[limits.limits[index].name] { return amount }
-        return index == limits.userSpendIndex ? spendLimitMicros : nil
+    private func amount(ofLimitAt index: Int, in terms: BudgetTerms) -> Int? {
+        if !terms.limits.isEmpty, let amount = terms.limits[limits.limits[index].name.text] { return amount }
+        return index == limits.userSpendIndex ? terms.spendLimitMicros : nil
     }
 }

@@ -57,10 +57,11 @@ final class CallAcrossSlots {
         missing -= 1
         guard missing == 0 else { return }
         let merged = Self.merged(results.compactMap { $0 }, call.subjects.map(\.terms.count))
+        let isDone = if case .success(let answer) = merged { answer.verdict == .done } else { false }
         switch call.operation {
-        case .check where (try? merged.get())?.verdict == .done: finishAll(.settle)
-        case .check, .reserve where (try? merged.get())?.verdict != .done: finishAll(.release)
-        default: break
+        case .check: finishAll(isDone ? .settle : .release)
+        case .reserve: if !isDone { finishAll(.release) }
+        case .renew, .settle, .release, .usage, .reset: break
         }
         done(merged)
     }

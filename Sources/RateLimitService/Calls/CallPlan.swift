@@ -76,16 +76,17 @@ struct CallPlanner {
             guard !limitTerms.isEmpty || request.operation.lease?.isHeld(by: subject) == true else { return }
             subjects.append(SubjectTerms(key: key(of: subject, request.user), terms: limitTerms))
         }
-        let groups = caller.groups.map { ($0.id, $0.budget ?? .none) }
+        let groups: [QuotaRules.Group] = caller.groups.map { ($0.id, $0.budget?.terms ?? .none) }
+        let own = caller.budget?.terms ?? .none
         add(.user, scope: .user) { index in
-            limits.rules.quota(ofLimitAt: index, user: caller.budget ?? .none, groups: groups)
+            limits.rules.quota(ofLimitAt: index, user: own, attributedTo: caller.budget?.groupID, groups: groups)
         }
         for group in groups {
-            add(.group(group.0), scope: .group) { limits.rules.quota(ofLimitAt: $0, group: group) }
+            add(.group(group.id), scope: .group) { limits.rules.quota(ofLimitAt: $0, group: group) }
         }
         add(.global, scope: .global) { limits.rules.defaultQuota(ofLimitAt: $0) }
         guard !subjects.isEmpty else { return CallPlan(call: nil, terms: []) }
-        return finish(request, subjects, terms, groups.map(\.0), using: &random)
+        return finish(request, subjects, terms, groups.map(\.id), using: &random)
     }
 
     private func finish(

@@ -1,6 +1,8 @@
+import CoreMetrics
 import Glibc
 package import NIOCore
-package import RateLimitCore
+import RateLimitCore
+import RedisClient
 
 // The way of a call under the limits of the file: budgets from memory, one decision in Redis over all limits that apply.
 extension CheckEngine {
@@ -15,16 +17,16 @@ extension CheckEngine {
         if let caller = budgets.known(request.user, groups: given, at: now) {
             return decide(request, caller, arrivedAt: now, requester, ticket)
         }
-        if case .unavailable(let failure) = lanes.link?.availability {
+        if let link = lanes.link, case .unavailable(let failure) = link.availability {
             return counted(withoutRedis(request, nil, because: failure.reason))
         }
         budgets.load(request.user, groups: given, at: now) { [weak self] result in
             guard let self else { return }
-            let outcome: CallOutcome? =
-                switch result {
-                case .success(let caller): decide(request, caller, arrivedAt: now, requester, ticket)
-                case .failure(let reason): counted(withoutRedis(request, nil, because: reason))
-                }
+            let outcome: CallOutcome?
+            switch result {
+            case .success(let caller): outcome = decide(request, caller, arrivedAt: now, requester, ticket)
+            case .failure(.redis(let reason)): outcome = counted(withoutRedis(request, nil, because: reason))
+            }
             if let outcome { requester.decided(outcome, ticket: ticket) }
         }
         return nil
@@ -124,5 +126,43 @@ extension CheckEngine {
     private func counted(_ outcome: CallOutcome) -> CallOutcome {
         tally.count(outcome)
         return outcome
+    }
+
+    /// Decides a check whose user's window `decide.lua` keeps, under the limit of checks alone: another daemon has more
+    /// limits, or this one had.
+    func decideInBundle(_ check: PendingCheck) {
+        let limit = policy.limit
+        let term = LimitTerm(
+            id: LimitName.requests.id, kind: .sliding(windowMilliseconds: limit.windowMilliseconds), quota: limit.quota,
+            cost: check.cost)
+        let call = DecisionCall(
+            .check, subjects: [SubjectTerms(key: Array("\(keyPrefix):\(check.user)".utf8), terms: [term])])
+        let pending = PendingCall(call: call, arrivedAt: check.arrivedAt) { [weak self] result in
+            guard let self else { return }
+            guard case .success(let answer) = result, let state = answer.states.first else {
+                return undecided(check, because: result.reason ?? .redisError)
+            }
+            let verdict: Decision.Verdict =
+                switch answer.verdict {
+                case .denied(_, let milliseconds), .atCapacity(_, let milliseconds):
+                    .denied(retryAfterMilliseconds: milliseconds)
+                case .deniedForGood: .deniedForGood
+                case .done, .unknownLease, .repeated: .allowed
+                }
+            decided(
+                check,
+                Decision(
+                    verdict: verdict, quota: limit.quota, used: state.used,
+                    resetAfterMilliseconds: state.resetAfterMilliseconds))
+        }
+        if let reason = lanes.take(pending, queueLimit: bounds.queue) { return undecided(check, because: reason) }
+        askForFlush()
+    }
+}
+
+extension Result where Failure == FailureReason {
+    /// Why it failed; nil where it did not.
+    fileprivate var reason: FailureReason? {
+        if case .failure(let reason) = self { reason } else { nil }
     }
 }

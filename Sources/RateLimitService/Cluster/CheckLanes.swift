@@ -55,6 +55,18 @@ enum CheckLanes {
         }
     }
 
+    /// Takes a call on its way, or says why it cannot be.
+    func take(_ call: PendingCall, queueLimit: Int) -> FailureReason? {
+        switch self {
+        case .single(let lane):
+            if case .unavailable(let failure) = lane.link.availability { return failure.reason }
+            guard lane.pendingCount < queueLimit else { return .overloaded }
+            lane.append(call)
+            return nil
+        case .cluster(let router): return router.take(call, queueLimit: queueLimit)
+        }
+    }
+
     /// Sends what has been laid out.
     func flush() {
         switch self {
@@ -77,6 +89,14 @@ enum CheckLanes {
         switch self {
         case .single(let lane): lane.perform(command, done)
         case .cluster(let router): router.perform(command, for: user, done)
+        }
+    }
+
+    /// Sends a command off the way of a check to the server that has a key; `done` gets nil where no answer came.
+    func perform(_ command: [String], forKey key: String, _ done: @escaping (Reply?) -> Void) {
+        switch self {
+        case .single(let lane): lane.perform(command, done)
+        case .cluster(let router): router.perform(command, at: HashSlot(key: key.utf8), done)
         }
     }
 

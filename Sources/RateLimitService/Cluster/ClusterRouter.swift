@@ -199,18 +199,30 @@ extension ClusterRouter {
 
     /// Sends a command off the way of a check to the node of a user's key, or to any; `done` gets nil where no answer
     /// came.
-    func perform(_ command: [String], for user: UserID?, attempts: Int = 0, _ done: @escaping (Reply?) -> Void) {
-        let node = user.map { owner(of: slots.slot(of: $0)) } ?? nodes.first(where: \.isAvailable)
+    func perform(_ command: [String], for user: UserID?, _ done: @escaping (Reply?) -> Void) {
+        perform(command, at: user.map { slots.slot(of: $0) }, done)
+    }
+
+    /// Sends a command off the way of a check to the node of a slot, or to any; `done` gets nil where no answer came.
+    func perform(_ command: [String], at slot: HashSlot?, _ done: @escaping (Reply?) -> Void) {
+        perform({ $0.writeRESPCommand(command) }, at: slot, done)
+    }
+
+    /// Sends the one command that `write` writes to the node of a slot, or to any.
+    func perform(
+        _ write: @escaping (inout ByteBuffer) -> Void, at slot: HashSlot?, _ done: @escaping (Reply?) -> Void
+    ) {
+        let node = slot.map { owner(of: $0) } ?? nodes.first(where: \.isAvailable)
         guard let node else { return done(nil) }
-        perform(command, at: node, attempts: attempts, done)
+        perform(write, at: node, attempts: 0, done)
     }
 
     private func perform(
-        _ command: [String], at node: ClusterNode, isAsking: Bool = false, attempts: Int,
+        _ write: @escaping (inout ByteBuffer) -> Void, at node: ClusterNode, isAsking: Bool = false, attempts: Int,
         _ done: @escaping (Reply?) -> Void
     ) {
         if isAsking { node.lane.perform(["ASKING"]) { _ in } }
-        node.lane.perform(command) { [weak self] reply in
+        node.lane.perform(write) { [weak self] reply in
             guard let self, attempts < Self.maximumAttempts, let error = reply?.errorText,
                 let redirection = Redirection(error, from: node.address)
             else { return done(reply) }
@@ -218,9 +230,9 @@ extension ClusterRouter {
             case .moved(let slot, let address):
                 correct(slot, to: address)
                 doubtMap()
-                performWhenConnected(command, at: connect(to: address), isAsking: false, attempts + 1, done)
+                performWhenConnected(write, at: connect(to: address), isAsking: false, attempts + 1, done)
             case .ask(let address):
-                performWhenConnected(command, at: connect(to: address), isAsking: true, attempts + 1, done)
+                performWhenConnected(write, at: connect(to: address), isAsking: true, attempts + 1, done)
             case .tryAgain, .clusterDown: done(reply)
             }
         }
@@ -228,14 +240,15 @@ extension ClusterRouter {
 
     /// A node that has just been named needs some milliseconds for its first connection.
     private func performWhenConnected(
-        _ command: [String], at node: ClusterNode?, isAsking: Bool, _ attempts: Int, _ done: @escaping (Reply?) -> Void
+        _ write: @escaping (inout ByteBuffer) -> Void, at node: ClusterNode?, isAsking: Bool, _ attempts: Int,
+        _ done: @escaping (Reply?) -> Void
     ) {
         guard let node, !isStopped else { return done(nil) }
         guard node.isConnecting(at: .now(), patience: laneOptions.deadline) else {
-            return perform(command, at: node, isAsking: isAsking, attempts: attempts, done)
+            return perform(write, at: node, isAsking: isAsking, attempts: attempts, done)
         }
         eventLoop.assumeIsolated().scheduleTask(in: Self.retryInterval) { [self] in
-            performWhenConnected(command, at: node, isAsking: isAsking, attempts, done)
+            performWhenConnected(write, at: node, isAsking: isAsking, attempts, done)
         }
     }
 }

@@ -1,3 +1,5 @@
+public import RateLimitCore
+
 /// How a limit counts.
 public enum LimitKind: Hashable, Sendable {
     /// In any span of time as long as the window, 1,000 to 31,536,000,000 milliseconds.
@@ -6,27 +8,6 @@ public enum LimitKind: Hashable, Sendable {
     case calendar(CalendarBoundaries)
     /// What leases hold now; nothing is ever charged.
     case concurrency
-}
-
-/// Where a calendar's periods begin, in Unix seconds, each later than the one before: Redis chooses by its own clock.
-public struct CalendarBoundaries: Hashable, Sendable {
-    /// Where the previous period begins.
-    public let previous: Int
-    /// Where the present period begins.
-    public let current: Int
-    /// Where the next period begins.
-    public let next: Int
-    /// Where the next but one begins. From then on Redis refuses to decide by these.
-    public let afterNext: Int
-
-    /// Makes boundaries; any that do not ascend within 0 to 2^40 − 1 are a programming error.
-    public init(previous: Int, current: Int, next: Int, afterNext: Int) {
-        precondition(0 <= previous && previous < current && current < next && next < afterNext && afterNext < 1 << 40)
-        self.previous = previous
-        self.current = current
-        self.next = next
-        self.afterNext = afterNext
-    }
 }
 
 /// One limit that applies to a call of one subject: how it counts, how much is allowed and how much is asked for.
@@ -42,11 +23,16 @@ public struct LimitTerm: Hashable, Sendable {
     public let isShadow: Bool
     /// The most there may be at once in its window, within ``amounts``.
     public let quota: Int
-    /// What the call costs, within ``amounts``; 0 only looks.
+    /// What the call costs, within ``amounts``; 0 only looks, unless the limit ``needsRoom``.
     public let cost: Int
+    /// Whether a check or reserve that costs none of it is denied where not even 1 is left; it is charged nothing.
+    /// A check, which costs no slot of a concurrency limit, is denied where none is free.
+    public let needsRoom: Bool
 
     /// Makes a term; a quota or cost outside ``amounts`` or a window outside its bounds is a programming error.
-    public init(id: UInt32, kind: LimitKind, isShadow: Bool = false, quota: Int, cost: Int) {
+    public init(
+        id: UInt32, kind: LimitKind, isShadow: Bool = false, quota: Int, cost: Int, needsRoom: Bool = false
+    ) {
         precondition(Self.amounts.contains(quota) && Self.amounts.contains(cost))
         if case .sliding(let milliseconds) = kind { precondition(1_000...31_536_000_000 ~= milliseconds) }
         self.id = id
@@ -54,6 +40,7 @@ public struct LimitTerm: Hashable, Sendable {
         self.isShadow = isShadow
         self.quota = quota
         self.cost = cost
+        self.needsRoom = needsRoom
     }
 }
 

@@ -128,6 +128,10 @@ func fuzzRouter(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     switch Result(catching: { () throws(RequestError) in try Router.route(request) }) {
     case .success(.check(let check)): try hold(Limit.costs.contains(check.cost), "a cost of \(check.cost)")
     case .success(.reset): try hold(request.isAdmin && request.method == .DELETE, "a reset through \(request)")
+    case .success(.admin(let asked)):
+        let isChange = if case .change = asked { true } else { false }
+        let isOfMethod = isChange == [.PUT, .DELETE].contains(request.method)
+        try hold(request.isAdmin && isOfMethod, "\(asked) through \(request)")
     case .success(let route):
         try hold([.GET, .HEAD].contains(request.method), "\(route) through \(request.method)")
     case .failure(let error): try hold(!error.detail.isEmpty && error.status.rawValue >= 400, "\(error)")

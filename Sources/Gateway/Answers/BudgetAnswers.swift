@@ -1,0 +1,106 @@
+import Glibc
+import RateLimitCore
+import RateLimitService
+
+/// The answers about budgets.
+extension Answer {
+    /// What is kept, or 404 with a sentence that says what is not there.
+    static func stored(_ value: BudgetValue?, of user: UserID?, group: UserID?, absent: String) -> Answer {
+        guard let value else { return .problem(.notFound, absent) }
+        return .json(json(value, user: user, group: group))
+    }
+
+    /// What became of a change.
+    static func changed(_ change: BudgetChange, _ result: Result<BudgetChangeResult, BudgetFailure>) -> Answer {
+        switch result {
+        case .success(let result):
+            guard let value = result.after else { return Answer(status: .noContent) }
+            return .json(json(value, user: change.user, group: change.group))
+        case .failure(.notMember(let user, let group)):
+            return .problem(
+                .badRequest,
+                "The user \(user) is not a member of the group \(group): a budget can be attributed to one of the "
+                    + "user's own groups alone."
+            )
+        case .failure(.tooManyGroups(let user)):
+            return .problem(
+                .badRequest, "The user \(user) is in \(BudgetBounds.groups) groups already, which is the most."
+            )
+        case .failure(.redis(let reason)):
+            return .problem(
+                .serviceUnavailable,
+                "The change cannot be confirmed: \(reason.rawValue). It may have been made or may still be; asking for "
+                    + "it again does no harm.",
+                headers: [("Retry-After", "1")]
+            )
+        }
+    }
+
+    /// That something cannot be read.
+    static func unreadable(_ error: BudgetFailure) -> Answer {
+        let reason = if case .redis(let reason) = error { reason } else { FailureReason.redisError }
+        return .problem(
+            .serviceUnavailable, "What is kept cannot be read: \(reason.rawValue).", headers: [("Retry-After", "1")]
+        )
+    }
+
+    /// A page of the audit.
+    static func audit(_ page: AuditPage) -> Answer {
+        let entries = page.entries.map { entry in
+            let removed = entry.result.removed.map { json(.user($0), user: entry.user, group: nil) } ?? "null"
+            let (before, after) = (entry.result.before, entry.result.after)
+            return "{\"id\":\"\(entry.cursor)\",\"at\":\"\(rfc3339(milliseconds: entry.at))\","
+                + "\"operation\":\(jsonText(entry.operation)),\"user_id\":\(json(entry.user)),"
+                + "\"group_id\":\(json(entry.group)),\"by_uid\":\(json(entry.actor.userIdentifier)),"
+                + "\"by_pid\":\(json(entry.actor.processIdentifier)),"
+                + "\"before\":\(before.map { json($0, user: entry.user, group: entry.group) } ?? "null"),"
+                + "\"after\":\(after.map { json($0, user: entry.user, group: entry.group) } ?? "null"),"
+                + "\"removed_budget\":\(removed)}"
+        }
+        let next = page.next.map { "\"\($0)\"" } ?? "null"
+        return .json("{\"entries\":[\(entries.joined(separator: ","))],\"next_cursor\":\(next)}")
+    }
+
+    private static func json(_ value: BudgetValue, user: UserID?, group: UserID?) -> String {
+        switch value {
+        case .user(let budget):
+            "{\"group_id\":\(json(budget.groupID)),\(terms(budget.spendLimitMicros, budget.limits)),"
+                + "\(times(budget.createdAt, budget.updatedAt))}"
+        case .group(let budget):
+            "{\(terms(budget.spendLimitMicros, budget.limits)),\(times(budget.createdAt, budget.updatedAt))}"
+        case .membership(let membership):
+            // A membership never changes: it begins and ends.
+            "{\"group_id\":\(json(group)),\"user_id\":\(json(user)),"
+                + "\(times(membership.createdAt, membership.createdAt))}"
+        }
+    }
+
+    private static func terms(_ spendLimitMicros: Int?, _ limits: [String: Int]) -> String {
+        let limits = limits.sorted { $0.key < $1.key }.map { "\(jsonText($0.key)):\($0.value)" }
+        return "\"spend_limit_micros\":\(json(spendLimitMicros)),\"limits\":{\(limits.joined(separator: ","))}"
+    }
+
+    private static func times(_ createdAt: Int, _ updatedAt: Int) -> String {
+        "\"created_at\":\"\(rfc3339(milliseconds: createdAt))\",\"updated_at\":\"\(rfc3339(milliseconds: updatedAt))\""
+    }
+
+    private static func json(_ id: UserID?) -> String { id.map { "\"\($0)\"" } ?? "null" }
+
+    private static func json(_ number: (some BinaryInteger)?) -> String { number.map { "\($0)" } ?? "null" }
+}
+
+/// A moment as RFC 3339 has it, in UTC and with milliseconds: `2026-11-21T10:00:00.000Z`.
+///
+/// - Parameter milliseconds: since 1970, not negative.
+func rfc3339(milliseconds: Int) -> String {
+    var seconds = milliseconds / 1_000
+    var parts = tm()
+    gmtime_r(&seconds, &parts)
+    func padded(_ value: Int, _ count: Int) -> String {
+        let digits = "\(value)"
+        return String(repeating: "0", count: max(0, count - digits.utf8.count)) + digits
+    }
+    func two(_ value: Int32) -> String { padded(Int(value), 2) }
+    return "\(padded(1900 + Int(parts.tm_year), 4))-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))T"
+        + "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(padded(milliseconds % 1_000, 3))Z"
+}

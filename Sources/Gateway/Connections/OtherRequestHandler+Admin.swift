@@ -1,0 +1,59 @@
+import Listeners
+import NIOCore
+import RateLimitCore
+import RateLimitService
+
+/// What is asked on the admin socket about budgets.
+extension OtherRequestHandler {
+    func perform(_ request: AdminRequest, ticket: Int, _ eventLoop: any EventLoop) {
+        let budgets = connection.loop.service.budgets
+        switch request {
+        case .userBudget(let user):
+            answer(budgets.userBudget(of: user, on: eventLoop), ticket) { budget in
+                .stored(
+                    budget.map { .user($0) }, of: user, group: nil, absent: "The user \(user) has no budget of its own."
+                )
+            }
+        case .groupBudget(let group):
+            answer(budgets.groupBudget(of: group, on: eventLoop), ticket) { budget in
+                .stored(budget.map { .group($0) }, of: nil, group: group, absent: "The group \(group) has no budget.")
+            }
+        case .membership(let user, let group):
+            answer(budgets.membership(of: user, in: group, on: eventLoop), ticket) { membership in
+                .stored(
+                    membership.map { .membership($0) }, of: user, group: group,
+                    absent: "The user \(user) is not a member of the group \(group)."
+                )
+            }
+        case .audit(let limit, let cursor):
+            answer(budgets.audit(limit: limit, olderThan: cursor, on: eventLoop), ticket) { .audit($0) }
+        case .change(let change): perform(change, ticket, eventLoop)
+        }
+    }
+
+    private func perform(_ change: BudgetChange, _ ticket: Int, _ eventLoop: any EventLoop) {
+        let loop = connection.loop
+        // Now, while the connection is there for certain.
+        let peer = connection.peer
+        let actor = BudgetActor(userIdentifier: peer?.userIdentifier, processIdentifier: peer?.processIdentifier)
+        loop.service.budgets.change(change, by: actor, on: eventLoop).assumeIsolated().whenSuccess {
+            [connection] result in
+            loop.reports.budget(BudgetReport(change: change, peer: peer, result: result))
+            connection.answer(.changed(change, result), ticket: ticket)
+            loop.flush()
+        }
+    }
+
+    private func answer<Value>(
+        _ future: EventLoopFuture<Result<Value, BudgetFailure>>, _ ticket: Int, _ form: @escaping (Value) -> Answer
+    ) {
+        let loop = connection.loop
+        future.assumeIsolated().whenSuccess { [connection] result in
+            switch result {
+            case .success(let value): connection.answer(form(value), ticket: ticket)
+            case .failure(let error): connection.answer(.unreadable(error), ticket: ticket)
+            }
+            loop.flush()
+        }
+    }
+}

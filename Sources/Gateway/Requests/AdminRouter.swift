@@ -1,0 +1,116 @@
+import NIOHTTP1
+import RateLimitCore
+import RateLimitService
+
+/// What is asked on the admin socket about budgets.
+enum AdminRequest: Hashable {
+    case userBudget(UserID)
+    case groupBudget(UserID)
+    case membership(UserID, group: UserID)
+    case change(BudgetChange)
+    /// So many entries of the audit, the newest or those older than a cursor.
+    case audit(limit: Int, olderThan: AuditCursor?)
+}
+
+/// Reads the routes that the admin socket alone has, as a function.
+enum AdminRouter {
+    /// How many entries of the audit are given where the request does not say.
+    static let auditEntries = 50
+
+    private static let methods = "GET, HEAD, PUT, DELETE"
+
+    /// What is asked for; nil where the path is none of these routes'.
+    static func route(
+        _ request: Router.Request, _ path: Substring, _ query: [UInt8]
+    ) throws(RequestError) -> AdminRequest? {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count > 2, parts[0] == "", parts[1] == "v1" else { return nil }
+        switch (parts[2], parts.count) {
+        case ("audit", 3):
+            try requireAdmin(request)
+            guard request.method == .GET || request.method == .HEAD else {
+                throw .methodNotAllowed(allowed: "GET, HEAD")
+            }
+            return try audit(String(decoding: query, as: UTF8.self))
+        case ("users", 5) where parts[4] == "budget":
+            try requireAdmin(request)
+            guard let user = UserID(parts[3]) else { throw .invalidUser }
+            return try userBudget(request, user)
+        case ("groups", 5) where parts[4] == "budget":
+            try requireAdmin(request)
+            guard let group = UserID(parts[3]) else { throw .invalidGroup }
+            return try groupBudget(request, group)
+        case ("groups", 6) where parts[4] == "members":
+            try requireAdmin(request)
+            guard let group = UserID(parts[3]) else { throw .invalidGroup }
+            guard let user = UserID(parts[5]) else { throw .invalidUser }
+            return try membership(request, user, group)
+        default: return nil
+        }
+    }
+
+    private static func requireAdmin(_ request: Router.Request) throws(RequestError) {
+        guard request.isAdmin else { throw .adminOnly }
+    }
+
+    private static func userBudget(_ request: Router.Request, _ user: UserID) throws(RequestError) -> AdminRequest {
+        switch request.method {
+        case .GET, .HEAD: return .userBudget(user)
+        case .PUT:
+            let body = try body(request, takesGroup: true)
+            return .change(.putUserBudget(user, body.terms, attributedTo: body.group))
+        case .DELETE: return .change(.deleteUserBudget(user))
+        default: throw .methodNotAllowed(allowed: methods)
+        }
+    }
+
+    private static func groupBudget(_ request: Router.Request, _ group: UserID) throws(RequestError) -> AdminRequest {
+        switch request.method {
+        case .GET, .HEAD: return .groupBudget(group)
+        case .PUT: return .change(.putGroupBudget(group, try body(request, takesGroup: false).terms))
+        case .DELETE: return .change(.deleteGroupBudget(group))
+        default: throw .methodNotAllowed(allowed: methods)
+        }
+    }
+
+    private static func membership(
+        _ request: Router.Request, _ user: UserID, _ group: UserID
+    ) throws(RequestError) -> AdminRequest {
+        switch request.method {
+        case .GET, .HEAD: return .membership(user, group: group)
+        case .PUT: return .change(.putMember(user, group: group))
+        case .DELETE: return .change(.deleteMember(user, group: group))
+        default: throw .methodNotAllowed(allowed: methods)
+        }
+    }
+
+    private static func body(_ request: Router.Request, takesGroup: Bool) throws(RequestError) -> BudgetBody {
+        guard request.hasLength else { throw .lengthRequired }
+        try Router.requireJSON(request)
+        return try Router.withBytes(request.body) { (bytes) throws(RequestError) in
+            try BudgetBody.read(bytes, takesGroup: takesGroup)
+        }
+    }
+
+    private static func audit(_ query: String) throws(RequestError) -> AdminRequest {
+        var limit = auditEntries
+        var cursor: AuditCursor?
+        for pair in query.split(separator: "&") {
+            let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            switch (parts[0], parts.count > 1 ? parts[1] : "") {
+            case ("limit", let text):
+                guard let number = Int(text), AuditPage.sizes.contains(number) else {
+                    throw .malformedQuery("limit is no whole number from 1 to \(AuditPage.sizes.upperBound)")
+                }
+                limit = number
+            case ("cursor", let text):
+                guard let place = AuditCursor(text) else {
+                    throw .malformedQuery("cursor is not the next_cursor of an earlier answer")
+                }
+                cursor = place
+            default: throw .malformedQuery("accepted here are limit and cursor")
+            }
+        }
+        return .audit(limit: limit, olderThan: cursor)
+    }
+}

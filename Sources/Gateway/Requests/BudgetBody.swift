@@ -1,0 +1,81 @@
+import RateLimitCore
+
+/// Reads the JSON body of a budget, `{"group_id":"<uuid>","spend_limit_micros":50000000,"limits":{"<name>":1000}}`, in
+/// any order; what is left out or null is not set.
+///
+/// A member that is not known is refused: with a misspelt one somebody would be without a limit. `created_at` and
+/// `updated_at` may stand there, so that an answer can be sent back, and are not read.
+struct BudgetBody: Hashable {
+    var terms = BudgetTerms()
+    /// The group to which a user's budget is attributed.
+    var group: UserID?
+
+    /// Reads a whole body.
+    ///
+    /// - Parameter takesGroup: whether `group_id` is accepted, as it is for a user's budget.
+    static func read(_ bytes: UnsafeRawBufferPointer, takesGroup: Bool) throws(RequestError) -> BudgetBody {
+        var text = JSONText(bytes)
+        var body = BudgetBody()
+        do throws(RequestError) {
+            try text.wholeObject { (text, name) throws(RequestError) in
+                if text.isName(name, "spend_limit_micros") {
+                    body.terms.spendLimitMicros = try text.isNull() ? nil : text.amount("spend_limit_micros")
+                } else if text.isName(name, "limits") {
+                    body.terms.limits = try text.limits()
+                } else if takesGroup, text.isName(name, "group_id") {
+                    body.group = try text.isNull() ? nil : text.group()
+                } else if text.isName(name, "created_at") || text.isName(name, "updated_at") {
+                    try text.skipValue(depth: 1)
+                } else {
+                    throw .invalidBudget("it has a member that is not known, which ends at byte \(text.position)")
+                }
+            }
+        } catch {
+            guard case .malformedJSON(let reason) = error else { throw error }
+            throw .invalidBudget(reason)
+        }
+        return body
+    }
+}
+
+extension JSONText {
+    fileprivate mutating func isNull() -> Bool { skipWord("null") }
+
+    fileprivate mutating func group() throws(RequestError) -> UserID {
+        guard position < bytes.count, bytes[position] == 0x22 else { throw .invalidGroup }
+        let text = try string()
+        guard let group = UserID(UnsafeRawBufferPointer(rebasing: bytes[text])) else { throw .invalidGroup }
+        return group
+    }
+
+    /// A whole number without sign, point or exponent.
+    fileprivate mutating func amount(_ name: String) throws(RequestError) -> Int {
+        let start = position
+        try skipValue(depth: 2)
+        // The grammar takes no leading zero, and Int none that is too large.
+        let digits = bytes[start..<position]
+        guard digits.allSatisfy({ $0 &- 0x30 < 10 }), let amount = Int(String(decoding: digits, as: UTF8.self)),
+            BudgetBounds.amounts.contains(amount)
+        else {
+            throw .invalidBudget("\(name) is no whole number from 0 to \(BudgetBounds.amounts.upperBound)")
+        }
+        return amount
+    }
+
+    fileprivate mutating func limits() throws(RequestError) -> [String: Int] {
+        var limits: [String: Int] = [:]
+        try object { (text, name) throws(RequestError) in
+            let key = String(decoding: text.bytes[name], as: UTF8.self)
+            guard LimitName(key) != nil else {
+                throw .invalidBudget(
+                    "a limit's name has 1 to \(LimitName.lengths.upperBound) bytes of a-z, 0-9, '-', '_' and '.'"
+                )
+            }
+            limits[key] = try text.amount(key)
+            guard limits.count <= BudgetBounds.limits else {
+                throw .invalidBudget("it names more than \(BudgetBounds.limits) limits")
+            }
+        }
+        return limits
+    }
+}

@@ -1,0 +1,93 @@
+/// Bounds on what is kept of budgets.
+public enum BudgetBounds {
+    /// A spend limit in micro-dollars, or a quota in its limit's unit: as much as a limit can have.
+    public static let amounts = Limit.quotas
+    /// How many limits one budget may name.
+    public static let limits = LimitSet.maximumCount
+    /// How many groups one user may be in.
+    public static let groups = CallAttributes.maximumGroups
+}
+
+/// What a budget grants: the part that an operator sets.
+public struct BudgetTerms: Hashable, Sendable {
+    /// What may be spent in the window of the limit of ``LimitSet/userSpendIndex``, in micro-dollars; 0 blocks, nil leaves it to the next rule.
+    public var spendLimitMicros: Int?
+    /// Quotas by the name of their limit; 0 blocks. At most ``BudgetBounds/limits``.
+    public var limits: [String: Int]
+
+    /// Nothing is set.
+    public static let none = BudgetTerms()
+
+    /// Makes the terms; amounts are within ``BudgetBounds/amounts``.
+    public init(spendLimitMicros: Int? = nil, limits: [String: Int] = [:]) {
+        self.spendLimitMicros = spendLimitMicros
+        self.limits = limits
+    }
+}
+
+/// What one user has in place of what the user's groups give: an override.
+public struct UserBudget: Hashable, Sendable {
+    /// The group to which the user's spend is attributed, one of the user's own; nil for none.
+    public var groupID: UserID?
+    /// What may be spent in the window of the limit of ``LimitSet/userSpendIndex``, in micro-dollars; 0 blocks, nil leaves it to the next rule.
+    public var spendLimitMicros: Int?
+    /// Quotas by the name of their limit; 0 blocks.
+    public var limits: [String: Int]
+    /// When it was made, in milliseconds since 1970 by Redis's clock.
+    public var createdAt: Int
+    /// When it was changed last, in the same unit; never before ``createdAt``.
+    public var updatedAt: Int
+
+    /// Makes a budget as it is kept.
+    public init(
+        groupID: UserID? = nil, spendLimitMicros: Int? = nil, limits: [String: Int] = [:], createdAt: Int,
+        updatedAt: Int
+    ) {
+        self.groupID = groupID
+        self.spendLimitMicros = spendLimitMicros
+        self.limits = limits
+        self.createdAt = createdAt
+        self.updatedAt = updatedAt
+    }
+}
+
+extension UserBudget {
+    /// What it grants.
+    public var terms: BudgetTerms { BudgetTerms(spendLimitMicros: spendLimitMicros, limits: limits) }
+}
+
+/// What the members of a group have, and the group itself for limits that count by group.
+public struct GroupBudget: Hashable, Sendable {
+    /// What may be spent in the window of the limit of ``LimitSet/userSpendIndex``, in micro-dollars; 0 blocks, nil leaves it to the next rule.
+    public var spendLimitMicros: Int?
+    /// Quotas by the name of their limit; 0 blocks.
+    public var limits: [String: Int]
+    /// When it was made, in milliseconds since 1970 by Redis's clock.
+    public var createdAt: Int
+    /// When it was changed last, in the same unit; never before ``createdAt``.
+    public var updatedAt: Int
+
+    /// Makes a budget as it is kept.
+    public init(spendLimitMicros: Int? = nil, limits: [String: Int] = [:], createdAt: Int, updatedAt: Int) {
+        self.spendLimitMicros = spendLimitMicros
+        self.limits = limits
+        self.createdAt = createdAt
+        self.updatedAt = updatedAt
+    }
+}
+
+extension GroupBudget {
+    /// What it grants.
+    public var terms: BudgetTerms { BudgetTerms(spendLimitMicros: spendLimitMicros, limits: limits) }
+}
+
+/// That a user is in a group.
+public struct Membership: Hashable, Sendable {
+    /// Since when, in milliseconds since 1970 by Redis's clock.
+    public var createdAt: Int
+
+    /// Makes a membership as it is kept.
+    public init(createdAt: Int) {
+        self.createdAt = createdAt
+    }
+}

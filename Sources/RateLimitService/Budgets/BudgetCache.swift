@@ -1,0 +1,116 @@
+import NIOCore
+import RateLimitCore
+
+/// What a decision needs of a user.
+struct UserStanding: Hashable, Sendable {
+    /// The user's override; nil for none.
+    var budget: UserBudget?
+    /// The groups the user is in, in a fixed order; at most ``BudgetBounds/groups``.
+    var groups: [UserID]
+}
+
+/// What one event loop remembers of users, or of groups, and what of them it is asking Redis for.
+struct BudgetTable<Value> {
+    /// How to come by a value that is not remembered.
+    enum Step: Hashable {
+        /// Redis has just been asked: wait for that answer.
+        case join(Int)
+        /// Ask Redis, and give the answer to ``loaded(_:_:ticket:)``.
+        case load(Int)
+    }
+
+    private struct Load {
+        var ticket: Int
+        var sentAt: NIODeadline
+    }
+
+    private var values: LeastRecentlyUsed<UserID, Value>
+    private var loads: [UserID: Load] = [:]
+    private var lastTicket = 0
+
+    init(capacity: Int) { values = LeastRecentlyUsed(capacity: capacity) }
+
+    var count: Int { values.count }
+
+    mutating func value(of id: UserID) -> Value? { values.value(for: id) }
+
+    /// What to do for a value that is not remembered. An answer that has been on its way for long is not waited for by
+    /// anybody else: it may be from before a change that whoever asks now must see.
+    mutating func load(_ id: UserID, at now: NIODeadline) -> Step {
+        if let load = loads[id], now < load.sentAt + BudgetCache.patience { return .join(load.ticket) }
+        lastTicket += 1
+        loads[id] = Load(ticket: lastTicket, sentAt: now)
+        return .load(lastTicket)
+    }
+
+    /// Takes Redis's answer, nil for none. It is not remembered where a change was heard of since it was asked for.
+    mutating func loaded(_ id: UserID, _ value: Value?, ticket: Int) {
+        guard loads[id]?.ticket == ticket else { return }
+        loads[id] = nil
+        if let value { values.set(value, for: id) }
+    }
+
+    mutating func forget(_ id: UserID) {
+        values.remove(id)
+        loads[id] = nil
+    }
+
+    mutating func forgetAll() {
+        values.removeAll()
+        loads.removeAll()
+    }
+}
+
+/// What one event loop remembers of budgets, as a value: what may be believed, and for how long.
+///
+/// Two things end what is remembered. A message names who was changed, and the versions before and after the change: where
+/// the version before is not the one known here, messages were missed, and everything is forgotten. And the version is
+/// asked for again and again: what is remembered is believed only where an answer that is younger than ``patience``
+/// showed the version known here. So nothing older than that is ever shown, whatever became of the messages.
+struct BudgetCache {
+    /// For how long what is remembered is believed after the version was asked for, and how long somebody may wait for
+    /// an answer that another has asked for. A change shows after this at the latest; the rest of the second is for
+    /// machines that are slow to turn.
+    static let patience = TimeAmount.milliseconds(750)
+    /// How many users, and how many groups, are remembered.
+    static let capacity = 65_536
+
+    var users: BudgetTable<UserStanding>
+    var groups: BudgetTable<GroupBudget?>
+    /// The version up to which changes are known here; nil before any was heard.
+    private var version: String?
+    private var believedUntil = NIODeadline.distantPast
+
+    init(capacity: Int = Self.capacity) {
+        users = BudgetTable(capacity: capacity)
+        groups = BudgetTable(capacity: capacity)
+    }
+
+    /// Whether what is remembered may be used.
+    func isBelieved(at now: NIODeadline) -> Bool { now < believedUntil }
+
+    /// Takes the version that Redis had at `sentAt` or later.
+    mutating func polled(_ version: String, sentAt: NIODeadline) {
+        if version != self.version { forgetAll() }
+        self.version = version
+        believedUntil = max(believedUntil, sentAt + Self.patience)
+    }
+
+    /// Takes the message about a change.
+    mutating func heard(_ notice: BudgetNotice) {
+        if notice.versionBefore == version { forget(notice.subject) } else { forgetAll() }
+        version = notice.version
+    }
+
+    mutating func forget(_ subject: BudgetSubject) {
+        switch subject {
+        case .user(let user): users.forget(user)
+        case .group(let group): groups.forget(group)
+        }
+    }
+
+    private mutating func forgetAll() {
+        users.forgetAll()
+        groups.forgetAll()
+    }
+}

@@ -1,0 +1,133 @@
+public import RateLimitCore
+
+/// Whom a budget is about.
+public enum BudgetSubject: Hashable, Sendable {
+    case user(UserID)
+    case group(UserID)
+}
+
+/// A change to what is kept of budgets.
+public enum BudgetChange: Hashable, Sendable {
+    /// Sets a user's override, attributed to one of the user's groups or to none.
+    case putUserBudget(UserID, BudgetTerms, attributedTo: UserID?)
+    case deleteUserBudget(UserID)
+    case putGroupBudget(UserID, BudgetTerms)
+    case deleteGroupBudget(UserID)
+    /// Takes a user into a group.
+    case putMember(UserID, group: UserID)
+    /// Takes a user out of a group, and with it the override that is attributed to that group.
+    case deleteMember(UserID, group: UserID)
+
+    /// What the audit calls it.
+    public var name: String {
+        switch self {
+        case .putUserBudget: "put_user_budget"
+        case .deleteUserBudget: "delete_user_budget"
+        case .putGroupBudget: "put_group_budget"
+        case .deleteGroupBudget: "delete_group_budget"
+        case .putMember: "put_member"
+        case .deleteMember: "delete_member"
+        }
+    }
+
+    /// Whose keys it changes.
+    public var subject: BudgetSubject {
+        switch self {
+        case .putUserBudget(let user, _, _), .deleteUserBudget(let user), .putMember(let user, _),
+            .deleteMember(let user, _):
+            .user(user)
+        case .putGroupBudget(let group, _), .deleteGroupBudget(let group): .group(group)
+        }
+    }
+
+    /// The user it is about; nil for a group's budget.
+    public var user: UserID? {
+        if case .user(let user) = subject { user } else { nil }
+    }
+
+    /// The group that it is about, or to which the budget is attributed.
+    public var group: UserID? {
+        switch self {
+        case .putUserBudget(_, _, let group): group
+        case .deleteUserBudget: nil
+        case .putGroupBudget(let group, _), .deleteGroupBudget(let group): group
+        case .putMember(_, let group), .deleteMember(_, let group): group
+        }
+    }
+}
+
+/// Something that is kept of budgets.
+public enum BudgetValue: Hashable, Sendable {
+    case user(UserBudget)
+    case group(GroupBudget)
+    case membership(Membership)
+}
+
+/// What a change did.
+public struct BudgetChangeResult: Hashable, Sendable {
+    /// What was there before; nil for nothing.
+    public var before: BudgetValue?
+    /// What is there now; nil for nothing.
+    public var after: BudgetValue?
+    /// The override that went with a membership; nil for none.
+    public var removed: UserBudget?
+}
+
+/// Who asked for a change, as the kernel says; nil where it does not.
+public struct BudgetActor: Hashable, Sendable {
+    /// The effective user's number.
+    public var userIdentifier: UInt32?
+    /// The process's number; 0 where it cannot be seen from here.
+    public var processIdentifier: Int32?
+
+    /// Names who asked.
+    public init(userIdentifier: UInt32? = nil, processIdentifier: Int32? = nil) {
+        self.userIdentifier = userIdentifier
+        self.processIdentifier = processIdentifier
+    }
+}
+
+/// Why a change was not made, or something not read.
+public enum BudgetFailure: Error, Hashable, Sendable {
+    /// The user is not in the group to which the override was to be attributed; nothing was changed.
+    case notMember(UserID, group: UserID)
+    /// The user is in ``BudgetBounds/groups`` groups already; nothing was changed.
+    case tooManyGroups(UserID)
+    /// Redis did not answer, or not as it should. The change may have been made, or may still be: ask for it again.
+    case redis(FailureReason)
+}
+
+/// The message about a change, as it goes to all daemons: `budget user <uuid> <version before> <version>`, or `group`.
+struct BudgetNotice: Hashable {
+    var subject: BudgetSubject
+    /// What stands for no version is `-`.
+    var versionBefore: String
+    var version: String
+
+    init(subject: BudgetSubject, versionBefore: String, version: String) {
+        self.subject = subject
+        self.versionBefore = versionBefore
+        self.version = version
+    }
+
+    /// Reads a message; nil for one about something else.
+    init?(_ text: String) {
+        let words = text.split(separator: " ", omittingEmptySubsequences: false)
+        guard words.count == 5, words[0] == "budget", let id = UserID(words[2]) else { return nil }
+        switch words[1] {
+        case "user": subject = .user(id)
+        case "group": subject = .group(id)
+        default: return nil
+        }
+        versionBefore = String(words[3])
+        version = String(words[4])
+    }
+
+    /// The message up to the versions, which Redis adds.
+    static func beginning(_ subject: BudgetSubject) -> String {
+        switch subject {
+        case .user(let user): "budget user \(user)"
+        case .group(let group): "budget group \(group)"
+        }
+    }
+}

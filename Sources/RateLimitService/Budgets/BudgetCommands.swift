@@ -1,0 +1,226 @@
+import RateLimitCore
+import RedisClient
+
+/// The names under which budgets are kept.
+struct BudgetKeys: Sendable {
+    /// How many entries the audit keeps, more or less: Redis removes them by whole nodes of the stream.
+    static let auditEntries = 10_000
+
+    let prefix: String
+
+    /// The version of all budgets: another one after each change, and never the same twice.
+    var version: String { "\(prefix):budgets:version" }
+    var audit: String { "\(prefix):audit" }
+    var channel: String { InvalidationListener.channel(keyPrefix: prefix) }
+
+    func budget(of subject: BudgetSubject) -> String { "{\(window(of: subject))}:budget" }
+    func groups(of subject: BudgetSubject) -> String { "{\(window(of: subject))}:groups" }
+
+    /// The key of the subject's windows, whose slot in a cluster all others of the subject share.
+    private func window(of subject: BudgetSubject) -> String {
+        switch subject {
+        case .user(let user): "\(prefix):\(user)"
+        case .group(let group): "\(prefix):group:\(group)"
+        }
+    }
+}
+
+/// The commands that change budgets.
+struct BudgetCommands: Sendable {
+    let keys: BudgetKeys
+    /// Whether version and audit are elsewhere than the budgets.
+    let isCluster: Bool
+
+    /// The call of `budget.lua` that makes a change.
+    func change(_ change: BudgetChange, by actor: BudgetActor, version: String) -> [String] {
+        let subject = change.subject
+        let own = [keys.budget(of: subject), keys.groups(of: subject)]
+        let keys = isCluster ? own : own + [self.keys.version, self.keys.audit]
+        let fields = Self.auditFields(change, by: actor)
+        return ["EVAL", String(decoding: PackageResources.budget_lua, as: UTF8.self), "\(keys.count)"] + keys
+            + [Self.operation(change), Self.group(change), version, self.keys.channel, BudgetNotice.beginning(subject)]
+            + ["\(BudgetKeys.auditEntries)", "\(fields.count)"] + fields + Self.arguments(change)
+    }
+
+    /// The call of `announce.lua` behind a change in a cluster.
+    func announcement(_ subject: BudgetSubject, version: String) -> [String] {
+        [
+            "EVAL", String(decoding: PackageResources.announce_lua, as: UTF8.self), "1", keys.version, version,
+            keys.channel, BudgetNotice.beginning(subject),
+        ]
+    }
+
+    /// The audit's entry behind a change in a cluster; nil where the change changed nothing.
+    func auditEntry(_ change: BudgetChange, by actor: BudgetActor, _ parts: ChangeParts) -> [String]? {
+        guard !parts.before.isEmpty || !parts.after.isEmpty else { return nil }
+        return ["XADD", keys.audit, "MAXLEN", "~", "\(BudgetKeys.auditEntries)", "*"]
+            + Self.auditFields(change, by: actor)
+            + ["before", parts.before.joined(separator: " "), "after", parts.after.joined(separator: " ")]
+            + ["removed", parts.removed.joined(separator: " ")]
+    }
+
+    private static func operation(_ change: BudgetChange) -> String {
+        switch change {
+        case .putUserBudget, .putGroupBudget: "put"
+        case .deleteUserBudget, .deleteGroupBudget: "delete"
+        case .putMember: "join"
+        case .deleteMember: "leave"
+        }
+    }
+
+    /// The group that `budget.lua` looks for among the user's.
+    private static func group(_ change: BudgetChange) -> String {
+        switch change {
+        case .putUserBudget, .putMember, .deleteMember: change.group.map { "\($0)" } ?? ""
+        case .deleteUserBudget, .putGroupBudget, .deleteGroupBudget: ""
+        }
+    }
+
+    private static func arguments(_ change: BudgetChange) -> [String] {
+        switch change {
+        case .putUserBudget(_, let terms, let group): BudgetFields.of(terms, attributedTo: group)
+        case .putGroupBudget(_, let terms): BudgetFields.of(terms, attributedTo: nil)
+        case .putMember: ["\(BudgetBounds.groups)"]
+        case .deleteUserBudget, .deleteGroupBudget, .deleteMember: []
+        }
+    }
+
+    private static func auditFields(_ change: BudgetChange, by actor: BudgetActor) -> [String] {
+        var fields = ["operation", change.name]
+        if case .user(let user) = change.subject { fields += ["user", "\(user)"] }
+        if let group = change.group { fields += ["group", "\(group)"] }
+        if let user = actor.userIdentifier { fields += ["by_uid", "\(user)"] }
+        if let process = actor.processIdentifier { fields += ["by_pid", "\(process)"] }
+        return fields
+    }
+}
+
+/// What `budget.lua` replied to a change that was made: fields and values, empty for nothing.
+struct ChangeParts {
+    var before: [String]
+    var after: [String]
+    var removed: [String]
+
+    /// Reads the reply; throws where the change was refused, and where it is no reply of the script's.
+    init(_ reply: Reply?, of change: BudgetChange, failure: FailureReason) throws(BudgetFailure) {
+        guard let reply else { throw .redis(failure) }
+        guard case .array(let count)? = reply.elements.first, count > 0,
+            let verdict = reply.text(of: reply.elements[1])
+        else { throw .redis(.redisError) }
+        switch (verdict, change) {
+        case ("not_member", .putUserBudget(let user, _, let group?)): throw .notMember(user, group: group)
+        case ("too_many", .putMember(let user, _)): throw .tooManyGroups(user)
+        default: break
+        }
+        var position = 2
+        guard verdict == "done", let before = reply.texts(at: &position), let after = reply.texts(at: &position),
+            let removed = reply.texts(at: &position)
+        else { throw .redis(.redisError) }
+        self.before = before
+        self.after = after
+        self.removed = removed
+    }
+
+    /// What the fields stand for. What was there before may be something that nobody reads, and is nothing then: it is
+    /// gone.
+    func result(of change: BudgetChange) throws(BudgetFailure) -> BudgetChangeResult {
+        BudgetChangeResult(
+            before: try? BudgetFields.value(before, of: change), after: try BudgetFields.value(after, of: change),
+            removed: try? BudgetFields.userBudget(removed)
+        )
+    }
+}
+
+/// How budgets are written as fields and values, in a hash as in the audit.
+enum BudgetFields {
+    static func of(_ terms: BudgetTerms, attributedTo group: UserID?) -> [String] {
+        var fields: [String] = []
+        if let group { fields += ["group_id", "\(group)"] }
+        if let spend = terms.spendLimitMicros { fields += ["spend_limit_micros", "\(spend)"] }
+        for (name, quota) in terms.limits.sorted(by: { $0.key < $1.key }) { fields += ["limit:\(name)", "\(quota)"] }
+        return fields
+    }
+
+    static func value(_ fields: [String], of change: BudgetChange) throws(BudgetFailure) -> BudgetValue? {
+        switch change {
+        case .putUserBudget, .deleteUserBudget: try userBudget(fields).map { .user($0) }
+        case .putGroupBudget, .deleteGroupBudget: try groupBudget(fields).map { .group($0) }
+        case .putMember, .deleteMember: try membership(fields).map { .membership($0) }
+        }
+    }
+
+    static func userBudget(_ fields: [String]) throws(BudgetFailure) -> UserBudget? {
+        guard !fields.isEmpty else { return nil }
+        return try reading(fields) { (name, value, budget: inout UserBudget) in
+            switch name {
+            case "group_id": UserID(value).map { budget.groupID = $0 } != nil
+            case "spend_limit_micros": amount(value).map { budget.spendLimitMicros = $0 } != nil
+            case "created_at": time(value).map { budget.createdAt = $0 } != nil
+            case "updated_at": time(value).map { budget.updatedAt = $0 } != nil
+            default: limit(name, value).map { budget.limits[$0] = $1 } != nil
+            }
+        }
+    }
+
+    static func groupBudget(_ fields: [String]) throws(BudgetFailure) -> GroupBudget? {
+        // A group's budget is attributed to nobody; everything else is alike.
+        guard let budget = try userBudget(fields) else { return nil }
+        return GroupBudget(
+            spendLimitMicros: budget.spendLimitMicros, limits: budget.limits, createdAt: budget.createdAt,
+            updatedAt: budget.updatedAt
+        )
+    }
+
+    static func membership(_ fields: [String]) throws(BudgetFailure) -> Membership? {
+        try userBudget(fields).map { Membership(createdAt: $0.createdAt) }
+    }
+
+    /// The groups in a user's hash of memberships.
+    static func groups(_ fields: [String]) throws(BudgetFailure) -> [UserID] {
+        try stride(from: 0, to: fields.count, by: 2).map { index throws(BudgetFailure) in
+            guard let group = UserID(fields[index]) else { throw .redis(.redisError) }
+            return group
+        }.sorted { ($0.high, $0.low) < ($1.high, $1.low) }
+    }
+
+    private static func reading(
+        _ fields: [String], _ take: (String, String, inout UserBudget) -> Bool
+    ) throws(BudgetFailure) -> UserBudget {
+        var budget = UserBudget(createdAt: 0, updatedAt: 0)
+        guard fields.count.isMultiple(of: 2) else { throw .redis(.redisError) }
+        for index in stride(from: 0, to: fields.count, by: 2) {
+            guard take(fields[index], fields[index + 1], &budget) else { throw .redis(.redisError) }
+        }
+        return budget
+    }
+
+    private static func time(_ text: String) -> Int? { Int(text).flatMap { $0 >= 0 ? $0 : nil } }
+
+    private static func amount(_ text: String) -> Int? {
+        Int(text).flatMap { BudgetBounds.amounts.contains($0) ? $0 : nil }
+    }
+
+    private static func limit(_ name: String, _ value: String) -> (String, Int)? {
+        guard name.hasPrefix("limit:"), let quota = amount(value) else { return nil }
+        return (String(name.dropFirst("limit:".utf8.count)), quota)
+    }
+}
+
+extension Reply {
+    /// The texts of the array that begins at an element; nil where none does. The position goes behind it.
+    func texts(at position: inout Int) -> [String]? {
+        guard position < elements.count, case .array(let count) = elements[position],
+            count <= elements.count - position - 1
+        else { return nil }
+        let texts = elements[position + 1..<position + 1 + count].compactMap { text(of: $0) }
+        position += 1 + count
+        return texts.count == count ? texts : nil
+    }
+
+    /// The texts, where the whole reply is an array of them.
+    var texts: [String]? {
+        var position = 0
+        guard let texts = texts(at: &position), position == elements.count else { return nil }
+        return texts
+    }
+}

@@ -1,0 +1,50 @@
+import NIOCore
+import RedisClient
+
+/// Asks for the version of the budgets again and again, for all event loops of the process, once somebody has looked a
+/// budget up. It lives on one of them.
+final class BudgetPoll {
+    /// How often the version is asked for: thrice within ``BudgetCache/patience``, so that one late answer does not end
+    /// what is remembered.
+    static let interval = TimeAmount.milliseconds(250)
+
+    private let key: String
+    /// Who sends; a poll that is left over when its service has gone asks no more.
+    private weak var engine: CheckEngine?
+    /// Told the version that Redis had at `sentAt` or later.
+    var heard: ((_ version: String, _ sentAt: NIODeadline) -> Void)?
+    private var next: Scheduled<Void>?
+    private var isStopped = false
+
+    init(key: String, engine: CheckEngine) {
+        self.key = key
+        self.engine = engine
+    }
+
+    /// Begins to ask; a second call changes nothing.
+    func begin() {
+        guard next == nil, !isStopped else { return }
+        ask()
+    }
+
+    func stop() {
+        isStopped = true
+        next?.cancel()
+        heard = nil
+    }
+
+    private func ask() {
+        guard !isStopped, let engine else { return }
+        next = engine.eventLoop.assumeIsolated().scheduleTask(in: Self.interval) { [weak self] () -> Void in
+            self?.ask()
+        }
+        let sentAt = NIODeadline.now()
+        engine.perform(["GET", key], forKey: key) { [weak self] reply in
+            switch reply?.elements.first {
+            case .bulk(let range)?: self?.heard?(reply?.text(of: .bulk(range)) ?? "", sentAt)
+            case .null?: self?.heard?("-", sentAt)
+            default: break
+            }
+        }
+    }
+}

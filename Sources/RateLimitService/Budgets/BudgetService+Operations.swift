@@ -1,0 +1,116 @@
+public import NIOCore
+public import RateLimitCore
+import RedisClient
+
+/// Every operation is called on one of the service's event loops, and answered there.
+extension BudgetService {
+    /// Makes a change. When it is answered, everybody who asks this process sees it, and whoever asks another replica a
+    /// second later.
+    public func change(
+        _ change: BudgetChange, by actor: BudgetActor, on eventLoop: any EventLoop
+    ) -> EventLoopFuture<Result<BudgetChangeResult, BudgetFailure>> {
+        let promise = eventLoop.makePromise(of: Result<BudgetChangeResult, BudgetFailure>.self)
+        // Drawn and not counted: a Redis that has gone back to older data never comes to a version that was before.
+        let version = "\(UInt64.random(in: 1 ... .max))"
+        let key = commands.keys.budget(of: change.subject)
+        engine(on: eventLoop).perform(commands.change(change, by: actor, version: version), forKey: key) {
+            [self] reply in
+            do throws(BudgetFailure) {
+                let parts = try ChangeParts(reply, of: change, failure: failure)
+                let result = try parts.result(of: change)
+                guard commands.isCluster else { return settle(.success(result), change.subject, promise) }
+                let entry = commands.auditEntry(change, by: actor, parts)
+                announce(change.subject, version, entry, on: eventLoop) { failure in
+                    if let failure { return promise.succeed(.failure(.redis(failure))) }
+                    self.settle(.success(result), change.subject, promise)
+                }
+            } catch {
+                promise.succeed(.failure(error))
+            }
+        }
+        return promise.futureResult
+    }
+
+    /// In a cluster: says that something was changed, then writes it into the audit.
+    private func announce(
+        _ subject: BudgetSubject, _ version: String, _ entry: [String]?, on eventLoop: any EventLoop,
+        _ done: @escaping (FailureReason?) -> Void
+    ) {
+        let engine = engine(on: eventLoop)
+        let keys = commands.keys
+        engine.perform(commands.announcement(subject, version: version), forKey: keys.version) { [self] reply in
+            if let failure = failure(of: reply) { return done(failure) }
+            guard let entry else { return done(nil) }
+            engine.perform(entry, forKey: keys.audit) { reply in done(self.failure(of: reply)) }
+        }
+    }
+
+    private func failure(of reply: Reply?) -> FailureReason? {
+        guard let reply else { return failure }
+        return reply.errorText == nil ? nil : .redisError
+    }
+
+    /// A user's override; nil for none.
+    public func userBudget(
+        of user: UserID, on eventLoop: any EventLoop
+    ) -> EventLoopFuture<Result<UserBudget?, BudgetFailure>> {
+        hash(commands.keys.budget(of: .user(user)), on: eventLoop, BudgetFields.userBudget)
+    }
+
+    /// A group's budget; nil for none.
+    public func groupBudget(
+        of group: UserID, on eventLoop: any EventLoop
+    ) -> EventLoopFuture<Result<GroupBudget?, BudgetFailure>> {
+        hash(commands.keys.budget(of: .group(group)), on: eventLoop, BudgetFields.groupBudget)
+    }
+
+    /// A user's membership in a group; nil for none.
+    public func membership(
+        of user: UserID, in group: UserID, on eventLoop: any EventLoop
+    ) -> EventLoopFuture<Result<Membership?, BudgetFailure>> {
+        hash(commands.keys.groups(of: .user(user)), on: eventLoop) { (fields) throws(BudgetFailure) in
+            guard let index = fields.firstIndex(of: "\(group)"), index + 1 < fields.count else { return nil }
+            return try BudgetFields.membership(["created_at", fields[index + 1]])
+        }
+    }
+
+    /// The newest entries of the audit, or those older than the one at a cursor.
+    ///
+    /// - Parameter limit: how many at most, within ``AuditPage/sizes``.
+    public func audit(
+        limit: Int, olderThan cursor: AuditCursor?, on eventLoop: any EventLoop
+    ) -> EventLoopFuture<Result<AuditPage, BudgetFailure>> {
+        var end = "+"
+        if let cursor {
+            // Nothing is older than the first place there is.
+            end = cursor.before.map { "\($0)" } ?? "0-0"
+        }
+        let key = commands.keys.audit
+        let command = ["XREVRANGE", key, end, "-", "COUNT", "\(limit)"]
+        return read(command, key, on: eventLoop) { (reply) throws(BudgetFailure) in
+            guard let page = AuditPage(reply, limit: limit) else { throw .redis(.redisError) }
+            return page
+        }
+    }
+
+    private func hash<Value: Sendable>(
+        _ key: String, on eventLoop: any EventLoop, _ reading: @escaping ([String]) throws(BudgetFailure) -> Value
+    ) -> EventLoopFuture<Result<Value, BudgetFailure>> {
+        read(["HGETALL", key], key, on: eventLoop) { (reply) throws(BudgetFailure) in
+            guard let fields = reply.texts else { throw .redis(.redisError) }
+            return try reading(fields)
+        }
+    }
+
+    private func read<Value: Sendable>(
+        _ command: [String], _ key: String, on eventLoop: any EventLoop,
+        _ reading: @escaping (Reply) throws(BudgetFailure) -> Value
+    ) -> EventLoopFuture<Result<Value, BudgetFailure>> {
+        let promise = eventLoop.makePromise(of: Result<Value, BudgetFailure>.self)
+        engine(on: eventLoop).perform(command, forKey: key) { [self] reply in
+            guard let reply else { return promise.succeed(.failure(.redis(failure))) }
+            promise.succeed(Result { () throws(BudgetFailure) in try reading(reply) })
+        }
+        return promise.futureResult
+    }
+}
