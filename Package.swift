@@ -103,6 +103,7 @@ let package = Package(
         .target(
             name: "DaemonConfiguration",
             dependencies: [
+                "LimitsFile",
                 "RateLimitCore",
                 "RateLimitService",
                 "RedisClient",

@@ -39,7 +39,8 @@ extension EndToEnd {
         private func state(_ user: String, _ client: HTTPConnection) throws -> [String: Int] {
             let page = try client.request("GET", "/v1/users/\(user)/usage").json
             let limits = try #require(page["limits"] as? [[String: Any]])
-            return Dictionary(uniqueKeysWithValues: limits.map { ($0["name"] as? String ?? "", $0["used"] as? Int ?? -1) })
+            return Dictionary(
+                uniqueKeysWithValues: limits.map { ($0["name"] as? String ?? "", $0["used"] as? Int ?? -1) })
         }
 
         @Test("A reservation holds its estimate and a slot; settling charges what was used in its place, once")
@@ -66,7 +67,8 @@ extension EndToEnd {
             let members = #""user":"\#(user)","lease":"\#(lease)""#
             #expect(try post(client, "/v1/release", members).text == #"{"released":true}"#)
             #expect(try state(user, client) == ["tokens": 0, "calls": 0, "requests": 0])
-            #expect(try post(client, "/v1/settle", members + #","output_tokens":9"#).text.hasPrefix(#"{"charged":false"#))
+            #expect(
+                try post(client, "/v1/settle", members + #","output_tokens":9"#).text.hasPrefix(#"{"charged":false"#))
             #expect(try post(client, "/v1/renew", members).status == 404)
             #expect(try state(user, client) == ["tokens": 0, "calls": 0, "requests": 0])
         }

@@ -161,9 +161,11 @@ extension EndToEnd {
             let daemon = try start("limits:\n  - {name: a, per: user, unit: requests, quota: 2, window: 1h}\n")
             let client = try daemon.connect()
             #expect(try client.check(newUser()).number("limit") == 2)
-            try folder.write("limits:\n  - {name: a, per: user, unit: requests, quota: 7, window: 1h}\n", to: "limits.yaml")
+            try folder.write(
+                "limits:\n  - {name: a, per: user, unit: requests, quota: 7, window: 1h}\n", to: "limits.yaml")
             #expect(try eventually(within: 20) { try client.check(newUser()).number("limit") == 7 })
-            try folder.write("limits:\n  - {name: a, per: user, unit: requests, quota: -7, window: 1h}\n", to: "limits.yaml")
+            try folder.write(
+                "limits:\n  - {name: a, per: user, unit: requests, quota: -7, window: 1h}\n", to: "limits.yaml")
             #expect(eventually(within: 20) { daemon.logLines(containing: "configuration kept as it was").count == 1 })
             #expect(daemon.logLines(containing: "line 2").count == 1)
             #expect(try client.check(newUser()).number("limit") == 7)
@@ -172,7 +174,8 @@ extension EndToEnd {
 
         @Test("A bad file stops the start with 78, and says where and why")
         func badFile() throws {
-            let path = try folder.write("limits:\n  - {name: a, per: user, unit: request, quota: 2, window: 1h}\n", to: "bad")
+            let path = try folder.write(
+                "limits:\n  - {name: a, per: user, unit: request, quota: 2, window: 1h}\n", to: "bad")
             let variables = Daemon.variables(folder, ["REDIS_URL": redis.url, "LIMITS_FILE": path])
             let process = try ChildProcess(Daemon.program, ["serve"], environment: variables)
             #expect(try process.wait() == 78)

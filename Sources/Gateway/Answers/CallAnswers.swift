@@ -13,7 +13,8 @@ extension Answer {
             if let reason = outcome.degradedReason { return unavailable(reason) }
             switch outcome.verdict {
             case .unknownLease:
-                return .problem(.notFound, "There is no such lease, or not any more: it lapsed, or was settled or released.")
+                return .problem(
+                    .notFound, "There is no such lease, or not any more: it lapsed, or was settled or released.")
             case .unknownModel:
                 return .problem(.badRequest, "The model has no price, and unknown_model is deny: send cost_micros.")
             default: return done(request.operation, outcome, isVerbose: isVerbose)
@@ -44,7 +45,8 @@ extension Answer {
         )
     }
 
-    private static func decision(_ outcome: CallOutcome, isVerbose: Bool) -> Answer {
+    /// Whether a call may go on.
+    static func decision(_ outcome: CallOutcome, isVerbose: Bool) -> Answer {
         if outcome.verdict == .refused { return .closed(reason: outcome.degradedReason?.rawValue ?? "") }
         let foremost = outcome.foremost.map { outcome.standings[$0] }
         var retryAfter: Int? = 0
@@ -127,6 +129,21 @@ extension Answer {
 
     private static func limits(_ outcome: CallOutcome) -> String {
         "\"limits\":[\(outcome.standings.map { "{\(members(of: $0).joined(separator: ","))}" }.joined(separator: ","))]"
+    }
+
+    /// How much a user has used of the limit of checks.
+    static func status(of user: UserID, _ outcome: CallOutcome) -> Answer {
+        if let reason = outcome.degradedReason { return unavailable(reason) }
+        guard let standing = outcome.standings.first(where: { $0.limit.name == .requests }),
+            let quota = standing.quota.amount
+        else {
+            return .json("{\"user\":\"\(user)\",\"limit\":null,\"used\":null,\"remaining\":null,\"reset_after\":0}")
+        }
+        return .status(
+            of: user,
+            Decision(
+                verdict: .allowed, quota: quota, used: standing.state.used,
+                resetAfterMilliseconds: standing.state.resetAfterMilliseconds))
     }
 
     /// How much of each limit a user has used.

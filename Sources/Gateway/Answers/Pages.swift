@@ -20,7 +20,7 @@ enum Pages {
         case .health: return .json(health(state, pages))
         case .configuration: return Answer(status: .ok, body: pages.configuration())
         case .version: return .json("{\"name\":\"llm-rate-limit\",\"version\":\(jsonText(pages.version))}")
-        case .alive, .check, .userStatus, .reset, .metrics, .admin: return .json("{\"status\":\"alive\"}")
+        case .alive, .check, .userStatus, .reset, .metrics, .admin, .call: return .json("{\"status\":\"alive\"}")
         }
     }
 

@@ -10,7 +10,7 @@ import RateLimitService
 /// Ordinary checks are decoded here. The bytes of any other request go on to NIOHTTP1 and ``OtherRequestHandler`` behind
 /// it, request by request: where one ends, nothing is left in that decoder, and the fast path takes over again. Answers
 /// of both ways pass through one queue and one writer.
-final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
+final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallRequester {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -26,6 +26,8 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
         var form: AnswerForm
         /// Whose status to show instead of the decision.
         var statusOf: UserID?
+        /// The call under the limits of the file that it is about, where there are any.
+        var call: CallRouter.Call?
     }
 
     let loop: LoopContext
@@ -115,7 +117,9 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
                 continue
             }
             switch usesFastPath ? bytes.withUnsafeReadableBytes({ FastPath.recognise($0) }) : .other {
-            case .check(let request, let length):
+            // What it says besides matters to the limits of the file.
+            case .check(_, _, let saysMore) where saysMore && loop.engine.hasMoreLimits: other.begin()
+            case .check(let request, let length, _):
                 bytes.moveReaderIndex(forwardBy: length)
                 check(request.user, cost: request.cost, arrivedAt: now)
             case .incomplete: return setTimeout()
@@ -127,7 +131,12 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
     private func check(_ user: UserID, cost: Int, arrivedAt now: NIODeadline) {
         clearTimeout()
         let ticket = queue.take()
-        if let outcome = loop.engine.check(user, cost: cost, arrivedAt: now, requester: self, ticket: ticket) {
+        if loop.engine.hasMoreLimits {
+            let call = CallRequest(user: user, cost: cost)
+            if let outcome = loop.engine.call(call, arrivedAt: now, requester: self, ticket: ticket) {
+                decided(outcome, ticket: ticket)
+            }
+        } else if let outcome = loop.engine.check(user, cost: cost, arrivedAt: now, requester: self, ticket: ticket) {
             decided(outcome, ticket: ticket)
         }
     }
@@ -184,8 +193,17 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
             hasTakenLast = true
             clearTimeout()
         }
-        if exception.form != AnswerForm() || exception.statusOf != nil { exceptions[ticket] = exception }
+        if exception.form != AnswerForm() || exception.statusOf != nil || exception.call != nil {
+            exceptions[ticket] = exception
+        }
         return ticket
+    }
+
+    /// Decides a call under the limits of the file, for a request that came through NIOHTTP1.
+    func callOther(_ call: CallRouter.Call, ticket: Int) {
+        if let outcome = loop.engine.call(call.request, arrivedAt: .now(), requester: self, ticket: ticket) {
+            decided(outcome, ticket: ticket)
+        }
     }
 
     /// Decides a check, or looks at a window, for a request that came through NIOHTTP1.
@@ -220,6 +238,17 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester {
             writeReady()
         } else {
             queue.keep(.outcome(outcome), for: ticket)
+        }
+    }
+
+    func decided(_ outcome: CallOutcome, ticket: Int) {
+        let exception = exceptions.isEmpty ? nil : exceptions[ticket]
+        if let user = exception?.statusOf {
+            answer(.status(of: user, outcome), ticket: ticket)
+        } else if let call = exception?.call {
+            answer(.call(call.request, outcome, isVerbose: call.isVerbose), ticket: ticket)
+        } else {
+            answer(.decision(outcome, isVerbose: false), ticket: ticket)
         }
     }
 

@@ -62,7 +62,8 @@ final class OtherRequestHandler: ChannelInboundHandler {
         let form = AnswerForm(isHead: head.method == .HEAD, closes: closes)
         let request = Router.Request(
             method: head.method, uri: head.uri, contentType: head.headers.first(name: "content-type"),
-            hasLength: hasLength, isAdmin: connection.isAdmin, body: body
+            hasLength: hasLength, isAdmin: connection.isAdmin,
+            leaseMilliseconds: connection.loop.engine.leaseMilliseconds, body: body
         )
         do throws(RequestError) {
             perform(try Router.route(request), form, eventLoop)
@@ -84,6 +85,11 @@ final class OtherRequestHandler: ChannelInboundHandler {
         switch route {
         case .check(let check):
             connection.checkOther(check.user, cost: check.cost, ticket: connection.takeOther(.init(form: form)))
+        case .call(let call):
+            connection.callOther(call, ticket: connection.takeOther(.init(form: form, call: call)))
+        case .userStatus(let user) where loop.engine.hasMoreLimits:
+            let look = CallRouter.Call(request: CallRequest(user: user, operation: .look))
+            connection.callOther(look, ticket: connection.takeOther(.init(form: form, statusOf: user)))
         case .userStatus(let user):
             connection.checkOther(user, cost: 0, ticket: connection.takeOther(.init(form: form, statusOf: user)))
         case .reset(let user):

@@ -12,11 +12,13 @@ enum CallRouter {
     }
 
     /// What is asked for; nil where the path is none of these routes'.
-    ///
-    /// - Parameter leaseMilliseconds: how long a lease lives that does not say.
     static func route(
-        _ request: Router.Request, _ path: Substring, _ query: [UInt8], leaseMilliseconds: Int
+        _ request: Router.Request, _ path: Substring, _ query: [UInt8]
     ) throws(RequestError) -> Call? {
+        guard let leaseMilliseconds = request.leaseMilliseconds else {
+            guard isOfLimitsAlone(path) else { return nil }
+            throw .noMoreLimits
+        }
         switch path {
         case "/v1/check": return try check(request, query)
         case "/v1/reserve":
@@ -28,12 +30,19 @@ enum CallRouter {
                 .renew(
                     try body.givenLease, milliseconds: body.timeToLiveSeconds.map { $0 * 1000 } ?? leaseMilliseconds)
             }
-        case "/v1/settle": return try post(request, query) { (body) throws(RequestError) in .settle(try body.givenLease) }
-        case "/v1/release": return try post(request, query) { (body) throws(RequestError) in .release(try body.givenLease) }
+        case "/v1/settle":
+            return try post(request, query) { (body) throws(RequestError) in .settle(try body.givenLease) }
+        case "/v1/release":
+            return try post(request, query) { (body) throws(RequestError) in .release(try body.givenLease) }
         case "/v1/usage":
             return try post(request, query) { (body) throws(RequestError) in .usage(id: body.requestID ?? []) }
         default: return try look(request, path)
         }
+    }
+
+    private static func isOfLimitsAlone(_ path: Substring) -> Bool {
+        ["/v1/reserve", "/v1/renew", "/v1/settle", "/v1/release", "/v1/usage"].contains(path)
+            || path.hasPrefix("/v1/users/") && path.hasSuffix("/usage")
     }
 
     private static func look(_ request: Router.Request, _ path: Substring) throws(RequestError) -> Call? {

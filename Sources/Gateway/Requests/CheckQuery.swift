@@ -4,6 +4,14 @@ import RateLimitCore
 enum CheckQuery {
     /// The check that `query` asks for; nil where it names no user.
     static func read(_ query: UnsafeRawBufferPointer) throws(RequestError) -> CheckRequest? {
+        var saysMore = false
+        return try read(query, saysMore: &saysMore)
+    }
+
+    /// Reads a query, and notes where it has other parameters besides.
+    static func read(
+        _ query: UnsafeRawBufferPointer, saysMore: inout Bool
+    ) throws(RequestError) -> CheckRequest? {
         var user: UserID?
         var cost = 1
         var start = 0
@@ -18,6 +26,8 @@ enum CheckQuery {
             } else if name.equals("cost") {
                 guard let value = try decoded(value, { text in decimalCost(text) }) else { throw .invalidCost }
                 cost = value
+            } else {
+                saysMore = true
             }
             start = end + 1
         }
@@ -25,7 +35,7 @@ enum CheckQuery {
     }
 
     /// Gives `read` the value with its percent-encoding resolved; the plain value itself where it has none.
-    private static func decoded<Value>(
+    static func decoded<Value>(
         _ value: UnsafeRawBufferPointer, _ read: (UnsafeRawBufferPointer) -> Value?
     ) throws(RequestError) -> Value? {
         guard value.contains(0x25) else { return read(value) }

@@ -8,8 +8,8 @@ import RateLimitCore
 /// strict as it likes, and nothing is answered here that would be answered otherwise there.
 enum FastPath {
     enum Recognition {
-        /// A check, and how many bytes its request took.
-        case check(CheckRequest, length: Int)
+        /// A check, how many bytes its request took, and whether it says more than user and cost.
+        case check(CheckRequest, length: Int, saysMore: Bool)
         /// The beginning of one: more bytes will tell.
         case incomplete
         /// Something else, or something unusual.
@@ -31,8 +31,9 @@ enum FastPath {
             let end = head.end + contentLength
             guard end <= bytes.count else { return .incomplete }
             let body = UnsafeRawBufferPointer(rebasing: bytes[head.end..<end])
-            guard let check = try? JSONCheckBody.read(body) else { return .other }
-            return .check(check, length: end)
+            var saysMore = false
+            guard let check = try? JSONCheckBody.read(body, saysMore: &saysMore) else { return .other }
+            return .check(check, length: end, saysMore: saysMore)
         }
         if let matched = matches(bytes, get) {
             guard matched else { return .incomplete }
@@ -54,8 +55,9 @@ enum FastPath {
         guard case .found(let head) = head(bytes, from: headers) else { return headIsMissing(bytes, from: headers) }
         guard head.contentLength ?? 0 == 0 else { return .other }
         let query = UnsafeRawBufferPointer(rebasing: bytes[start..<index])
-        guard let check = (try? CheckQuery.read(query)) ?? nil else { return .other }
-        return .check(check, length: head.end)
+        var saysMore = false
+        guard let check = (try? CheckQuery.read(query, saysMore: &saysMore)) ?? nil else { return .other }
+        return .check(check, length: head.end, saysMore: saysMore)
     }
 
     /// Letters, digits, `-`, `=`, `&`, `_`: what a check's query is made of.

@@ -7,6 +7,12 @@ import RateLimitCore
 enum JSONCheckBody {
     /// Reads a whole body.
     static func read(_ bytes: UnsafeRawBufferPointer) throws(RequestError) -> CheckRequest {
+        var saysMore = false
+        return try read(bytes, saysMore: &saysMore)
+    }
+
+    /// Reads a whole body, and notes where it has other members besides.
+    static func read(_ bytes: UnsafeRawBufferPointer, saysMore: inout Bool) throws(RequestError) -> CheckRequest {
         var text = JSONText(bytes)
         var user: UserID?
         var cost = 1
@@ -16,6 +22,7 @@ enum JSONCheckBody {
             } else if text.isName(name, "cost") {
                 cost = try text.costValue()
             } else {
+                saysMore = true
                 try text.skipValue(depth: 1)
             }
         }

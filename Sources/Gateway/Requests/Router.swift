@@ -14,6 +14,8 @@ enum Route: Equatable {
     case version
     /// About budgets.
     case admin(AdminRequest)
+    /// About a call under the limits of the file.
+    case call(CallRouter.Call)
 }
 
 /// Reads a route from a request line and body, as a function: no channel.
@@ -27,6 +29,8 @@ enum Router {
         /// Whether the request says how long its body is.
         var hasLength: Bool
         var isAdmin: Bool
+        /// How long a lease lives that does not say; nil where there are no limits but that of checks.
+        var leaseMilliseconds: Int?
         var body: [UInt8]
     }
 
@@ -35,6 +39,7 @@ enum Router {
         let parts = target(request.uri).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         let path = parts[0]
         let query = parts.count > 1 ? Array(parts[1].utf8) : []
+        if let call = try CallRouter.route(request, path, query) { return .call(call) }
         switch path {
         case "/v1/check": return .check(try check(request, query))
         case "/livez": return try read(request, .alive)

@@ -142,8 +142,9 @@ extension CallPlanner {
 
     private func costs(of request: CallRequest) throws(CallRefusal) -> Costs {
         var spend = request.costMicros
-        if spend == nil, request.operation.isPriced {
-            let model = request.operation.lease?.model ?? request.attributes.model
+        let model = request.operation.lease?.model ?? request.attributes.model
+        // A call that says neither model nor tokens has nothing to price.
+        if spend == nil, request.operation.isPriced, model != nil || request.tokens != nil {
             guard let price = limits.prices.price(ofModel: model) else { throw .unknownModel }
             spend = request.tokens.map { price.spend(of: $0) }
         }
