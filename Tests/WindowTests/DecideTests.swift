@@ -76,6 +76,45 @@ struct DecideTests {
         server.end()
     }
 
+    @Test("A limit that needs room denies where nothing is left what costs nothing of it, and charges nothing")
+    func needsRoom() throws {
+        func room(_ quota: Int, _ cost: Int = 0, isShadow: Bool = false) -> LimitTerm {
+            LimitTerm(
+                id: 7, kind: .sliding(windowMilliseconds: 1000), isShadow: isShadow, quota: quota, cost: cost,
+                needsRoom: true)
+        }
+        let requests = term(1, 10, 1)
+        #expect(try decide(.check, [requests, room(10)], at: 0).states.map(\.used) == [1, 0])
+        #expect(try decide(.usage, [room(10, 9)], at: 0).states.map(\.used) == [9])
+        #expect(try decide(.check, [requests, room(10)], at: 1).states.map(\.used) == [2, 9])
+        #expect(try decide(.reserve, id: "a", [requests, room(10, 1)], at: 1).states.map(\.used) == [3, 10])
+        let full = CallVerdict.denied(term: 1, retryAfterMilliseconds: 998)
+        let denied = try decide(.check, [requests, room(10)], at: 2000)
+        #expect(denied.verdict == full && denied.states.map(\.isDenied) == [false, true])
+        #expect(try decide(.reserve, id: "b", [requests, room(10)], at: 2000).verdict == full)
+        #expect(try decide(.check, [requests, term(7, 10, 0)], at: 2000).states.map(\.used) == [4, 10])
+        let shadow = try decide(.check, [requests, room(10, isShadow: true)], at: 2000)
+        #expect(shadow.verdict == .done && shadow.states.map(\.isShadowDenied) == [false, true])
+        #expect(try decide(.usage, [requests, room(10)], at: 2000).states.map(\.used) == [6, 10])
+        #expect(try decide(.check, [room(0)], at: 2000).verdict == .deniedForGood(term: 0))
+        #expect(try decide(.release, id: "a", [requests, room(10)], at: 2000).states.map(\.used) == [5, 9])
+        #expect(try decide(.reserve, id: "b", ttl: 5, [requests, room(10)], at: 2000).states.map(\.used) == [6, 9])
+        #expect(try used([requests, room(10)], at: 1_000_000) == [4, 0])
+        server.end()
+    }
+
+    @Test("A concurrency limit that needs room denies a check where no slot is free")
+    func needsSlot() throws {
+        let needed = LimitTerm(id: 99, kind: .concurrency, quota: 1, cost: 1, needsRoom: true)
+        #expect(try decide(.check, [needed], at: 0).states.map(\.used) == [0])
+        #expect(try decide(.reserve, id: "a", ttl: 500, [slot(1)], at: 0).verdict == .done)
+        #expect(try decide(.check, [slot(1)], at: 1000).states.map(\.used) == [1])
+        #expect(
+            try decide(.check, [needed], at: 1000).verdict == .atCapacity(term: 0, retryAfterMilliseconds: 499))
+        #expect(try decide(.check, [needed], at: 500_000).verdict == .done)
+        server.end()
+    }
+
     @Test("A reserve holds; its settle charges the real costs, once, and frees the slot")
     func reserveAndSettle() throws {
         let terms = [term(1, 100, 40), slot(1)]

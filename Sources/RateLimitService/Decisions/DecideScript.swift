@@ -30,6 +30,7 @@ struct DecideScript {
         var id: UInt32
         var kind: LimitKind
         var isShadow: Bool
+        var needsRoom: Bool
     }
 
     /// Takes one more call into the batch that is being laid out; false, and nothing taken, where the batch has no room
@@ -74,7 +75,7 @@ struct DecideScript {
             case .concurrency: (2, 0, 0, 0, 0)
             }
         definitions.writeInteger(numbers.kind)
-        definitions.writeInteger(definition.isShadow ? 1 : 0, as: UInt8.self)
+        definitions.writeInteger((definition.isShadow ? 1 : 0) | (definition.needsRoom ? 2 : 0), as: UInt8.self)
         for number in [numbers.1, numbers.2, numbers.3, numbers.4] {
             definitions.writeLittleEndian(number, bytes: 5)
         }
@@ -164,7 +165,7 @@ struct DecideScript {
 
 extension DecideScript.Definition {
     fileprivate init(_ term: LimitTerm) {
-        self.init(id: term.id, kind: term.kind, isShadow: term.isShadow)
+        self.init(id: term.id, kind: term.kind, isShadow: term.isShadow, needsRoom: term.needsRoom)
     }
 }
 

@@ -42,11 +42,16 @@ public struct LimitTerm: Hashable, Sendable {
     public let isShadow: Bool
     /// The most there may be at once in its window, within ``amounts``.
     public let quota: Int
-    /// What the call costs, within ``amounts``; 0 only looks.
+    /// What the call costs, within ``amounts``; 0 only looks, unless the limit ``needsRoom``.
     public let cost: Int
+    /// Whether a check or reserve that costs none of it is denied where not even 1 is left; it is charged nothing.
+    /// A check, which costs no slot of a concurrency limit, is denied where none is free.
+    public let needsRoom: Bool
 
     /// Makes a term; a quota or cost outside ``amounts`` or a window outside its bounds is a programming error.
-    public init(id: UInt32, kind: LimitKind, isShadow: Bool = false, quota: Int, cost: Int) {
+    public init(
+        id: UInt32, kind: LimitKind, isShadow: Bool = false, quota: Int, cost: Int, needsRoom: Bool = false
+    ) {
         precondition(Self.amounts.contains(quota) && Self.amounts.contains(cost))
         if case .sliding(let milliseconds) = kind { precondition(1_000...31_536_000_000 ~= milliseconds) }
         self.id = id
@@ -54,6 +59,7 @@ public struct LimitTerm: Hashable, Sendable {
         self.isShadow = isShadow
         self.quota = quota
         self.cost = cost
+        self.needsRoom = needsRoom
     }
 }
 

@@ -34,6 +34,7 @@ local function see(argument, first, subjects, at, keeps, asks)
         totals[i], gones[i], oldests[i], resets[i] = 0, 0, 0, 0
         if rule.kind == 2 and asks == CHECK then costs[i], cost = 0, 0 end
       end
+      if asks and cost < 1 then cost = rule.floor end
       if asks and cost > 0 then
         local held = k > 0 and heads[8 * k - 3] or 0
         if totals[i] + held + cost > quota then waits[i] = wait(i, held, quota, cost) end

@@ -3,13 +3,15 @@
 --
 -- KEYS     the keys of the calls' subjects: those of the first call, then those of the second, and so on. No key and
 --          no limit stands twice in one call.
--- ARGV[1]  the limits' definitions, 26 bytes each: id I4, kind B (0 sliding, 1 calendar, 2 concurrency), shadow B,
---          four I5: the window in milliseconds and three zeros; or the Unix seconds at which the calendar's previous,
---          this, the next and the next but one period begin; or zeros
+-- ARGV[1]  the limits' definitions, 26 bytes each: id I4, kind B (0 sliding, 1 calendar, 2 concurrency), flags B
+--          (1 shadow, 2 needs room: what costs none of it is denied where not even 1 is left), four I5: the window in
+--          milliseconds and three zeros; or the Unix seconds at which the calendar's previous, this, the next and the
+--          next but one period begin; or zeros
 -- ARGV[2...]  a call each: operation B, subjects B, time to live in milliseconds I4, length of the id B, the id; then
 --          for each subject the number of its terms B, and for each term: definition B (from 0), quota I6, cost I6
 --
---   1 check    admits where each cost fits under its quota, and charges; cost 0 looks; takes no concurrency slot
+--   1 check    admits where each cost fits under its quota, and charges; cost 0 looks; takes no concurrency slot, and
+--              asks for one only where the limit needs room
 --   2 reserve  admits likewise, also slots, and holds instead, under a lease with that id
 --   3 renew    lets the lease live for so long from now
 --   4 settle   frees the lease and charges, never denies, once for each id; also where the lease is not there any more
@@ -25,7 +27,7 @@
 -- them denies; the retry is the longest of all.
 --
 -- The script is this text, decide-windows.lua and decide-calls.lua, in that order. Window code is not shared with
--- check.lua: that reads and writes one key with the window's numbers in it, and is fast because nothing of it is a call.
+-- check.lua: that reads and writes one key with the window's numbers in it, and is fast as nothing of it is a call.
 --
 -- A subject's small state is one string, the bundle, little endian: mark B (177), sections B, the time in milliseconds
 -- before which no lease lapses I6 (0: no leases), when the key expires I6. Then for each section a head of 38 bytes:
@@ -52,7 +54,8 @@ local definitions, head_formats, term_formats, state_formats = {}, {}, {}, {}
 -- the term's window comes to at this instant, before the call charges it.
 -- (Tables are made with room for a few elements: to grow one by one costs more than all else.)
 local owners, places, rules, costs = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
-local waits, totals, gones, oldests, resets = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
+local waits, totals, gones, oldests = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
+local resets = { 0, 0, 0, 0 }
 local starts, states, parts = {}, { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, { '', '', '', '', '', '', '', '' }
 
 local function repeated(formats, item, count)
@@ -62,8 +65,11 @@ local function repeated(formats, item, count)
 end
 
 local function define(index)
-  local id, kind, shadow, a, b, c, d = unpack('<I4BBI5I5I5I5', ARGV[1], 26 * index + 1)
-  local rule = { id = id, kind = kind, shadow = shadow == 1, window = a * 1000, a * 1000, b * 1000, c * 1000, d * 1000 }
+  local id, kind, flags, a, b, c, d = unpack('<I4BBI5I5I5I5', ARGV[1], 26 * index + 1)
+  local rule = {
+    id = id, kind = kind, shadow = flags % 2 == 1, floor = flags > 1 and 1 or 0, window = a * 1000,
+    a * 1000, b * 1000, c * 1000, d * 1000,
+  }
   definitions[index] = rule
   return rule
 end
