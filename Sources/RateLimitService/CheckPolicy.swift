@@ -17,7 +17,8 @@ public struct CheckPolicy: Hashable, Sendable {
 
     /// Makes a policy.
     public init(
-        limit: Limit, limits: LimitsInForce = .none, isShadow: Bool = false, failureMode: FailureMode = .open, replicas: Int = 1,
+        limit: Limit, limits: LimitsInForce = .none, isShadow: Bool = false, failureMode: FailureMode = .open,
+        replicas: Int = 1,
         denyCacheMilliseconds: Int = 1000
     ) {
         self.limit = limit

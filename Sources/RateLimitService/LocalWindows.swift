@@ -79,7 +79,9 @@ final class LocalWindows: Sendable {
 
     /// The share of a limit that counts here; nil where it does not.
     private static func limit(of term: CallPlan.Term, replicas: Int) -> Limit? {
-        guard term.limit.failureAnswer == .local, !term.limit.isShadow, let quota = term.quota.amount else { return nil }
+        guard term.limit.failureAnswer == .local, !term.limit.isShadow, let quota = term.quota.amount else {
+            return nil
+        }
         let milliseconds: Int
         switch term.limit.window {
         case nil: return nil

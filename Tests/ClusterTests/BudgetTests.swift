@@ -1,4 +1,5 @@
 import CoreMetrics
+import Foundation
 import Logging
 import NIOCore
 import NIOPosix
@@ -128,7 +129,7 @@ private struct ClusterService {
             if let known = reader.known(user, groups: nil, at: now) {
                 promise.succeed(known)
             } else {
-                reader.load(user, groups: nil, at: now) { promise.completeWith($0) }
+                reader.load(user, groups: nil, at: now) { promise.completeWith($0.mapError { $0 as any Error }) }
             }
             return promise.futureResult
         }.get()

@@ -30,14 +30,18 @@ struct OptionTests {
                 "LLM_RATE_LIMIT_DRAIN_TIMEOUT_MS --drain-timeout-ms=5000",
                 "LLM_RATE_LIMIT_ENV_FILE --env-file=",
                 "LLM_RATE_LIMIT_FAILURE_MODE --failure-mode=open",
+                "LLM_RATE_LIMIT_GROUPS --groups=stored",
                 "LLM_RATE_LIMIT_KEY_PREFIX --key-prefix=llm-rate",
+                "LLM_RATE_LIMIT_LIMITS_FILE --limits-file=",
                 "LLM_RATE_LIMIT_LISTEN --listen=",
                 "LLM_RATE_LIMIT_LISTEN_PUBLIC --listen-public=no",
                 "LLM_RATE_LIMIT_LOG_FORMAT --log-format=json",
                 "LLM_RATE_LIMIT_LOG_LEVEL --log-level=info",
                 "LLM_RATE_LIMIT_LOG_USERS --log-users=hash",
+                "LLM_RATE_LIMIT_MAX_CONCURRENCY --max-concurrency=0",
                 "LLM_RATE_LIMIT_MAX_CONNECTIONS --max-connections=10000",
                 "LLM_RATE_LIMIT_MAX_QUEUE --max-queue=8192",
+                "LLM_RATE_LIMIT_PER_SECOND --per-second=0",
                 "LLM_RATE_LIMIT_REDIS_CA_FILE --redis-ca-file=",
                 "LLM_RATE_LIMIT_REDIS_CERT_FILE --redis-cert-file=",
                 "LLM_RATE_LIMIT_REDIS_KEY_FILE --redis-key-file=",
@@ -61,7 +65,8 @@ struct OptionTests {
             ])
         #expect(
             Set(OptionCatalogue.all.filter(\.isReloadable).map(\.name)) == [
-                .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .logUsers, .denyCache,
+                .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .logUsers, .denyCache, .limitsFile, .groups,
+                .perSecond, .maxConcurrency,
             ])
     }
 

@@ -41,6 +41,30 @@ extension EndToEnd {
             _ = try admin.request("GET", "/v1/audit")
         }
 
+        /// Reserves, renews, settles, is at capacity, and lets a lease lapse.
+        private func useLeases(of redis: RedisServer) throws {
+            let folder = try TemporaryFolder()
+            let file = try folder.write("limits: [{name: calls, per: user, unit: concurrency, quota: 1}]", to: "limits")
+            let daemon = try Daemon(redis: redis.url, ["LIMITS_FILE": file, "DENY_CACHE_MS": "0"])
+            let client = try daemon.connect()
+            let user = "\"user\":\"\(newUser())\""
+            func ask(_ path: String, _ members: String = "") throws -> HTTPResponse {
+                try client.request("POST", path, body: "{\(user)\(members)}")
+            }
+            func reserve(seconds: Int) throws -> String {
+                let lease = try ask("/v1/reserve", ",\"ttl\":\(seconds)").json["lease"] as? String
+                return ",\"lease\":\"\(lease ?? "")\""
+            }
+            let lease = try reserve(seconds: 60)
+            _ = try reserve(seconds: 60)
+            _ = try ask("/v1/renew", lease)
+            _ = try ask("/v1/settle", lease)
+            _ = try ask("/v1/usage", ",\"request_id\":\"a\"")
+            _ = try reserve(seconds: 1)
+            pause(milliseconds: 1_050)
+            _ = try ask("/v1/check")
+        }
+
         private func denials(_ redis: RedisServer) throws -> [String] {
             try redis.command("ACL", "LOG").elements.map { entry in
                 let fields = entry.elements.map { $0.text ?? "" }
@@ -62,6 +86,7 @@ extension EndToEnd {
         func enough() throws {
             let redis = try RedisServer()
             try useAll(of: redis)
+            try useLeases(of: redis)
             #expect(try denials(redis) == [])
         }
 
@@ -74,7 +99,11 @@ extension EndToEnd {
                 let rules = permission.contains("|") ? ["-script"] : [without]
                 try redis.connect().command(["ACL", "SETUSER", RedisServer.leastUser] + rules)
                 try redis.command("ACL", "LOG", "RESET")
-                try useAll(of: redis)
+                if RedisServer.leasePermissions.contains(permission) {
+                    try useLeases(of: redis)
+                } else {
+                    try useAll(of: redis)
+                }
                 #expect(try denials(redis).contains(String(permission.dropFirst())), "\(permission)")
                 try redis.connect().command(["ACL", "SETUSER", RedisServer.leastUser] + RedisServer.leastPermissions)
             }

@@ -45,7 +45,8 @@ extension EndToEnd {
 
         @Test("A reservation holds its estimate and a slot; settling charges what was used in its place, once")
         func settle() throws {
-            let client = try start().connect()
+            let daemon = try start()
+            let client = try daemon.connect()
             let user = newUser()
             let (response, lease) = try reserve(client, user, tokens: 600)
             #expect(try response.status == 200 && !lease.isEmpty && response.number("expires_in") == 60)
@@ -61,7 +62,8 @@ extension EndToEnd {
 
         @Test("Released, it charges nothing, and a later settle does not either")
         func release() throws {
-            let client = try start().connect()
+            let daemon = try start()
+            let client = try daemon.connect()
             let user = newUser()
             let (_, lease) = try reserve(client, user, tokens: 600)
             let members = #""user":"\#(user)","lease":"\#(lease)""#
@@ -75,7 +77,8 @@ extension EndToEnd {
 
         @Test("At capacity it answers 503 with the wait, and a freed slot is free at once")
         func capacity() throws {
-            let client = try start().connect()
+            let daemon = try start()
+            let client = try daemon.connect()
             let user = newUser()
             let leases = try (0..<2).map { _ in try reserve(client, user, tokens: 1).lease }
             let (full, _) = try reserve(client, user, tokens: 1)
@@ -107,16 +110,16 @@ extension EndToEnd {
             let daemons = try (0..<2).map { _ in try start() }
             let user = newUser()
             let client = try daemons[0].connect()
-            let start = monotonicMilliseconds()
+            let begin = monotonicMilliseconds()
             let lease = try reserve(client, user, tokens: 400, seconds: 2).lease
             _ = try reserve(client, user, tokens: 500, seconds: 2)
             daemons[0].kill()
             let other = try daemons[1].connect()
-            if monotonicMilliseconds() - start < 1_500 {
+            if monotonicMilliseconds() - begin < 1_500 {
                 #expect(try reserve(other, user, tokens: 1).response.status == 503)
             }
             #expect(try eventually(within: 20) { try state(user, other)["calls"] == 0 })
-            #expect(monotonicMilliseconds() - start >= 1_990)
+            #expect(monotonicMilliseconds() - begin >= 1_990)
             #expect(try state(user, other) == ["tokens": 0, "calls": 0, "requests": 0])
             // The call went on all the same: what it came to is charged, late and once.
             let members = #""user":"\#(user)","lease":"\#(lease)","output_tokens":350"#
@@ -127,7 +130,8 @@ extension EndToEnd {
 
         @Test("A lease that is renewed lives on")
         func renew() throws {
-            let client = try start().connect()
+            let daemon = try start()
+            let client = try daemon.connect()
             let user = newUser()
             let lease = try reserve(client, user, tokens: 400, seconds: 1).lease
             let members = #""user":"\#(user)","lease":"\#(lease)","ttl":60"#
@@ -168,7 +172,8 @@ extension EndToEnd {
 
         @Test("What is no lease, and what a lease cannot be, is refused")
         func refused() throws {
-            let client = try start().connect()
+            let daemon = try start()
+            let client = try daemon.connect()
             let user = newUser()
             for lease in ["", "00", "zz", String(repeating: "01", count: 40)] {
                 #expect(try post(client, "/v1/settle", #""user":"\#(user)","lease":"\#(lease)""#).status == 400)

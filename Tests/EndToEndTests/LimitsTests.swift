@@ -45,7 +45,8 @@ extension EndToEnd {
 
         @Test("The one that denies is named, with its wait, and none of the others is charged")
         func chargesNothingOnDenial() throws {
-            let client = try start(Self.three).connect()
+            let daemon = try start(Self.three)
+            let client = try daemon.connect()
             let user = newUser()
             let call = #"{"user":"\#(user)","model":"gpt-4o"}"#
             for left in [2, 1, 0] {
@@ -69,7 +70,8 @@ extension EndToEnd {
 
         @Test("A check without anything but a user meets the limits that have no condition")
         func plainCheck() throws {
-            let client = try start(Self.three).connect()
+            let daemon = try start(Self.three)
+            let client = try daemon.connect()
             let user = newUser()
             for left in (0..<10).reversed() {
                 let response = try client.check(user)
@@ -87,7 +89,8 @@ extension EndToEnd {
 
         @Test("Usage is charged once for each request id, may pass the limit, and then denies")
         func usage() throws {
-            let client = try start(Self.three).connect()
+            let daemon = try start(Self.three)
+            let client = try daemon.connect()
             let (user, group) = (newUser(), newUser())
             let usage = #"""
                 {"user":"\#(user)","groups":["\#(group)"],"model":"claude-4","request_id":"a","input_tokens":400,\#
@@ -109,7 +112,8 @@ extension EndToEnd {
 
         @Test("From a share of the quota on, answers warn")
         func warnings() throws {
-            let client = try start(Self.three).connect()
+            let daemon = try start(Self.three)
+            let client = try daemon.connect()
             let (user, group) = (newUser(), newUser())
             let call = #"{"user":"\#(user)","groups":["\#(group)"],"model":"claude-4"}"#
             func charge(_ micros: Int) throws -> HTTPResponse {
@@ -128,12 +132,16 @@ extension EndToEnd {
 
         @Test("A model without a price is denied where unknown models are, and its usage needs its cost")
         func unknownModel() throws {
-            let client = try start(Self.three).connect()
-            let user = newUser()
-            let denied = try post(client, "/v1/check", #"{"user":"\#(user)","model":"mystery"}"#)
+            let daemon = try start(Self.three)
+            let client = try daemon.connect()
+            let (user, group) = (newUser(), newUser())
+            let groups = #""groups":["\#(group)"]"#
+            let denied = try post(client, "/v1/check", #"{"user":"\#(user)","model":"mystery",\#(groups)}"#)
             #expect(try denied.status == 429 && denied.json["retry_after"] is NSNull)
             #expect(try used("minute", user, client) == 0)
-            let usage = #"{"user":"\#(user)","model":"mystery","input_tokens":5"#
+            // Where no limit counts money, nobody asks what it costs.
+            #expect(try post(client, "/v1/check", #"{"user":"\#(newUser())","model":"mystery"}"#).status == 200)
+            let usage = #"{"user":"\#(user)","model":"mystery","input_tokens":5,\#(groups)"#
             #expect(try post(client, "/v1/usage", usage + "}").status == 400)
             #expect(try post(client, "/v1/usage", usage + #","cost_micros":7}"#).status == 200)
             #expect(try used("member-tokens", user, client) == 5)
@@ -145,7 +153,8 @@ extension EndToEnd {
                 limits:
                   - {name: trial, per: user, unit: requests, quota: 2, window: 1h, mode: shadow}
                 """
-            let client = try start(file).connect()
+            let daemon = try start(file)
+            let client = try daemon.connect()
             let user = newUser()
             for number in 1...5 {
                 let response = try client.request("POST", "/v1/check?verbose=1", body: #"{"user":"\#(user)"}"#)

@@ -13,7 +13,7 @@ enum Recognised: Equatable {
     init(_ bytes: some Collection<UInt8>) {
         self =
             switch Array(bytes).withUnsafeBytes({ FastPath.recognise($0) }) {
-            case .check(let check, let length): .check(check.user, cost: check.cost, length: length)
+            case .check(let check, let length, _): .check(check.user, cost: check.cost, length: length)
             case .incomplete: .incomplete
             case .other: .other
             }

@@ -32,12 +32,18 @@ package final class RedisServer: Sendable {
     deinit { end() }
 
     /// The permissions that a daemon needs, as the documentation has them. The end-to-end tests' daemons have no more.
-    package static let leastPermissions = [
-        "resetkeys", "~llm-rate:*", "~{llm-rate:*", "resetchannels", "&llm-rate:invalidate", "-@all", "+ping",
-        "+select", "+role",
-        "+script|load", "+evalsha", "+eval", "+time", "+getrange", "+strlen", "+get", "+set", "+append", "+setrange",
-        "+pexpireat", "+del", "+publish", "+subscribe",
-        "+hgetall", "+hset", "+hdel", "+xadd", "+xrevrange",
+    package static let leastPermissions: [String] =
+        [
+            "resetkeys", "~llm-rate:*", "~{llm-rate:*", "resetchannels", "&llm-rate:invalidate", "-@all", "+ping",
+            "+select", "+role",
+            "+script|load", "+evalsha", "+eval", "+time", "+getrange", "+strlen", "+get", "+set", "+append",
+            "+setrange",
+            "+pexpireat", "+del", "+publish", "+subscribe",
+            "+hgetall", "+hset", "+hdel", "+xadd", "+xrevrange",
+        ] + leasePermissions
+    /// Those of them that reservations and usage need.
+    package static let leasePermissions = [
+        "+exists", "+hget", "+hexists", "+hlen", "+zadd", "+zcard", "+zrange", "+zrangebyscore", "+zrem",
     ]
     package static let leastUser = "limiter"
     package static let leastPassword = "least"

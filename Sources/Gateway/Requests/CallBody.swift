@@ -60,7 +60,9 @@ struct CallBody: Hashable {
         } else if text.isName(name, "groups") {
             groups = try text.identities(.invalidGroup, atMost: CallAttributes.maximumGroups)
         } else if text.isName(name, "lease") {
-            guard let lease = Lease(try text.text("lease")) else { throw .invalidCall("lease is none that was given here") }
+            guard let lease = Lease(try text.text("lease")) else {
+                throw .invalidCall("lease is none that was given here")
+            }
             self.lease = lease
         } else if text.isName(name, "request_id") {
             let id = Array(try text.text("request_id").utf8)
@@ -77,7 +79,9 @@ struct CallBody: Hashable {
     private mutating func readCosts(_ text: inout JSONText, _ name: Range<Int>) throws(RequestError) -> Bool {
         let tokens = TokenUsage.counts
         if text.isName(name, "cost") {
-            do throws(RequestError) { cost = try text.wholeNumber("cost", in: Limit.costs) } catch { throw .invalidCost }
+            do throws(RequestError) { cost = try text.wholeNumber("cost", in: Limit.costs) } catch {
+                throw .invalidCost
+            }
         } else if text.isName(name, "input_tokens") {
             input = try text.wholeNumber("input_tokens", in: tokens)
         } else if text.isName(name, "output_tokens") {

@@ -83,7 +83,8 @@ public struct CallOutcome: Hashable, Sendable {
         var foremost: (index: Int, standing: LimitStanding)?
         for (index, standing) in standings.enumerated() where !standing.limit.isShadow {
             guard let remaining = standing.remaining, let quota = standing.quota.amount else { continue }
-            if let other = foremost?.standing, let otherRemaining = other.remaining, let otherQuota = other.quota.amount,
+            if let other = foremost?.standing, let otherRemaining = other.remaining,
+                let otherQuota = other.quota.amount,
                 // remaining / quota < otherRemaining / otherQuota, in 128 bits.
                 remaining.multipliedFullWidth(by: otherQuota) >= otherRemaining.multipliedFullWidth(by: quota)
             {

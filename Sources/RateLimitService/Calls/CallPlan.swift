@@ -53,8 +53,8 @@ struct CallPlanner {
         _ request: CallRequest, for caller: CallerBudgets, atUnixSeconds now: Int,
         using random: inout some RandomNumberGenerator
     ) throws(CallRefusal) -> CallPlan {
-        let costs = try costs(of: request)
         let applicable = applicable(to: request)
+        let costs = try costs(of: request, under: applicable, groups: caller.groups.count)
         var terms: [CallPlan.Term] = []
         var subjects: [SubjectTerms] = []
         var calendars: [LimitWindow: CalendarBoundaries] = [:]
@@ -140,11 +140,17 @@ extension CallPlanner {
         }
     }
 
-    private func costs(of request: CallRequest) throws(CallRefusal) -> Costs {
+    private func costs(
+        of request: CallRequest, under applicable: LimitIndices, groups: Int
+    ) throws(CallRefusal) -> Costs {
         var spend = request.costMicros
         let model = request.operation.lease?.model ?? request.attributes.model
+        let isPriced = applicable.contains { index in
+            let limit = limits.rules.limits.limits[index]
+            return limit.unit == .spend && (limit.scope != .group || groups > 0)
+        }
         // A call that says neither model nor tokens has nothing to price.
-        if spend == nil, request.operation.isPriced, model != nil || request.tokens != nil {
+        if spend == nil, isPriced, request.operation.charges, model != nil || request.tokens != nil {
             guard let price = limits.prices.price(ofModel: model) else { throw .unknownModel }
             spend = request.tokens.map { price.spend(of: $0) }
         }
@@ -226,8 +232,8 @@ extension CallRequest.Operation {
         }
     }
 
-    /// Whether what its tokens cost matters.
-    fileprivate var isPriced: Bool {
+    /// Whether it charges anything, or holds it.
+    fileprivate var charges: Bool {
         switch self {
         case .check, .reserve, .settle, .usage: true
         case .renew, .release, .look: false

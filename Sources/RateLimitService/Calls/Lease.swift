@@ -43,7 +43,8 @@ public struct Lease: Hashable, Sendable {
     public init?(_ text: some StringProtocol) {
         guard text.utf8.count <= Self.maximumTextLength, var reader = LeaseReader(text.utf8) else { return nil }
         guard reader.byte() == Self.version, let id = reader.bytes(Self.idLength), let cost = reader.number(bytes: 4),
-            Limit.costs.contains(cost), let isGlobal = reader.byte(), isGlobal <= 1, let limitCount = reader.byte(), limitCount <= LimitSet.maximumCount
+            Limit.costs.contains(cost), let isGlobal = reader.byte(), isGlobal <= 1, let limitCount = reader.byte(),
+            limitCount <= LimitSet.maximumCount
         else { return nil }
         var limits: [UInt32] = []
         for _ in 0..<limitCount {

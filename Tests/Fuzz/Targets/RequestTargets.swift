@@ -11,11 +11,11 @@ func fuzzFastPath(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     case .incomplete:
         // What may still become a check could have become one before as well.
         try holdIncomplete(bytes, upTo: bytes.count)
-    case .check(let check, let length):
+    case .check(let check, let length, _):
         try hold(length > 0 && length <= bytes.count, "a request of \(length) bytes in \(bytes.count)")
         try hold(Limit.costs.contains(check.cost), "a cost of \(check.cost)")
         let again = try withExactCopy(UnsafeRawBufferPointer(rebasing: bytes[..<length])) { FastPath.recognise($0) }
-        guard case .check(check, length) = again else {
+        guard case .check(check, length, _) = again else {
             throw FuzzFinding(description: "a check with something behind it, and \(again) alone")
         }
         try holdIncomplete(bytes, upTo: length)

@@ -67,9 +67,11 @@ struct QuotaRulesTests {
         let attributed = rules(.attributed)
         #expect(attributed.quota(ofLimitAt: 0, user: none, groups: groups) == Quota(amount: 500, rule: .default))
         #expect(
-            attributed.quota(ofLimitAt: 0, user: none, attributedTo: teamA, groups: groups) == Quota(amount: 20, rule: .group(teamA)))
+            attributed.quota(ofLimitAt: 0, user: none, attributedTo: teamA, groups: groups)
+                == Quota(amount: 20, rule: .group(teamA)))
         #expect(
-            attributed.quota(ofLimitAt: 0, user: none, attributedTo: teamC, groups: groups) == Quota(amount: 500, rule: .default))
+            attributed.quota(ofLimitAt: 0, user: none, attributedTo: teamC, groups: groups)
+                == Quota(amount: 500, rule: .default))
     }
 
     @Test("of a group limit is the group's own by its name, and its spend_limit_micros is for its members")
