@@ -65,7 +65,8 @@ struct OptionTests {
             ])
         #expect(
             Set(OptionCatalogue.all.filter(\.isReloadable).map(\.name)) == [
-                .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .logUsers, .denyCache, .limitsFile, .groups,
+                .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .logUsers, .denyCache, .limitsFile,
+                .groups,
                 .perSecond, .maxConcurrency,
             ])
     }

@@ -44,7 +44,12 @@ extension EndToEnd {
         /// Reserves, renews, settles, is at capacity, and lets a lease lapse.
         private func useLeases(of redis: RedisServer) throws {
             let folder = try TemporaryFolder()
-            let file = try folder.write("limits: [{name: calls, per: user, unit: concurrency, quota: 1}]", to: "limits")
+            let limits = """
+                limits:
+                  - {name: calls, per: user, unit: concurrency, quota: 1}
+                  - {name: tokens, per: user, unit: tokens, quota: 10, window: 1h}
+                """
+            let file = try folder.write(limits, to: "limits")
             let daemon = try Daemon(redis: redis.url, ["LIMITS_FILE": file, "DENY_CACHE_MS": "0"])
             let client = try daemon.connect()
             let user = "\"user\":\"\(newUser())\""
@@ -52,7 +57,7 @@ extension EndToEnd {
                 try client.request("POST", path, body: "{\(user)\(members)}")
             }
             func reserve(seconds: Int) throws -> String {
-                let lease = try ask("/v1/reserve", ",\"ttl\":\(seconds)").json["lease"] as? String
+                let lease = try ask("/v1/reserve", ",\"ttl\":\(seconds),\"output_tokens\":8").json["lease"] as? String
                 return ",\"lease\":\"\(lease ?? "")\""
             }
             let lease = try reserve(seconds: 60)

@@ -144,7 +144,9 @@ extension EndToEnd {
 
         @Test("With reservations nobody passes the quota, however many ask at once")
         func noOvershoot() throws {
-            let daemons = try (0..<2).map { _ in try start(["LIMITS_FILE": try folder.write(Self.wide, to: "wide")]) }
+            let daemons = try (0..<2).map { _ in
+                try start(["LIMITS_FILE": try folder.write(Self.wide, to: "wide"), "REQUESTS": "100000"])
+            }
             let user = newUser()
             let settled = try concurrently(8) { index in
                 let client = try daemons[index % 2].connect()
