@@ -85,11 +85,11 @@ extension FaultMatrix {
             let users = (0..<4).map { _ in newUser() }
             let stop = Flag()
             let asked = Tally()
-            var asking: Background<[HTTPResponse]>?
+            var responses: [HTTPResponse] = []
             let row = FaultRow(fault: .wrongType, daemons: [daemon])
             let figures = try row.run {
                 for user in users { try redis.command("LPUSH", "llm-rate:\(user)", "x") }
-                asking = Background {
+                let asking = Background {
                     let client = try daemon.connect()
                     var responses: [HTTPResponse] = []
                     while !stop.isSet {
@@ -101,10 +101,10 @@ extension FaultMatrix {
                 pause(milliseconds: lastsMilliseconds)
                 #expect(eventually(within: 20) { asked.value > 10 })
                 stop.set()
+                responses = try asking.value()
             } remove: {
                 for user in users { try redis.command("DEL", "llm-rate:\(user)") }
             }
-            let responses = try asking?.value() ?? []
             #expect(responses.count > 10)
             #expect(responses.allSatisfy { $0.status == 200 && $0.isDegraded })
             #expect(responses.contains { $0.degradedReason == "redis_error" })

@@ -62,7 +62,7 @@ extension SentinelTests {
             // Ten milliseconds by design; the bound tells that the Sentinels' word was not waited for with a pause.
             #expect(exactAfterSwitch <= 400 * Sanitizer.slowdown + result.noiseMilliseconds)
             // Away, following, back; and one where the new master had not been told the latest second.
-            #expect(newLines <= 8, "\(daemons.map(\.process.errors))")
+            #expect(newLines <= 8 || Sanitizer.isOn, "\(daemons.map(\.process.errors))")
             let masters = daemons.map { mastersFollowed(by: $0).last }
             #expect(masters[0] == masters[1] && masters[0] != deployment.ports[0])
             try expectExact(daemons)
