@@ -60,6 +60,41 @@ struct AnswerTests {
         )
     }
 
+    @Test("of why a user is limited")
+    func explain() throws {
+        func limit(_ name: String, _ members: String) -> String {
+            let others = [
+                ("per", #""user""#), ("unit", #""requests""#), ("limit", "null"), ("used", "0"), ("reset_after", "0"),
+                ("period", "null"), ("rule", #""unlimited""#), ("mode", #""enforce""#),
+            ].filter { !members.contains("\"\($0.0)\":") }.map { ",\"\($0.0)\":\($0.1)" }
+            return #"{"name":"\#(name)",\#(members)\#(others.joined())}"#
+        }
+        let limits = [
+            limit("requests", #""limit":20,"used":20,"reset_after":725,"period":"sliding 3600s","rule":"default""#),
+            limit("spend", #""unit":"spend","limit":5000000,"used":1230400,"period":"day","rule":"override""#),
+            limit("team", #""per":"group","group_id":"g","unit":"spend","used":70000,"period":"month""#),
+            limit("calls", #""unit":"concurrency","limit":2,"used":1,"rule":"group","rule_group_id":"g""#),
+            limit("trial", #""limit":3,"used":3,"period":"sliding 60s","mode":"shadow","rule":"default""#),
+            limit("blocked", #""unit":"tokens","limit":0,"period":"day","rule":"override""#),
+        ]
+        let body = #"{"user":"u","limits":[\#(limits.joined(separator: ","))]}"#
+        #expect(
+            try ExplainCommand.report(DaemonResponse(status: 200, body: body), user: "u").output == [
+                "u is limited by requests, blocked",
+                "  requests  20 of 20 requests used in any 1 hour, all free in 12 minutes 5 seconds; "
+                    + "the quota is the default: no override, and no group gives one",
+                "  spend     $1.2304 of $5.00 used this day; the quota is the user's override",
+                "  team      $0.07 used of group g this month; "
+                    + "unlimited: no override, no group and no default gives a quota",
+                "  calls     1 of 2 calls used; the quota is that of group g",
+                "  trial     3 of 3 requests used in any 1 minute; "
+                    + "the quota is the default: no override, and no group gives one; shadow: it denies nobody",
+                "  blocked   0 of 0 tokens used this day; blocked by the user's override",
+            ])
+        let problem = DaemonResponse(status: 503, body: #"{"title":"t","detail":"Redis cannot be asked."}"#)
+        #expect(try ExplainCommand.report(problem, user: "u").exitCode == .denied)
+    }
+
     @Test("of a reset")
     func reset() throws {
         let done = DaemonResponse(status: 204, body: "")
@@ -88,6 +123,7 @@ struct AnswerTests {
         ] {
             #expect(throws: UnexpectedAnswer.self) { try CheckCommand.report(response, cost: 1) }
             #expect(throws: UnexpectedAnswer.self) { try StatusCommand.report(response) }
+            #expect(throws: UnexpectedAnswer.self) { try ExplainCommand.report(response, user: "u") }
             #expect(throws: UnexpectedAnswer.self) { try ResetCommand.report(response, user: "u", json: false) }
             #expect(throws: UnexpectedAnswer.self) { try HealthCommand.report(response, requireRedis: false) }
             #expect(CommandReport(refusal: response, json: true).exitCode == .failedRequest)
