@@ -1,0 +1,99 @@
+import Foundation
+import TestSupport
+import Testing
+
+extension ClusterSuite {
+    @Suite("Limits of a file")
+    struct LimitsTests {
+        let cluster: ClusterDeployment
+        let folder: TemporaryFolder
+
+        init() throws {
+            cluster = try ClusterSuite.cluster()
+            folder = try TemporaryFolder()
+        }
+
+        private static let file = """
+            limits:
+              - {name: own, per: user, unit: tokens, quota: 100, window: 1h}
+              - {name: team, per: group, unit: tokens, quota: 150, window: 1h}
+              - {name: all, per: global, unit: requests, quota: 1000000, window: 1h}
+              - {name: calls, per: user, unit: concurrency, quota: 1}
+            """
+
+        private func start(_ count: Int) throws -> [Daemon] {
+            let path = try folder.write(Self.file, to: "limits.yaml")
+            let settings = ["LIMITS_FILE": path, "GROUPS": "given", "REQUESTS": "100000"]
+            return try (0..<count).map { _ in try Daemon(redis: cluster.url(), settings) }
+        }
+
+        /// How much of each limit is used, as a look at them says.
+        private func used(_ client: HTTPConnection, _ user: String, _ group: String) throws -> [String: Int] {
+            // A check of no tokens is charged none, and tells how all stand.
+            let body = #"{"user":"\#(user)","groups":["\#(group)"]}"#
+            let page = try client.request("POST", "/v1/check?verbose=1", body: body).json
+            let limits = try #require(page["limits"] as? [[String: Any]])
+            return Dictionary(
+                limits.map { ($0["name"] as? String ?? "", $0["used"] as? Int ?? -1) }, uniquingKeysWith: { $1 })
+        }
+
+        @Test("Over several slots everything is charged or nothing is, and leases are held in all of them")
+        func acrossSlots() throws {
+            let daemons = try start(2)
+            let clients = try daemons.map { try $0.connect() }
+            for round in 0..<6 {
+                let (client, other) = (clients[round % 2], clients[(round + 1) % 2])
+                let (user, member, group) = (newUser(), newUser(), newUser())
+                func post(_ path: String, _ user: String, _ members: String) throws -> HTTPResponse {
+                    try client.request(
+                        "POST", path, body: #"{"user":"\#(user)","groups":["\#(group)"],\#(members)}"#)
+                }
+                #expect(try post("/v1/check", user, #""output_tokens":90"#).status == 200)
+                // The group would have room for these, the user has not: the group is not charged.
+                let denied = try post("/v1/check", user, #""output_tokens":20"#)
+                #expect(try denied.status == 429 && denied.json["limit_name"] as? String == "own")
+                // And the other way round.
+                let other2 = try post("/v1/check", member, #""output_tokens":70"#)
+                #expect(try other2.status == 429 && other2.json["limit_name"] as? String == "team")
+                #expect(try eventually(within: 20) { try used(other, member, group)["own"] == 0 })
+                #expect(try eventually(within: 20) { try used(other, member, group)["team"] == 90 })
+
+                let reserved = try post("/v1/reserve", member, #""output_tokens":60"#)
+                let lease = try #require(try reserved.json["lease"] as? String)
+                #expect(try used(other, member, group)["team"] == 150)
+                let full = try post("/v1/reserve", member, #""output_tokens":0"#)
+                #expect(full.status == 429 || full.status == 503)
+                let settle = #""lease":"\#(lease)","output_tokens":10"#
+                #expect(try post("/v1/settle", member, settle).text.hasPrefix(#"{"charged":true"#))
+                #expect(try post("/v1/settle", member, settle).text.hasPrefix(#"{"charged":false"#))
+                #expect(try used(other, member, group)["team"] == 100)
+                #expect(try used(other, member, group)["own"] == 10)
+                let usage = #""request_id":"r","output_tokens":45"#
+                #expect(try post("/v1/usage", member, usage).text.hasPrefix(#"{"charged":true"#))
+                #expect(try post("/v1/usage", member, usage).text.hasPrefix(#"{"charged":false"#))
+                #expect(try used(other, member, group)["team"] == 145)
+            }
+        }
+
+        @Test("A group's limit holds exactly under load from many users on several daemons")
+        func load() throws {
+            let daemons = try start(2)
+            let group = newUser()
+            let admitted = try concurrently(8) { index in
+                let client = try daemons[index % 2].connect()
+                var admitted = 0
+                for _ in 0..<30 {
+                    let body = #"{"user":"\#(newUser())","groups":["\#(group)"],"output_tokens":1}"#
+                    if try client.request("POST", "/v1/check", body: body).status == 200 { admitted += 1 }
+                }
+                return admitted
+            }
+            let total = admitted.reduce(0, +)
+            // A slot may deny for a moment what is given back, so some of the 240 may be denied before the quota is used.
+            #expect(total <= 150)
+            let client = try daemons[0].connect()
+            #expect(try eventually(within: 20) { try used(client, newUser(), group)["team"] == total })
+            #expect(total == 150, "fewer were admitted than there was room for")
+        }
+    }
+}
