@@ -69,33 +69,45 @@ struct HistoryShape: Sendable {
     }
 }
 
-extension Step {
+/// A step of a history that can be made smaller.
+protocol GeneratedStep: Hashable {
     /// The same step with smaller numbers, the smallest first.
+    var simpler: [Self] { get }
+    /// One step in place of this and the one before it, where both only let time pass.
+    func joined(to earlier: Self) -> Self?
+}
+
+/// From the least to one less than `number`, ever nearer to it.
+func smaller(_ number: Int, than least: Int) -> [Int] {
+    var numbers: [Int] = []
+    var distance = number - least
+    while distance > 0 {
+        numbers.append(number - distance)
+        distance /= 2
+    }
+    return numbers
+}
+
+extension Step: GeneratedStep {
     var simpler: [Step] {
         switch self {
-        case .check(let cost): Self.smaller(cost, than: 1).map { .check(cost: $0) }
+        case .check(let cost): smaller(cost, than: 1).map { .check(cost: $0) }
         case .checks(let count, let cost, let gap):
             [.check(cost: cost)]
-                + Self.smaller(count, than: 1).map { .checks(count: $0, cost: cost, gapMicroseconds: gap) }
-                + Self.smaller(cost, than: 1).map { .checks(count: count, cost: $0, gapMicroseconds: gap) }
-                + Self.smaller(gap, than: 0).map { .checks(count: count, cost: cost, gapMicroseconds: $0) }
-        case .advance(let microseconds): Self.smaller(microseconds, than: 1).map { .advance(microseconds: $0) }
-        case .stepBack(let microseconds): Self.smaller(microseconds, than: 1).map { .stepBack(microseconds: $0) }
-        case .setQuota(let quota): Self.smaller(quota, than: 1).map { .setQuota($0) }
-        case .setWindow(let milliseconds): Self.smaller(milliseconds, than: 1000).map { .setWindow(milliseconds: $0) }
+                + smaller(count, than: 1).map { .checks(count: $0, cost: cost, gapMicroseconds: gap) }
+                + smaller(cost, than: 1).map { .checks(count: count, cost: $0, gapMicroseconds: gap) }
+                + smaller(gap, than: 0).map { .checks(count: count, cost: cost, gapMicroseconds: $0) }
+        case .advance(let microseconds): smaller(microseconds, than: 1).map { .advance(microseconds: $0) }
+        case .stepBack(let microseconds): smaller(microseconds, than: 1).map { .stepBack(microseconds: $0) }
+        case .setQuota(let quota): smaller(quota, than: 1).map { .setQuota($0) }
+        case .setWindow(let milliseconds): smaller(milliseconds, than: 1000).map { .setWindow(milliseconds: $0) }
         case .waitAsTold, .look: []
         }
     }
 
-    /// From the least to one less than `number`, ever nearer to it.
-    private static func smaller(_ number: Int, than least: Int) -> [Int] {
-        var numbers: [Int] = []
-        var distance = number - least
-        while distance > 0 {
-            numbers.append(number - distance)
-            distance /= 2
-        }
-        return numbers
+    func joined(to earlier: Step) -> Step? {
+        guard case .advance(let first) = earlier, case .advance(let second) = self else { return nil }
+        return .advance(microseconds: first + second)
     }
 }
 
@@ -103,7 +115,9 @@ extension Step {
 /// that only let time pass, makes the numbers that are left smaller, and begins again until nothing gets smaller.
 ///
 /// - Parameter maximumTries: how often `fails` is asked at most.
-func shrunk(_ history: [Step], maximumTries: Int, fails: ([Step]) throws -> Bool) rethrows -> [Step] {
+func shrunk<Step: GeneratedStep>(
+    _ history: [Step], maximumTries: Int, fails: ([Step]) throws -> Bool
+) rethrows -> [Step] {
     var smallest = history
     var tries = 0
     func isSmaller(_ candidate: [Step]) throws -> Bool {
@@ -126,10 +140,9 @@ func shrunk(_ history: [Step], maximumTries: Int, fails: ([Step]) throws -> Bool
             run /= 2
         }
         for index in smallest.indices.reversed() {
-            guard index > 0, case .advance(let first) = smallest[index - 1], case .advance(let second) = smallest[index]
-            else { continue }
+            guard index > 0, let joined = smallest[index].joined(to: smallest[index - 1]) else { continue }
             var candidate = smallest
-            candidate[index - 1...index] = [.advance(microseconds: first + second)]
+            candidate[index - 1...index] = [joined]
             _ = try isSmaller(candidate)
         }
         for index in smallest.indices {

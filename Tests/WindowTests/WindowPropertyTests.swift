@@ -108,7 +108,9 @@ struct WindowPropertyTests {
         let server = try RedisServer()
         let redis = try server.connect()
         let entry = Self.shapes[shape]
-        let smallest = try smallestFailure(entry.shape, runs: entry.runs) { history in
+        let smallest = try smallestFailure(
+            runs: entry.runs, maximumTries: entry.shape.maximumTries, of: { entry.shape.history(&$0) }
+        ) { history in
             var player = Player(try ScriptWindow(redis, script: script), clock: entry.start)
             try player.play(history)
         }

@@ -47,7 +47,7 @@ for i = 1, #KEYS do
     end
     if (#text < SMALL and #text or call('STRLEN', key)) ~= length or live == 0 or (size ~= 8 and size ~= 12) then
       fault, live = 'ERR the value is not a rate limit window', 0
-      if size == 177 then fault = 'BUNDLE the value is for decide.lua' end
+      if text:byte() == 177 then fault = 'BUNDLE the value is for decide.lua' end
     else
       if size == 12 then format = '<I6I6' end
       if newest > now then

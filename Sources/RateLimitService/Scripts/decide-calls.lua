@@ -195,7 +195,10 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
   if op == RESET then return reset(argument, first, subjects, at) end
   if op == RENEW then return renew(seen, id, ttl) end
   if op ~= RESERVE then return settle(op, seen, terms, id, first) end
-  if has_lease(seen[1], id) or call('EXISTS', seen_key(first, id)) == 1 then return 5 end
+  for j = 1, #seen do
+    if has_lease(seen[j], id) then return 5 end
+  end
+  if call('EXISTS', seen_key(first, id)) == 1 then return 5 end
   if status == 0 then reserve(seen, terms, id, ttl) end
   return status
 end

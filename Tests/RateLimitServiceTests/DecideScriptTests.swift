@@ -1,0 +1,245 @@
+import NIOCore
+import RedisClient
+import TestSupport
+import Testing
+
+@testable import RateLimitService
+
+private func littleEndian(_ value: Int, _ bytes: Int) -> [UInt8] {
+    (0..<bytes).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
+}
+
+@Suite("A batch of calls for Redis")
+struct DecideScriptTests {
+    private static let digest = "0123456789abcdef0123456789abcdef01234567"
+
+    /// The definition as the script file has it: id, kind, flags, and four numbers of five bytes.
+    private func definition(_ term: LimitTerm) -> [UInt8] {
+        let numbers: [Int] =
+            switch term.kind {
+            case .sliding(let milliseconds): [0, milliseconds, 0, 0, 0]
+            case .calendar(let at): [1, at.previous, at.current, at.next, at.afterNext]
+            case .concurrency: [2, 0, 0, 0, 0]
+            }
+        let flags = (term.isShadow ? 1 : 0) + (term.needsRoom ? 2 : 0)
+        return littleEndian(Int(term.id), 4) + [UInt8(numbers[0]), UInt8(flags)]
+            + numbers.dropFirst().flatMap { littleEndian($0, 5) }
+    }
+
+    /// The command that a batch must come to, as hiredis encodes it.
+    private func expected(_ start: [String], _ calls: [DecisionCall]) -> [UInt8] {
+        var definitions: [[UInt8]] = []
+        var arguments: [[UInt8]] = []
+        for call in calls {
+            var argument = [call.operation.rawValue, UInt8(call.subjects.count)]
+            argument += littleEndian(call.timeToLiveMilliseconds, 4) + [UInt8(call.id.count)] + call.id
+            for subject in call.subjects {
+                argument.append(UInt8(subject.terms.count))
+                for term in subject.terms {
+                    let definition = definition(term)
+                    if !definitions.contains(definition) { definitions.append(definition) }
+                    argument.append(UInt8(definitions.firstIndex(of: definition) ?? 0))
+                    argument += littleEndian(term.quota, 6) + littleEndian(term.cost, 6)
+                }
+            }
+            arguments.append(argument)
+        }
+        let keys = calls.flatMap { $0.subjects.map(\.key) }
+        let words = start + ["\(keys.count)"]
+        return encodedByHiredis(words.map { Array($0.utf8) } + keys + [definitions.flatMap { $0 }] + arguments)
+    }
+
+    private func term(_ random: inout SeededGenerator, id: UInt32) -> LimitTerm {
+        let first = Int.random(in: 0..<1 << 39, using: &random)
+        let kind: LimitKind =
+            switch Int.random(in: 0..<3, using: &random) {
+            case 0: .sliding(windowMilliseconds: Int.random(in: 1000...31_536_000_000, using: &random))
+            case 1:
+                .calendar(CalendarBoundaries(previous: first, current: first + 1, next: first + 9, afterNext: 1 << 39))
+            default: .concurrency
+            }
+        return LimitTerm(
+            id: id, kind: kind, isShadow: .random(using: &random),
+            quota: .random(in: LimitTerm.amounts, using: &random),
+            cost: .random(in: LimitTerm.amounts, using: &random), needsRoom: .random(using: &random))
+    }
+
+    /// A call under some of 12 limits, of which each may have two definitions.
+    private func call(_ random: inout SeededGenerator) -> DecisionCall {
+        let subjects = (0..<Int.random(in: 1...4, using: &random)).map { _ in
+            let terms = (0..<Int.random(in: 0...5, using: &random)).map { _ in
+                let id = UInt32.random(in: 1...12, using: &random)
+                var seeded = SeededGenerator(seed: UInt64(id) + (Bool.random(using: &random) ? 100 : 0))
+                return term(&seeded, id: id &* 400_000_000)
+            }
+            let key = (0..<Int.random(in: 0...300, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random)
+            }
+            return SubjectTerms(key: key, terms: terms)
+        }
+        let id = (0..<Int.random(in: 1...255, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+        return DecisionCall(
+            DecisionOperation(rawValue: .random(in: 1...7, using: &random)) ?? .check, id: id,
+            timeToLiveMilliseconds: .random(in: DecisionCall.timesToLive, using: &random), subjects: subjects)
+    }
+
+    @Test(
+        "is the command that hiredis encodes, whole or by digest, and begins anew", arguments: [1, 2, 3, 16, 64, 300])
+    func encoding(_ count: Int) {
+        var random = SeededGenerator(seed: UInt64(count))
+        var script = DecideScript()
+        for (digest, inFull) in [(Self.digest, false), (Self.digest, true), (nil, false)] as [(String?, Bool)] {
+            script.digest = digest
+            let calls = (0..<count).map { _ in call(&random) }
+            for call in calls {
+                let isTaken = script.append(call)
+                #expect(isTaken)
+            }
+            #expect(script.count == count)
+            var buffer = ByteBuffer()
+            script.write(inFull: inFull, to: &buffer)
+            let start = digest != nil && !inFull ? ["EVALSHA", Self.digest] : ["EVAL", DecideScript.text]
+            #expect(Array(buffer.readableBytesView) == expected(start, calls))
+            #expect(script.count == 0)
+        }
+    }
+
+    @Test("has room for 256 definitions; a call that needs more goes into the next one")
+    func room() {
+        func call(_ ids: ClosedRange<UInt32>) -> DecisionCall {
+            let terms = ids.map { LimitTerm(id: $0, kind: .concurrency, quota: 1, cost: 1) }
+            return DecisionCall(.check, subjects: [SubjectTerms(key: [1], terms: terms)])
+        }
+        var script = DecideScript()
+        script.digest = Self.digest
+        let calls = [call(1...255), call(256...256), call(2...200)]
+        for call in calls + [call(257...257), call(200...260)] {
+            let isTaken = script.append(call)
+            #expect(isTaken == calls.contains(call))
+        }
+        #expect(script.count == 3)
+        var buffer = ByteBuffer()
+        script.write(inFull: false, to: &buffer)
+        #expect(Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], calls))
+        buffer.clear()
+        _ = script.append(call(200...260))
+        script.write(inFull: false, to: &buffer)
+        #expect(Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], [call(200...260)]))
+    }
+}
+
+@Suite("The answer to a batch of calls")
+struct DecideAnswerTests {
+    private static let call = DecisionCall(
+        .check,
+        subjects: [
+            SubjectTerms(key: [1], terms: [LimitTerm(id: 1, kind: .concurrency, quota: 1, cost: 1)]),
+            SubjectTerms(key: [2], terms: [LimitTerm(id: 2, kind: .concurrency, quota: 1, cost: 1)]),
+        ])
+    private static let reset = DecisionCall(.reset, subjects: call.subjects)
+
+    private func head(_ status: UInt8, _ term: UInt8, _ retry: Int) -> [UInt8] {
+        [status, term] + littleEndian(retry, 6)
+    }
+
+    private func state(_ used: Int, _ reset: Int, _ flags: UInt8) -> [UInt8] {
+        littleEndian(used, 6) + littleEndian(reset, 6) + [flags]
+    }
+
+    private func answer(_ bytes: [UInt8], to call: DecisionCall = Self.call) throws -> DecideScript.Answer? {
+        let reader = ReplyReader()
+        let whole = Array("*1\r\n$\(bytes.count)\r\n".utf8) + bytes + Array("\r\n".utf8)
+        try whole.withUnsafeBytes { try reader.feed($0) }
+        return DecideScript.answer(0, of: 1, in: try #require(try reader.next()), to: call)
+    }
+
+    /// The bytes that an answer is read from.
+    private func bytes(_ answer: CallAnswer) -> [UInt8] {
+        let start: [UInt8] =
+            switch answer.verdict {
+            case .done: head(0, 0, 0)
+            case .denied(let term, let retry): head(1, UInt8(term + 1), retry)
+            case .deniedForGood(let term): head(2, UInt8(term + 1), 0)
+            case .atCapacity(let term, let retry): head(3, UInt8(term + 1), retry)
+            case .unknownLease: head(4, 0, 0)
+            case .repeated: head(5, 0, 0)
+            }
+        return start
+            + answer.states.flatMap {
+                state(
+                    $0.used, $0.resetAfterMilliseconds,
+                    ($0.isDenied ? 1 : 0) + ($0.isShadowDenied ? 2 : 0) + ($0.isForGood ? 4 : 0))
+            }
+    }
+
+    private var good: [[UInt8]] {
+        let states = state(1 << 48 - 1, 5, 1) + state(3, 31_536_000_000, 6)
+        return [
+            head(0, 0, 0) + states, head(1, 2, 725_000) + states, head(2, 1, 0) + states,
+            head(3, 1, 1 << 48 - 1) + states,
+            head(4, 0, 0) + states, head(5, 0, 0) + states,
+        ]
+    }
+
+    @Test("is read for each kind")
+    func kinds() throws {
+        let states = [
+            LimitState(used: 1 << 48 - 1, resetAfterMilliseconds: 5, isDenied: true),
+            LimitState(used: 3, resetAfterMilliseconds: 31_536_000_000, isShadowDenied: true, isForGood: true),
+        ]
+        let verdicts: [CallVerdict] = [
+            .done, .denied(term: 1, retryAfterMilliseconds: 725_000), .deniedForGood(term: 0),
+            .atCapacity(term: 0, retryAfterMilliseconds: 1 << 48 - 1), .unknownLease, .repeated,
+        ]
+        for (bytes, verdict) in zip(good, verdicts) {
+            #expect(try answer(bytes) == .decided(CallAnswer(verdict: verdict, states: states)))
+        }
+        #expect(
+            try answer(head(0, 0, 0), to: Self.reset) == .decided(CallAnswer(verdict: .done, states: [])))
+        #expect(try answer(Array("!ERR no".utf8)) == .failed("ERR no"))
+        #expect(try answer([0x21, 0xff]) == .failed("\u{fffd}"))
+    }
+
+    @Test("is none where it is longer or shorter, and with any bit flipped is none or just what it says")
+    func damaged() throws {
+        for whole in good {
+            for length in 0..<whole.count { #expect(try answer(Array(whole.prefix(length))) == nil) }
+            #expect(try answer(whole + [0]) == nil)
+            #expect(try answer(whole, to: Self.reset) == nil)
+            for bit in 0..<8 * whole.count {
+                var flipped = whole
+                flipped[bit / 8] ^= 1 << (bit % 8)
+                switch try answer(flipped) {
+                case .decided(let read): #expect(bytes(read) == flipped)
+                case .failed: #expect(flipped[0] == UInt8(ascii: "!"))
+                case nil: break
+                }
+            }
+        }
+    }
+
+    @Test("is none where a verdict contradicts itself, or a flag is unknown")
+    func contradictory() throws {
+        let states = state(1, 1, 0) + state(1, 1, 0)
+        for start in [
+            head(0, 1, 0), head(0, 0, 1), head(1, 0, 1), head(1, 1, 0), head(1, 3, 1), head(2, 0, 0), head(2, 1, 1),
+            head(2, 3, 0), head(3, 1, 0), head(3, 0, 1), head(4, 1, 0), head(5, 0, 1), head(6, 0, 0), head(255, 0, 0),
+        ] {
+            #expect(try answer(start + states) == nil)
+        }
+        #expect(try answer(head(0, 0, 0) + state(1, 1, 0) + state(1, 1, 8)) == nil)
+    }
+
+    @Test(
+        "is none where the reply has not the script's form",
+        arguments: [
+            "+OK\r\n", ":0\r\n", "$-1\r\n", "*0\r\n", "*-1\r\n", "-ERR x\r\n", "$8\r\n12345678\r\n", "*1\r\n:0\r\n",
+            "*1\r\n$-1\r\n", "*1\r\n$0\r\n\r\n", "*1\r\n-ERR x\r\n", "*1\r\n+OK\r\n", "*1\r\n*0\r\n",
+            "*1\r\n*1\r\n$1\r\n!\r\n", "*2\r\n$1\r\n!\r\n$1\r\n!\r\n",
+        ])
+    func wrongForm(_ text: String) throws {
+        let reply = try reply(text)
+        #expect(DecideScript.answer(0, of: 1, in: reply, to: Self.reset) == nil)
+        #expect(DecideScript.answer(1, of: 1, in: reply, to: Self.reset) == nil)
+        #expect(DecideScript.answer(-1, of: 1, in: reply, to: Self.reset) == nil)
+    }
+}

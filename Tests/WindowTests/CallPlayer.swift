@@ -1,0 +1,164 @@
+import RateLimitCore
+import TestSupport
+
+@testable import RateLimitService
+
+/// Plays a history of calls against the script and the model, and holds every answer against it.
+struct CallPlayer {
+    private let calls: DecidedCalls
+    private let shape: CallShape
+    private var model: DecideModel
+    private var clock: Int
+    private var step = 0
+    /// The last decision, where that was a denial that a wait helps.
+    private var denied: (step: CallStep, wait: Int)?
+    /// Calls that are to be decided at once, with what the model says of them.
+    private var pending: [(step: CallStep, call: DecisionCall, expected: DecideModel.Outcome)] = []
+
+    init(_ calls: DecidedCalls, _ shape: CallShape) {
+        self.calls = calls
+        self.shape = shape
+        model = DecideModel(shape.limits)
+        clock = shape.start
+    }
+
+    mutating func play(_ history: [CallStep]) throws {
+        for (index, next) in history.enumerated() {
+            switch next {
+            case .check, .look, .reserve, .renew, .settle, .release, .usage, .reset, .resetAll:
+                step = index
+                try decide(next)
+                continue
+            case .setQuota, .setWindow, .advance, .stepBack, .waitAsTold: try flush()
+            }
+            step = index
+            switch next {
+            case .advance(let microseconds): clock += microseconds
+            case .stepBack(let microseconds):
+                clock -= microseconds
+                // The wait was told by the clock as it was.
+                denied = nil
+            case .setQuota(let limit, let quota):
+                model.limits[limit].quota = quota
+                denied = nil
+            case .setWindow(let limit, let milliseconds): try change(limit, to: milliseconds)
+            case .waitAsTold: try waitAsTold()
+            default: break
+            }
+        }
+        try flush()
+    }
+
+    private mutating func waitAsTold() throws {
+        guard let denied else { return }
+        clock += denied.wait * 1000
+        try decide(denied.step)
+        try flush()
+        guard self.denied == nil else {
+            throw Violation(step: step, what: "denied after waiting \(denied.wait) ms as told")
+        }
+    }
+
+    /// Gives a limit another window. Where keys expire, what has left the old window must leave before, and the key must
+    /// learn of the new one: both comes with a charge.
+    private mutating func change(_ limit: Int, to milliseconds: Int) throws {
+        let charge = CallStep.usage(id: nil, costs: model.limits.indices.map { $0 == limit ? 1 : 0 })
+        if shape.expires { try decide(charge) }
+        try flush()
+        model.limits[limit].windowMilliseconds = milliseconds
+        denied = nil
+        if shape.expires { try decide(charge) }
+    }
+
+    private mutating func decide(_ next: CallStep) throws {
+        pending.append((next, call(for: next), model.decide(next, clock: clock)))
+        if pending.count == shape.batch { try flush() }
+    }
+
+    private mutating func flush() throws {
+        guard !pending.isEmpty else { return }
+        if shape.expires { try calls.expire(clockMicroseconds: clock) }
+        let answers = try calls.decide(pending.map(\.call), clockMicroseconds: clock)
+        for (answer, entry) in zip(answers, pending) {
+            guard case .decided(let answer) = answer else {
+                throw Violation(step: step, what: "\(entry.step): \(answer)")
+            }
+            try hold(answer, entry.step, entry.expected)
+        }
+        pending = []
+    }
+
+    private mutating func hold(_ answer: CallAnswer, _ next: CallStep, _ expected: DecideModel.Outcome) throws {
+        denied = nil
+        var outcome = expected
+        var decider: Int?
+        switch answer.verdict {
+        case .done: outcome.kind = .done
+        case .denied(let term, let wait), .atCapacity(let term, let wait):
+            if case .atCapacity = answer.verdict { outcome.kind = .atCapacity } else { outcome.kind = .denied }
+            decider = term
+            // Where another limit denies for good, no wait helps.
+            if !answer.states.contains(where: { $0.isForGood && $0.isDenied }) { denied = (next, wait) }
+        case .deniedForGood(let term):
+            outcome.kind = .deniedForGood
+            decider = term
+        case .unknownLease: outcome.kind = .unknownLease
+        case .repeated: outcome.kind = .repeated
+        }
+        if !answer.states.isEmpty { outcome.states = answer.states }
+        guard outcome == expected else {
+            throw Violation(step: step, what: "\(next): the script says \(outcome), the model \(expected)")
+        }
+        guard let decider else { return }
+        let isOfItsKind =
+            answer.states[decider].isDenied
+            && (outcome.kind != .deniedForGood || answer.states[decider].isForGood)
+            && (outcome.kind != .atCapacity || model.limits[decider].isConcurrency)
+        if !isOfItsKind { throw Violation(step: step, what: "\(next): limit \(decider) decides \(answer)") }
+    }
+
+    private func call(for next: CallStep) -> DecisionCall {
+        let none = model.limits.map { _ in 0 }
+        switch next {
+        case .check(let costs): return call(.check, costs)
+        case .reserve(let id, let costs, let ttl): return call(.reserve, costs, id: id, ttl: ttl)
+        case .renew(let id, let ttl): return call(.renew, none, id: id, ttl: ttl)
+        case .settle(let id, let costs): return call(.settle, costs, id: id)
+        case .release(let id): return call(.release, none, id: id)
+        case .usage(let id, let costs): return call(.usage, costs, id: id)
+        case .reset(let limit): return call(.reset, none, only: limit)
+        case .resetAll(let subject):
+            return DecisionCall(.reset, subjects: [SubjectTerms(key: Self.keys[subject], terms: [])])
+        case .look, .setQuota, .setWindow, .advance, .stepBack, .waitAsTold: return call(.check, none, looks: true)
+        }
+    }
+
+    private static let keys = [Array("llm-rate:user".utf8), Array("llm-rate:group:team".utf8)]
+
+    private func call(
+        _ operation: DecisionOperation, _ costs: [Int], id: UInt8? = nil, ttl: Int = 1000, only: Int? = nil,
+        looks: Bool = false
+    ) -> DecisionCall {
+        let day = DecideModel.dayMilliseconds / 1000
+        let today = clock / 1_000_000 / day * day
+        let calendar = CalendarBoundaries(
+            previous: today - day, current: today, next: today + day, afterNext: today + 2 * day)
+        let subjects = Self.keys.enumerated().compactMap { subject, key in
+            let terms = model.limits.indices.compactMap { index -> LimitTerm? in
+                let limit = model.limits[index]
+                guard limit.subject == subject, only == nil || only == index else { return nil }
+                let kind: LimitKind =
+                    switch limit.windowMilliseconds {
+                    case nil: .calendar(calendar)
+                    case 0: .concurrency
+                    case let milliseconds?: .sliding(windowMilliseconds: milliseconds)
+                    }
+                return LimitTerm(
+                    id: limit.id, kind: kind, isShadow: limit.isShadow, quota: limit.quota, cost: costs[index],
+                    needsRoom: limit.needsRoom && !looks)
+            }
+            return terms.isEmpty ? nil : SubjectTerms(key: key, terms: terms)
+        }
+        return DecisionCall(operation, id: id.map { [$0] } ?? [], timeToLiveMilliseconds: ttl, subjects: subjects)
+    }
+}

@@ -1,0 +1,109 @@
+import TestSupport
+import Testing
+
+@testable import RateLimitService
+
+/// What `decide.lua` does at its bounds: many limits, many leases, the largest sums, the smallest bundle.
+@Suite("The decision at its bounds")
+struct DecideBoundsTests {
+    private let start = WindowPropertyTests.start
+    private let server: RedisServer
+    private let calls: DecidedCalls
+    private let key = "llm-rate:group:team"
+
+    init() throws {
+        server = try RedisServer()
+        calls = try DecidedCalls(server.connect())
+    }
+
+    private func call(_ operation: DecisionOperation, id: [UInt8] = [], ttl: Int = 1000, _ terms: [LimitTerm])
+        -> DecisionCall
+    {
+        DecisionCall(
+            operation, id: id, timeToLiveMilliseconds: ttl,
+            subjects: [SubjectTerms(key: Array(key.utf8), terms: terms)])
+    }
+
+    private func slots(_ quota: Int) -> LimitTerm { LimitTerm(id: 99, kind: .concurrency, quota: quota, cost: 1) }
+
+    @Test("A call may have 255 limits; a subject that has as many takes no further one, and says so")
+    func limits() throws {
+        let terms = (1...255).map {
+            LimitTerm(id: UInt32($0), kind: .sliding(windowMilliseconds: 60_000), quota: 200, cost: 1)
+        }
+        for count in 1...130 {
+            let answer = try calls.decide(call(.check, terms), clockMicroseconds: start + count)
+            try #require(answer.verdict == .done && answer.states.allSatisfy { $0.used == count })
+        }
+        let further = LimitTerm(id: 256, kind: .sliding(windowMilliseconds: 1000), quota: 1, cost: 1)
+        let answers = try calls.decide(
+            [call(.check, [terms[0], further]), call(.check, [terms[0]])], clockMicroseconds: start + 200)
+        guard case .failed(let text) = answers[0], case .decided(let answer) = answers[1] else {
+            Issue.record("\(answers)")
+            return
+        }
+        #expect(text == "ERR too many limits under one key")
+        #expect(answer.states.map(\.used) == [131])
+        server.end()
+    }
+
+    @Test("Of 2,500 leases that lapse at once each decision gives back 1,000, until none is left")
+    func manyLeases() throws {
+        let ids = (0..<2500).map { [UInt8($0 / 256), UInt8($0 % 256)] }
+        for first in stride(from: 0, to: ids.count, by: 250) {
+            let batch = ids[first..<first + 250].map { call(.reserve, id: $0, [slots(2500)]) }
+            for answer in try calls.decide(batch, clockMicroseconds: start) {
+                guard case .decided(let answer) = answer, answer.verdict == .done else {
+                    Issue.record("\(answer)")
+                    return
+                }
+            }
+        }
+        func used(at milliseconds: Int) throws -> Int {
+            let answer = try calls.decide(call(.check, [slots(2500)]), clockMicroseconds: start + milliseconds * 1000)
+            return answer.states[0].used
+        }
+        #expect(try used(at: 999) == 2500)
+        #expect(try [used(at: 1000), used(at: 1000), used(at: 1000), used(at: 1000)] == [1500, 500, 0, 0])
+        #expect(try calls.redis.command("EXISTS", "{\(key)}:leases", "{\(key)}:held").integer == 0)
+        server.end()
+    }
+
+    @Test("A window counts no more than fits in it, whatever usage says")
+    func largestSum() throws {
+        let most = LimitTerm.amounts.upperBound
+        for kind in [LimitKind.sliding(windowMilliseconds: 60_000), .calendar(boundaries)] {
+            let term = LimitTerm(id: 1, kind: kind, quota: most, cost: most)
+            var used = 0
+            for _ in 0..<3 {
+                let batch = (0..<100).map { _ in call(.usage, [term]) }
+                guard case .decided(let last)? = try calls.decide(batch, clockMicroseconds: start).last else { break }
+                used = last.states[0].used
+            }
+            #expect(used == 1 << 48 - 1)
+            #expect(try calls.decide(call(.check, [term]), clockMicroseconds: start).states[0].isDenied)
+            _ = try calls.decide(call(.reset, []), clockMicroseconds: start)
+        }
+        server.end()
+    }
+
+    private var boundaries: CalendarBoundaries {
+        let second = start / 1_000_000
+        return CalendarBoundaries(
+            previous: second - 100, current: second - 10, next: second + 10, afterNext: second + 100)
+    }
+
+    @Test("A bundle of leases alone is one, for decide.lua and for check.lua")
+    func leasesAlone() throws {
+        #expect(try calls.decide(call(.reserve, id: [1], []), clockMicroseconds: start).verdict == .done)
+        #expect(try calls.redis.command("STRLEN", key).integer == 14)
+        let reply = try calls.redis.command("EVAL", CheckScript.text, "1", key, "5000", "60000", "1")
+        #expect(reply.elements.first?.text?.hasPrefix("BUNDLE ") == true)
+        #expect(try calls.decide(call(.reserve, id: [1], []), clockMicroseconds: start).verdict == .repeated)
+        #expect(try calls.decide(call(.settle, id: [1], []), clockMicroseconds: start).verdict == .done)
+        // It goes with the time of the last lease.
+        #expect(try calls.decide(call(.check, []), clockMicroseconds: start + 1_000_000).verdict == .done)
+        #expect(try calls.redis.command("EXISTS", key).integer == 0)
+        server.end()
+    }
+}
