@@ -36,6 +36,8 @@ struct CallShape: Sendable {
     var usualAdvance = 600_000
     var rareAdvance = 100_000_000_000
     var windows: [Int] = []
+    /// Whether costs are few and nothing is reset, so that hundreds of admissions come together in a window.
+    var gathers = false
     /// Whether keys expire as Redis lets them; where not, the clock steps back as well.
     var expires = false
 
@@ -45,7 +47,7 @@ struct CallShape: Sendable {
         for _ in 0..<steps {
             switch Int.random(in: 0..<100, using: &random) {
             case 0..<66: history.append(call(&random, &leased))
-            case 66..<67: history.append(.reset(limit: Int.random(in: 0..<limits.count, using: &random)))
+            case 66..<67 where !gathers: history.append(.reset(limit: Int.random(in: 0..<limits.count, using: &random)))
             case 67..<68: history.append(change(&random))
             case 68..<70:
                 let limit = Int.random(in: 0..<limits.count, using: &random)
@@ -95,6 +97,7 @@ struct CallShape: Sendable {
     private func costs(_ random: inout some RandomNumberGenerator) -> [Int] {
         limits.map { limit in
             if limit.isConcurrency { return Int.random(in: 0..<8, using: &random) > 0 ? 1 : 0 }
+            if gathers { return Int.random(in: 0...3, using: &random) }
             switch Int.random(in: 0..<12, using: &random) {
             case 0: return 0
             case 1: return Int.random(in: 1...limit.quota + 1, using: &random)

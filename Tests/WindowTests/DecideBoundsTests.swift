@@ -87,6 +87,24 @@ struct DecideBoundsTests {
         server.end()
     }
 
+    @Test("What a longer window counts does not expire with the shorter one, also where it has outgrown the bundle")
+    func longerWindow() throws {
+        func term(_ quota: Int, window: Int) -> LimitTerm {
+            LimitTerm(id: 1, kind: .sliding(windowMilliseconds: window), quota: quota, cost: 1)
+        }
+        func expires(_ key: String) throws -> Int { try calls.redis.command("PEXPIRETIME", key).integer ?? 0 }
+        for _ in 0..<300 {
+            let answer = try calls.decide(call(.check, [term(300, window: 1000)]), clockMicroseconds: start)
+            try #require(answer.verdict == .done)
+        }
+        let long = "{\(key)}:w:00000001"
+        #expect(try expires(key) == start / 1000 + 1000 && expires(long) == start / 1000 + 1000)
+        let denied = try calls.decide(call(.check, [term(300, window: 30_000)]), clockMicroseconds: start)
+        #expect(denied.verdict == .denied(term: 0, retryAfterMilliseconds: 30_000))
+        #expect(try expires(key) == start / 1000 + 30_000 && expires(long) == start / 1000 + 30_000)
+        server.end()
+    }
+
     private var boundaries: CalendarBoundaries {
         let second = start / 1_000_000
         return CalendarBoundaries(

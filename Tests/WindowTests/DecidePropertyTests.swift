@@ -59,14 +59,14 @@ struct DecidePropertyTests {
         (
             "windows that outgrow the bundle",
             CallShape(
-                limits: long, steps: 1500, runs: 3, batch: 24, sharesOfLeases: 20, usualAdvance: 60_000,
-                rareAdvance: 10_000_000, windows: [5000, 20_000, 60_000])
+                limits: long, steps: 1500, runs: 4, batch: 24, sharesOfLeases: 20, usualAdvance: 60_000,
+                rareAdvance: 2_000_000, windows: [5000, 20_000, 60_000], gathers: true)
         ),
         (
             "windows that outgrow the bundle, and keys that expire",
             CallShape(
-                limits: long, steps: 1500, runs: 3, batch: 24, sharesOfLeases: 10, usualAdvance: 60_000,
-                rareAdvance: 30_000_000, windows: [5000, 20_000, 60_000], expires: true)
+                limits: long, steps: 1500, runs: 4, batch: 24, sharesOfLeases: 10, usualAdvance: 60_000,
+                rareAdvance: 30_000_000, windows: [5000, 20_000, 60_000], gathers: true, expires: true)
         ),
     ]
 
