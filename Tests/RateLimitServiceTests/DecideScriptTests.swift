@@ -1,4 +1,5 @@
 import NIOCore
+import RateLimitCore
 import RedisClient
 import TestSupport
 import Testing
@@ -18,7 +19,7 @@ struct DecideScriptTests {
         let numbers: [Int] =
             switch term.kind {
             case .sliding(let milliseconds): [0, milliseconds, 0, 0, 0]
-            case .calendar(let at): [1, at.previous, at.current, at.next, at.afterNext]
+            case .calendar(let at): [1, at.previousStart, at.start, at.nextStart, at.afterNextStart]
             case .concurrency: [2, 0, 0, 0, 0]
             }
         let flags = (term.isShadow ? 1 : 0) + (term.needsRoom ? 2 : 0)
@@ -55,7 +56,9 @@ struct DecideScriptTests {
             switch Int.random(in: 0..<3, using: &random) {
             case 0: .sliding(windowMilliseconds: Int.random(in: 1000...31_536_000_000, using: &random))
             case 1:
-                .calendar(CalendarBoundaries(previous: first, current: first + 1, next: first + 9, afterNext: 1 << 39))
+                .calendar(
+                    CalendarBoundaries(
+                        previousStart: first, start: first + 1, nextStart: first + 9, afterNextStart: 1 << 39))
             default: .concurrency
             }
         return LimitTerm(

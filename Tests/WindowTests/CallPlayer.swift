@@ -142,7 +142,7 @@ struct CallPlayer {
         let day = DecideModel.dayMilliseconds / 1000
         let today = clock / 1_000_000 / day * day
         let calendar = CalendarBoundaries(
-            previous: today - day, current: today, next: today + day, afterNext: today + 2 * day)
+            previousStart: today - day, start: today, nextStart: today + day, afterNextStart: today + 2 * day)
         let subjects = Self.keys.enumerated().compactMap { subject, key in
             let terms = model.limits.indices.compactMap { index -> LimitTerm? in
                 let limit = model.limits[index]

@@ -1,3 +1,4 @@
+import RateLimitCore
 import TestSupport
 import Testing
 
@@ -108,7 +109,7 @@ struct DecideBoundsTests {
     private var boundaries: CalendarBoundaries {
         let second = start / 1_000_000
         return CalendarBoundaries(
-            previous: second - 100, current: second - 10, next: second + 10, afterNext: second + 100)
+            previousStart: second - 100, start: second - 10, nextStart: second + 10, afterNextStart: second + 100)
     }
 
     @Test("A bundle of leases alone is one, for decide.lua and for check.lua")
