@@ -42,21 +42,12 @@ extension JSONText {
     fileprivate mutating func isNull() -> Bool { skipWord("null") }
 
     fileprivate mutating func group() throws(RequestError) -> UserID {
-        guard position < bytes.count, bytes[position] == 0x22 else { throw .invalidGroup }
-        let text = try string()
-        guard let group = UserID(UnsafeRawBufferPointer(rebasing: bytes[text])) else { throw .invalidGroup }
+        guard let group = try identity() else { throw .invalidGroup }
         return group
     }
 
-    /// A whole number without sign, point or exponent.
     fileprivate mutating func amount(_ name: String) throws(RequestError) -> Int {
-        let start = position
-        try skipValue(depth: 2)
-        // The grammar takes no leading zero, and Int none that is too large.
-        let digits = bytes[start..<position]
-        guard digits.allSatisfy({ $0 &- 0x30 < 10 }), let amount = Int(String(decoding: digits, as: UTF8.self)),
-            BudgetBounds.amounts.contains(amount)
-        else {
+        guard let amount = try wholeNumber(), BudgetBounds.amounts.contains(amount) else {
             throw .invalidBudget("\(name) is no whole number from 0 to \(BudgetBounds.amounts.upperBound)")
         }
         return amount

@@ -126,9 +126,8 @@ extension JSONText {
     }
 
     fileprivate mutating func identity(_ error: RequestError) throws(RequestError) -> UserID {
-        guard position < bytes.count, bytes[position] == 0x22 else { throw error }
-        guard let user = UserID(UnsafeRawBufferPointer(rebasing: bytes[try string()])) else { throw error }
-        return user
+        guard let identity = try identity() else { throw error }
+        return identity
     }
 
     fileprivate mutating func identities(_ error: RequestError, atMost limit: Int) throws(RequestError) -> [UserID] {
@@ -146,15 +145,10 @@ extension JSONText {
         return identities
     }
 
-    /// A whole number without sign, point or exponent.
     fileprivate mutating func wholeNumber(_ name: String, in range: ClosedRange<Int>) throws(RequestError) -> Int {
-        let start = position
-        try skipValue(depth: 2)
-        // The grammar takes no leading zero, and Int none that is too large.
-        let digits = bytes[start..<position]
-        guard digits.allSatisfy({ $0 &- 0x30 < 10 }), let number = Int(String(decoding: digits, as: UTF8.self)),
-            range.contains(number)
-        else { throw .invalidCall("\(name) is no whole number from \(range.lowerBound) to \(range.upperBound)") }
+        guard let number = try wholeNumber(), range.contains(number) else {
+            throw .invalidCall("\(name) is no whole number from \(range.lowerBound) to \(range.upperBound)")
+        }
         return number
     }
 

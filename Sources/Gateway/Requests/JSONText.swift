@@ -1,4 +1,5 @@
 import Glibc
+import RateLimitCore
 
 /// Reads JSON (RFC 8259) in one pass over its bytes, nothing allocated unless a name is written with escapes.
 ///
@@ -43,6 +44,21 @@ struct JSONText {
         try object(member)
         skipSpace()
         guard position == bytes.count else { throw malformed("nothing after the object") }
+    }
+
+    /// A whole number without sign, point or exponent; nil where the value is anything else, or too large for an Int.
+    mutating func wholeNumber() throws(RequestError) -> Int? {
+        let start = position
+        try skipValue(depth: 2)
+        // The grammar takes no leading zero.
+        let digits = bytes[start..<position]
+        return digits.allSatisfy { $0 &- 0x30 < 10 } ? Int(String(decoding: digits, as: UTF8.self)) : nil
+    }
+
+    /// A string that is a canonical UUID; nil where the value is anything else.
+    mutating func identity() throws(RequestError) -> UserID? {
+        guard position < bytes.count, bytes[position] == 0x22 else { return nil }
+        return UserID(UnsafeRawBufferPointer(rebasing: bytes[try string()]))
     }
 
     mutating func skipValue(depth: Int) throws(RequestError) {
