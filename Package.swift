@@ -12,7 +12,7 @@ let strict: [SwiftSetting] = [
 
 /// What the fuzzers run.
 let fuzzed: [Target.Dependency] = [
-    "DaemonConfiguration", "Gateway", "LoadGenerator", "RateLimitCore", "RateLimitService", "RedisClient",
+    "DaemonConfiguration", "Gateway", "LimitsFile", "LoadGenerator", "RateLimitCore", "RateLimitService", "RedisClient",
     "TestSupport",
     .product(name: "CoreMetrics", package: "swift-metrics"),
     .product(name: "Logging", package: "swift-log"),

@@ -16,6 +16,10 @@ enum FuzzTarget: String, CaseIterable {
     case environmentFile = "environment-file"
     case configuration
     case loadAnswers = "load-answers"
+    case callBody = "call-body"
+    case lease
+    case limitsFile = "limits-file"
+    case timeZone = "time-zone"
 
     /// Runs the parser on one input.
     /// - Throws: ``FuzzFinding`` where a property does not hold; a trap or a sanitizer's report is a finding as well.
@@ -32,6 +36,10 @@ enum FuzzTarget: String, CaseIterable {
         case .environmentFile: try fuzzEnvironmentFile(bytes)
         case .configuration: try fuzzConfiguration(bytes)
         case .loadAnswers: try fuzzLoadAnswers(bytes)
+        case .callBody: try fuzzCallBody(bytes)
+        case .lease: try fuzzLease(bytes)
+        case .limitsFile: try fuzzLimitsFile(bytes)
+        case .timeZone: try fuzzTimeZone(bytes)
         }
     }
 }

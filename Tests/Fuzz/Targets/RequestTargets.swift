@@ -66,7 +66,7 @@ private func hasTrailingComma(_ text: String) -> Bool {
 }
 
 /// A number with an exponent or with many digits.
-private func hasLargeNumber(_ text: String) -> Bool {
+func hasLargeNumber(_ text: String) -> Bool {
     var digits = 0
     for byte in text.utf8 {
         if byte &- 0x30 < 10 { digits += 1 } else if byte | 0x20 != 0x65 || digits == 0 { digits = 0 }
