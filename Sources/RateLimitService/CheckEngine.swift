@@ -29,6 +29,8 @@ package final class CheckEngine {
     var budgets: BudgetReader?
     let keyPrefix: String
     private(set) var policy: CheckPolicy
+    /// Whether there are limits beside the one of checks: each check looks here.
+    package private(set) var hasMoreLimits: Bool
     private var memory = DenialMemory()
     private(set) var memoryEpoch = 0
     var tally = CheckMetrics.Tally()
@@ -47,6 +49,7 @@ package final class CheckEngine {
         self.lanes = lanes
         self.keyPrefix = keyPrefix
         self.policy = policy
+        hasMoreLimits = !policy.limits.isEmpty
         self.bounds = bounds
         self.metrics = metrics
         self.health = health
@@ -202,6 +205,7 @@ extension CheckEngine {
         }
         lanes.setLimit(policy.limit)
         self.policy = policy
+        hasMoreLimits = !policy.limits.isEmpty
     }
 
     /// Forgets the denials of one user, or of all; those now on their way from Redis are not remembered either.

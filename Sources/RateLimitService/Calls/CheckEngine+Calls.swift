@@ -6,9 +6,6 @@ import RedisClient
 
 // The way of a call under the limits of the file: budgets from memory, one decision in Redis over all limits that apply.
 extension CheckEngine {
-    /// Whether there are limits beside the one of checks.
-    package var hasMoreLimits: Bool { !policy.limits.isEmpty }
-
     /// How long a lease lives that does not say, in milliseconds; nil where nothing is reserved.
     package var leaseMilliseconds: Int? { hasMoreLimits ? policy.limits.leaseMilliseconds : nil }
 
