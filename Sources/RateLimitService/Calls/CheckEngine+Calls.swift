@@ -21,14 +21,14 @@ extension CheckEngine {
             return decide(request, caller, arrivedAt: now, requester, ticket)
         }
         if let link = lanes.link, case .unavailable(let failure) = link.availability {
-            return counted(withoutRedis(request, nil, because: failure.reason))
+            return counted(withoutRedis(request, nil, because: failure.reason), request)
         }
         budgets.load(request.user, groups: given, at: now) { [weak self] result in
             guard let self else { return }
             let outcome: CallOutcome?
             switch result {
             case .success(let caller): outcome = decide(request, caller, arrivedAt: now, requester, ticket)
-            case .failure(.redis(let reason)): outcome = counted(withoutRedis(request, nil, because: reason))
+            case .failure(.redis(let reason)): outcome = counted(withoutRedis(request, nil, because: reason), request)
             }
             if let outcome { requester.decided(outcome, ticket: ticket) }
         }
@@ -45,9 +45,9 @@ extension CheckEngine {
         do {
             plan = try planner.plan(request, for: caller, atUnixSeconds: time(nil), using: &random)
         } catch {
-            return counted(CallOutcome(policy.isShadow ? .allowed : .unknownModel, source: .off))
+            return counted(CallOutcome(policy.isShadow ? .allowed : .unknownModel, source: .off), request)
         }
-        guard let call = plan.call else { return counted(CallOutcome(.allowed, source: .off)) }
+        guard let call = plan.call else { return counted(CallOutcome(.allowed, source: .off), request) }
         let pending = PendingCall(call: call, arrivedAt: now) { [weak self] result in
             guard let self else { return }
             metrics.decisionDuration.recordNanoseconds((NIODeadline.now() - now).nanoseconds)
@@ -56,10 +56,10 @@ extension CheckEngine {
                 case .success(let answer): self.outcome(of: request, plan, answer)
                 case .failure(let reason): withoutRedis(request, plan, because: reason)
                 }
-            requester.decided(counted(outcome), ticket: ticket)
+            requester.decided(counted(outcome, request), ticket: ticket)
         }
         if let reason = lanes.take(pending, queueLimit: bounds.queue) {
-            return counted(withoutRedis(request, plan, because: reason))
+            return counted(withoutRedis(request, plan, because: reason), request)
         }
         askForFlush()
         return nil
@@ -126,8 +126,9 @@ extension CheckEngine {
         return outcome
     }
 
-    private func counted(_ outcome: CallOutcome) -> CallOutcome {
-        tally.count(outcome)
+    /// Counts a decision; what charges or frees without being asked whether it may is none.
+    private func counted(_ outcome: CallOutcome, _ request: CallRequest) -> CallOutcome {
+        if request.operation.asks { tally.count(outcome) }
         return outcome
     }
 
