@@ -28,7 +28,8 @@ final class CallAcrossSlots {
         self.call = call
         self.send = send
         self.done = done
-        id = call.id.isEmpty ? (0..<16).map { _ in UInt8.random(in: 0 ... .max, using: &random) } : call.id
+        let bytes = (0..<16).map { _ in UInt8.random(in: 0 ... .max, using: &random) }
+        id = call.id.isEmpty ? hexadecimalDigits(of: bytes) : call.id
         results = Array(repeating: nil, count: call.subjects.count)
         missing = call.subjects.count
     }

@@ -111,12 +111,12 @@ struct CallPlanner {
                 groups: terms.contains { $0.limit.scope == .group } ? groups : [],
                 isGlobal: terms.contains { $0.limit.scope == .global }, model: request.attributes.model, using: &random)
             plan.lease = lease
-            plan.call = DecisionCall(.reserve, id: lease.id, timeToLiveMilliseconds: milliseconds, subjects: subjects)
+            plan.call = DecisionCall(.reserve, id: lease.key, timeToLiveMilliseconds: milliseconds, subjects: subjects)
         case .renew(let lease, let milliseconds):
             plan.lease = lease
-            plan.call = DecisionCall(.renew, id: lease.id, timeToLiveMilliseconds: milliseconds, subjects: subjects)
-        case .settle(let lease): plan.call = DecisionCall(.settle, id: lease.id, subjects: subjects)
-        case .release(let lease): plan.call = DecisionCall(.release, id: lease.id, subjects: subjects)
+            plan.call = DecisionCall(.renew, id: lease.key, timeToLiveMilliseconds: milliseconds, subjects: subjects)
+        case .settle(let lease): plan.call = DecisionCall(.settle, id: lease.key, subjects: subjects)
+        case .release(let lease): plan.call = DecisionCall(.release, id: lease.key, subjects: subjects)
         }
         return plan
     }

@@ -82,9 +82,17 @@ public struct Lease: Hashable, Sendable {
             append(group.low, 8)
         }
         bytes += (model ?? "").utf8
-        let digits = Array("0123456789abcdef".utf8)
-        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+        return String(decoding: hexadecimalDigits(of: bytes), as: UTF8.self)
     }
+
+    /// What Redis knows it by, in digits: it becomes a part of a key's name.
+    var key: [UInt8] { hexadecimalDigits(of: id) }
+}
+
+/// Two digits for each byte, in lower case.
+func hexadecimalDigits(of bytes: [UInt8]) -> [UInt8] {
+    let digits = Array("0123456789abcdef".utf8)
+    return bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
 }
 
 /// Takes a lease's bytes apart, never past their end.
