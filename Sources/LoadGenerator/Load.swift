@@ -85,6 +85,8 @@ public struct Load: Sendable {
     /// - Throws: `LoadError.cannotConnect`, `.noAnswer` where a request stood unanswered for 5 seconds,
     ///   `.connectionsLost`, `.malformedAnswer` or `.system`.
     public func run(progress: ((LoadProgress) -> Void)? = nil) throws(LoadError) -> LoadReport {
+        let priority = BatchScheduling()
+        defer { priority.end() }
         var loop = try LoadLoop(self)
         var meter = LoadMeter(self)
         try loop.start()
