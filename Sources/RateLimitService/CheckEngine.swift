@@ -58,6 +58,8 @@ package final class CheckEngine {
         lanes.setEngine(self)
     }
 
+    deinit { lanes.setEngine(nil) }
+
     /// Decides a check. Either the outcome is known at once, or `requester` is told later under `ticket`.
     ///
     /// - Parameter cost: 1 to 1,000,000; 0 only looks.
@@ -179,11 +181,11 @@ extension CheckEngine {
     func start() { lanes.start() }
 
     /// Writes a beat from time to time, by which a Redis that forgets is found out: one event loop does for all. The
-    /// masters of a cluster would need a beat each; they are not watched.
+    /// masters of a cluster would need a beat each; they are not watched. Until ``stop()`` the timer keeps the engine: a
+    /// weak reference to it would make each check slower, which retains it.
     func startBeating() {
         guard lanes.router == nil else { return }
-        nextBeat = eventLoop.assumeIsolated().scheduleTask(in: DataLossWatch.interval) { [weak self] () -> Void in
-            guard let self else { return }
+        nextBeat = eventLoop.assumeIsolated().scheduleTask(in: DataLossWatch.interval) { [self] () -> Void in
             perform(dataLossWatch.command()) { [dataLossWatch] reply in
                 if let reply { dataLossWatch.received(reply) }
             }

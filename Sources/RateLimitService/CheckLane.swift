@@ -95,6 +95,8 @@ final class CheckLane: RedisLinkDelegate {
         link.delegate = self
     }
 
+    deinit { link.delegate = nil }
+
     /// Checks and calls without an answer.
     var pendingCount: Int { pending.count + calls.pending.count }
 

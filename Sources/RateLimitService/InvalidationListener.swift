@@ -30,6 +30,8 @@ final class InvalidationListener: RedisLinkDelegate {
         link.delegate = self
     }
 
+    deinit { link.delegate = nil }
+
     func start() { link.start() }
 
     func stop() { link.stop() }

@@ -18,8 +18,9 @@ public final class RedisLink {
     public var outbound = ByteBuffer()
     /// Whether commands can be sent now.
     public private(set) var availability = LinkAvailability.unavailable(.unreachable("not connected yet"))
-    /// Who is told; set before ``start()``.
-    public weak var delegate: (any RedisLinkDelegate)?
+    /// Who is told; set before ``start()``, and set to nil by its `deinit` where it goes before the link does. It is not
+    /// weak, because an object with weak references is retained and released more slowly.
+    public unowned var delegate: (any RedisLinkDelegate)?
 
     /// Where to connect to; nil while nobody knows.
     public private(set) var endpoint: RedisEndpoint? {

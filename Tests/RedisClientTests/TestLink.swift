@@ -140,6 +140,8 @@ final class LinkUser: RedisLinkDelegate {
         link.delegate = self
     }
 
+    deinit { link.delegate = nil }
+
     private func note(_ event: TestLink.Event) { log.events.withLock { $0.append((event, .now())) } }
 
     func linkDidChange(_ availability: LinkAvailability) {

@@ -20,11 +20,7 @@ final class AnswerWriter {
     private var policyHeader: [UInt8] = []
     private var rateLimitStart: [UInt8] = []
     private var date = HTTPDate()
-    /// What every admitted check's answer shares: its body up to the number remaining, and its head between the
-    /// Content-Length and that number, date included.
-    private var admittedBody: [UInt8] = []
-    private var admittedHead: [UInt8] = []
-    private var admittedHeadSecond = 0
+    private let admitted = AdmittedAnswer()
 
     init(limit: Limit) {
         self.limit = limit
@@ -37,8 +33,7 @@ final class AnswerWriter {
         let window = limit.windowMilliseconds / 1000
         policyHeader = Array("RateLimit-Policy: \"\(limit.name)\";q=\(limit.quota);w=\(window)\r\n".utf8)
         rateLimitStart = Array("RateLimit: \"\(limit.name)\";r=".utf8)
-        admittedBody = Array("{\"allowed\":true,\"limit\":\(limit.quota),\"remaining\":".utf8)
-        admittedHeadSecond = 0
+        admitted.setBody("{\"allowed\":true,\"limit\":\(limit.quota),\"remaining\":")
     }
 
     /// Writes the answer to a check.
@@ -51,7 +46,7 @@ final class AnswerWriter {
         {
             return
         }
-        let date = date.line()
+        let date = date.line(at: HTTPDate.currentSecond())
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.decisionBytes) { target in
             // The body comes first, behind the room for the head, since the head says how long it is.
             let headRoom = Self.decisionBytes / 2
@@ -90,30 +85,13 @@ final class AnswerWriter {
         guard let remaining = ShortDecimal(decision.remaining),
             let reset = ShortDecimal(wholeSeconds(decision.resetAfterMilliseconds))
         else { return false }
-        let date = date.line()
-        if self.date.second != admittedHeadSecond {
-            admittedHeadSecond = self.date.second
-            admittedHead = Array("\r\n".utf8) + date + policyHeader + rateLimitStart
+        let second = HTTPDate.currentSecond()
+        if second != admitted.second {
+            let head = Array("\r\n".utf8) + date.line(at: second) + policyHeader + rateLimitStart
+            admitted.setHead(head, second: second)
         }
-        let middle: StaticString = ",\"retry_after\":0,\"reset_after\":"
-        let end: StaticString = ",\"degraded\":false}"
-        let length =
-            admittedBody.count + remaining.count + middle.utf8CodeUnitCount + reset.count + end.utf8CodeUnitCount
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.decisionBytes) { target in
-            var answer = ByteWriter(target)
-            answer.write("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ")
-            answer.write(decimal: length)
-            answer.write(admittedHead)
-            answer.write(remaining)
-            answer.write(";t=")
-            answer.write(reset)
-            answer.write("\r\n\r\n")
-            answer.write(admittedBody)
-            answer.write(remaining)
-            answer.write(middle)
-            answer.write(reset)
-            answer.write(end)
-            return answer.count
+            admitted.write(remaining: remaining, reset: reset, to: target)
         }
         return true
     }
@@ -168,7 +146,7 @@ final class AnswerWriter {
         if answer.status != .noContent {
             buffer.writeString("Content-Type: \(answer.contentType)\r\nContent-Length: \(answer.body.count)\r\n")
         }
-        buffer.writeBytes(date.line())
+        buffer.writeBytes(date.line(at: HTTPDate.currentSecond()))
         for header in answer.headers { buffer.writeString("\(header.name): \(header.value)\r\n") }
         if form.closes { buffer.writeString("Connection: close\r\n") }
         buffer.writeString("\r\n")
@@ -250,15 +228,21 @@ struct ShortDecimal {
 
 /// The Date header, which every answer carries (RFC 9110, section 6.6.1), made anew once a second.
 struct HTTPDate {
-    private(set) var second = 0
+    private var second = 0
     private var text: [UInt8] = []
 
-    mutating func line() -> [UInt8] {
+    /// The Unix time, as exact as the header is and cheaper than the exact one.
+    static func currentSecond() -> Int {
         var now = timespec()
         clock_gettime(CLOCK_REALTIME_COARSE, &now)
-        if now.tv_sec != second {
-            second = now.tv_sec
-            text = Self.line(at: now.tv_sec)
+        return now.tv_sec
+    }
+
+    /// The header's line at a Unix time.
+    mutating func line(at second: Int) -> [UInt8] {
+        if second != self.second {
+            self.second = second
+            text = Self.line(at: second)
         }
         return text
     }

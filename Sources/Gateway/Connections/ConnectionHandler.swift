@@ -116,7 +116,9 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
                 passOn(&bytes)
                 continue
             }
-            switch usesFastPath ? bytes.withUnsafeReadableBytes({ FastPath.recognise($0) }) : .other {
+            switch usesFastPath
+                ? bytes.withUnsafeReadableBytes({ FastPath.recognise($0, after: &loop.known) }) : .other
+            {
             // What it says besides matters to the limits of the file.
             case .check(_, _, let saysMore) where saysMore && loop.engine.hasMoreLimits: other.begin()
             case .check(let request, let length, _):
@@ -233,12 +235,13 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
 
     func decided(_ outcome: Outcome, ticket: Int) {
         guard context != nil else { return }
-        if queue.mayWrite(ticket) {
-            write(.outcome(outcome), ticket: ticket)
-            writeReady()
+        guard queue.mayWrite(ticket) else { return queue.keep(.outcome(outcome), for: ticket) }
+        if exceptions.isEmpty, !isClosing, !mayBeLast {
+            loop.writer.write(outcome, AnswerForm(), to: &output)
         } else {
-            queue.keep(.outcome(outcome), for: ticket)
+            write(.outcome(outcome), ticket: ticket)
         }
+        writeReady()
     }
 
     func decided(_ outcome: CallOutcome, ticket: Int) {
@@ -270,11 +273,14 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
         }
     }
 
+    /// Whether the connection ends as soon as nothing is owed on it.
+    private var mayBeLast: Bool { loop.isDraining || isInputClosed }
+
     private func write(_ waiting: Waiting, ticket: Int) {
         guard !isClosing else { return }
         let exception = exceptions.isEmpty ? nil : exceptions.removeValue(forKey: ticket)
         var form = exception?.form ?? AnswerForm()
-        if loop.isDraining || isInputClosed, queue.open == 0, !isReadPaused { form.closes = true }
+        if mayBeLast, queue.open == 0, !isReadPaused { form.closes = true }
         switch waiting {
         case .answer(let answer): loop.writer.write(answer, form, to: &output)
         case .outcome(let outcome):

@@ -15,6 +15,8 @@ final class LoopContext {
     let requestTimeout: TimeAmount
     let reports: AdminReports
     let writer: AnswerWriter
+    /// The last ordinary check of any connection.
+    var known = KnownRequest()
     private var unflushed: [ConnectionHandler] = []
     private(set) var connections: [ObjectIdentifier: ConnectionHandler] = [:]
     private(set) var isDraining = false
@@ -30,8 +32,11 @@ final class LoopContext {
         self.reports = reports
         engine = service.engine(on: eventLoop)
         writer = AnswerWriter(limit: service.policy.limit)
-        engine.onDelivered = { [weak self] in self?.flush() }
+        // Not weak: an object with weak references is retained and released more slowly, and each check does both here.
+        engine.onDelivered = { [unowned self] in flush() }
     }
+
+    deinit { engine.onDelivered = nil }
 
     func willFlush(_ connection: ConnectionHandler) {
         unflushed.append(connection)

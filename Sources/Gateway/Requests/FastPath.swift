@@ -20,8 +20,19 @@ enum FastPath {
     private static let get: StaticString = "GET /v1/check?"
     private static let version: StaticString = " HTTP/1.1\r\n"
 
+    /// Looks at the bytes of a connection from the start of a request; one that is like the last is known at once.
+    static func recognise(_ bytes: UnsafeRawBufferPointer, after known: inout KnownRequest) -> Recognition {
+        if let (check, length) = known.recognise(bytes) { return .check(check, length: length, saysMore: false) }
+        return recognise(bytes) { known.remember(bytes, length: $0, userOffset: $1, cost: $2) }
+    }
+
     /// Looks at the bytes of a connection from the start of a request.
-    static func recognise(_ bytes: UnsafeRawBufferPointer) -> Recognition {
+    ///
+    /// - Parameter remember: told the length, the user's place and the cost of a check that says no more than these.
+    static func recognise(
+        _ bytes: UnsafeRawBufferPointer,
+        remember: (_ length: Int, _ userOffset: Int, _ cost: Int) -> Void = { _, _, _ in }
+    ) -> Recognition {
         if let matched = matches(bytes, post) {
             guard matched else { return .incomplete }
             guard case .found(let head) = head(bytes, from: post.utf8CodeUnitCount) else {
@@ -31,9 +42,10 @@ enum FastPath {
             let end = head.end + contentLength
             guard end <= bytes.count else { return .incomplete }
             let body = UnsafeRawBufferPointer(rebasing: bytes[head.end..<end])
-            var saysMore = false
-            guard let check = try? JSONCheckBody.read(body, saysMore: &saysMore) else { return .other }
-            return .check(check, length: end, saysMore: saysMore)
+            var notes = JSONCheckBody.Notes()
+            guard let check = try? JSONCheckBody.read(body, notes: &notes) else { return .other }
+            if let userOffset = notes.userOffset, !notes.saysMore { remember(end, head.end + userOffset, check.cost) }
+            return .check(check, length: end, saysMore: notes.saysMore)
         }
         if let matched = matches(bytes, get) {
             guard matched else { return .incomplete }

@@ -7,22 +7,30 @@ import RateLimitCore
 enum JSONCheckBody {
     /// Reads a whole body.
     static func read(_ bytes: UnsafeRawBufferPointer) throws(RequestError) -> CheckRequest {
-        var saysMore = false
-        return try read(bytes, saysMore: &saysMore)
+        var notes = Notes()
+        return try read(bytes, notes: &notes)
     }
 
-    /// Reads a whole body, and notes where it has other members besides.
-    static func read(_ bytes: UnsafeRawBufferPointer, saysMore: inout Bool) throws(RequestError) -> CheckRequest {
+    /// What a body says besides the check.
+    struct Notes {
+        /// Whether it has other members than user and cost.
+        var saysMore = false
+        /// Where the 36 bytes stand from which the user was read; nil where escapes had to be resolved.
+        var userOffset: Int?
+    }
+
+    /// Reads a whole body, and takes notes.
+    static func read(_ bytes: UnsafeRawBufferPointer, notes: inout Notes) throws(RequestError) -> CheckRequest {
         var text = JSONText(bytes)
         var user: UserID?
         var cost = 1
         try text.wholeObject { (text, name) throws(RequestError) in
             if text.isName(name, "user") {
-                user = try text.userValue()
+                user = try text.userValue(offset: &notes.userOffset)
             } else if text.isName(name, "cost") {
                 cost = try text.costValue()
             } else {
-                saysMore = true
+                notes.saysMore = true
                 try text.skipValue(depth: 1)
             }
         }
@@ -32,7 +40,7 @@ enum JSONCheckBody {
 }
 
 extension JSONText {
-    fileprivate mutating func userValue() throws(RequestError) -> UserID {
+    fileprivate mutating func userValue(offset: inout Int?) throws(RequestError) -> UserID {
         guard position < bytes.count, bytes[position] == 0x22 else {
             try skipValue(depth: 1)
             throw .invalidUser
@@ -42,9 +50,11 @@ extension JSONText {
         if end < bytes.count, bytes[end] == 0x22,
             let user = UserID(UnsafeRawBufferPointer(rebasing: bytes[position + 1..<end]))
         {
+            offset = position + 1
             position = end + 1
             return user
         }
+        offset = nil
         let text = try string()
         guard let user = UserID(UnsafeRawBufferPointer(rebasing: bytes[text])) else { throw .invalidUser }
         return user

@@ -9,8 +9,9 @@ final class BudgetPoll {
     static let interval = TimeAmount.milliseconds(250)
 
     private let key: String
-    /// Who sends; a poll that is left over when its service has gone asks no more.
-    private weak var engine: CheckEngine?
+    private let eventLoop: any EventLoop
+    /// Who sends. Not the engine, to which there should be no weak reference: each check would pay for it.
+    private let lanes: CheckLanes
     /// Told the version that Redis had at `sentAt` or later.
     var heard: ((_ version: String, _ sentAt: NIODeadline) -> Void)?
     private var next: Scheduled<Void>?
@@ -18,7 +19,8 @@ final class BudgetPoll {
 
     init(key: String, engine: CheckEngine) {
         self.key = key
-        self.engine = engine
+        eventLoop = engine.eventLoop
+        lanes = engine.lanes
     }
 
     /// Begins to ask; a second call changes nothing.
@@ -34,12 +36,12 @@ final class BudgetPoll {
     }
 
     private func ask() {
-        guard !isStopped, let engine else { return }
-        next = engine.eventLoop.assumeIsolated().scheduleTask(in: Self.interval) { [weak self] () -> Void in
+        guard !isStopped else { return }
+        next = eventLoop.assumeIsolated().scheduleTask(in: Self.interval) { [weak self] () -> Void in
             self?.ask()
         }
         let sentAt = NIODeadline.now()
-        engine.perform(["GET", key], forKey: key) { [weak self] reply in
+        lanes.perform(["GET", key], forKey: key) { [weak self] reply in
             switch reply?.elements.first {
             case .bulk(let range)?: self?.heard?(reply?.text(of: .bulk(range)) ?? "", sentAt)
             case .null?: self?.heard?("-", sentAt)

@@ -45,9 +45,7 @@ public final class BudgetService: Sendable {
                     let checks = engine.value
                     let reader = BudgetReader(
                         keys: keys,
-                        ask: { [weak checks] command, key, done in
-                            if let checks { checks.perform(command, forKey: key, done) } else { done(nil) }
-                        },
+                        ask: { [lanes = checks.lanes] in lanes.perform($0, forKey: $1, $2) },
                         failure: { health.state.reason ?? .redisTimeout }, beginPolling: { poll.execute { $0.begin() } }
                     )
                     checks.budgets = reader

@@ -108,7 +108,7 @@ enum CheckLanes {
         }
     }
 
-    func setEngine(_ engine: CheckEngine) {
+    func setEngine(_ engine: CheckEngine?) {
         switch self {
         case .single(let lane): lane.engine = engine
         case .cluster(let router): router.engine = engine

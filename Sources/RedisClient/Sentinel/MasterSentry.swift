@@ -26,6 +26,8 @@ final class MasterSentry: RedisLinkDelegate {
         link.delegate = self
     }
 
+    deinit { link.delegate = nil }
+
     func start() { link.start() }
 
     func stop() {

@@ -37,6 +37,11 @@ final class SentinelLink {
         listener.sentinel = self
     }
 
+    deinit {
+        asking.delegate = nil
+        listening.delegate = nil
+    }
+
     func start() {
         asking.start()
         listening.start()

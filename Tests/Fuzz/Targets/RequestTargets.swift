@@ -19,6 +19,31 @@ func fuzzFastPath(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
             throw FuzzFinding(description: "a check with something behind it, and \(again) alone")
         }
         try holdIncomplete(bytes, upTo: length)
+        try holdKnown(bytes, length: length)
+    }
+}
+
+/// Somebody who knows this request makes of one that differs in a byte what is made of it without that knowledge.
+private func holdKnown(_ bytes: UnsafeRawBufferPointer, length: Int) throws(FuzzFinding) {
+    var changed = Array(bytes[..<length])
+    for index in stride(from: 0, to: length, by: max(1, length / 64)) {
+        let original = changed[index]
+        for value in [original ^ 1, original ^ 0x20, 0x61] {
+            var known = KnownRequest()
+            _ = FastPath.recognise(bytes, after: &known)
+            changed[index] = value
+            let plain = changed.withUnsafeBytes { FastPath.recognise($0) }
+            let informed = changed.withUnsafeBytes { FastPath.recognise($0, after: &known) }
+            let isSame =
+                switch (plain, informed) {
+                case (.check(let left, let one, let saysMore), .check(let right, let other, let alsoSaysMore)):
+                    left == right && one == other && saysMore == alsoSaysMore
+                case (.incomplete, .incomplete), (.other, .other): true
+                default: false
+                }
+            try hold(isSame, "\(informed) where byte \(index) differs from the known request, and \(plain) without it")
+        }
+        changed[index] = original
     }
 }
 
