@@ -98,23 +98,23 @@ func scanHTTPAnswer(_ bytes: UnsafeBufferPointer<UInt8>) -> HTTPAnswer {
 private func outcome(_ status: Int, _ bytes: UnsafeBufferPointer<UInt8>, _ body: Range<Int>) -> Outcome {
     switch status {
     case 200:
-        return saysDegraded(bytes, body) ? .degraded : .allowed
+        return firstOffset(of: #"degraded":true"#, in: bytes, body) == nil ? .allowed : .degraded
     case 429: return .denied
     default: return .other
     }
 }
 
-/// Whether a body holds `degraded":true`.
-private func saysDegraded(_ bytes: UnsafeBufferPointer<UInt8>, _ body: Range<Int>) -> Bool {
-    let mark: StaticString = #"degraded":true"#
-    guard let base = bytes.baseAddress else { return false }
-    var offset = body.lowerBound
-    let last = body.upperBound - mark.utf8CodeUnitCount
-    while offset <= last, let found = memchr(base + offset, 0x64, last - offset + 1) {
-        if memcmp(found, mark.utf8Start, mark.utf8CodeUnitCount) == 0 { return true }
-        offset = base.distance(to: found.assumingMemoryBound(to: UInt8.self)) + 1
+/// Where a text first stands in a part of the bytes; nil where it does not.
+func firstOffset(of text: StaticString, in bytes: UnsafeBufferPointer<UInt8>, _ part: Range<Int>) -> Int? {
+    guard let base = bytes.baseAddress else { return nil }
+    var offset = part.lowerBound
+    let last = part.upperBound - text.utf8CodeUnitCount
+    while offset <= last, let found = memchr(base + offset, Int32(text.utf8Start[0]), last - offset + 1) {
+        let place = base.distance(to: found.assumingMemoryBound(to: UInt8.self))
+        if memcmp(found, text.utf8Start, text.utf8CodeUnitCount) == 0 { return place }
+        offset = place + 1
     }
-    return false
+    return nil
 }
 
 /// A whole RESP2 answer: its length, and the first element that is not an array.

@@ -145,9 +145,23 @@ public final class DaemonSession {
     ///
     /// - Returns: the HTTP status and the body.
     public func check(_ users: Users, at index: Int, cost: Int) throws(LoadError) -> (status: Int, body: String) {
+        try exchange(.httpCheck(cost: cost), users, at: index)
+    }
+
+    /// Reserves once, and says how many bytes the lease has; nil where there is none.
+    public func leaseLength(_ users: Users) throws(LoadError) -> Int? {
+        let body = Array(try exchange(.httpReservation, users, at: 0).body.utf8)
+        return body.withUnsafeBufferPointer { body in
+            guard let found = firstOffset(of: FollowUp.mark, in: body, body.indices) else { return nil }
+            return body[(found + FollowUp.mark.utf8CodeUnitCount)...].prefix { $0 != UInt8(ascii: "\"") }.count
+        }
+    }
+
+    private func exchange(
+        _ template: RequestTemplate, _ users: Users, at index: Int
+    ) throws(LoadError) -> (status: Int, body: String) {
         let start = index * Users.textLength
-        let user = users.text[start..<(start + Users.textLength)]
-        let request = RequestTemplate.httpCheck(cost: cost).filled(user: user)
+        let request = template.filled(user: users.text[start..<(start + Users.textLength)])
         let target = connection.endpoint.description
         return try connection.exchange(request) { bytes throws(LoadError) -> (status: Int, body: String)? in
             switch scanHTTPAnswer(bytes) {

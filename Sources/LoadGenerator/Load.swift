@@ -59,6 +59,7 @@ public struct Load: Sendable {
         try Self.check("connections", connections, 1...Self.maximumConnections)
         try Self.check("pipeline", pipelineDepth, 1...Self.maximumPipelineDepth)
         try Self.check("warm-up", warmUpMilliseconds, 0...60_000)
+        if traffic.followUp != nil { try Self.check("pipeline", pipelineDepth, 1...1) }
         switch length {
         case .seconds(let seconds): try Self.check("duration", seconds, 1...86_400)
         case .checks(let checks): try Self.check("checks", checks, 1...10_000_000_000)

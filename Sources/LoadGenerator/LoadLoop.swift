@@ -19,6 +19,8 @@ struct LoadLoop: ~Copyable {
         var unanswered = 0
         /// Where in the ring of sending times the oldest unanswered request is.
         var oldest = 0
+        /// Whether the unanswered request is the one that follows on an answer.
+        var isFollowUp = false
         /// What a full socket did not take; empty but for the rarest moments.
         var unsent: [UInt8] = []
     }
@@ -27,12 +29,15 @@ struct LoadLoop: ~Copyable {
     private let template: RequestTemplate
     private let answers: AnswerFormat
     private let depth: Int
+    private let followUp: FollowUp?
     private var picker: UserPicker?
     private let epoll: Int32
     private var connections: [Connection]
     private let received: UnsafeMutablePointer<UInt8>
     private let sentAt: UnsafeMutablePointer<UInt64>
     private let outgoing: UnsafeMutablePointer<UInt8>
+    /// The request that follows, for each connection, with its user.
+    private let following: UnsafeMutablePointer<UInt8>
     private var events: [epoll_event]
     private var nextInspection: UInt64 = 0
     private var draining = false
@@ -60,6 +65,14 @@ struct LoadLoop: ~Copyable {
         sentAt = .allocate(capacity: load.connections * depth)
         sentAt.initialize(repeating: 0, count: load.connections * depth)
         outgoing = .allocate(capacity: depth * template.bytes.count)
+        followUp = load.traffic.followUp
+        let length = followUp?.template.bytes.count ?? 0
+        following = .allocate(capacity: load.connections * length)
+        if let followUp {
+            for index in 0..<load.connections {
+                (following + index * length).initialize(from: followUp.template.bytes, count: length)
+            }
+        }
         for slot in 0..<depth {
             (outgoing + slot * template.bytes.count).initialize(from: template.bytes, count: template.bytes.count)
         }
@@ -73,6 +86,7 @@ struct LoadLoop: ~Copyable {
         received.deallocate()
         sentAt.deallocate()
         outgoing.deallocate()
+        following.deallocate()
     }
 
     /// Opens every connection, then lets each send its first requests.
@@ -131,8 +145,13 @@ struct LoadLoop: ~Copyable {
         scan: while offset < end {
             switch answers.scan(UnsafeBufferPointer(start: buffer + offset, count: end - offset)) {
             case .incomplete: break scan
+            case .answer(let length, .allowed) where followUp != nil && !connections[index].isFollowUp:
+                try follow(index, UnsafeBufferPointer(start: buffer + offset, count: length))
+                connections[index].filled = 0
+                return
             case .answer(let length, let outcome) where served < connections[index].unanswered:
                 record(index, served, outcome)
+                connections[index].isFollowUp = false
                 served += 1
                 offset += length
             case .answer, .malformed: throw .malformedAnswer(target: target.description)
@@ -161,8 +180,23 @@ struct LoadLoop: ~Copyable {
             sentAt[index * depth + (first + slot) % depth] = now
             if let offset = template.userOffset { picker?.copyNext(to: outgoing + slot * size + offset) }
         }
+        if let followUp, let offset = template.userOffset, let place = followUp.template.userOffset {
+            let user = following + index * followUp.template.bytes.count + place
+            user.update(from: outgoing + offset, count: Users.textLength)
+        }
         connections[index].unanswered += requests
         try write(index, UnsafeRawBufferPointer(start: outgoing, count: requests * size))
+    }
+
+    /// Sends what follows on an allowed answer; the request counts as answered when that is.
+    private mutating func follow(_ index: Int, _ answer: UnsafeBufferPointer<UInt8>) throws(LoadError) {
+        guard let followUp, let base = answer.baseAddress, let lease = followUp.lease(in: answer) else {
+            throw .malformedAnswer(target: target.description)
+        }
+        connections[index].isFollowUp = true
+        let request = following + index * followUp.template.bytes.count
+        (request + followUp.leaseOffset).update(from: base + lease.lowerBound, count: lease.count)
+        try write(index, UnsafeRawBufferPointer(start: request, count: followUp.template.bytes.count))
     }
 
     private mutating func sendRest(_ index: Int) throws(LoadError) {

@@ -53,6 +53,9 @@ public struct CheckScript: Sendable {
 public enum Traffic: Sendable {
     /// `POST /v1/check` with keep-alive, as a gateway sends it.
     case httpChecks(CheckMix)
+    /// A reservation of 1,000 tokens, and its settlement with 800 once it is answered; both together count as one check.
+    /// The lease of every reservation has so many bytes.
+    case httpReservations(CheckMix, leaseLength: Int)
     /// One EVALSHA of the check script for each check, straight to Redis.
     case scriptChecks(CheckMix, script: CheckScript)
     /// EVALSHA of a script that takes nothing; any answer but an error counts as allowed.
@@ -62,7 +65,7 @@ public enum Traffic: Sendable {
 
     var mix: CheckMix? {
         switch self {
-        case .httpChecks(let mix), .scriptChecks(let mix, _): mix
+        case .httpChecks(let mix), .httpReservations(let mix, _), .scriptChecks(let mix, _): mix
         case .script, .ping: nil
         }
     }
@@ -70,10 +73,15 @@ public enum Traffic: Sendable {
     /// How an answer is told from the next, and what it means.
     var answers: AnswerFormat {
         switch self {
-        case .httpChecks: .http
+        case .httpChecks, .httpReservations: .http
         case .scriptChecks: .redisCheck
         case .script, .ping: .redisAny
         }
+    }
+
+    /// What follows on an allowed answer, where something does.
+    var followUp: FollowUp? {
+        if case .httpReservations(_, let length) = self { FollowUp(leaseLength: length) } else { nil }
     }
 
     /// The request, all but the user.
@@ -81,6 +89,7 @@ public enum Traffic: Sendable {
         switch self {
         case .httpChecks(let mix):
             return .httpCheck(cost: mix.cost)
+        case .httpReservations: return .httpReservation
         case .scriptChecks(let mix, let script):
             let key = script.keyPrefix + RequestTemplate.hole
             let policy = [String(script.limit), String(script.windowMilliseconds)]
@@ -115,9 +124,20 @@ struct RequestTemplate: Sendable {
 
     /// A check over HTTP.
     static func httpCheck(cost: Int) -> RequestTemplate {
-        let body = #"{"user":"\#(hole)","cost":\#(cost)}"#
+        httpPost("/v1/check", #"{"user":"\#(hole)","cost":\#(cost)}"#)
+    }
+
+    /// A reservation over HTTP.
+    static let httpReservation = httpPost("/v1/reserve", #"{"user":"\#(hole)","estimate":{"input_tokens":1000}}"#)
+
+    /// The settlement of a reservation over HTTP.
+    static func httpSettlement(lease: String) -> RequestTemplate {
+        httpPost("/v1/settle", #"{"user":"\#(hole)","lease":"\#(lease)","input_tokens":800}"#)
+    }
+
+    private static func httpPost(_ path: String, _ body: String) -> RequestTemplate {
         let lines = [
-            "POST /v1/check HTTP/1.1", "Host: llm-rate-limit", "Content-Type: application/json",
+            "POST \(path) HTTP/1.1", "Host: llm-rate-limit", "Content-Type: application/json",
             "Content-Length: \(body.utf8.count)",
         ]
         return RequestTemplate(text: lines.joined(separator: "\r\n") + "\r\n\r\n" + body)
@@ -128,6 +148,32 @@ struct RequestTemplate: Sendable {
         var request = bytes
         if let userOffset { request.replaceSubrange(userOffset..<(userOffset + Users.textLength), with: user) }
         return request
+    }
+}
+
+/// The request that settles what an answer has given a lease for.
+struct FollowUp: Sendable {
+    /// What stands before a lease in an answer.
+    static let mark: StaticString = #""lease":""#
+
+    let leaseLength: Int
+    let template: RequestTemplate
+    /// Where the lease goes.
+    let leaseOffset: Int
+
+    init(leaseLength: Int) {
+        self.leaseLength = leaseLength
+        let hole = String(repeating: "~", count: leaseLength)
+        template = .httpSettlement(lease: hole)
+        leaseOffset = firstOffset(of: hole, in: template.bytes) ?? 0
+    }
+
+    /// Where in an answer the lease stands; nil where there is none, or one of another length.
+    func lease(in answer: UnsafeBufferPointer<UInt8>) -> Range<Int>? {
+        guard let found = firstOffset(of: Self.mark, in: answer, answer.indices) else { return nil }
+        let start = found + Self.mark.utf8CodeUnitCount
+        let end = start + leaseLength
+        return end < answer.count && answer[end] == UInt8(ascii: "\"") ? start..<end : nil
     }
 }
 

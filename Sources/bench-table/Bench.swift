@@ -13,6 +13,14 @@ struct Scenario: Hashable {
         case rawEpoll
         /// Checks of one user without budget, through the daemon.
         case denials
+        /// Checks under so many limits of a file at once, through a daemon of their own.
+        case limits(Int)
+        /// Reservations and their settlements, likewise.
+        case reservations
+        /// Checks of one user with 100,000 admissions in the window, through a daemon with a limit that allows them.
+        case manyAdmissions
+        /// Checks of a million users who have all been seen, through the daemon.
+        case manyUsers
     }
 
     let name: String
@@ -20,7 +28,21 @@ struct Scenario: Hashable {
     let connections: Int
     var depth = 1
 
-    var needsDaemon: Bool { subject == .daemon || subject == .denials }
+    /// Who answers; nil where Redis does.
+    var server: Server? {
+        switch subject {
+        case .daemon, .denials, .manyUsers: .daemon
+        case .direct, .emptyScript: nil
+        case .rawEpoll: .floor
+        case .limits(let count): .limits(count)
+        case .reservations: .reservations
+        case .manyAdmissions: .wide
+        }
+    }
+
+    static func limits(_ count: Int) -> Scenario {
+        Scenario(name: count == 1 ? "1 limit" : "\(count) limits", subject: .limits(count), connections: 64)
+    }
 
     static func daemon(_ connections: Int) -> Scenario {
         Scenario(name: "daemon, \(connections)", subject: .daemon, connections: connections)
@@ -40,6 +62,26 @@ struct Scenario: Hashable {
         .daemon(1), .direct(1), .daemon(16), .direct(16), .daemon(64), .direct(64), .rawEpoll, .denials, .daemon(256),
         .direct(256), .empty, .pipelined,
     ]
+
+    /// Under more limits than one, and with much in Redis.
+    static let more: [Scenario] = [
+        .limits(1), .limits(3), .limits(8),
+        Scenario(name: "reserve + settle", subject: .reservations, connections: 64),
+        Scenario(name: "100,000 admissions", subject: .manyAdmissions, connections: 64),
+        Scenario(name: "1,000,000 users", subject: .manyUsers, connections: 64),
+    ]
+}
+
+/// The programs that are measured.
+enum Server: Hashable {
+    case daemon
+    case floor
+    /// A daemon with so many limits in a file.
+    case limits(Int)
+    /// A daemon with limits of tokens and of concurrency.
+    case reservations
+    /// A daemon with a limit so high that nobody is denied.
+    case wide
 }
 
 /// One measurement. Times are in nanoseconds, processor time is that of one check.
@@ -73,25 +115,14 @@ struct MemoryCourse {
 /// Runs the measurements one by one, each on an empty Redis.
 struct Bench {
     let testbed: Testbed
-    let daemon: Served?
-    let floor: Served
+    let servers: [Server: Served]
     let users: Users
     let seconds: Int
 
     func measure(_ scenario: Scenario) throws -> Sample {
         try testbed.session.command("FLUSHALL")
-        let deniedShare = scenario.subject == .denials ? 100 : 0
-        let mix = try CheckMix(users: users, deniedSharePercent: deniedShare)
-        let served = scenario.needsDaemon ? daemon : scenario.subject == .rawEpoll ? floor : nil
-        if scenario.subject == .denials, let served {
-            try DaemonSession(to: served.socket).exhaustDeniedUser(of: mix)
-        }
-        let traffic: Traffic =
-            switch scenario.subject {
-            case .daemon, .denials, .rawEpoll: .httpChecks(mix)
-            case .direct: .scriptChecks(mix, script: testbed.checkScript)
-            case .emptyScript: .script(sha: testbed.emptyScript)
-            }
+        let served = scenario.server.flatMap { servers[$0] }
+        let traffic = try traffic(scenario.subject, served)
         var watched = [WatchedProcess(name: "redis", id: testbed.redis.id)]
         if let served { watched.append(WatchedProcess(name: "own", id: served.process.id)) }
         let load = try Load(
@@ -103,6 +134,38 @@ struct Bench {
             if let served { resident = max(resident, residentKibibytes(of: served.process.id) ?? 0) }
         }
         return Sample(report, calls: try testbed.session.scriptCalls(), resident: resident)
+    }
+
+    /// What is sent; where it needs something to be in Redis, that is put there.
+    private func traffic(_ subject: Scenario.Subject, _ served: Served?) throws -> Traffic {
+        let mix = try CheckMix(users: users, deniedSharePercent: subject == .denials ? 100 : 0)
+        switch subject {
+        case .daemon, .rawEpoll, .limits: return .httpChecks(mix)
+        case .direct: return .scriptChecks(mix, script: testbed.checkScript)
+        case .emptyScript: return .script(sha: testbed.emptyScript)
+        case .denials:
+            if let served { try DaemonSession(to: served.socket).exhaustDeniedUser(of: mix) }
+            return .httpChecks(mix)
+        case .reservations:
+            let length = try served.flatMap { try DaemonSession(to: $0.socket).leaseLength(users) }
+            return .httpReservations(mix, leaseLength: length ?? 0)
+        case .manyAdmissions:
+            let one = try CheckMix(users: Users(count: 1))
+            try send(100_000, one, to: served)
+            return .httpChecks(one)
+        case .manyUsers:
+            let count = Users.maximumCount
+            try send(count, try CheckMix(users: Users(count: count, order: .roundRobin)), to: served)
+            return .httpChecks(try CheckMix(users: Users(count: count)))
+        }
+    }
+
+    private func send(_ checks: Int, _ mix: CheckMix, to served: Served?) throws {
+        guard let served else { return }
+        let load = try Load(
+            target: served.socket, traffic: .httpChecks(mix), connections: 256, warmUpMilliseconds: 0,
+            length: .checks(checks))
+        _ = try load.run()
     }
 
     /// Sends so many checks, most of them denied in the end, and watches the daemon's memory.

@@ -65,14 +65,20 @@ struct BenchTable: ParsableCommand {
         let folder = try TemporaryFolder()
         let testbed = try Testbed(folder: folder, scriptPath: script)
         let raw = try testbed.startFloor(binary: floor, batch: batch)
-        let served = try daemon.map { try testbed.startDaemon(binary: $0) }
-        defer { for child in [served?.process, raw.process, testbed.redis] { child?.end() } }
+        var servers = [Server.floor: raw]
+        defer { for child in servers.values.map(\.process) + [testbed.redis] { child.end() } }
+        if let daemon {
+            for server in [.daemon, .limits(1), .limits(3), .limits(8), .reservations, .wide] as [Server] {
+                servers[server] = try testbed.startDaemon(binary: daemon, as: server)
+            }
+        }
+        let served = servers[.daemon]
 
-        let bench = Bench(
-            testbed: testbed, daemon: served, floor: raw, users: try Users(count: users), seconds: seconds)
+        let bench = Bench(testbed: testbed, servers: servers, users: try Users(count: users), seconds: seconds)
         var results = Results()
         for round in 1...rounds {
-            for scenario in Scenario.all where served != nil || !scenario.needsDaemon {
+            for scenario in Scenario.all + Scenario.more
+            where scenario.server.map({ servers[$0] != nil }) ?? true {
                 tell("\r\u{1b}[Kround \(round) of \(rounds): \(scenario.name)", onTerminalOnly: true)
                 results.add(try bench.measure(scenario), to: scenario)
             }
@@ -87,11 +93,12 @@ struct BenchTable: ParsableCommand {
         return Report(machine: machine, results: results, rounds: rounds, seconds: seconds, users: users).markdown
     }
 
-    private func write(_ text: String, to path: String) throws {
-        guard let file = fopen(path, "w") else { throw BenchError.cannotWrite(path: path, reason: reason()) }
-        defer { fclose(file) }
-        if fputs(text, file) < 0 { throw BenchError.cannotWrite(path: path, reason: reason()) }
-    }
+}
+
+func write(_ text: String, to path: String) throws {
+    guard let file = fopen(path, "w") else { throw BenchError.cannotWrite(path: path, reason: reason()) }
+    defer { fclose(file) }
+    if fputs(text, file) < 0 { throw BenchError.cannotWrite(path: path, reason: reason()) }
 }
 
 /// What keeps the benchmark from measuring.

@@ -31,6 +31,16 @@ struct Report {
             - empty, script: "return 1" and the script, straight in Redis, 16 clients
               with 16 calls on their way each
 
+            Through the daemon, 64 connections:
+
+            \(table(["under", "checks/s"] + header.dropFirst(2), Scenario.more.map(row)))
+
+            - limits: of a file, all of the user who asks
+            - reserve + settle: 1,000 tokens and a slot held, 800 charged: two requests
+              that count as one check
+            - 100,000 admissions: one user with so many in the window at the start
+            - 1,000,000 users: all of whom have been seen before
+
             \(table(["to reach", "bound", "measured", ""], Target.all(results).map(row)))
 
             \(notes.map { "- \($0)" }.joined(separator: "\n"))
@@ -62,7 +72,7 @@ struct Report {
     /// What the tables do not show: who was denied, what failed, how memory went.
     private var notes: [String] {
         var notes: [String] = []
-        for scenario in Scenario.all {
+        for scenario in Scenario.all + Scenario.more {
             let failed = results.values(scenario) { $0.failed }.reduce(0, +)
             if failed > 0 { notes.append("\(scenario.name): \(groupedText(failed)) answers failed or were degraded") }
             let denied = results.values(scenario) { $0.deniedPerMillion }.max() ?? 0

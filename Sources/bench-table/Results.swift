@@ -88,6 +88,9 @@ struct Target {
             .init(
                 "daemon CPU : raw epoll CPU, at 64", .atMost(1_300),
                 results.ratio(daemon, { $0[keyPath: own] }, to: .rawEpoll, { $0[keyPath: own] })),
+            .init(
+                "Redis CPU, three limits : one", .atMost(1_600),
+                results.ratio(.limits(3), { $0[keyPath: redis] }, to: .limits(1), { $0[keyPath: redis] })),
             .init("p50, daemon : direct, at 1", .atMost(1_900), results.ratio(.daemon(1), p50, to: .direct(1), p50)),
             .init(
                 "checks/s, denials : allowed, at 64", .atLeast(1_500), results.ratio(.denials, rate, to: daemon, rate)),

@@ -45,20 +45,58 @@ final class Testbed {
     }
 
     /// The daemon, ready to answer.
-    func startDaemon(binary: String, name: String = "daemon") throws -> Served {
+    func startDaemon(binary: String, as server: Server = .daemon, name: String = "") throws -> Served {
+        let name = name.isEmpty ? Self.name(server) : name
         let socket = "\(folder.path)/\(name).sock"
-        let environment = [
+        var environment = [
             "LLM_RATE_LIMIT_SOCKET": socket,
             "LLM_RATE_LIMIT_ADMIN_SOCKET": "\(folder.path)/\(name)-admin.sock",
             "LLM_RATE_LIMIT_REDIS_URL": "unix://\(redisSocket)?db=0",
             "LLM_RATE_LIMIT_REQUESTS": String(Self.limit),
             "LLM_RATE_LIMIT_WINDOW": String(Self.windowSeconds),
         ]
+        if let limits = Self.limitsFile(server) {
+            let path = "\(folder.path)/\(name).yaml"
+            try write(limits, to: path)
+            environment["LLM_RATE_LIMIT_LIMITS_FILE"] = path
+            environment["LLM_RATE_LIMIT_REQUESTS"] = "0"
+        }
+        if server == .wide { environment["LLM_RATE_LIMIT_REQUESTS"] = "100000000" }
         let start = monotonicNanoseconds()
         let process = try ChildProcess(
             binary, ["serve"], environment: environment, log: "\(folder.path)/\(name).log")
         return try Served(
             process: process, socket: .unixSocket(path: socket), readyAfter: awaitAnswer(process, socket, since: start))
+    }
+
+    private static func name(_ server: Server) -> String {
+        switch server {
+        case .daemon: "daemon"
+        case .floor: "floor"
+        case .limits(let count): "limits-\(count)"
+        case .reservations: "reservations"
+        case .wide: "wide"
+        }
+    }
+
+    /// The limits of a daemon that has a file of them: all of a user, so high that they deny nobody.
+    private static func limitsFile(_ server: Server) -> String? {
+        switch server {
+        case .limits(let count):
+            "limits:\n"
+                + (1...count).map {
+                    "  - {name: limit-\($0), per: user, unit: requests, quota: 100000, window: \($0)h}\n"
+                }
+                .joined()
+        case .reservations:
+            """
+            limits:
+              - {name: tokens, per: user, unit: tokens, quota: 1000000000, window: 1h}
+              - {name: calls, per: user, unit: concurrency, quota: 1000}
+
+            """
+        case .daemon, .floor, .wide: nil
+        }
     }
 
     /// Starts the daemon several times: nanoseconds from its start to its first 200.
