@@ -155,6 +155,7 @@ extension Answer {
     private static func members(of standing: LimitStanding) -> [String] {
         var rule = "\"rule\":\"\(standing.quota.rule.text)\""
         if case .group(let group) = standing.quota.rule { rule += ",\"rule_group_id\":\"\(group)\"" }
+        if let grant = standing.quota.grant { rule += ",\"grant\":{\(members(of: grant))}" }
         var subject = "\"per\":\"\(standing.limit.scope.rawValue)\""
         if case .group(let group) = standing.subject { subject += ",\"group_id\":\"\(group)\"" }
         let (period, start, end) = standing.periodTexts(at: time(nil))

@@ -48,9 +48,10 @@ struct CallPlanner {
     ///
     /// - Parameters:
     ///   - caller: the user's override and groups with their budgets; for a lease, the groups it names.
-    ///   - now: Unix seconds, for calendar windows; Redis decides by its own clock which of four periods it is.
+    ///   - now: Unix milliseconds, for grants and calendar windows; Redis decides by its own clock which of four periods it
+    ///     is.
     func plan(
-        _ request: CallRequest, for caller: CallerBudgets, atUnixSeconds now: Int,
+        _ request: CallRequest, for caller: CallerBudgets, atUnixMilliseconds now: Int,
         using random: inout some RandomNumberGenerator
     ) throws(CallRefusal) -> CallPlan {
         let applicable = applicable(to: request)
@@ -64,7 +65,7 @@ struct CallPlanner {
                 let limit = limits.rules.limits.limits[index]
                 guard let cost = cost(of: limit, in: request.operation, costs) else { continue }
                 let quota = quota(index)
-                let (kind, period) = kind(of: limit, at: now, &calendars)
+                let (kind, period) = kind(of: limit, at: now / 1000, &calendars)
                 limitTerms.append(
                     LimitTerm(
                         // What is unlimited is counted all the same, and never denies.
@@ -78,11 +79,20 @@ struct CallPlanner {
         }
         let groups: [QuotaRules.Group] = caller.groups.map { ($0.id, $0.budget?.terms ?? .none) }
         let own = caller.budget?.terms ?? .none
-        add(.user, scope: .user) { index in
-            limits.rules.quota(ofLimitAt: index, user: own, attributedTo: caller.budget?.groupID, groups: groups)
+        func raised(_ quota: Quota, ofLimitAt index: Int, by grants: [String: Grant]?) -> Quota {
+            guard let grants, !grants.isEmpty else { return quota }
+            return quota.raised(by: grants[limits.rules.limits.limits[index].name.text], atUnixMilliseconds: now)
         }
-        for group in groups {
-            add(.group(group.id), scope: .group) { limits.rules.quota(ofLimitAt: $0, group: group) }
+        add(.user, scope: .user) { index in
+            let quota = limits.rules.quota(
+                ofLimitAt: index, user: own, attributedTo: caller.budget?.groupID, groups: groups)
+            return raised(quota, ofLimitAt: index, by: caller.budget?.grants)
+        }
+        for (group, kept) in zip(groups, caller.groups) {
+            add(.group(group.id), scope: .group) { index in
+                raised(
+                    limits.rules.quota(ofLimitAt: index, group: group), ofLimitAt: index, by: kept.budget?.grants)
+            }
         }
         add(.global, scope: .global) { limits.rules.defaultQuota(ofLimitAt: $0) }
         guard !subjects.isEmpty else { return CallPlan(call: nil, terms: []) }

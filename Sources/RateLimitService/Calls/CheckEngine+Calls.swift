@@ -6,6 +6,9 @@ import RedisClient
 
 // The way of a call under the limits of the file: budgets from memory, one decision in Redis over all limits that apply.
 extension CheckEngine {
+    /// The limits in force beside the one of checks.
+    package var limits: LimitsInForce { policy.limits }
+
     /// How long a lease lives that does not say, in milliseconds; nil where nothing is reserved.
     package var leaseMilliseconds: Int? { hasMoreLimits ? policy.limits.leaseMilliseconds : nil }
 
@@ -43,7 +46,8 @@ extension CheckEngine {
         let planner = CallPlanner(limits: policy.limits, keyPrefix: keyPrefix)
         let plan: CallPlan
         do {
-            plan = try planner.plan(request, for: caller, atUnixSeconds: time(nil), using: &random)
+            plan = try planner.plan(
+                request, for: caller, atUnixMilliseconds: unixMilliseconds(), using: &random)
         } catch {
             return counted(CallOutcome(policy.isShadow ? .allowed : .unknownModel, source: .off), request)
         }
