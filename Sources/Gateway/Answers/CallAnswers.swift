@@ -75,7 +75,7 @@ extension Answer {
             members.append("\"degraded\":false")
         }
         if outcome.isShadowDenied { members.append("\"shadow_denied\":true") }
-        members += lease(outcome) + warnings(outcome)
+        members += lease(outcome) + estimate(outcome) + warnings(outcome)
         if isVerbose { members.append(limits(outcome)) }
         if !isAllowed { members.append("\"message\":\(jsonText(message(outcome, foremost, retryAfter)))") }
         var answer = Answer.json(
@@ -115,6 +115,27 @@ extension Answer {
     private static func lease(_ outcome: CallOutcome) -> [String] {
         guard let lease = outcome.lease else { return [] }
         return ["\"lease\":\"\(lease.text)\"", "\"expires_in\":\(outcome.leaseMilliseconds / 1000)"]
+    }
+
+    /// What a reservation expects its call to come to, and why.
+    private static func estimate(_ outcome: CallOutcome) -> [String] {
+        guard let estimate = outcome.estimate else { return [] }
+        var members: [String]
+        switch estimate.source {
+        case .given: members = ["\"source\":\"given\""]
+        case .learnedFromUser: members = ["\"source\":\"learned\",\"learned_from\":\"user\""]
+        case .learnedFromModel: members = ["\"source\":\"learned\",\"learned_from\":\"model\""]
+        case .none: members = ["\"source\":\"none\""]
+        }
+        if let tokens = estimate.tokens {
+            members += [
+                "\"input_tokens\":\(tokens.input)", "\"output_tokens\":\(tokens.output)",
+                "\"cache_read_input_tokens\":\(tokens.cacheRead)",
+                "\"cache_write_input_tokens\":\(tokens.cacheWrite)",
+            ]
+        }
+        if let cost = estimate.costMicros { members.append("\"cost_micros\":\(cost)") }
+        return ["\"estimate\":{\(members.joined(separator: ","))}"]
     }
 
     private static func warnings(_ outcome: CallOutcome) -> [String] {

@@ -1,5 +1,4 @@
 import CoreMetrics
-import Glibc
 package import NIOCore
 import RateLimitCore
 import RedisClient
@@ -47,7 +46,8 @@ extension CheckEngine {
         let plan: CallPlan
         do {
             plan = try planner.plan(
-                request, for: caller, atUnixMilliseconds: unixMilliseconds(), using: &random)
+                request, learned: learned(for: request), for: caller, atUnixMilliseconds: unixMilliseconds(),
+                using: &random)
         } catch {
             return counted(CallOutcome(policy.isShadow ? .allowed : .unknownModel, source: .off), request)
         }
@@ -73,8 +73,10 @@ extension CheckEngine {
     private func outcome(of request: CallRequest, _ plan: CallPlan, _ answer: CallAnswer) -> CallOutcome {
         var outcome = CallOutcome(.allowed, source: .redis)
         outcome.standings = plan.standings(answer.states)
+        outcome.estimate = plan.estimate
         switch answer.verdict {
         case .done:
+            learn(from: request)
             outcome.lease = plan.lease
             if case .reserve(let milliseconds) = request.operation { outcome.leaseMilliseconds = milliseconds }
             if case .renew(_, let milliseconds) = request.operation { outcome.leaseMilliseconds = milliseconds }
