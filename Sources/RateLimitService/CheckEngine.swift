@@ -27,6 +27,8 @@ package final class CheckEngine {
     let lanes: CheckLanes
     /// What users and groups have been given at run time; set once, before the first check.
     var budgets: BudgetReader?
+    /// What calls that gateways have told of came to.
+    var estimates = LearnedEstimates()
     let keyPrefix: String
     private(set) var policy: CheckPolicy
     /// Whether there are limits beside the one of checks: each check looks here.

@@ -38,16 +38,19 @@ extension BudgetValue {
     /// What was set, as a log line has it.
     var text: String {
         switch self {
-        case .user(let budget): Self.text(budget.groupID, budget.spendLimitMicros, budget.limits)
-        case .group(let budget): Self.text(nil, budget.spendLimitMicros, budget.limits)
+        case .user(let budget): Self.text(budget.groupID, budget.spendLimitMicros, budget.limits, budget.grants)
+        case .group(let budget): Self.text(nil, budget.spendLimitMicros, budget.limits, budget.grants)
         case .membership: "member"
         }
     }
 
-    private static func text(_ group: UserID?, _ spendLimitMicros: Int?, _ limits: [String: Int]) -> String {
+    private static func text(
+        _ group: UserID?, _ spendLimitMicros: Int?, _ limits: [String: Int], _ grants: [String: Grant]
+    ) -> String {
         var words = group.map { ["group_id=\($0)"] } ?? []
         if let spendLimitMicros { words.append("spend_limit_micros=\(spendLimitMicros)") }
         words += limits.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+        words += grants.sorted { $0.key < $1.key }.map { "\($0.key)+=\($0.value.amount)" }
         return words.isEmpty ? "nothing set" : words.joined(separator: " ")
     }
 }
@@ -58,6 +61,7 @@ extension BudgetFailure {
         switch self {
         case .notMember: "not_member"
         case .tooManyGroups: "too_many_groups"
+        case .tooManyGrants: "too_many_grants"
         case .redis(let reason): reason.rawValue
         }
     }

@@ -22,6 +22,15 @@ struct StatusAnswer: Decodable {
     var resetAfter: Int
 }
 
+/// `POST /v1/users/<uuid>/grants`, and a grant in another answer.
+struct GrantAnswer: Decodable {
+    var amount: Int
+    /// Nil where none is in force.
+    var expiresAt: String?
+    /// Nil but in the answer to a grant.
+    var granted: Bool?
+}
+
 /// `GET /healthz`: the members that are told.
 struct HealthAnswer: Decodable {
     var status: String

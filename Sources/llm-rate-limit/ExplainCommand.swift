@@ -61,6 +61,8 @@ struct UsageAnswer: Decodable {
         var rule: String
         var ruleGroupId: String?
         var mode: String
+        /// What is granted on top of what the rule gives; nil where nothing is.
+        var grant: GrantAnswer?
     }
 
     var limits: [Limit]
@@ -76,7 +78,8 @@ extension UsageAnswer.Limit {
         let span = period.map { $0.hasPrefix("sliding ") ? " in any \(spanText($0))" : " this \($0)" } ?? ""
         let end = used > 0 && resetAfter > 0 ? ", all free in \(durationText(seconds: resetAfter))" : ""
         let shadow = mode == "shadow" ? "; shadow: it denies nobody" : ""
-        return "\(amounts)\(whose)\(span)\(end); \(ruleText)\(shadow)"
+        let grant = grant.map { ", raised by a grant of \(amount($0.amount)) until \($0.expiresAt ?? "")" } ?? ""
+        return "\(amounts)\(whose)\(span)\(end); \(ruleText)\(grant)\(shadow)"
     }
 
     private var ruleText: String {

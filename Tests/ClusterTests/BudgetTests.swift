@@ -63,6 +63,29 @@ extension ClusterSuite {
             print("cluster: the override came second in \(refused) of 40 rounds")
         }
 
+        @Test("A grant that one daemon makes another sees within a second, once for each id, for users of every master")
+        func grants() throws {
+            let folder = try TemporaryFolder()
+            let file = try folder.write(
+                "limits:\n  - {name: day, per: user, unit: requests, quota: 2, window: {calendar: day}}\n", to: "file")
+            let daemons = try (0..<2).map { _ in try Daemon(redis: cluster.url(), ["LIMITS_FILE": file]) }
+            let (admins, client) = (try daemons.map { try $0.connectAdmin() }, try daemons[1].connect())
+            let users = (0..<12).map { _ in newUser() }
+            let body = #"{"limit":"day","amount":1,"request_id":"once"}"#
+            for user in users {
+                for expected in [200, 200, 429] { #expect(try client.check(user).status == expected) }
+                let grants = try admins.map { try $0.request("POST", "/v1/users/\(user)/grants", body: body) }
+                #expect(try grants.map { try $0.json["granted"] as? Bool } == [true, false])
+                #expect(try grants.allSatisfy { try $0.status == 200 && $0.number("amount") == 1 })
+            }
+            pause(milliseconds: 1_000)
+            for user in users {
+                for expected in [200, 429] { #expect(try client.check(user).status == expected) }
+                #expect(try admins[0].request("DELETE", "/v1/users/\(user)/grants").status == 204)
+                #expect(try admins[1].request("GET", "/v1/users/\(user)/budget").status == 404)
+            }
+        }
+
         @Test("A change on one replica shows on another within a second, and costs it no call where nothing changes")
         func bound() async throws {
             let (writer, reader) = (try await ClusterService(cluster), try await ClusterService(cluster))

@@ -95,6 +95,22 @@ struct AnswerTests {
         #expect(try ExplainCommand.report(problem, user: "u").exitCode == .denied)
     }
 
+    @Test("of a grant")
+    func grant() throws {
+        func report(_ body: String, status: Int = 200) throws -> CommandReport {
+            try GrantCommand.report(DaemonResponse(status: status, body: body), limit: "day")
+        }
+        #expect(
+            try report(#"{"limit":"day","amount":7,"expires_at":"2026-11-22T00:00:00.000Z","granted":true}"#).output
+                == ["granted: 7 more of day until 2026-11-22T00:00:00.000Z"])
+        #expect(
+            try report(#"{"limit":"day","amount":0,"expires_at":null,"granted":false}"#).output
+                == ["granted before: nothing of day is granted now"])
+        let away = try report(#"{"title":"t","detail":"The change cannot be confirmed."}"#, status: 503)
+        #expect(away.exitCode == .denied && away.output == ["not granted: The change cannot be confirmed."])
+        #expect(throws: UnexpectedAnswer.self) { try report("{}") }
+    }
+
     @Test("of a reset")
     func reset() throws {
         let done = DaemonResponse(status: 204, body: "")

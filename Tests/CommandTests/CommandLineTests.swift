@@ -48,7 +48,9 @@ struct CommandLineTests {
             (["check"], .failedRequest), (["check", "abc"], .failedRequest),
             (["check", user, "--cost", "0"], .failedRequest),
             (["status", user.dropLast().description], .failedRequest), (["reset", user, "--nope"], .failedRequest),
-            (["health", "extra"], .failedRequest),
+            (["health", "extra"], .failedRequest), (["grant", user, "--limit", "x"], .failedRequest),
+            (["grant", user, "--limit", "X", "--amount", "1"], .failedRequest),
+            (["grant", user, "--limit", "x", "--amount", "0"], .failedRequest),
             (["serve", "--nope"], nil), (["config", "extra"], nil), (["nope"], nil),
         ]
         for (arguments, expected) in cases {

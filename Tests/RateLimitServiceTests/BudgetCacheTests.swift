@@ -27,6 +27,12 @@ struct LeastRecentlyUsedTests {
                     model.removeAll { $0.key == key }
                     model.append((key, step))
                     if model.count > capacity { model.removeFirst() }
+                case 60..<75:
+                    table.update(key, from: -step) { $0 += 2 * step }
+                    let value = model.first { $0.key == key }?.value ?? -step
+                    model.removeAll { $0.key == key }
+                    model.append((key, value + 2 * step))
+                    if model.count > capacity { model.removeFirst() }
                 default:
                     let expected = model.first { $0.key == key }
                     #expect(table.value(for: key) == expected?.value)

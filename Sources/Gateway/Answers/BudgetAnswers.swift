@@ -14,8 +14,14 @@ extension Answer {
     static func changed(_ change: BudgetChange, _ result: Result<BudgetChangeResult, BudgetFailure>) -> Answer {
         switch result {
         case .success(let result):
-            guard let value = result.after else { return Answer(status: .noContent) }
-            return .json(json(value, user: change.user, group: change.group))
+            switch change {
+            case .addGrant(_, let order): return .granted(order, result, at: unixMilliseconds())
+            case .deleteUserBudget, .deleteGroupBudget, .deleteMember, .deleteGrants:
+                return Answer(status: .noContent)
+            case .putUserBudget, .putGroupBudget, .putMember:
+                guard let value = result.after else { return Answer(status: .noContent) }
+                return .json(json(value, user: change.user, group: change.group))
+            }
         case .failure(.notMember(let user, let group)):
             return .problem(
                 .badRequest,
@@ -26,11 +32,15 @@ extension Answer {
             return .problem(
                 .badRequest, "The user \(user) is in \(BudgetBounds.groups) groups already, which is the most."
             )
+        case .failure(.tooManyGrants):
+            return .problem(
+                .badRequest, "Grants of \(BudgetBounds.limits) limits are in force already, which is the most.")
         case .failure(.redis(let reason)):
+            let isAnew = if case .addGrant(_, let order) = change { order.requestID == nil } else { false }
             return .problem(
                 .serviceUnavailable,
                 "The change cannot be confirmed: \(reason.rawValue). It may have been made or may still be; asking for "
-                    + "it again does no harm.",
+                    + (isAnew ? "it again without a request_id may grant it twice." : "it again does no harm."),
                 headers: [("Retry-After", "1")]
             )
         }
@@ -47,27 +57,31 @@ extension Answer {
     /// A page of the audit.
     static func audit(_ page: AuditPage) -> Answer {
         let entries = page.entries.map { entry in
-            let removed = entry.result.removed.map { json(.user($0), user: entry.user, group: nil) } ?? "null"
-            let (before, after) = (entry.result.before, entry.result.after)
+            func text(_ value: BudgetValue?) -> String {
+                value.map { json($0, user: entry.user, group: entry.group, at: entry.at) } ?? "null"
+            }
             return "{\"id\":\"\(entry.cursor)\",\"at\":\"\(rfc3339(milliseconds: entry.at))\","
                 + "\"operation\":\(jsonText(entry.operation)),\"user_id\":\(json(entry.user)),"
                 + "\"group_id\":\(json(entry.group)),\"by_uid\":\(json(entry.actor.userIdentifier)),"
                 + "\"by_pid\":\(json(entry.actor.processIdentifier)),"
-                + "\"before\":\(before.map { json($0, user: entry.user, group: entry.group) } ?? "null"),"
-                + "\"after\":\(after.map { json($0, user: entry.user, group: entry.group) } ?? "null"),"
-                + "\"removed_budget\":\(removed)}"
+                + "\"before\":\(text(entry.result.before)),\"after\":\(text(entry.result.after)),"
+                + "\"removed_budget\":\(text(entry.result.removed.map { .user($0) }))}"
         }
         let next = page.next.map { "\"\($0)\"" } ?? "null"
         return .json("{\"entries\":[\(entries.joined(separator: ","))],\"next_cursor\":\(next)}")
     }
 
-    private static func json(_ value: BudgetValue, user: UserID?, group: UserID?) -> String {
+    /// - Parameter now: in milliseconds since 1970, when the grants that are told are in force.
+    private static func json(
+        _ value: BudgetValue, user: UserID?, group: UserID?, at now: Int = unixMilliseconds()
+    ) -> String {
         switch value {
         case .user(let budget):
             "{\"group_id\":\(json(budget.groupID)),\(terms(budget.spendLimitMicros, budget.limits)),"
-                + "\(times(budget.createdAt, budget.updatedAt))}"
+                + "\(times(budget.createdAt, budget.updatedAt))\(grantsMember(budget.grants, at: now))}"
         case .group(let budget):
-            "{\(terms(budget.spendLimitMicros, budget.limits)),\(times(budget.createdAt, budget.updatedAt))}"
+            "{\(terms(budget.spendLimitMicros, budget.limits)),\(times(budget.createdAt, budget.updatedAt))"
+                + "\(grantsMember(budget.grants, at: now))}"
         case .membership(let membership):
             // A membership never changes: it begins and ends.
             "{\"group_id\":\(json(group)),\"user_id\":\(json(user)),"

@@ -75,7 +75,7 @@ extension Answer {
             members.append("\"degraded\":false")
         }
         if outcome.isShadowDenied { members.append("\"shadow_denied\":true") }
-        members += lease(outcome) + warnings(outcome)
+        members += lease(outcome) + estimate(outcome) + warnings(outcome)
         if isVerbose { members.append(limits(outcome)) }
         if !isAllowed { members.append("\"message\":\(jsonText(message(outcome, foremost, retryAfter)))") }
         var answer = Answer.json(
@@ -117,6 +117,27 @@ extension Answer {
         return ["\"lease\":\"\(lease.text)\"", "\"expires_in\":\(outcome.leaseMilliseconds / 1000)"]
     }
 
+    /// What a reservation expects its call to come to, and why.
+    private static func estimate(_ outcome: CallOutcome) -> [String] {
+        guard let estimate = outcome.estimate else { return [] }
+        var members: [String]
+        switch estimate.source {
+        case .given: members = ["\"source\":\"given\""]
+        case .learnedFromUser: members = ["\"source\":\"learned\",\"learned_from\":\"user\""]
+        case .learnedFromModel: members = ["\"source\":\"learned\",\"learned_from\":\"model\""]
+        case .none: members = ["\"source\":\"none\""]
+        }
+        if let tokens = estimate.tokens {
+            members += [
+                "\"input_tokens\":\(tokens.input)", "\"output_tokens\":\(tokens.output)",
+                "\"cache_read_input_tokens\":\(tokens.cacheRead)",
+                "\"cache_write_input_tokens\":\(tokens.cacheWrite)",
+            ]
+        }
+        if let cost = estimate.costMicros { members.append("\"cost_micros\":\(cost)") }
+        return ["\"estimate\":{\(members.joined(separator: ","))}"]
+    }
+
     private static func warnings(_ outcome: CallOutcome) -> [String] {
         let warnings = outcome.standings.compactMap { standing in
             standing.warningPerMille.map { share in
@@ -155,6 +176,7 @@ extension Answer {
     private static func members(of standing: LimitStanding) -> [String] {
         var rule = "\"rule\":\"\(standing.quota.rule.text)\""
         if case .group(let group) = standing.quota.rule { rule += ",\"rule_group_id\":\"\(group)\"" }
+        if let grant = standing.quota.grant { rule += ",\"grant\":{\(members(of: grant))}" }
         var subject = "\"per\":\"\(standing.limit.scope.rawValue)\""
         if case .group(let group) = standing.subject { subject += ",\"group_id\":\"\(group)\"" }
         let (period, start, end) = standing.periodTexts(at: time(nil))

@@ -28,6 +28,15 @@ extension OtherRequestHandler {
         case .audit(let limit, let cursor):
             answer(budgets.audit(limit: limit, olderThan: cursor, on: eventLoop), ticket) { .audit($0) }
         case .change(let change): perform(change, ticket, eventLoop)
+        case .grant(let subject, let body):
+            do throws(GrantRefusal) {
+                let order = try connection.loop.engine.limits.grant(
+                    body.amount, of: body.limit, to: subject, requestID: body.requestID,
+                    atUnixSeconds: unixMilliseconds() / 1_000)
+                perform(.addGrant(subject, order), ticket, eventLoop)
+            } catch {
+                connection.answer(.refused(error), ticket: ticket)
+            }
         }
     }
 

@@ -8,6 +8,7 @@ enum AdminRequest: Hashable {
     case groupBudget(UserID)
     case membership(UserID, group: UserID)
     case change(BudgetChange)
+    case grant(BudgetSubject, GrantBody)
     /// So many entries of the audit, the newest or those older than a cursor.
     case audit(limit: Int, olderThan: AuditCursor?)
 }
@@ -40,6 +41,14 @@ enum AdminRouter {
             try requireAdmin(request)
             guard let group = UserID(parts[3]) else { throw .invalidGroup }
             return try groupBudget(request, group)
+        case ("users", 5) where parts[4] == "grants":
+            try requireAdmin(request)
+            guard let user = UserID(parts[3]) else { throw .invalidUser }
+            return try grants(request, .user(user), String(decoding: query, as: UTF8.self))
+        case ("groups", 5) where parts[4] == "grants":
+            try requireAdmin(request)
+            guard let group = UserID(parts[3]) else { throw .invalidGroup }
+            return try grants(request, .group(group), String(decoding: query, as: UTF8.self))
         case ("groups", 6) where parts[4] == "members":
             try requireAdmin(request)
             guard let group = UserID(parts[3]) else { throw .invalidGroup }
@@ -84,12 +93,33 @@ enum AdminRouter {
         }
     }
 
+    private static func grants(
+        _ request: Router.Request, _ subject: BudgetSubject, _ query: String
+    ) throws(RequestError) -> AdminRequest {
+        switch request.method {
+        case .POST:
+            return .grant(subject, try body(request) { (bytes) throws(RequestError) in try GrantBody.read(bytes) })
+        case .DELETE:
+            guard !query.isEmpty else { return .change(.deleteGrants(subject, limit: nil)) }
+            let parts = query.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2, parts[0] == "limit", let name = LimitName(String(parts[1])) else {
+                throw .malformedQuery("accepted here is limit=<name> alone")
+            }
+            return .change(.deleteGrants(subject, limit: name))
+        default: throw .methodNotAllowed(allowed: "POST, DELETE")
+        }
+    }
+
     private static func body(_ request: Router.Request, takesGroup: Bool) throws(RequestError) -> BudgetBody {
+        try body(request) { (bytes) throws(RequestError) in try BudgetBody.read(bytes, takesGroup: takesGroup) }
+    }
+
+    private static func body<Body>(
+        _ request: Router.Request, _ read: (UnsafeRawBufferPointer) throws(RequestError) -> Body
+    ) throws(RequestError) -> Body {
         guard request.hasLength else { throw .lengthRequired }
         try Router.requireJSON(request)
-        return try Router.withBytes(request.body) { (bytes) throws(RequestError) in
-            try BudgetBody.read(bytes, takesGroup: takesGroup)
-        }
+        return try Router.withBytes(request.body, read)
     }
 
     private static func audit(_ query: String) throws(RequestError) -> AdminRequest {

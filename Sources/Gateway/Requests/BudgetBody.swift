@@ -3,8 +3,8 @@ import RateLimitCore
 /// Reads the JSON body of a budget, `{"group_id":"<uuid>","spend_limit_micros":50000000,"limits":{"<name>":1000}}`, in
 /// any order; what is left out or null is not set.
 ///
-/// A member that is not known is refused: with a misspelt one somebody would be without a limit. `created_at` and
-/// `updated_at` may stand there, so that an answer can be sent back, and are not read.
+/// A member that is not known is refused: with a misspelt one somebody would be without a limit. `created_at`,
+/// `updated_at` and `grants` may stand there, so that an answer can be sent back, and are not read.
 struct BudgetBody: Hashable {
     var terms = BudgetTerms()
     /// The group to which a user's budget is attributed.
@@ -24,7 +24,7 @@ struct BudgetBody: Hashable {
                     body.terms.limits = try text.limits()
                 } else if takesGroup, text.isName(name, "group_id") {
                     body.group = try text.isNull() ? nil : text.group()
-                } else if text.isName(name, "created_at") || text.isName(name, "updated_at") {
+                } else if ["created_at", "updated_at", "grants"].contains(where: { text.isName(name, $0) }) {
                     try text.skipValue(depth: 1)
                 } else {
                     throw .invalidBudget("it has a member that is not known, which ends at byte \(text.position)")

@@ -120,7 +120,7 @@ struct CallBody: Hashable {
 
 extension JSONText {
     /// A string's text with its escapes resolved.
-    fileprivate mutating func text(_ name: String) throws(RequestError) -> String {
+    mutating func text(_ name: String) throws(RequestError) -> String {
         guard position < bytes.count, bytes[position] == 0x22 else { throw .invalidCall("\(name) is no string") }
         return try resolved(try string(), name)
     }

@@ -17,6 +17,7 @@ enum RequestError: Error, Hashable {
     case invalidCost
     case invalidGroup
     case invalidBudget(String)
+    case invalidGrant(String)
     case invalidCall(String)
     case noMoreLimits
     case unknownPath
@@ -35,7 +36,8 @@ extension RequestError {
     var status: HTTPStatus {
         switch self {
         case .malformedHTTP, .malformedQuery, .missingHost, .malformedJSON: .badRequest
-        case .missingUser, .invalidUser, .invalidCost, .invalidGroup, .invalidBudget, .invalidCall: .badRequest
+        case .missingUser, .invalidUser, .invalidCost, .invalidGroup, .invalidBudget, .invalidGrant, .invalidCall:
+            .badRequest
         case .adminOnly, .peerNotAllowed: .forbidden
         case .unknownPath, .noMoreLimits: .notFound
         case .methodNotAllowed: .methodNotAllowed
@@ -64,6 +66,9 @@ extension RequestError {
         case .invalidBudget(let reason):
             "The body is not the budget that is accepted, {\"group_id\":\"<uuid>\",\"spend_limit_micros\":50000000,"
                 + "\"limits\":{\"<name>\":1000}}, each of them optional and group_id for users alone: \(reason)."
+        case .invalidGrant(let reason):
+            "The grant is not one that is accepted, {\"limit\":\"<name>\",\"amount\":1000,\"request_id\":\"…\"} with the "
+                + "last of them optional: \(reason)."
         case .invalidCall(let reason): "The call cannot be used: \(reason)."
         case .noMoreLimits:
             "This is served where there are more limits than one: LLM_RATE_LIMIT_LIMITS_FILE, "
@@ -72,7 +77,8 @@ extension RequestError {
             "There is nothing at this path. Served are /v1/check, /v1/reserve, /v1/renew, /v1/settle, /v1/release, /v1/usage, "
                 + "/v1/users/<uuid>, /v1/users/<uuid>/usage, /v1/config, /v1/version, /livez, "
                 + "/readyz, /healthz and /metrics; on the admin socket also /v1/users/<uuid>/budget, "
-                + "/v1/groups/<uuid>/budget, /v1/groups/<uuid>/members/<uuid> and /v1/audit."
+                + "/v1/users/<uuid>/grants, /v1/groups/<uuid>/budget, /v1/groups/<uuid>/grants, "
+                + "/v1/groups/<uuid>/members/<uuid> and /v1/audit."
         case .methodNotAllowed(let allowed): "The method is not one that this path takes: \(allowed)."
         case .adminOnly: "This is answered on the admin socket alone."
         case .peerNotAllowed(let user):

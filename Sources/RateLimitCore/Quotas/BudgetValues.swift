@@ -33,6 +33,8 @@ public struct UserBudget: Hashable, Sendable {
     public var spendLimitMicros: Int?
     /// Quotas by the name of their limit; 0 blocks.
     public var limits: [String: Int]
+    /// What was granted on top, by the name of the limit; some of it may have ended.
+    public var grants: [String: Grant]
     /// When it was made, in milliseconds since 1970 by Redis's clock.
     public var createdAt: Int
     /// When it was changed last, in the same unit; never before ``createdAt``.
@@ -40,12 +42,13 @@ public struct UserBudget: Hashable, Sendable {
 
     /// Makes a budget as it is kept.
     public init(
-        groupID: UserID? = nil, spendLimitMicros: Int? = nil, limits: [String: Int] = [:], createdAt: Int,
-        updatedAt: Int
+        groupID: UserID? = nil, spendLimitMicros: Int? = nil, limits: [String: Int] = [:],
+        grants: [String: Grant] = [:], createdAt: Int, updatedAt: Int
     ) {
         self.groupID = groupID
         self.spendLimitMicros = spendLimitMicros
         self.limits = limits
+        self.grants = grants
         self.createdAt = createdAt
         self.updatedAt = updatedAt
     }
@@ -62,15 +65,21 @@ public struct GroupBudget: Hashable, Sendable {
     public var spendLimitMicros: Int?
     /// Quotas by the name of their limit; 0 blocks.
     public var limits: [String: Int]
+    /// What was granted on top, by the name of the limit; some of it may have ended.
+    public var grants: [String: Grant]
     /// When it was made, in milliseconds since 1970 by Redis's clock.
     public var createdAt: Int
     /// When it was changed last, in the same unit; never before ``createdAt``.
     public var updatedAt: Int
 
     /// Makes a budget as it is kept.
-    public init(spendLimitMicros: Int? = nil, limits: [String: Int] = [:], createdAt: Int, updatedAt: Int) {
+    public init(
+        spendLimitMicros: Int? = nil, limits: [String: Int] = [:], grants: [String: Grant] = [:], createdAt: Int,
+        updatedAt: Int
+    ) {
         self.spendLimitMicros = spendLimitMicros
         self.limits = limits
+        self.grants = grants
         self.createdAt = createdAt
         self.updatedAt = updatedAt
     }

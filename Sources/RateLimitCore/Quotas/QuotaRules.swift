@@ -26,11 +26,14 @@ public struct Quota: Hashable, Sendable {
     public let amount: Int?
     /// Where it comes from.
     public let rule: QuotaRule
+    /// What was granted on top of what the rule gives, and is in ``amount``; nil where nothing was.
+    public let grant: Grant?
 
     /// Makes a quota.
-    public init(amount: Int?, rule: QuotaRule) {
+    public init(amount: Int?, rule: QuotaRule, grant: Grant? = nil) {
         self.amount = amount
         self.rule = rule
+        self.grant = grant
     }
 }
 

@@ -106,7 +106,7 @@ extension AuditEntry {
     private static func value(_ operation: String, _ text: String?) -> BudgetValue? {
         let fields = words(text)
         guard let value = try? BudgetFields.userBudget(fields) else { return nil }
-        if operation.hasSuffix("_user_budget") { return .user(value) }
+        if operation.hasSuffix("_user_budget") || operation.hasSuffix("_user_grant") { return .user(value) }
         if operation.hasSuffix("_member") { return .membership(Membership(createdAt: value.createdAt)) }
         return (try? BudgetFields.groupBudget(fields)).map { .group($0) }
     }

@@ -17,6 +17,10 @@ public enum BudgetChange: Hashable, Sendable {
     case putMember(UserID, group: UserID)
     /// Takes a user out of a group, and with it the override that is attributed to that group.
     case deleteMember(UserID, group: UserID)
+    /// Raises the quota of one limit until the window's end.
+    case addGrant(BudgetSubject, GrantOrder)
+    /// Takes back what was granted of one limit, or of all.
+    case deleteGrants(BudgetSubject, limit: LimitName?)
 
     /// What the audit calls it.
     public var name: String {
@@ -27,6 +31,10 @@ public enum BudgetChange: Hashable, Sendable {
         case .deleteGroupBudget: "delete_group_budget"
         case .putMember: "put_member"
         case .deleteMember: "delete_member"
+        case .addGrant(.user, _): "add_user_grant"
+        case .addGrant(.group, _): "add_group_grant"
+        case .deleteGrants(.user, _): "delete_user_grant"
+        case .deleteGrants(.group, _): "delete_group_grant"
         }
     }
 
@@ -37,6 +45,7 @@ public enum BudgetChange: Hashable, Sendable {
             .deleteMember(let user, _):
             .user(user)
         case .putGroupBudget(let group, _), .deleteGroupBudget(let group): .group(group)
+        case .addGrant(let subject, _), .deleteGrants(let subject, _): subject
         }
     }
 
@@ -52,6 +61,8 @@ public enum BudgetChange: Hashable, Sendable {
         case .deleteUserBudget: nil
         case .putGroupBudget(let group, _), .deleteGroupBudget(let group): group
         case .putMember(_, let group), .deleteMember(_, let group): group
+        case .addGrant(let subject, _), .deleteGrants(let subject, _):
+            if case .group(let group) = subject { group } else { nil }
         }
     }
 }
@@ -71,6 +82,8 @@ public struct BudgetChangeResult: Hashable, Sendable {
     public var after: BudgetValue?
     /// The override that went with a membership; nil for none.
     public var removed: UserBudget?
+    /// Whether it was made before, by its id, and was not made again.
+    public var isRepeated = false
 }
 
 /// Who asked for a change, as the kernel says; nil where it does not.
@@ -93,6 +106,8 @@ public enum BudgetFailure: Error, Hashable, Sendable {
     case notMember(UserID, group: UserID)
     /// The user is in ``BudgetBounds/groups`` groups already; nothing was changed.
     case tooManyGroups(UserID)
+    /// Grants of ``BudgetBounds/limits`` limits are in force already; nothing was changed.
+    case tooManyGrants(BudgetSubject)
     /// Redis did not answer, or not as it should. The change may have been made, or may still be: ask for it again.
     case redis(FailureReason)
 }

@@ -16,6 +16,11 @@ struct BudgetKeys: Sendable {
     func budget(of subject: BudgetSubject) -> String { "{\(window(of: subject))}:budget" }
     func groups(of subject: BudgetSubject) -> String { "{\(window(of: subject))}:groups" }
 
+    /// What says that a grant was made: the digits of its id are a part of the name.
+    func granted(_ id: [UInt8], to subject: BudgetSubject) -> String {
+        "{\(window(of: subject))}:granted:\(String(decoding: hexadecimalDigits(of: id), as: UTF8.self))"
+    }
+
     /// The key of the subject's windows, whose slot in a cluster all others of the subject share.
     private func window(of subject: BudgetSubject) -> String {
         switch subject {
@@ -28,13 +33,19 @@ struct BudgetKeys: Sendable {
 /// The commands that change budgets.
 struct BudgetCommands: Sendable {
     let keys: BudgetKeys
+    /// For how long the id of a grant is known: as long as that of a usage.
+    private static let grantIDMilliseconds = 86_400_000
+
     /// Whether version and audit are elsewhere than the budgets.
     let isCluster: Bool
 
     /// The call of `budget.lua` that makes a change.
     func change(_ change: BudgetChange, by actor: BudgetActor, version: String) -> [String] {
         let subject = change.subject
-        let own = [keys.budget(of: subject), keys.groups(of: subject)]
+        var own = [keys.budget(of: subject), keys.groups(of: subject)]
+        if case .addGrant(_, let order) = change, let id = order.requestID {
+            own[1] = keys.granted(id, to: subject)
+        }
         let keys = isCluster ? own : own + [self.keys.version, self.keys.audit]
         let fields = Self.auditFields(change, by: actor)
         return ["EVAL", String(decoding: PackageResources.budget_lua, as: UTF8.self), "\(keys.count)"] + keys
@@ -65,6 +76,8 @@ struct BudgetCommands: Sendable {
         case .deleteUserBudget, .deleteGroupBudget: "delete"
         case .putMember: "join"
         case .deleteMember: "leave"
+        case .addGrant: "grant"
+        case .deleteGrants: "revoke"
         }
     }
 
@@ -72,7 +85,7 @@ struct BudgetCommands: Sendable {
     private static func group(_ change: BudgetChange) -> String {
         switch change {
         case .putUserBudget, .putMember, .deleteMember: change.group.map { "\($0)" } ?? ""
-        case .deleteUserBudget, .putGroupBudget, .deleteGroupBudget: ""
+        case .deleteUserBudget, .putGroupBudget, .deleteGroupBudget, .addGrant, .deleteGrants: ""
         }
     }
 
@@ -82,7 +95,19 @@ struct BudgetCommands: Sendable {
         case .putGroupBudget(_, let terms): BudgetFields.of(terms, attributedTo: nil)
         case .putMember: ["\(BudgetBounds.groups)"]
         case .deleteUserBudget, .deleteGroupBudget, .deleteMember: []
+        case .addGrant(_, let order): arguments(order)
+        case .deleteGrants(_, let limit): [limit.map { "\($0)" } ?? ""]
         }
+    }
+
+    private static func arguments(_ order: GrantOrder) -> [String] {
+        var arguments = ["\(order.limit)", "\(order.amount)", "\(BudgetBounds.amounts.upperBound)"]
+        arguments += ["\(BudgetBounds.limits)", order.requestID == nil ? "0" : "\(grantIDMilliseconds)"]
+        switch order.end {
+        case .after(let milliseconds): arguments.append("\(milliseconds)")
+        case .firstOf(let instants): arguments += ["0"] + instants.map { "\($0 * 1000)" }
+        }
+        return arguments
     }
 
     private static func auditFields(_ change: BudgetChange, by actor: BudgetActor) -> [String] {
@@ -100,6 +125,8 @@ struct ChangeParts {
     var before: [String]
     var after: [String]
     var removed: [String]
+    /// Whether the change had been made before.
+    var isRepeated: Bool
 
     /// Reads the reply; throws where the change was refused, and where it is no reply of the script's.
     init(_ reply: Reply?, of change: BudgetChange, failure: FailureReason) throws(BudgetFailure) {
@@ -110,10 +137,13 @@ struct ChangeParts {
         switch (verdict, change) {
         case ("not_member", .putUserBudget(let user, _, let group?)): throw .notMember(user, group: group)
         case ("too_many", .putMember(let user, _)): throw .tooManyGroups(user)
+        case ("too_many", .addGrant(let subject, _)): throw .tooManyGrants(subject)
         default: break
         }
         var position = 2
-        guard verdict == "done", let before = reply.texts(at: &position), let after = reply.texts(at: &position),
+        isRepeated = verdict == "repeated"
+        guard verdict == "done" || isRepeated, let before = reply.texts(at: &position),
+            let after = reply.texts(at: &position),
             let removed = reply.texts(at: &position)
         else { throw .redis(.redisError) }
         self.before = before
@@ -126,7 +156,7 @@ struct ChangeParts {
     func result(of change: BudgetChange) throws(BudgetFailure) -> BudgetChangeResult {
         BudgetChangeResult(
             before: try? BudgetFields.value(before, of: change), after: try BudgetFields.value(after, of: change),
-            removed: try? BudgetFields.userBudget(removed)
+            removed: try? BudgetFields.userBudget(removed), isRepeated: isRepeated
         )
     }
 }
@@ -143,8 +173,10 @@ enum BudgetFields {
 
     static func value(_ fields: [String], of change: BudgetChange) throws(BudgetFailure) -> BudgetValue? {
         switch change {
-        case .putUserBudget, .deleteUserBudget: try userBudget(fields).map { .user($0) }
-        case .putGroupBudget, .deleteGroupBudget: try groupBudget(fields).map { .group($0) }
+        case .putUserBudget, .deleteUserBudget, .addGrant(.user, _), .deleteGrants(.user, _):
+            try userBudget(fields).map { .user($0) }
+        case .putGroupBudget, .deleteGroupBudget, .addGrant(.group, _), .deleteGrants(.group, _):
+            try groupBudget(fields).map { .group($0) }
         case .putMember, .deleteMember: try membership(fields).map { .membership($0) }
         }
     }
@@ -157,7 +189,9 @@ enum BudgetFields {
             case "spend_limit_micros": amount(value).map { budget.spendLimitMicros = $0 } != nil
             case "created_at": time(value).map { budget.createdAt = $0 } != nil
             case "updated_at": time(value).map { budget.updatedAt = $0 } != nil
-            default: limit(name, value).map { budget.limits[$0] = $1 } != nil
+            default:
+                limit(name, value).map { budget.limits[$0] = $1 } != nil
+                    || grant(name, value).map { budget.grants[$0] = $1 } != nil
             }
         }
     }
@@ -166,8 +200,8 @@ enum BudgetFields {
         // A group's budget is attributed to nobody; everything else is alike.
         guard let budget = try userBudget(fields) else { return nil }
         return GroupBudget(
-            spendLimitMicros: budget.spendLimitMicros, limits: budget.limits, createdAt: budget.createdAt,
-            updatedAt: budget.updatedAt
+            spendLimitMicros: budget.spendLimitMicros, limits: budget.limits, grants: budget.grants,
+            createdAt: budget.createdAt, updatedAt: budget.updatedAt
         )
     }
 
@@ -203,6 +237,15 @@ enum BudgetFields {
     private static func limit(_ name: String, _ value: String) -> (String, Int)? {
         guard name.hasPrefix("limit:"), let quota = amount(value) else { return nil }
         return (String(name.dropFirst("limit:".utf8.count)), quota)
+    }
+
+    /// `grant:<name>` is `<amount>:<end>`.
+    private static func grant(_ name: String, _ value: String) -> (String, Grant)? {
+        let parts = value.split(separator: ":", omittingEmptySubsequences: false)
+        guard name.hasPrefix("grant:"), parts.count == 2, let amount = amount(String(parts[0])),
+            let end = time(String(parts[1]))
+        else { return nil }
+        return (String(name.dropFirst("grant:".utf8.count)), Grant(amount: amount, expiresAt: end))
     }
 }
 

@@ -56,6 +56,18 @@ struct LeastRecentlyUsed<Key: Hashable, Value> {
         chainAsNewest(place)
     }
 
+    /// Changes the value under a key in its place, which counts as used now; where there is none, one made anew.
+    mutating func update(_ key: Key, from new: @autoclosure () -> Value, _ change: (inout Value) -> Void) {
+        if let place = places[key] {
+            change(&entries[place].value)
+            use(place)
+        } else {
+            var value = new()
+            change(&value)
+            set(value, for: key)
+        }
+    }
+
     /// Forgets a key.
     mutating func remove(_ key: Key) {
         guard let place = places.removeValue(forKey: key) else { return }

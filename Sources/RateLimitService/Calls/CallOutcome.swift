@@ -69,6 +69,9 @@ public struct CallOutcome: Hashable, Sendable {
     /// How long it lives without being renewed, in milliseconds.
     public var leaseMilliseconds = 0
 
+    /// What a reservation expects its call to come to; nil for everything else.
+    public var estimate: CallEstimate?
+
     /// Makes an outcome without standings.
     public init(_ verdict: Verdict, source: DecisionSource, degradedReason: FailureReason? = nil) {
         self.verdict = verdict

@@ -16,6 +16,8 @@ struct CallPlan {
     var terms: [Term]
     /// The lease that a reservation gives.
     var lease: Lease?
+    /// What a reservation expects its call to come to.
+    var estimate: CallEstimate?
 
     /// What is told of a term, with the state that Redis gave.
     func standings(_ states: [LimitState]) -> [LimitStanding] {
@@ -47,12 +49,17 @@ struct CallPlanner {
     /// Lays a call out.
     ///
     /// - Parameters:
+    ///   - learned: what a reservation that gives no estimate is to be expected to come to. It holds no more than a limit's
+    ///     quota: what nobody said must deny nobody for good.
     ///   - caller: the user's override and groups with their budgets; for a lease, the groups it names.
-    ///   - now: Unix seconds, for calendar windows; Redis decides by its own clock which of four periods it is.
+    ///   - now: Unix milliseconds, for grants and calendar windows; Redis decides by its own clock which of four periods it
+    ///     is.
     func plan(
-        _ request: CallRequest, for caller: CallerBudgets, atUnixSeconds now: Int,
+        _ request: CallRequest, learned: CallEstimate? = nil, for caller: CallerBudgets, atUnixMilliseconds now: Int,
         using random: inout some RandomNumberGenerator
     ) throws(CallRefusal) -> CallPlan {
+        var request = request
+        if let learned { (request.tokens, request.costMicros) = (learned.tokens, learned.costMicros) }
         let applicable = applicable(to: request)
         let costs = try costs(of: request, under: applicable, groups: caller.groups.count)
         var terms: [CallPlan.Term] = []
@@ -62,9 +69,10 @@ struct CallPlanner {
             var limitTerms: [LimitTerm] = []
             for index in applicable where limits.rules.limits.limits[index].scope == scope {
                 let limit = limits.rules.limits.limits[index]
-                guard let cost = cost(of: limit, in: request.operation, costs) else { continue }
+                guard var cost = cost(of: limit, in: request.operation, costs) else { continue }
                 let quota = quota(index)
-                let (kind, period) = kind(of: limit, at: now, &calendars)
+                if learned != nil, limit.unit.isKnownAfterwards { cost = min(cost, quota.amount ?? cost) }
+                let (kind, period) = kind(of: limit, at: now / 1000, &calendars)
                 limitTerms.append(
                     LimitTerm(
                         // What is unlimited is counted all the same, and never denies.
@@ -78,15 +86,35 @@ struct CallPlanner {
         }
         let groups: [QuotaRules.Group] = caller.groups.map { ($0.id, $0.budget?.terms ?? .none) }
         let own = caller.budget?.terms ?? .none
-        add(.user, scope: .user) { index in
-            limits.rules.quota(ofLimitAt: index, user: own, attributedTo: caller.budget?.groupID, groups: groups)
+        func raised(_ quota: Quota, ofLimitAt index: Int, by grants: [String: Grant]?) -> Quota {
+            guard let grants, !grants.isEmpty else { return quota }
+            return quota.raised(by: grants[limits.rules.limits.limits[index].name.text], atUnixMilliseconds: now)
         }
-        for group in groups {
-            add(.group(group.id), scope: .group) { limits.rules.quota(ofLimitAt: $0, group: group) }
+        add(.user, scope: .user) { index in
+            let quota = limits.rules.quota(
+                ofLimitAt: index, user: own, attributedTo: caller.budget?.groupID, groups: groups)
+            return raised(quota, ofLimitAt: index, by: caller.budget?.grants)
+        }
+        for (group, kept) in zip(groups, caller.groups) {
+            add(.group(group.id), scope: .group) { index in
+                raised(
+                    limits.rules.quota(ofLimitAt: index, group: group), ofLimitAt: index, by: kept.budget?.grants)
+            }
         }
         add(.global, scope: .global) { limits.rules.defaultQuota(ofLimitAt: $0) }
         guard !subjects.isEmpty else { return CallPlan(call: nil, terms: []) }
-        return finish(request, subjects, terms, groups.map(\.id), using: &random)
+        var plan = finish(request, subjects, terms, groups.map(\.id), using: &random)
+        if case .reserve = request.operation {
+            plan.estimate = estimate(of: request, costs, learnedFrom: learned?.source)
+        }
+        return plan
+    }
+
+    private func estimate(
+        of request: CallRequest, _ costs: Costs, learnedFrom source: CallEstimate.Source?
+    ) -> CallEstimate {
+        let isKnown = request.tokens != nil || request.costMicros != nil
+        return CallEstimate(source ?? (isKnown ? .given : .none), tokens: request.tokens, costMicros: costs.spend)
     }
 
     private func finish(
@@ -202,6 +230,16 @@ extension Lease {
         case .user: true
         case .group(let group): groups.contains(group)
         case .global: isGlobal
+        }
+    }
+}
+
+extension LimitUnit {
+    /// Whether what a call comes to is known when it has ended.
+    fileprivate var isKnownAfterwards: Bool {
+        switch self {
+        case .tokens, .spend: true
+        case .requests, .concurrency: false
         }
     }
 }

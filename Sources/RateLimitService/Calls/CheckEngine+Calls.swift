@@ -1,11 +1,13 @@
 import CoreMetrics
-import Glibc
 package import NIOCore
 import RateLimitCore
 import RedisClient
 
 // The way of a call under the limits of the file: budgets from memory, one decision in Redis over all limits that apply.
 extension CheckEngine {
+    /// The limits in force beside the one of checks.
+    package var limits: LimitsInForce { policy.limits }
+
     /// How long a lease lives that does not say, in milliseconds; nil where nothing is reserved.
     package var leaseMilliseconds: Int? { hasMoreLimits ? policy.limits.leaseMilliseconds : nil }
 
@@ -43,7 +45,9 @@ extension CheckEngine {
         let planner = CallPlanner(limits: policy.limits, keyPrefix: keyPrefix)
         let plan: CallPlan
         do {
-            plan = try planner.plan(request, for: caller, atUnixSeconds: time(nil), using: &random)
+            plan = try planner.plan(
+                request, learned: learned(for: request), for: caller, atUnixMilliseconds: unixMilliseconds(),
+                using: &random)
         } catch {
             return counted(CallOutcome(policy.isShadow ? .allowed : .unknownModel, source: .off), request)
         }
@@ -69,8 +73,10 @@ extension CheckEngine {
     private func outcome(of request: CallRequest, _ plan: CallPlan, _ answer: CallAnswer) -> CallOutcome {
         var outcome = CallOutcome(.allowed, source: .redis)
         outcome.standings = plan.standings(answer.states)
+        outcome.estimate = plan.estimate
         switch answer.verdict {
         case .done:
+            learn(from: request)
             outcome.lease = plan.lease
             if case .reserve(let milliseconds) = request.operation { outcome.leaseMilliseconds = milliseconds }
             if case .renew(_, let milliseconds) = request.operation { outcome.leaseMilliseconds = milliseconds }

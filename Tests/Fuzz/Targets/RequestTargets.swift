@@ -154,9 +154,13 @@ func fuzzRouter(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     case .success(.check(let check)): try hold(Limit.costs.contains(check.cost), "a cost of \(check.cost)")
     case .success(.reset): try hold(request.isAdmin && request.method == .DELETE, "a reset through \(request)")
     case .success(.admin(let asked)):
-        let isChange = if case .change = asked { true } else { false }
-        let isOfMethod = isChange == [.PUT, .DELETE].contains(request.method)
-        try hold(request.isAdmin && isOfMethod, "\(asked) through \(request)")
+        let methods: [HTTPMethod] =
+            switch asked {
+            case .change: [.PUT, .DELETE]
+            case .grant: [.POST]
+            case .userBudget, .groupBudget, .membership, .audit: [.GET, .HEAD]
+            }
+        try hold(request.isAdmin && methods.contains(request.method), "\(asked) through \(request)")
     case .success(let route):
         try hold([.GET, .HEAD].contains(request.method), "\(route) through \(request.method)")
     case .failure(let error): try hold(!error.detail.isEmpty && error.status.rawValue >= 400, "\(error)")
