@@ -124,7 +124,7 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
     return false
   end
 
-  local function settle(op, seen, terms, id, first)
+  local function settle(op, seen, terms, id, first, ttl)
     local status, mark = op == RELEASE and 4 or 0, seen_key(first, id)
     if id ~= '' and call('EXISTS', mark) == 1 then return 5 end
     local records = {}
@@ -137,7 +137,7 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
     for j = 1, #seen do
       if records[seen[j]] then check_leases(seen[j]) end
     end
-    if id ~= '' then call('SET', mark, '', 'PX', DAY) end
+    if id ~= '' then call('SET', mark, '', 'PX', ttl) end
     for i = 1, op ~= RELEASE and terms or 0 do
       local record = records[owners[i]]
       -- A shadow limit that did not admit the reservation keeps the window it would have had: without it.
@@ -194,7 +194,7 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
 
   if op == RESET then return reset(argument, first, subjects, at) end
   if op == RENEW then return renew(seen, id, ttl) end
-  if op ~= RESERVE then return settle(op, seen, terms, id, first) end
+  if op ~= RESERVE then return settle(op, seen, terms, id, first, ttl) end
   for j = 1, #seen do
     if has_lease(seen[j], id) then return 5 end
   end

@@ -7,7 +7,8 @@
 --          (1 shadow, 2 needs room: what costs none of it is denied where not even 1 is left), four I5: the window in
 --          milliseconds and three zeros; or the Unix seconds at which the calendar's previous, this, the next and the
 --          next but one period begin; or zeros
--- ARGV[2...]  a call each: operation B, subjects B, time to live in milliseconds I4, length of the id B, the id; then
+-- ARGV[2...]  a call each: operation B, subjects B, time to live in milliseconds I4 (of the lease where one is given or
+--          renewed, else of what is known of the id once it has been dealt with), length of the id B, the id; then
 --          for each subject the number of its terms B, and for each term: definition B (from 0), quota I6, cost I6
 --
 --   1 check    admits where each cost fits under its quota, and charges; cost 0 looks; takes no concurrency slot, and
@@ -39,7 +40,7 @@
 --   form 0      calendar: no body; the period began at newest, in milliseconds
 -- A window of check.lua itself is taken for the one of the limit `requests`, and becomes a bundle at the first write.
 -- Leases: {key}:leases is a sorted set of their ids by the millisecond in which they lapse, {key}:held has for each id
--- what it holds (limit id I4, amount I6 each). {first key}:seen:<id> says for a day that an id has been dealt with.
+-- what it holds (limit id I4, amount I6 each). {first key}:seen:<id> says that an id has been dealt with.
 local byte, rep, ceil, text_of, values = string.byte, string.rep, math.ceil, string.format, unpack
 local call, unpack, pack, sub = redis.call, struct.unpack, struct.pack, string.sub
 local MARK, LONG, CALENDAR, WRAP, MOST, REQUESTS = 177, 1, 0, 281474976710656, 281474976710655, 1722637011
