@@ -147,6 +147,26 @@ extension EndToEnd {
             #expect(try used("member-tokens", user, client) == 5)
         }
 
+        @Test("In shadow mode a model without a price passes, and the answer says that it would not have")
+        func unknownModelInShadow() throws {
+            let daemon = try start(Self.three, ["SHADOW": "yes"])
+            let client = try daemon.connect()
+            let (user, group) = (newUser(), newUser())
+            func members(_ model: String) -> String {
+                #"{"user":"\#(user)","groups":["\#(group)"],"model":"\#(model)""#
+            }
+            for path in ["/v1/check", "/v1/reserve"] {
+                let passed = try post(client, path, members("mystery") + "}")
+                #expect(try passed.status == 200 && passed.json["allowed"] as? Bool == true)
+                #expect(try passed.json["shadow_denied"] as? Bool == true)
+                #expect(try post(client, path, members("gpt-4o") + "}").json["shadow_denied"] == nil)
+            }
+            // What was used is not called charged where it was not.
+            #expect(try post(client, "/v1/usage", members("mystery") + #","input_tokens":5}"#).status == 400)
+            let page = try client.request("GET", "/metrics").text
+            #expect(page.contains(#"llm_rate_limit_checks_total{decision="shadow_denied",source="off"} 2"#))
+        }
+
         @Test("A shadow limit denies nobody, and reports what enforcing it would have done")
         func shadow() throws {
             let file = """

@@ -45,7 +45,11 @@ extension CheckEngine {
         do {
             plan = try planner.plan(request, for: caller, atUnixSeconds: time(nil), using: &random)
         } catch {
-            return counted(CallOutcome(policy.isShadow ? .allowed : .unknownModel, source: .off), request)
+            // Shadow mode lets everybody pass, but what a call came to is not charged where nobody knows its price.
+            let passes = policy.isShadow && request.operation.asks
+            var outcome = CallOutcome(passes ? .allowed : .unknownModel, source: .off)
+            outcome.isShadowDenied = passes
+            return counted(outcome, request)
         }
         guard let call = plan.call else { return counted(CallOutcome(.allowed, source: .off), request) }
         let pending = PendingCall(call: call, arrivedAt: now) { [weak self] result in
