@@ -75,6 +75,33 @@ extension ClusterSuite {
             }
         }
 
+        @Test("A reset of a user, a group or all begins anew in whichever slot it is, one limit or all of them")
+        func resets() throws {
+            let daemons = try start(2)
+            let (client, admin) = (try daemons[0].connect(), try daemons[1].connectAdmin())
+            let (user, group) = (newUser(), newUser())
+            let members = #""user":"\#(user)","groups":["\#(group)"],"output_tokens":10"#
+            let lease = try client.request("POST", "/v1/reserve", body: "{\(members)}").json["lease"] as? String
+            #expect(try client.request("POST", "/v1/usage", body: "{\(members)}").status == 200)
+            func tokens() throws -> [Int?] {
+                let used = try used(client, user, group)
+                return [used["own"], used["team"]]
+            }
+            #expect(try tokens() == [20, 20])
+            #expect(try admin.request("DELETE", "/v1/users/\(user)?limit=own").status == 204)
+            #expect(try tokens() == [0, 20])
+            #expect(try admin.request("DELETE", "/v1/groups/\(group)/usage").status == 204)
+            #expect(try used(client, user, group)["team"] == 0)
+            #expect(try admin.request("DELETE", "/v1/global/usage?limit=all").status == 204)
+            #expect(try used(client, newUser(), group)["all"] == 1)
+            let settle = #"{\#(members),"lease":"\#(lease ?? "")"}"#
+            for isNew in [true, false] {
+                let settled = try client.request("POST", "/v1/settle", body: settle)
+                #expect(settled.text.hasPrefix(#"{"charged":\#(isNew)"#))
+                #expect(try used(client, user, group)["own"] == 10)
+            }
+        }
+
         /// How long the mark of each id that has been dealt with still lives, in milliseconds, on every master.
         private func marks(_ owner: String = "*") throws -> [String: Int] {
             var marks: [String: Int] = [:]

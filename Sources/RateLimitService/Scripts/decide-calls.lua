@@ -159,12 +159,14 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
       subject.bodies[k], subject.dirty = '', true
     end
     local leases = subject.earliest > 0 and call('HGETALL', held) or {}
+    -- A part of nothing stays: it says that the limit has admitted the lease.
     for n = 1, #leases, 2 do
       local kept, record = {}, leases[n + 1]
       for at = 1, #record, 10 do
-        if unpack('<I4', record, at) ~= id then kept[#kept + 1] = sub(record, at, at + 9) end
+        kept[#kept + 1] = unpack('<I4', record, at) == id and pack('<I4I6', id, 0) or sub(record, at, at + 9)
       end
-      if #kept * 10 < #record then call('HSET', held, leases[n], table.concat(kept)) end
+      kept = table.concat(kept)
+      if kept ~= record then call('HSET', held, leases[n], kept) end
     end
   end
 

@@ -18,7 +18,8 @@
 --   4 settle   frees the lease and charges, never denies, once for each id; also where the lease is not there any more
 --   5 release  frees the lease; a later settle of the id charges nothing
 --   6 usage    charges, never denies, once for each id; without an id each time
---   7 reset    forgets the terms' limits, or everything where a subject has none
+--   7 reset    forgets what the terms' limits count and hold, or everything where a subject has none; a later settle of a
+--              lease that stood charges all the same
 --
 -- Returns a string for each call: status B, deciding term B (from 1; 0 none), retry in milliseconds I6, and for each
 -- term: used I6 (held costs included), milliseconds until its window is empty I6, flags B (1 denied, 2 denied by a
