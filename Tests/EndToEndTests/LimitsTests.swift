@@ -110,6 +110,38 @@ extension EndToEnd {
             #expect(team["period"] as? String == "month" && team["rule"] as? String == "default")
         }
 
+        @Test("Where groups are given, the page and the command that explain show those that are asked for")
+        func givenGroups() throws {
+            let daemon = try start(Self.three)
+            let client = try daemon.connect()
+            let (user, groups) = (newUser(), [newUser(), newUser()])
+            for (group, micros) in zip(groups, [700_000, 2_500_000]) {
+                let usage = #"{"user":"\#(newUser())","groups":["\#(group)"],"cost_micros":\#(micros)}"#
+                #expect(try post(client, "/v1/usage", usage).status == 200)
+            }
+            let path = "/v1/users/\(user)/usage"
+            #expect(try !client.request("GET", path).text.contains("team-spend"))
+            // One that is named twice is one window.
+            let query = "?group=\(groups[0])&group=\(groups[1].uppercased())&group=\(groups[0])"
+            let page = try client.request("GET", path + query).json
+            let limits = try #require(page["limits"] as? [[String: Any]])
+            let teams = limits.filter { $0["name"] as? String == "team-spend" }
+            #expect(teams.map { $0["group_id"] as? String } == groups)
+            #expect(teams.map { $0["used"] as? Int } == [700_000, 2_500_000])
+            #expect(try client.request("GET", path + "?group=x").status == 400)
+            let many = (0..<33).map { _ in "group=\(newUser())" }.joined(separator: "&")
+            #expect(try client.request("GET", "\(path)?\(many)").status == 400)
+
+            let arguments = ["explain", user, "--socket", daemon.socketPath]
+            let options = groups.flatMap { ["--group", $0] }
+            let explained = try ChildProcess(Daemon.program, arguments + options)
+            #expect(try explained.wait() == 0)
+            #expect(explained.output.hasPrefix("\(user) is limited by team-spend\n"), "\(explained.output)")
+            #expect(explained.output.contains("$0.70 of $2.00 used of group \(groups[0]) this month"))
+            #expect(explained.output.contains("$2.50 of $2.00 used of group \(groups[1]) this month"))
+            #expect(try ChildProcess(Daemon.program, arguments + ["--group", "x"]).wait() == 2)
+        }
+
         @Test("From a share of the quota on, answers warn")
         func warnings() throws {
             let daemon = try start(Self.three)

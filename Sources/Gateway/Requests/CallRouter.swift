@@ -36,7 +36,7 @@ enum CallRouter {
             return try post(request, query) { (body) throws(RequestError) in .release(try body.givenLease) }
         case "/v1/usage":
             return try post(request, query) { (body) throws(RequestError) in .usage(id: body.requestID ?? []) }
-        default: return try look(request, path)
+        default: return try look(request, path, query)
         }
     }
 
@@ -45,12 +45,18 @@ enum CallRouter {
             || path.hasPrefix("/v1/users/") && path.hasSuffix("/usage")
     }
 
-    private static func look(_ request: Router.Request, _ path: Substring) throws(RequestError) -> Call? {
+    /// Its query may name groups, whose windows are told where the groups that count are those a call names.
+    private static func look(
+        _ request: Router.Request, _ path: Substring, _ query: [UInt8]
+    ) throws(RequestError) -> Call? {
         let parts = path.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 5, parts[1] == "v1", parts[2] == "users", parts[4] == "usage" else { return nil }
         guard request.method == .GET || request.method == .HEAD else { throw .methodNotAllowed(allowed: "GET, HEAD") }
         guard let user = UserID(parts[3]) else { throw .invalidUser }
-        return Call(request: CallRequest(user: user, operation: .look), isVerbose: true)
+        var body = CallBody()
+        body.user = user
+        body.groups = try CallQuery.read(query).body.groups
+        return Call(request: try body.request(.look), isVerbose: true)
     }
 
     private static func check(_ request: Router.Request, _ query: [UInt8]) throws(RequestError) -> Call {
