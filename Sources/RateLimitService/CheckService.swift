@@ -202,6 +202,7 @@ extension CheckService {
 
     private func report(_ policy: CheckPolicy) {
         metrics.limit.record(policy.limit.quota)
+        metrics.limits.setLimits(policy.limits.rules.limits.limits)
         dataLossWatch.setWindow(policy.longestWindow)
         metrics.window.record(policy.limit.windowMilliseconds / 1000)
     }

@@ -132,7 +132,9 @@ extension CheckEngine {
 
     /// Counts a decision; what charges or frees without being asked whether it may is none.
     private func counted(_ outcome: CallOutcome, _ request: CallRequest) -> CallOutcome {
-        if request.operation.asks { tally.count(outcome) }
+        guard request.operation.asks else { return outcome }
+        tally.count(outcome)
+        limitTally.count(outcome)
         return outcome
     }
 
