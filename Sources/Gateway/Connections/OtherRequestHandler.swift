@@ -63,7 +63,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
         let request = Router.Request(
             method: head.method, uri: head.uri, contentType: head.headers.first(name: "content-type"),
             hasLength: hasLength, isAdmin: connection.isAdmin,
-            leaseMilliseconds: connection.loop.engine.leaseMilliseconds, body: body
+            leases: connection.loop.engine.leases, body: body
         )
         do throws(RequestError) {
             perform(try Router.route(request), form, eventLoop)

@@ -15,7 +15,7 @@ enum CallRouter {
     static func route(
         _ request: Router.Request, _ path: Substring, _ query: [UInt8]
     ) throws(RequestError) -> Call? {
-        guard let leaseMilliseconds = request.leaseMilliseconds else {
+        guard let leases = request.leases else {
             guard isOfLimitsAlone(path) else { return nil }
             throw .noMoreLimits
         }
@@ -23,12 +23,11 @@ enum CallRouter {
         case "/v1/check": return try check(request, query)
         case "/v1/reserve":
             return try post(request, query) { (body) throws(RequestError) in
-                .reserve(milliseconds: body.timeToLiveSeconds.map { $0 * 1000 } ?? leaseMilliseconds)
+                .reserve(milliseconds: try body.timeToLive(leases))
             }
         case "/v1/renew":
             return try post(request, query) { (body) throws(RequestError) in
-                .renew(
-                    try body.givenLease, milliseconds: body.timeToLiveSeconds.map { $0 * 1000 } ?? leaseMilliseconds)
+                .renew(try body.givenLease, milliseconds: try body.timeToLive(leases))
             }
         case "/v1/settle":
             return try post(request, query) { (body) throws(RequestError) in .settle(try body.givenLease) }
@@ -91,6 +90,16 @@ extension CallBody {
             guard let lease else { throw .invalidCall("lease is missing") }
             return lease
         }
+    }
+
+    /// How long a lease is to live, in milliseconds.
+    fileprivate func timeToLive(_ leases: LeaseTimes) throws(RequestError) -> Int {
+        guard let seconds = timeToLiveSeconds else { return leases.usualMilliseconds }
+        guard seconds * 1000 <= leases.longestMilliseconds else {
+            throw .invalidCall(
+                "ttl is above the max_ttl of leases: accepted are 1 to \(leases.longestMilliseconds / 1000) seconds")
+        }
+        return seconds * 1000
     }
 }
 

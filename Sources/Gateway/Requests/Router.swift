@@ -30,8 +30,8 @@ enum Router {
         /// Whether the request says how long its body is.
         var hasLength: Bool
         var isAdmin: Bool
-        /// How long a lease lives that does not say; nil where there are no limits but that of checks.
-        var leaseMilliseconds: Int?
+        /// How long leases live; nil where there are no limits but that of checks.
+        var leases: LeaseTimes?
         var body: [UInt8]
     }
 

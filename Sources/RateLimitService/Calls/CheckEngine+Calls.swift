@@ -6,8 +6,8 @@ import RedisClient
 
 // The way of a call under the limits of the file: budgets from memory, one decision in Redis over all limits that apply.
 extension CheckEngine {
-    /// How long a lease lives that does not say, in milliseconds; nil where nothing is reserved.
-    package var leaseMilliseconds: Int? { hasMoreLimits ? policy.limits.leaseMilliseconds : nil }
+    /// How long leases live; nil where nothing is reserved.
+    package var leases: LeaseTimes? { hasMoreLimits ? policy.limits.leases : nil }
 
     /// Decides a call. Either the outcome is known at once, or `requester` is told later under `ticket`.
     package func call(
