@@ -37,7 +37,13 @@ local function see(argument, first, subjects, at, keeps, asks)
       if asks and cost < 1 then cost = rule.floor end
       if asks and cost > 0 then
         local held = k > 0 and heads[8 * k - 3] or 0
-        if totals[i] + held + cost > quota then waits[i] = wait(i, held, quota, cost) end
+        if totals[i] + held + cost > quota then
+          while held > 0 and subject.more and #subject.freed < REAPED and totals[i] + held + cost > quota do
+            reap(subject)
+            held = heads[8 * k - 3]
+          end
+          if totals[i] + held + cost > quota then waits[i] = wait(i, held, quota, cost) end
+        end
       end
     end
   end
