@@ -57,7 +57,9 @@ extension Settings {
         if requests > 0 { own.append(requestLimit(.requests, requests, seconds: windowSeconds)) }
         return LimitsInForce(
             rules: QuotaRules(limits: try LimitSet(own + file.limits.limits), policy: file.groupPolicy),
-            prices: file.prices, groupsAreGiven: groups == .given, leaseMilliseconds: file.leaseMilliseconds)
+            prices: file.prices, groupsAreGiven: groups == .given,
+            leases: LeaseTimes(
+                usualMilliseconds: file.leaseMilliseconds, longestMilliseconds: file.longestLeaseMilliseconds))
     }
 
     private func requestLimit(_ name: LimitName, _ quota: Int, seconds: Int) -> LimitDefinition {

@@ -8,21 +8,28 @@ public struct LimitsFileContent: Hashable, Sendable {
     public let prices: PriceTable
     /// Which of a user's groups gives a quota.
     public let groupPolicy: GroupPolicy
-    /// How long a lease lasts that is not renewed, in milliseconds.
+    /// How long a lease lasts that is not renewed and does not say how long, in milliseconds.
     public let leaseMilliseconds: Int
+    /// How long a lease may ask to last, in milliseconds.
+    public let longestLeaseMilliseconds: Int
 
     /// The bounds of a lease's length in milliseconds: from a second to a day.
     public static let leases = 1_000...86_400_000
 
     /// What holds without a file.
     public static let none = LimitsFileContent(
-        limits: .empty, prices: PricesSection.standard, groupPolicy: .min, leaseMilliseconds: 60_000)
+        limits: .empty, prices: PricesSection.standard, groupPolicy: .min, leaseMilliseconds: 60_000,
+        longestLeaseMilliseconds: leases.upperBound)
 
-    private init(limits: LimitSet, prices: PriceTable, groupPolicy: GroupPolicy, leaseMilliseconds: Int) {
+    private init(
+        limits: LimitSet, prices: PriceTable, groupPolicy: GroupPolicy, leaseMilliseconds: Int,
+        longestLeaseMilliseconds: Int
+    ) {
         self.limits = limits
         self.prices = prices
         self.groupPolicy = groupPolicy
         self.leaseMilliseconds = leaseMilliseconds
+        self.longestLeaseMilliseconds = longestLeaseMilliseconds
     }
 
     /// Reads the bytes of a file, YAML or JSON, of at most 1 MiB.
@@ -40,14 +47,25 @@ public struct LimitsFileContent: Hashable, Sendable {
             } ?? .empty
         prices = try root.value("prices").map(PricesSection.prices) ?? PricesSection.standard
         groupPolicy = try root.word("group_policy", standard: .min)
-        leaseMilliseconds = try root.value("lease").map(Self.lease) ?? Self.none.leaseMilliseconds
+        let lease = try root.value("lease").map(Self.lease)
+        leaseMilliseconds = lease?.usual ?? Self.none.leaseMilliseconds
+        longestLeaseMilliseconds = lease?.longest ?? Self.none.longestLeaseMilliseconds
     }
 
-    private static func lease(_ node: FileNode) throws(LimitsFileError) -> Int {
-        let map = try MapReader(node, what: "lease", keys: ["ttl"])
-        guard let ttl = try map.value("ttl") else { return none.leaseMilliseconds }
-        return try map.read(ttl, "ttl", accepted: "lengths from 1s to 1d, such as 60s and 5m") {
-            ValueText.milliseconds($0, in: leases)
+    private static func lease(_ node: FileNode) throws(LimitsFileError) -> (usual: Int, longest: Int) {
+        let map = try MapReader(node, what: "lease", keys: ["ttl", "max_ttl"])
+        func length(_ key: String) throws(LimitsFileError) -> (line: Int, milliseconds: Int)? {
+            guard let value = try map.value(key) else { return nil }
+            let milliseconds = try map.read(value, key, accepted: "lengths from 1s to 1d, such as 60s and 5m") {
+                ValueText.milliseconds($0, in: leases)
+            }
+            return (value.line, milliseconds)
         }
+        let longest = try length("max_ttl")?.milliseconds ?? none.longestLeaseMilliseconds
+        guard let usual = try length("ttl") else { return (min(none.leaseMilliseconds, longest), longest) }
+        guard usual.milliseconds <= longest else {
+            throw LimitsFileError(line: usual.line, "ttl of lease is above its max_ttl")
+        }
+        return (usual.milliseconds, longest)
     }
 }

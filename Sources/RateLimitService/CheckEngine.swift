@@ -36,6 +36,7 @@ package final class CheckEngine {
     private var memory = DenialMemory()
     private(set) var memoryEpoch = 0
     var tally = CheckMetrics.Tally()
+    var limitTally = LimitMetrics.Tally()
     private var isFlushScheduled = false
     /// Made once, so that asking for the flush of a turn allocates no closure.
     private var flushTask: (@Sendable () -> Void)?
@@ -57,6 +58,7 @@ package final class CheckEngine {
         self.health = health
         self.localWindows = localWindows
         self.dataLossWatch = dataLossWatch
+        limitTally.setLimits(policy.limits.rules.limits.limits)
         lanes.setEngine(self)
     }
 
@@ -208,6 +210,8 @@ extension CheckEngine {
             forgetDenials(of: nil)
         }
         lanes.setLimit(policy.limit)
+        limitTally.report(to: metrics.limits)
+        limitTally.setLimits(policy.limits.rules.limits.limits)
         self.policy = policy
         hasMoreLimits = !policy.limits.isEmpty
     }
@@ -231,6 +235,7 @@ extension CheckEngine {
     /// Hands what has been counted to the metrics, and says how many checks wait for Redis.
     func reportMetrics() -> Int {
         tally.report(to: metrics)
+        limitTally.report(to: metrics.limits)
         return lanes.pendingCount
     }
 }

@@ -27,6 +27,13 @@ public struct CheckMetrics: Sendable {
         public static let limit = "llm_rate_limit_limit_requests"
         /// The window in force.
         public static let window = "llm_rate_limit_window_seconds"
+        /// What each limit said of the calls it met, by `limit` and `decision` (allowed, warned, denied, shadow_denied);
+        /// where there are more limits than one.
+        public static let limitDecisions = "llm_rate_limit_limit_decisions_total"
+        /// The quota of each `limit` for all who have none of their own.
+        public static let limitQuota = "llm_rate_limit_limit_quota"
+        /// The length of each `limit`'s sliding window.
+        public static let limitWindow = "llm_rate_limit_limit_window_seconds"
     }
 
     /// What became of a check, as the label says it.
@@ -49,6 +56,7 @@ public struct CheckMetrics: Sendable {
     let rollbacks: Counter
     let limit: Gauge
     let window: Gauge
+    let limits: LimitMetrics
 
     /// Makes every series in `factory`.
     public init(factory: any MetricsFactory) {
@@ -73,6 +81,7 @@ public struct CheckMetrics: Sendable {
         rollbacks = Counter(label: Name.dataLosses, dimensions: [("kind", "rollback")], factory: factory)
         limit = Gauge(label: Name.limit, dimensions: [], factory: factory)
         window = Gauge(label: Name.window, dimensions: [], factory: factory)
+        limits = LimitMetrics(factory: factory)
     }
 
     /// Counts of one event loop that have not been reported yet: plain integers, so that a check costs no atomic.

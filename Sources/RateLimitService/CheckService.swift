@@ -1,7 +1,7 @@
 import CoreMetrics
 public import Logging
 public import NIOCore
-public import RateLimitCore
+import RateLimitCore
 public import RedisClient
 import Synchronization
 
@@ -31,9 +31,9 @@ public struct CheckServiceOptions: Sendable {
     }
 }
 
-/// Why an operation on a user's window was not done.
+/// Why Redis gave no answer that can be used.
 public enum OperationError: Error, Hashable, Sendable {
-    /// Redis did not answer, or answered with an error.
+    /// It did not answer, or answered with an error.
     case redis(FailureReason)
 }
 
@@ -43,14 +43,14 @@ public final class CheckService: Sendable {
     public let health: RedisHealth
     /// What is kept of budgets.
     public let budgets: BudgetService
-    private let engines: [NIOLoopBound<CheckEngine>]
+    let engines: [NIOLoopBound<CheckEngine>]
     let listener: NIOLoopBound<InvalidationListener>
     /// Says where the servers are, in a cluster or behind Sentinels; nil where the URL does.
     private let watcher: NIOLoopBound<any TopologyWatcher>?
     private let options: CheckServiceOptions
     private let metrics: CheckMetrics
-    private let localWindows: LocalWindows
-    private let dataLossWatch: DataLossWatch
+    let localWindows: LocalWindows
+    let dataLossWatch: DataLossWatch
     private let policyStorage: Mutex<CheckPolicy>
 
     /// Makes an engine on each of `eventLoops`; nothing is connected before ``start(patience:)``.
@@ -61,7 +61,7 @@ public final class CheckService: Sendable {
         let health = RedisHealth(eventLoops: eventLoops.count, logger: logger, metrics: metrics)
         let localWindows = LocalWindows()
         let watch = DataLossWatch(
-            keyPrefix: options.keyPrefix, window: policy.limit.window, metrics: metrics, logger: logger
+            keyPrefix: options.keyPrefix, window: policy.longestWindow, metrics: metrics, logger: logger
         )
         let deadline = TimeAmount.milliseconds(Int64(options.deadlineMilliseconds))
         let lanes = CheckLane.Options(
@@ -103,9 +103,10 @@ public final class CheckService: Sendable {
             let link = makeLink(options.redis, subscription, eventLoop)
             let listener = InvalidationListener(
                 link: link, forbidden: health.forbidden,
-                invalidate: { user in
-                    if let user { watch.wasReset(user) }
-                    for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
+                invalidate: { message in
+                    if case .reset(let owner) = message { watch.wasReset(owner) }
+                    guard message.endsDenials else { return }
+                    for engine in engines { engine.execute { $0.forgetDenials(of: message.user) } }
                 },
                 budgetChanged: { budgets.heard($0) }
             )
@@ -184,35 +185,12 @@ extension CheckService {
         report(policy)
         for engine in engines { engine.execute { $0.apply(policy) } }
         guard isLimitChanged else { return }
-        let command = publishCommand(InvalidationListener.everyone)
+        let command = publishCommand(Invalidation.everyone.text)
         engines[0].execute { [health] engine in
             engine.perform(command) { reply in
                 if let refusal = reply?.errorText { health.forbidden.note(refusal, to: .publish) }
             }
         }
-    }
-
-    /// Empties a user's window; every replica forgets the user's denials.
-    public func reset(_ user: UserID, on eventLoop: any EventLoop) -> EventLoopFuture<Void> {
-        localWindows.reset(user)
-        let promise = eventLoop.makePromise(of: Void.self)
-        let delete = ["DEL", "\(options.keyPrefix):\(user)"]
-        let publish = publishCommand("\(user)")
-        for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
-        let engine = engine(on: eventLoop)
-        engine.perform(delete, for: user) { [health, dataLossWatch] reply in
-            if case .integer? = reply?.elements.first {
-                dataLossWatch.wasReset(user)
-                promise.succeed()
-                // Only now: in a cluster the two may go to two nodes, and a denial must not be remembered in between.
-                engine.perform(publish) { reply in
-                    if let refusal = reply?.errorText { health.forbidden.note(refusal, to: .publish) }
-                }
-            } else {
-                promise.fail(OperationError.redis(reply == nil ? health.state.reason ?? .redisTimeout : .redisError))
-            }
-        }
-        return promise.futureResult
     }
 
     /// Brings the metrics up to date.
@@ -224,11 +202,12 @@ extension CheckService {
 
     private func report(_ policy: CheckPolicy) {
         metrics.limit.record(policy.limit.quota)
-        dataLossWatch.setWindow(policy.limit.window)
+        metrics.limits.setLimits(policy.limits.rules.limits.limits)
+        dataLossWatch.setWindow(policy.longestWindow)
         metrics.window.record(policy.limit.windowMilliseconds / 1000)
     }
 
-    private func publishCommand(_ message: String) -> [String] {
+    func publishCommand(_ message: String) -> [String] {
         ["PUBLISH", InvalidationListener.channel(keyPrefix: options.keyPrefix), message]
     }
 }

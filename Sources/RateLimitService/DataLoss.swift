@@ -5,9 +5,19 @@ import RateLimitCore
 import RedisClient
 import Synchronization
 
-extension Limit {
-    /// The window's length for NIO's clock.
-    var window: TimeAmount { .milliseconds(Int64(windowMilliseconds)) }
+extension CheckPolicy {
+    /// The length of the longest window that counts; a month's where the calendar has it, or a week's, or a day's.
+    var longestWindow: TimeAmount {
+        let days: [CalendarPeriodKind: Int] = [.day: 1, .week: 7, .month: 31]
+        let lengths = limits.rules.limits.limits.map { limit in
+            switch limit.window {
+            case nil: 0
+            case .sliding(let milliseconds): milliseconds
+            case .calendar(let kind, _): (days[kind] ?? 0) * 86_400_000
+            }
+        }
+        return .milliseconds(Int64(lengths.reduce(limit.windowMilliseconds, max)))
+    }
 }
 
 /// What Redis has forgotten.
@@ -36,22 +46,22 @@ struct DataLossDetector: Sendable {
     }
 }
 
-/// The users who were reset within the last window, newest last: where Redis goes back, it forgets their resets, and
-/// their old windows would come back to life.
+/// Whose windows were reset within the longest window there is, newest last: where Redis goes back, it forgets their
+/// resets, and their old windows would come back to life.
 struct RecentResets: Sendable {
     /// How many are remembered; more than that, and the oldest are forgotten.
     static let capacity = 1024
 
-    private var resets: [(user: UserID, at: NIODeadline)] = []
+    private var resets: [(owner: WindowOwner, at: NIODeadline)] = []
 
-    mutating func append(_ user: UserID, at now: NIODeadline, window: TimeAmount) {
-        resets.removeAll { $0.user == user || $0.at + window <= now }
+    mutating func append(_ owner: WindowOwner, at now: NIODeadline, window: TimeAmount) {
+        resets.removeAll { $0.owner == owner || $0.at + window <= now }
         if resets.count == Self.capacity { resets.removeFirst() }
-        resets.append((user, now))
+        resets.append((owner, now))
     }
 
-    func users(at now: NIODeadline, window: TimeAmount) -> [UserID] {
-        resets.filter { $0.at + window > now }.map(\.user)
+    func owners(at now: NIODeadline, window: TimeAmount) -> [WindowOwner] {
+        resets.filter { $0.at + window > now }.map(\.owner)
     }
 }
 
@@ -81,17 +91,17 @@ final class DataLossWatch: Sendable {
     /// The command that beats; a short script, sent whole, so that it needs nothing kept in Redis.
     func command() -> [String] {
         let now = NIODeadline.now()
-        let (latest, users) = storage.withLock {
-            ($0.detector.latestBeat, $0.resets.users(at: now, window: $0.window))
+        let (latest, owners) = storage.withLock {
+            ($0.detector.latestBeat, $0.resets.owners(at: now, window: $0.window))
         }
         let text = String(decoding: PackageResources.beat_lua, as: UTF8.self)
-        let keys = ["\(keyPrefix):beat"] + users.map { "\(keyPrefix):\($0)" }
+        let keys = ["\(keyPrefix):beat"] + owners.map { $0.key(prefix: keyPrefix) }
         return ["EVAL", text, "\(keys.count)"] + keys + ["\(latest)"]
     }
 
     /// Remembers a reset, from here or from another daemon.
-    func wasReset(_ user: UserID) {
-        storage.withLock { $0.resets.append(user, at: .now(), window: $0.window) }
+    func wasReset(_ owner: WindowOwner) {
+        storage.withLock { $0.resets.append(owner, at: .now(), window: $0.window) }
     }
 
     /// Puts a window in force: for as long a reset is remembered.

@@ -5,22 +5,19 @@ import RedisClient
 /// Hears from Redis, on a connection of its own, that denials no longer hold, after a reset or a changed limit, and that
 /// a budget was changed.
 ///
-/// A message is a user's UUID, `*` for all users, or a ``BudgetNotice``. While the subscription is lost messages are missed, so both its
-/// loss and its return count as `*`.
+/// A message is an ``Invalidation`` or a ``BudgetNotice``. While the subscription is lost messages are missed, so both its
+/// loss and its return count as one about everyone.
 final class InvalidationListener: RedisLinkDelegate {
-    /// The message that stands for every user.
-    static let everyone = "*"
-
     /// The channel's name for a key prefix.
     static func channel(keyPrefix: String) -> String { "\(keyPrefix):invalidate" }
 
     let link: RedisLink
     private let forbidden: ForbiddenCommands
-    private let invalidate: (UserID?) -> Void
+    private let invalidate: (Invalidation) -> Void
     private let budgetChanged: (BudgetNotice) -> Void
 
     init(
-        link: RedisLink, forbidden: ForbiddenCommands, invalidate: @escaping (UserID?) -> Void,
+        link: RedisLink, forbidden: ForbiddenCommands, invalidate: @escaping (Invalidation) -> Void,
         budgetChanged: @escaping (BudgetNotice) -> Void
     ) {
         self.link = link
@@ -36,7 +33,7 @@ final class InvalidationListener: RedisLinkDelegate {
 
     func stop() { link.stop() }
 
-    func linkDidChange(_ availability: LinkAvailability) { invalidate(nil) }
+    func linkDidChange(_ availability: LinkAvailability) { invalidate(.everyone) }
 
     func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
         if let refusal = reply.errorText { forbidden.note(refusal, to: .subscribe) }
@@ -49,14 +46,72 @@ final class InvalidationListener: RedisLinkDelegate {
 
     func pushed(_ reply: Reply) {
         guard reply.elements.count == 4, let text = reply.text(of: reply.elements[3]) else { return }
-        if let user = UserID(text) {
-            invalidate(user)
-        } else if text == Self.everyone {
-            invalidate(nil)
+        if let message = Invalidation(text) {
+            invalidate(message)
         } else if let notice = BudgetNotice(text) {
             budgetChanged(notice)
         }
     }
 
     func repliesDelivered() {}
+}
+
+/// What the daemons tell each other of denials that no longer hold.
+enum Invalidation: Hashable {
+    /// A limit was changed: nobody's denials hold. `*`.
+    case everyone
+    /// All windows of somebody were reset: the name in their key, for a user the UUID.
+    case reset(WindowOwner)
+    /// One limit of a user was reset: `denials <uuid>`.
+    case denials(UserID)
+
+    /// Whom a reset concerns; nil where no daemon remembers anything of it.
+    init?(_ reset: LimitReset) {
+        guard reset.limit != nil else {
+            self = .reset(reset.owner)
+            return
+        }
+        guard case .user(let user) = reset.owner else { return nil }
+        self = .denials(user)
+    }
+
+    private static let denialsPrefix = "denials "
+
+    /// Reads a message; nil for one about something else.
+    init?(_ text: String) {
+        if text == "*" {
+            self = .everyone
+        } else if let owner = WindowOwner(name: text) {
+            self = .reset(owner)
+        } else if text.hasPrefix(Self.denialsPrefix), let user = UserID(text.dropFirst(Self.denialsPrefix.count)) {
+            self = .denials(user)
+        } else {
+            return nil
+        }
+    }
+
+    /// The message that ``init(_:)-(String)`` reads.
+    var text: String {
+        switch self {
+        case .everyone: "*"
+        case .reset(let owner): owner.name
+        case .denials(let user): "\(Self.denialsPrefix)\(user)"
+        }
+    }
+
+    /// Whether denials that are remembered may not hold any more: they are of checks, which meet a user's window alone.
+    var endsDenials: Bool {
+        switch self {
+        case .everyone, .denials, .reset(.user): true
+        case .reset: false
+        }
+    }
+
+    /// The user whom it is about; nil where it is about more or about nobody.
+    var user: UserID? {
+        switch self {
+        case .reset(.user(let user)), .denials(let user): user
+        case .everyone, .reset: nil
+        }
+    }
 }

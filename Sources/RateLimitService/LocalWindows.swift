@@ -12,13 +12,13 @@ final class LocalWindows: Sendable {
 
     /// Whose window of which limit it is.
     private struct Key: Hashable {
-        var subject: CallSubject
-        var user: UserID?
+        var owner: WindowOwner
         var limit: UInt32
 
-        init(_ subject: CallSubject, of user: UserID, limit: LimitName) {
-            self.subject = subject
-            self.user = subject == .user ? user : nil
+        init(_ subject: CallSubject, of user: UserID, limit: LimitName) { self.init(subject.owner(user), limit: limit) }
+
+        init(_ owner: WindowOwner, limit: LimitName) {
+            self.owner = owner
             self.limit = limit.id
         }
     }
@@ -92,12 +92,14 @@ final class LocalWindows: Sendable {
             .share(ofReplicas: replicas)
     }
 
-    /// Forgets one user's window.
-    func reset(_ user: UserID) {
+    /// Forgets somebody's windows of some limits.
+    func reset(_ owner: WindowOwner, limits: [LimitName]) {
         generations.withLock { generations in
-            let key = Key(.user, of: user, limit: .requests)
-            generations.young[key] = nil
-            generations.old[key] = nil
+            for limit in limits {
+                let key = Key(owner, limit: limit)
+                generations.young[key] = nil
+                generations.old[key] = nil
+            }
         }
     }
 

@@ -5,6 +5,7 @@ struct ExplainCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
         abstract: "Say why a user is or is not limited, limit by limit.",
+        usage: "llm-rate-limit explain <user> [--group <uuid> ...] [<options>]",
         discussion: """
             Tells each limit that can meet the user, how much of it is used, and which rule \
             gave the quota: the user's override, a group's budget, or the default of the \
@@ -16,10 +17,19 @@ struct ExplainCommand: AsyncParsableCommand {
             """)
 
     @OptionGroup var user: UserArgument
+
+    @Option(
+        help: ArgumentHelp(
+            "A group of the user's, where LLM_RATE_LIMIT_GROUPS=given; may be repeated.", valueName: "uuid"),
+        transform: { try UserArgument.canonical($0) })
+    var group: [String] = []
+
     @OptionGroup var daemon: DaemonConnection
 
     func run() async throws {
-        let request = DaemonRequest(method: .get, uri: "/v1/users/\(user.uuid)/usage")
+        let query = group.map { "group=\($0)" }.joined(separator: "&")
+        let uri = "/v1/users/\(user.uuid)/usage" + (query.isEmpty ? "" : "?\(query)")
+        let request = DaemonRequest(method: .get, uri: uri)
         try await daemon.report(request) { response throws(UnexpectedAnswer) in
             try Self.report(response, user: user.uuid)
         }.deliver()

@@ -47,6 +47,19 @@ enum MetricCatalogue {
         ),
         .init(name: CheckMetrics.Name.limit, help: "The quota in force; 0 is off.", kind: .gauge),
         .init(name: CheckMetrics.Name.window, help: "The window in force.", kind: .gauge),
+        .init(
+            name: CheckMetrics.Name.limitDecisions,
+            help: "What each limit said of the calls it met, where there are more limits than one.", kind: .counter
+        ),
+        .init(
+            name: CheckMetrics.Name.limitQuota,
+            help: "The quota of each limit for all who have none of their own, in its unit; +Inf is unlimited.",
+            kind: .gauge
+        ),
+        .init(
+            name: CheckMetrics.Name.limitWindow, help: "The length of each limit's window, where it slides.",
+            kind: .gauge
+        ),
         .init(name: GatewayMetricName.connections, help: "Client connections that are open.", kind: .gauge),
         .init(
             name: GatewayMetricName.accepted,

@@ -6,23 +6,43 @@ import Logging
 import RateLimitCore
 import RateLimitService
 
-/// Writes one line for each reset that was asked for: whose, by whom, and whether it was done.
+/// Writes one line for each reset that was asked for: whose, of which limit, by whom, and whether it was done.
 struct ResetLog: Sendable {
     let inForce: ConfigurationInForce
     let logger: Logger
 
-    func tell(_ reset: ResetReport) {
+    func tell(_ report: ResetReport) {
         var metadata: Logger.Metadata = [:]
-        if let peer = reset.peer {
+        if let peer = report.peer {
             metadata["by_uid"] = "\(peer.userIdentifier)"
             metadata["by_pid"] = "\(peer.processIdentifier)"
         }
-        if let user = inForce.value.settings.logUsers.text(of: reset.user) { metadata["user"] = "\(user)" }
-        if let failure = reset.failure {
-            metadata["reason"] = "\(failure.rawValue)"
-            logger.warning("cannot reset a user", metadata: metadata)
+        let what: String
+        switch report.reset.owner {
+        case .user(let user):
+            what = "a user"
+            if let text = inForce.value.settings.logUsers.text(of: user) { metadata["user"] = "\(text)" }
+        case .group(let group):
+            what = "a group"
+            metadata["group"] = "\(group)"
+        case .global: what = "what all share"
+        }
+        if let limit = report.reset.limit { metadata["limit"] = "\(limit)" }
+        if let failure = report.failure {
+            metadata["reason"] = "\(failure.text)"
+            logger.warning("cannot reset \(what)", metadata: metadata)
         } else {
-            logger.notice("reset a user", metadata: metadata)
+            logger.notice("reset \(what)", metadata: metadata)
+        }
+    }
+}
+
+extension ResetError {
+    /// Why, as a log line has it.
+    fileprivate var text: String {
+        switch self {
+        case .redis(let reason): reason.rawValue
+        case .unknownLimit: "unknown_limit"
         }
     }
 }

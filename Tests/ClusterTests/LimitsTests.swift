@@ -75,6 +75,78 @@ extension ClusterSuite {
             }
         }
 
+        @Test("A reset of a user, a group or all begins anew in whichever slot it is, one limit or all of them")
+        func resets() throws {
+            let daemons = try start(2)
+            let (client, admin) = (try daemons[0].connect(), try daemons[1].connectAdmin())
+            let (user, group) = (newUser(), newUser())
+            let members = #""user":"\#(user)","groups":["\#(group)"],"output_tokens":10"#
+            let lease = try client.request("POST", "/v1/reserve", body: "{\(members)}").json["lease"] as? String
+            #expect(try client.request("POST", "/v1/usage", body: "{\(members)}").status == 200)
+            func tokens() throws -> [Int?] {
+                let used = try used(client, user, group)
+                return [used["own"], used["team"]]
+            }
+            #expect(try tokens() == [20, 20])
+            #expect(try admin.request("DELETE", "/v1/users/\(user)?limit=own").status == 204)
+            #expect(try tokens() == [0, 20])
+            #expect(try admin.request("DELETE", "/v1/groups/\(group)/usage").status == 204)
+            #expect(try used(client, user, group)["team"] == 0)
+            #expect(try admin.request("DELETE", "/v1/global/usage?limit=all").status == 204)
+            #expect(try used(client, newUser(), group)["all"] == 1)
+            let settle = #"{\#(members),"lease":"\#(lease ?? "")"}"#
+            for isNew in [true, false] {
+                let settled = try client.request("POST", "/v1/settle", body: settle)
+                #expect(settled.text.hasPrefix(#"{"charged":\#(isNew)"#))
+                #expect(try used(client, user, group)["own"] == 10)
+            }
+        }
+
+        /// How long the mark of each id that has been dealt with still lives, in milliseconds, on every master.
+        private func marks(_ owner: String = "*") throws -> [String: Int] {
+            var marks: [String: Int] = [:]
+            for master in try cluster.masters() {
+                let keys = try master.command("KEYS", "{llm-rate:\(owner)}:seen:*").elements.compactMap(\.text)
+                for key in keys { marks[key] = try master.command("PTTL", key).integer }
+            }
+            return marks
+        }
+
+        @Test("What a check leaves behind in its slots lives for seconds, what usage and settles leave for a day")
+        func marks() throws {
+            let daemon = try start(1)[0]
+            let client = try daemon.connect()
+            let (user, group) = (newUser(), newUser())
+            let before = Set(try marks().keys)
+            func post(_ path: String, _ members: String) throws -> HTTPResponse {
+                try client.request("POST", path, body: #"{"user":"\#(user)","groups":["\#(group)"],\#(members)}"#)
+            }
+            func seen(after status: Int, _ owners: [String]) throws {
+                // A check of more than the user may ever have is released wherever it was held.
+                let tokens = status == 200 ? 0 : 101
+                let areSeen = try eventually(within: 20) {
+                    #expect(try post("/v1/check", #""output_tokens":\#(tokens)"#).status == status)
+                    let new = try marks().filter { !before.contains($0.key) }
+                    #expect(new.values.allSatisfy { $0 <= 5_000 }, "\(new)")
+                    return owners.allSatisfy { owner in new.keys.contains { $0.contains("\(owner)}:seen:") } }
+                }
+                #expect(areSeen, "no marks of \(owners)")
+            }
+            try seen(after: 200, [user, group, "global"])
+            try seen(after: 429, [group, "global"])
+
+            let reserved = try post("/v1/reserve", #""output_tokens":5,"ttl":100"#)
+            let lease = try #require(try reserved.json["lease"] as? String)
+            #expect(try post("/v1/settle", #""lease":"\#(lease)","output_tokens":5"#).status == 200)
+            #expect(try post("/v1/usage", #""request_id":"r","output_tokens":1"#).status == 200)
+            for owner in [user, "group:\(group)"] {
+                let marks = try marks(owner).values
+                #expect(marks.count { $0 > 86_000_000 } == 2)
+                #expect(marks.allSatisfy { $0 <= 5_000 || $0 > 86_000_000 })
+            }
+            #expect(try post("/v1/usage", #""request_id":"r","output_tokens":1"#).text.hasPrefix(#"{"charged":false"#))
+        }
+
         @Test("A group's limit holds exactly under load from many users on several daemons")
         func load() throws {
             let daemons = try start(2)

@@ -116,6 +116,10 @@ struct AnswerTests {
         let done = DaemonResponse(status: 204, body: "")
         #expect(try ResetCommand.report(done, user: "u", json: false).output == ["reset: u"])
         #expect(try ResetCommand.report(done, user: "u", json: true).output == [#"{"user":"u","reset":true}"#])
+        #expect(try ResetCommand.report(done, user: "u", limit: "l", json: false).output == ["reset: l of u"])
+        #expect(
+            try ResetCommand.report(done, user: "u", limit: "l", json: true).output
+                == [#"{"user":"u","limit":"l","reset":true}"#])
     }
 
     @Test(

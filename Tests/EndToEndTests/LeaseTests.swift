@@ -128,6 +128,25 @@ extension EndToEnd {
             #expect(try state(user, other)["tokens"] == 350)
         }
 
+        @Test("The file says how long a lease lives that does not say, and how long one may ask for")
+        func times() throws {
+            let path = try folder.write(Self.file + "\nlease: {ttl: 30s, max_ttl: 2m}\n", to: "times.yaml")
+            let daemon = try start(["LIMITS_FILE": path])
+            let client = try daemon.connect()
+            let user = #""user":"\#(newUser())""#
+            let reserved = try post(client, "/v1/reserve", user)
+            #expect(try reserved.number("expires_in") == 30)
+            let lease = try #require(try reserved.json["lease"] as? String)
+            for (ttl, seconds) in [(#","ttl":120"#, 120), ("", 30)] {
+                let renewed = try post(client, "/v1/renew", #"\#(user),"lease":"\#(lease)"\#(ttl)"#)
+                #expect(try renewed.status == 200 && renewed.number("expires_in") == seconds)
+            }
+            for path in ["/v1/reserve", "/v1/renew"] {
+                let refused = try post(client, path, #"\#(user),"lease":"\#(lease)","ttl":121"#)
+                #expect(refused.status == 400 && refused.text.contains("accepted are 1 to 120 seconds"))
+            }
+        }
+
         @Test("A lease that is renewed lives on")
         func renew() throws {
             let daemon = try start()

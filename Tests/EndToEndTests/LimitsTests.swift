@@ -110,6 +110,38 @@ extension EndToEnd {
             #expect(team["period"] as? String == "month" && team["rule"] as? String == "default")
         }
 
+        @Test("Where groups are given, the page and the command that explain show those that are asked for")
+        func givenGroups() throws {
+            let daemon = try start(Self.three)
+            let client = try daemon.connect()
+            let (user, groups) = (newUser(), [newUser(), newUser()])
+            for (group, micros) in zip(groups, [700_000, 2_500_000]) {
+                let usage = #"{"user":"\#(newUser())","groups":["\#(group)"],"cost_micros":\#(micros)}"#
+                #expect(try post(client, "/v1/usage", usage).status == 200)
+            }
+            let path = "/v1/users/\(user)/usage"
+            #expect(try !client.request("GET", path).text.contains("team-spend"))
+            // One that is named twice is one window.
+            let query = "?group=\(groups[0])&group=\(groups[1].uppercased())&group=\(groups[0])"
+            let page = try client.request("GET", path + query).json
+            let limits = try #require(page["limits"] as? [[String: Any]])
+            let teams = limits.filter { $0["name"] as? String == "team-spend" }
+            #expect(teams.map { $0["group_id"] as? String } == groups)
+            #expect(teams.map { $0["used"] as? Int } == [700_000, 2_500_000])
+            #expect(try client.request("GET", path + "?group=x").status == 400)
+            let many = (0..<33).map { _ in "group=\(newUser())" }.joined(separator: "&")
+            #expect(try client.request("GET", "\(path)?\(many)").status == 400)
+
+            let arguments = ["explain", user, "--socket", daemon.socketPath]
+            let options = groups.flatMap { ["--group", $0] }
+            let explained = try ChildProcess(Daemon.program, arguments + options)
+            #expect(try explained.wait() == 0)
+            #expect(explained.output.hasPrefix("\(user) is limited by team-spend\n"), "\(explained.output)")
+            #expect(explained.output.contains("$0.70 of $2.00 used of group \(groups[0]) this month"))
+            #expect(explained.output.contains("$2.50 of $2.00 used of group \(groups[1]) this month"))
+            #expect(try ChildProcess(Daemon.program, arguments + ["--group", "x"]).wait() == 2)
+        }
+
         @Test("From a share of the quota on, answers warn")
         func warnings() throws {
             let daemon = try start(Self.three)
@@ -145,6 +177,26 @@ extension EndToEnd {
             #expect(try post(client, "/v1/usage", usage + "}").status == 400)
             #expect(try post(client, "/v1/usage", usage + #","cost_micros":7}"#).status == 200)
             #expect(try used("member-tokens", user, client) == 5)
+        }
+
+        @Test("In shadow mode a model without a price passes, and the answer says that it would not have")
+        func unknownModelInShadow() throws {
+            let daemon = try start(Self.three, ["SHADOW": "yes"])
+            let client = try daemon.connect()
+            let (user, group) = (newUser(), newUser())
+            func members(_ model: String) -> String {
+                #"{"user":"\#(user)","groups":["\#(group)"],"model":"\#(model)""#
+            }
+            for path in ["/v1/check", "/v1/reserve"] {
+                let passed = try post(client, path, members("mystery") + "}")
+                #expect(try passed.status == 200 && passed.json["allowed"] as? Bool == true)
+                #expect(try passed.json["shadow_denied"] as? Bool == true)
+                #expect(try post(client, path, members("gpt-4o") + "}").json["shadow_denied"] == nil)
+            }
+            // What was used is not called charged where it was not.
+            #expect(try post(client, "/v1/usage", members("mystery") + #","input_tokens":5}"#).status == 400)
+            let page = try client.request("GET", "/metrics").text
+            #expect(page.contains(#"llm_rate_limit_checks_total{decision="shadow_denied",source="off"} 2"#))
         }
 
         @Test("A shadow limit denies nobody, and reports what enforcing it would have done")

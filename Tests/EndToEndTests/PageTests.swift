@@ -140,6 +140,67 @@ extension EndToEnd {
             #expect(try !client.request("GET", "/metrics").text.contains(user))
         }
 
+        @Test("/metrics has the series of each limit in force and of no other, and counts what each says")
+        func limitMetrics() throws {
+            let folder = try TemporaryFolder()
+            let file = """
+                limits:
+                  - {name: tokens, per: user, unit: tokens, quota: 10, window: 1h, warn_at: [0.5]}
+                  - {name: trial, per: user, unit: tokens, quota: 5, window: 1h, mode: shadow}
+                  - {name: team, per: group, unit: tokens, window: {calendar: day}}
+                """
+            let path = try folder.write(file, to: "limits.yaml")
+            let daemon = try Daemon(redis: redis.url, ["LIMITS_FILE": path, "GROUPS": "given", "REQUESTS": "1000"])
+            let client = try daemon.connect()
+            func series(_ page: String, _ name: String) -> [String] {
+                page.split(separator: "\n").filter { $0.hasPrefix("llm_rate_limit_limit_\(name){") }.map {
+                    String($0.dropFirst("llm_rate_limit_limit_\(name)".count))
+                }
+            }
+            let first = try client.request("GET", "/metrics").text
+            let decisions = series(first, "decisions_total")
+            #expect(decisions.count == 4 * 4 && decisions.allSatisfy { $0.hasSuffix("} 0") }, "\(decisions)")
+            #expect(
+                series(first, "quota") == [
+                    #"{limit="requests"} 1000"#, #"{limit="team"} +Inf"#, #"{limit="tokens"} 10"#,
+                    #"{limit="trial"} 5"#,
+                ])
+            #expect(series(first, "window_seconds").count == 3)
+            for line in first.split(separator: "\n") where !line.hasPrefix("#") {
+                let form = /[a-z_]+(\{[a-z_]+="[^"\\]*"(,[a-z_]+="[^"\\]*")*\})? ([0-9.e+-]+|\+Inf)/
+                #expect(line.wholeMatch(of: form) != nil, "\(line)")
+            }
+
+            let (user, groups) = (newUser(), #"["\#(newUser())","\#(newUser())"]"#)
+            for _ in 0..<4 {
+                let body = #"{"user":"\#(user)","groups":\#(groups),"output_tokens":3}"#
+                _ = try client.request("POST", "/v1/check", body: body)
+            }
+            // A look and a usage are no decisions.
+            _ = try client.request("GET", "/v1/users/\(user)/usage")
+            _ = try client.request("POST", "/v1/usage", body: #"{"user":"\#(user)","output_tokens":1}"#)
+            func count(_ limit: String, _ decision: String) throws -> Double? {
+                try daemon.metric(#"llm_rate_limit_limit_decisions_total{decision="\#(decision)",limit="\#(limit)"}"#)
+            }
+            // 3, 6 and 9 of 10; the fourth is denied by tokens alone. Of 5 the trial has 3, and would not have more.
+            #expect(try count("tokens", "allowed") == 1 && count("tokens", "warned") == 2)
+            #expect(try count("tokens", "denied") == 1 && count("tokens", "shadow_denied") == 0)
+            #expect(try count("trial", "allowed") == 1 && count("trial", "shadow_denied") == 3)
+            #expect(try count("team", "allowed") == 8 && count("requests", "allowed") == 4)
+
+            let other = "limits:\n  - {name: tokens, per: user, unit: tokens, quota: 20, window: {calendar: day}}\n"
+            try folder.write(
+                other + "  - {name: new, per: user, unit: tokens, quota: 1, window: 1h}\n", to: "limits.yaml")
+            let isReloaded = try eventually(within: 20) {
+                let page = try client.request("GET", "/metrics").text
+                return series(page, "decisions_total").count == 3 * 4 && page.contains(#"quota{limit="tokens"} 20"#)
+                    && series(page, "window_seconds").count == 2 && !page.contains(#"limit="team""#)
+            }
+            #expect(isReloaded)
+            #expect(try count("tokens", "warned") == 2 && count("new", "denied") == 0)
+            #expect(try daemon.metric("llm_rate_limit_metric_series_dropped_total") == 0)
+        }
+
         @Test("The same routes answer on TCP where that is asked for")
         func tcp() throws {
             let port = try freePort()

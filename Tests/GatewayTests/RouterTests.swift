@@ -1,5 +1,6 @@
 import NIOHTTP1
 import RateLimitCore
+import RateLimitService
 import Testing
 
 @testable import Gateway
@@ -45,10 +46,35 @@ struct RouterTests {
     @Test("reset a user on the admin socket alone")
     func reset() {
         let uri = "/v1/users/\(someText)"
-        #expect(route(.DELETE, uri, admin: true) == .success(.reset(someUser)))
+        #expect(route(.DELETE, uri, admin: true) == .success(.reset(LimitReset(.user(someUser)))))
         #expect(route(.DELETE, uri) == .failure(.adminOnly))
         #expect(route(.GET, uri, admin: true) == .success(.userStatus(someUser)))
         #expect(route(.DELETE, "/v1/users/x", admin: true) == .failure(.invalidUser))
+    }
+
+    @Test(
+        "reset one limit or all, of a user, a group or all, and nothing where the query is not understood",
+        arguments: [
+            ("/v1/users/\(someText)", WindowOwner.user(someUser)),
+            ("/v1/groups/\(someText)/usage", .group(someUser)), ("/v1/global/usage", .global),
+        ])
+    func resetLimit(_ uri: String, _ owner: WindowOwner) throws {
+        let limit = try #require(LimitName("member-day"))
+        #expect(route(.DELETE, uri, admin: true) == .success(.reset(LimitReset(owner))))
+        #expect(route(.DELETE, uri + "?", admin: true) == .success(.reset(LimitReset(owner))))
+        #expect(
+            route(.DELETE, uri + "?limit=member-day", admin: true) == .success(.reset(LimitReset(owner, limit: limit))))
+        #expect(route(.DELETE, uri + "?limit=member-day") == .failure(.adminOnly))
+        for query in ["limit=", "limit=A", "limt=a", "limit", "limit=a&limit=b", "verbose=1", "limit=a%20b", "&"] {
+            guard case .failure(.malformedQuery) = route(.DELETE, "\(uri)?\(query)", admin: true) else {
+                Issue.record("taken: \(query)")
+                continue
+            }
+        }
+        guard owner != .user(someUser) else { return }
+        #expect(route(.GET, uri, admin: true) == .failure(.methodNotAllowed(allowed: "DELETE")))
+        #expect(route(.GET, uri) == .failure(.adminOnly))
+        #expect(route(.DELETE, "/v1/groups/x/usage", admin: true) == .failure(.invalidGroup))
     }
 
     @Test(

@@ -103,6 +103,7 @@ struct LimitsFileTests {
         let content = try read("{}")
         #expect(content == LimitsFileContent.none)
         #expect(content.leaseMilliseconds == 60_000 && content.groupPolicy == .min)
+        #expect(content.longestLeaseMilliseconds == 86_400_000)
         #expect(content.prices.price(ofModel: "any") == nil)
         #expect(
             try read("prices: {unknown_model: price-of a, models: {a: {input: 1, output: 2}}}").prices
@@ -120,6 +121,19 @@ struct LimitsFileTests {
             content.limits.limits[0].matches.map(\.alternatives) == [
                 [.prefix("")], [.exact("it's &b")], [.prefix("a&b")],
             ])
+    }
+
+    @Test("says how long leases live that do not say, and how long they may ask for")
+    func leases() throws {
+        let rows = [
+            ("{ttl: 90s, max_ttl: 1h}", 90_000, 3_600_000), ("{max_ttl: 5m, ttl: 5m}", 300_000, 300_000),
+            ("{max_ttl: 1h}", 60_000, 3_600_000), ("{max_ttl: 30s}", 30_000, 30_000),
+            ("{ttl: 1d}", 86_400_000, 86_400_000),
+        ]
+        for (text, usual, longest) in rows {
+            let content = try read("lease: \(text)")
+            #expect(content.leaseMilliseconds == usual && content.longestLeaseMilliseconds == longest, "\(text)")
+        }
     }
 
     @Test("with carriage returns before its line ends is read")
@@ -296,6 +310,12 @@ struct LimitsFileRefusalTests {
         #expect(
             refusal("group_policy: sum") == "line 1: group_policy of the file is sum: accepted are min, max and "
                 + "attributed")
+        #expect(
+            refusal("lease:\n  max_ttl: 1h\n  ttl: 2h\n") == "line 3: ttl of lease is above its max_ttl")
+        #expect(
+            refusal("lease: {max_ttl: 2d}")
+                == "line 1: max_ttl of lease is 2d: accepted are lengths from 1s to 1d, such as "
+                + "60s and 5m")
         #expect(
             refusal("lease: {ttl: 2d}") == "line 1: ttl of lease is 2d: accepted are lengths from 1s to 1d, such as "
                 + "60s and 5m")

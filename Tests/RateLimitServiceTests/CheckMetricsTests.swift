@@ -73,4 +73,57 @@ struct CheckMetricsTests {
         #expect(recorded.series.count { $0.hasPrefix(CheckMetrics.Name.degraded) } == FailureReason.allCases.count)
         #expect(recorded.counted.isEmpty)
     }
+
+    private func definition(_ name: String, isShadow: Bool = false) throws -> LimitDefinition {
+        LimitDefinition(
+            name: try #require(LimitName(name)), scope: .user, unit: .requests, quota: 10,
+            window: .sliding(milliseconds: 60_000), isShadow: isShadow, warnAtPerMille: [500])
+    }
+
+    private func standing(_ limit: LimitDefinition, _ state: LimitState) -> LimitStanding {
+        LimitStanding(
+            limit: limit, subject: .user, quota: Quota(amount: 10, rule: .default), state: state, period: nil)
+    }
+
+    @Test("counts what each limit says, in the series of that limit, and nothing of one that is gone")
+    func limits() throws {
+        let (first, second) = (try definition("first"), try definition("second", isShadow: true))
+        metrics.limits.setLimits([first, second])
+        var tally = LimitMetrics.Tally()
+        tally.setLimits([first, second])
+        var outcome = CallOutcome(.allowed, source: .redis)
+        func count(_ states: LimitState...) {
+            outcome.standings = zip([first, second], states).map { standing($0, $1) }
+            tally.count(outcome)
+        }
+        let free = LimitState(used: 1, resetAfterMilliseconds: 1)
+        let half = LimitState(used: 5, resetAfterMilliseconds: 1)
+        let full = LimitState(used: 10, resetAfterMilliseconds: 1, isDenied: true)
+        let shadow = LimitState(used: 10, resetAfterMilliseconds: 1, isShadowDenied: true)
+        count(free, half)
+        count(half, shadow)
+        count(full, free)
+        // The same where everything is a shadow.
+        outcome.isShadowDenied = true
+        count(full, free)
+        tally.report(to: metrics.limits)
+        tally.report(to: metrics.limits)
+        func series(_ limit: String, _ decision: String) -> String {
+            "\(CheckMetrics.Name.limitDecisions){limit=\(limit),decision=\(decision)}"
+        }
+        let expected: [String: Double] = [
+            series("first", "allowed"): 1, series("first", "warned"): 1, series("first", "denied"): 1,
+            series("first", "shadow_denied"): 1, series("second", "allowed"): 2, series("second", "warned"): 1,
+            series("second", "shadow_denied"): 1,
+        ]
+        #expect(recorded.counted.filter { $0.key.hasPrefix(CheckMetrics.Name.limitDecisions) } == expected)
+        metrics.limits.setLimits([second])
+        count(free, free)
+        tally.report(to: metrics.limits)
+        tally.setLimits([second])
+        count(free, free)
+        tally.report(to: metrics.limits)
+        let after = recorded.counted
+        #expect(after[series("first", "allowed")] == 1 && after[series("second", "allowed")] == 4)
+    }
 }

@@ -33,20 +33,45 @@ struct DataLossTests {
         #expect(detector.latestBeat == 1_001)
     }
 
+    @Test("what daemons tell each other of resets reads as it was written, and anything else is nothing")
+    func messages() throws {
+        let user = someUser()
+        let limit = LimitName.requests
+        let messages: [(LimitReset, String, endsDenials: Bool)] = [
+            (LimitReset(.user(user)), "\(user)", true),
+            (LimitReset(.user(user), limit: limit), "denials \(user)", true),
+            (LimitReset(.group(user)), "group:\(user)", false), (LimitReset(.global), "global", false),
+        ]
+        for (reset, text, endsDenials) in messages {
+            let message = try #require(Invalidation(reset))
+            #expect(message.text == text && Invalidation(text) == message && message.endsDenials == endsDenials)
+            #expect(message.user == (endsDenials ? user : nil))
+        }
+        for owner in [WindowOwner.group(user), .global] {
+            #expect(Invalidation(LimitReset(owner, limit: limit)) == nil)
+        }
+        #expect(
+            Invalidation("*") == .everyone && Invalidation.everyone.text == "*" && Invalidation.everyone.endsDenials)
+        for text in ["", "group:", "group:x", "denials", "denials x", "globals", "budget user \(user) 1 2", "\(user) "]
+        {
+            #expect(Invalidation(text) == nil)
+        }
+    }
+
     @Test("a reset is remembered for a window, once for each user, and only so many are")
     func resets() {
         var resets = RecentResets()
         let window = TimeAmount.seconds(10)
         func instant(_ seconds: UInt64) -> NIODeadline { .uptimeNanoseconds(seconds * 1_000_000_000) }
-        func user(_ number: Int) -> UserID { UserID(high: 1, low: UInt64(number)) }
+        func user(_ number: Int) -> WindowOwner { .user(UserID(high: 1, low: UInt64(number))) }
         resets.append(user(1), at: instant(100), window: window)
         resets.append(user(2), at: instant(102), window: window)
         resets.append(user(1), at: instant(105), window: window)
-        #expect(resets.users(at: instant(106), window: window) == [user(2), user(1)])
-        #expect(resets.users(at: instant(112), window: window) == [user(1)])
-        #expect(resets.users(at: instant(115), window: window) == [])
+        #expect(resets.owners(at: instant(106), window: window) == [user(2), user(1)])
+        #expect(resets.owners(at: instant(112), window: window) == [user(1)])
+        #expect(resets.owners(at: instant(115), window: window) == [])
         for number in 0..<RecentResets.capacity + 5 { resets.append(user(number), at: instant(120), window: window) }
-        let users = resets.users(at: instant(121), window: window)
-        #expect(users.count == RecentResets.capacity && users.first == user(5))
+        let owners = resets.owners(at: instant(121), window: window)
+        #expect(owners.count == RecentResets.capacity && owners.first == user(5))
     }
 }

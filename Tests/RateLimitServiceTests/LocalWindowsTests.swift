@@ -28,7 +28,9 @@ struct LocalWindowsTests {
     @Test("forget a user at a reset, and only that one")
     func reset() {
         for number in 1...2 { check(number, cost: 3) }
-        windows.reset(user(1))
+        windows.reset(.user(user(1)), limits: [.spend])
+        #expect(!check(1, cost: 3).isAllowed)
+        windows.reset(.user(user(1)), limits: [.spend, .requests])
         #expect(check(1, cost: 3).isAllowed)
         #expect(!check(2, cost: 3).isAllowed)
     }

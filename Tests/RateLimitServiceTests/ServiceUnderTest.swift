@@ -73,7 +73,8 @@ final class ServiceUnderTest: Sendable {
     }
 
     func reset(_ user: UserID) async throws {
-        try await eventLoop.flatSubmit { [service, eventLoop] in service.reset(user, on: eventLoop) }.get()
+        try await eventLoop.flatSubmit { [service, eventLoop] in service.reset(LimitReset(.user(user)), on: eventLoop) }
+            .get().get()
     }
 
     func reportMetrics() async throws { try await service.reportMetrics(on: eventLoop).get() }

@@ -136,7 +136,7 @@ struct CallPlayer {
     private static let keys = [Array("llm-rate:user".utf8), Array("llm-rate:group:team".utf8)]
 
     private func call(
-        _ operation: DecisionOperation, _ costs: [Int], id: UInt8? = nil, ttl: Int = 1000, only: Int? = nil,
+        _ operation: DecisionOperation, _ costs: [Int], id: UInt8? = nil, ttl: Int? = nil, only: Int? = nil,
         looks: Bool = false
     ) -> DecisionCall {
         let day = DecideModel.dayMilliseconds / 1000

@@ -48,25 +48,69 @@ struct DecideBoundsTests {
         server.end()
     }
 
-    @Test("Of 2,500 leases that lapse at once each decision gives back 1,000, until none is left")
-    func manyLeases() throws {
-        let ids = (0..<2500).map { [UInt8($0 / 256), UInt8($0 % 256)] }
-        for first in stride(from: 0, to: ids.count, by: 250) {
-            let batch = ids[first..<first + 250].map { call(.reserve, id: $0, [slots(2500)]) }
-            for answer in try calls.decide(batch, clockMicroseconds: start) {
+    /// Reserves a slot each under so many leases, which lapse at once.
+    private func reserve(_ count: Int, of quota: Int, ttl: Int = 1000, from first: Int = 0) throws {
+        for start in stride(from: first, to: first + count, by: 500) {
+            let numbers = start..<min(start + 500, first + count)
+            let ids: [[UInt8]] = numbers.map { [1, UInt8($0 / 256), UInt8($0 % 256)] }
+            let batch = ids.map { call(.reserve, id: $0, ttl: ttl, [slots(quota)]) }
+            for answer in try calls.decide(batch, clockMicroseconds: self.start) {
                 guard case .decided(let answer) = answer, answer.verdict == .done else {
-                    Issue.record("\(answer)")
-                    return
+                    throw TestFailure("\(answer)")
                 }
             }
         }
-        func used(at milliseconds: Int) throws -> Int {
-            let answer = try calls.decide(call(.check, [slots(2500)]), clockMicroseconds: start + milliseconds * 1000)
-            return answer.states[0].used
-        }
-        #expect(try used(at: 999) == 2500)
-        #expect(try [used(at: 1000), used(at: 1000), used(at: 1000), used(at: 1000)] == [1500, 500, 0, 0])
+    }
+
+    private func slot(_ quota: Int, cost: Int, at milliseconds: Int, id: UInt8 = 9) throws -> CallAnswer {
+        let term = LimitTerm(id: 99, kind: .concurrency, quota: quota, cost: cost)
+        return try calls.decide(call(.reserve, id: [id], [term]), clockMicroseconds: start + milliseconds * 1000)
+    }
+
+    private func used(at milliseconds: Int) throws -> Int {
+        let answer = try calls.decide(call(.check, [slots(2501)]), clockMicroseconds: start + milliseconds * 1000)
+        return answer.states[0].used
+    }
+
+    @Test("Of 2,500 leases that lapse at once each decision gives back 1,000 while one is left, else all")
+    func manyLeases() throws {
+        try reserve(2500, of: 2501)
+        try reserve(1, of: 2501, ttl: 5000, from: 2500)
+        #expect(try used(at: 999) == 2501)
+        #expect(try [used(at: 1000), used(at: 1000), used(at: 1000), used(at: 1000)] == [1501, 501, 1, 1])
+        #expect(try calls.redis.command("ZCARD", "{\(key)}:leases").integer == 1)
+        #expect(try calls.redis.command("HLEN", "{\(key)}:held").integer == 1)
+        try reserve(1200, of: 2501)
+        #expect(try used(at: 5000) == 0)
         #expect(try calls.redis.command("EXISTS", "{\(key)}:leases", "{\(key)}:held").integer == 0)
+        server.end()
+    }
+
+    @Test("A denial gives back whatever has lapsed, so that its wait is that of leases that stand")
+    func denialsAmongLapsed() throws {
+        try reserve(3500, of: 3501)
+        try reserve(1, of: 3501, ttl: 5000, from: 3500)
+        let early = try slot(3501, cost: 3000, at: 999)
+        #expect(early.verdict == .atCapacity(term: 0, retryAfterMilliseconds: 4001))
+        // Whoever waits as told passes; so does who comes when the others have lapsed and one stands.
+        let denied = try slot(3501, cost: 3501, at: 1000)
+        #expect(denied.verdict == .atCapacity(term: 0, retryAfterMilliseconds: 4000))
+        #expect(denied.states[0].used == 1)
+        try reserve(3500, of: 3501)
+        #expect(try slot(3501, cost: 3000, at: 1000).verdict == .done)
+        #expect(
+            try slot(3501, cost: 501, at: 1000, id: 8).verdict == .atCapacity(term: 0, retryAfterMilliseconds: 1000))
+        #expect(try slot(3501, cost: 3501, at: 5000, id: 7).verdict == .done)
+        server.end()
+    }
+
+    @Test("A denial gives back 10,000 lapsed leases at most, and then waits for the last that stands")
+    func denialAmongTooManyLapsed() throws {
+        try reserve(11_500, of: 11_502)
+        for (number, ttl) in [5000, 9000].enumerated() { try reserve(1, of: 11_502, ttl: ttl, from: 11_500 + number) }
+        let denied = try slot(11_502, cost: 10_001, at: 1000)
+        #expect(denied.verdict == .atCapacity(term: 0, retryAfterMilliseconds: 8000) && denied.states[0].used == 1502)
+        #expect(try slot(11_502, cost: 10_001, at: 1000).verdict == .done)
         server.end()
     }
 

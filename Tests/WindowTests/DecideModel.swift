@@ -188,6 +188,6 @@ struct DecideModel {
         logs[limit] = SlidingWindowLog()
         days[limit] = (0, 0)
         let subject = limits[limit].subject
-        for id in leases[subject].keys { leases[subject][id]?.held[limit] = nil }
+        for (id, lease) in leases[subject] where lease.held[limit] != nil { leases[subject][id]?.held[limit] = 0 }
     }
 }

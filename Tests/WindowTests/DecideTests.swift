@@ -32,7 +32,7 @@ struct DecideTests {
     }
 
     private func decide(
-        _ operation: DecisionOperation, id: String = "", ttl: Int = 60_000, _ terms: [LimitTerm],
+        _ operation: DecisionOperation, id: String = "", ttl: Int? = nil, _ terms: [LimitTerm],
         group groupTerms: [LimitTerm] = [], at microseconds: Int
     ) throws -> CallAnswer {
         let subjects = [subject(user, terms)] + (groupTerms.isEmpty ? [] : [subject(group, groupTerms)])
@@ -159,6 +159,21 @@ struct DecideTests {
         #expect(try decide(.release, id: "b", terms, at: 3).verdict == .unknownLease)
         #expect(try decide(.settle, id: "b", terms, at: 4).verdict == .repeated)
         #expect(try used(terms, at: 5) == [0, 0])
+        server.end()
+    }
+
+    @Test("What has been dealt with is known for as long as the call says, by default for a day")
+    func memory() throws {
+        func known(_ id: String) throws -> ClosedRange<Int> {
+            let left = try calls.redis.command("PTTL", "{\(user)}:seen:\(id)").integer ?? 0
+            return left...left + 60_000
+        }
+        for (index, operation) in [DecisionOperation.usage, .settle, .release].enumerated() {
+            _ = try decide(operation, id: "day\(index)", [term(1, 10, 1)], at: index)
+            #expect(try known("day\(index)").contains(86_400_000))
+            _ = try decide(operation, id: "brief\(index)", ttl: 80_000, [term(1, 10, 1)], at: index)
+            #expect(try known("brief\(index)").contains(80_000))
+        }
         server.end()
     }
 

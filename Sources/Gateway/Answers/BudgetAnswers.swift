@@ -2,7 +2,7 @@ import Glibc
 import RateLimitCore
 import RateLimitService
 
-/// The answers about budgets.
+/// The answers on the admin socket.
 extension Answer {
     /// What is kept, or 404 with a sentence that says what is not there.
     static func stored(_ value: BudgetValue?, of user: UserID?, group: UserID?, absent: String) -> Answer {
@@ -54,6 +54,22 @@ extension Answer {
         )
     }
 
+    /// That nothing was reset.
+    static func notReset(_ reset: LimitReset, _ error: ResetError) -> Answer {
+        switch error {
+        case .redis(let reason):
+            return .problem(
+                .serviceUnavailable, "\(reset.owner.text) cannot be reset: \(reason.rawValue).",
+                headers: [("Retry-After", "1")])
+        case .unknownLimit(let known):
+            let scope = reset.owner.scope.rawValue
+            let names = known.isEmpty ? "There is none." : "Known are \(known.map(\.text).joined(separator: ", "))."
+            return .problem(
+                .notFound,
+                "No limit per \(scope) is named \(reset.limit.map(\.text) ?? ""). \(names)")
+        }
+    }
+
     /// A page of the audit.
     static func audit(_ page: AuditPage) -> Answer {
         let entries = page.entries.map { entry in
@@ -101,6 +117,16 @@ extension Answer {
     private static func json(_ id: UserID?) -> String { id.map { "\"\($0)\"" } ?? "null" }
 
     private static func json(_ number: (some BinaryInteger)?) -> String { number.map { "\($0)" } ?? "null" }
+}
+
+extension WindowOwner {
+    fileprivate var text: String {
+        switch self {
+        case .user: "The user"
+        case .group: "The group"
+        case .global: "What all share"
+        }
+    }
 }
 
 /// A moment as RFC 3339 has it, in UTC and with milliseconds: `2026-11-21T10:00:00.000Z`.

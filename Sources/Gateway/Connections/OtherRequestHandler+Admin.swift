@@ -3,7 +3,7 @@ import NIOCore
 import RateLimitCore
 import RateLimitService
 
-/// What is asked on the admin socket about budgets.
+/// What is asked on the admin socket alone.
 extension OtherRequestHandler {
     func perform(_ request: AdminRequest, ticket: Int, _ eventLoop: any EventLoop) {
         let budgets = connection.loop.service.budgets
@@ -49,6 +49,18 @@ extension OtherRequestHandler {
             [connection] result in
             loop.reports.budget(BudgetReport(change: change, peer: peer, result: result))
             connection.answer(.changed(change, result), ticket: ticket)
+            loop.flush()
+        }
+    }
+
+    func perform(_ reset: LimitReset, ticket: Int, _ eventLoop: any EventLoop) {
+        let loop = connection.loop
+        // Now, while the connection is there for certain.
+        let peer = connection.peer
+        loop.service.reset(reset, on: eventLoop).assumeIsolated().whenSuccess { [connection] result in
+            let failure: ResetError? = if case .failure(let error) = result { error } else { nil }
+            loop.reports.reset(ResetReport(reset: reset, peer: peer, failure: failure))
+            connection.answer(failure.map { .notReset(reset, $0) } ?? Answer(status: .noContent), ticket: ticket)
             loop.flush()
         }
     }

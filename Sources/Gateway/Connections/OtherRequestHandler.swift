@@ -63,7 +63,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
         let request = Router.Request(
             method: head.method, uri: head.uri, contentType: head.headers.first(name: "content-type"),
             hasLength: hasLength, isAdmin: connection.isAdmin,
-            leaseMilliseconds: connection.loop.engine.leaseMilliseconds, body: body
+            leases: connection.loop.engine.leases, body: body
         )
         do throws(RequestError) {
             perform(try Router.route(request), form, eventLoop)
@@ -92,15 +92,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
             connection.callOther(look, ticket: connection.takeOther(.init(form: form, statusOf: user)))
         case .userStatus(let user):
             connection.checkOther(user, cost: 0, ticket: connection.takeOther(.init(form: form, statusOf: user)))
-        case .reset(let user):
-            let ticket = connection.takeOther(.init(form: form))
-            // Now, while the connection is there for certain.
-            let peer = connection.peer
-            loop.service.reset(user, on: eventLoop).assumeIsolated().whenComplete { [connection] result in
-                loop.reports.reset(ResetReport(user: user, peer: peer, failure: Self.failure(of: result)))
-                connection.answer(Self.resetAnswer(result), ticket: ticket)
-                loop.flush()
-            }
+        case .reset(let reset): perform(reset, ticket: connection.takeOther(.init(form: form)), eventLoop)
         case .admin(let request):
             perform(request, ticket: connection.takeOther(.init(form: form)), eventLoop)
         case .metrics:
@@ -116,19 +108,6 @@ final class OtherRequestHandler: ChannelInboundHandler {
             let answer = Pages.answer(route, state: loop.service.health.state, pages: loop.pages)
             connection.answer(answer, ticket: connection.takeOther(.init(form: form)))
         }
-    }
-
-    private static func resetAnswer(_ result: Result<Void, any Error>) -> Answer {
-        guard let failure = failure(of: result) else { return Answer(status: .noContent) }
-        return .problem(
-            .serviceUnavailable, "The user cannot be reset: \(failure.rawValue).", headers: [("Retry-After", "1")]
-        )
-    }
-
-    private static func failure(of result: Result<Void, any Error>) -> FailureReason? {
-        guard case .failure(let error) = result else { return nil }
-        // The one error there is carries its reason.
-        return if case OperationError.redis(let reason) = error { reason } else { .redisError }
     }
 
     private static func describe(_ error: HTTPParserError) -> String {

@@ -15,7 +15,7 @@ enum CallRouter {
     static func route(
         _ request: Router.Request, _ path: Substring, _ query: [UInt8]
     ) throws(RequestError) -> Call? {
-        guard let leaseMilliseconds = request.leaseMilliseconds else {
+        guard let leases = request.leases else {
             guard isOfLimitsAlone(path) else { return nil }
             throw .noMoreLimits
         }
@@ -23,12 +23,11 @@ enum CallRouter {
         case "/v1/check": return try check(request, query)
         case "/v1/reserve":
             return try post(request, query) { (body) throws(RequestError) in
-                .reserve(milliseconds: body.timeToLiveSeconds.map { $0 * 1000 } ?? leaseMilliseconds)
+                .reserve(milliseconds: try body.timeToLive(leases))
             }
         case "/v1/renew":
             return try post(request, query) { (body) throws(RequestError) in
-                .renew(
-                    try body.givenLease, milliseconds: body.timeToLiveSeconds.map { $0 * 1000 } ?? leaseMilliseconds)
+                .renew(try body.givenLease, milliseconds: try body.timeToLive(leases))
             }
         case "/v1/settle":
             return try post(request, query) { (body) throws(RequestError) in .settle(try body.givenLease) }
@@ -36,7 +35,7 @@ enum CallRouter {
             return try post(request, query) { (body) throws(RequestError) in .release(try body.givenLease) }
         case "/v1/usage":
             return try post(request, query) { (body) throws(RequestError) in .usage(id: body.requestID ?? []) }
-        default: return try look(request, path)
+        default: return try look(request, path, query)
         }
     }
 
@@ -45,12 +44,18 @@ enum CallRouter {
             || path.hasPrefix("/v1/users/") && path.hasSuffix("/usage")
     }
 
-    private static func look(_ request: Router.Request, _ path: Substring) throws(RequestError) -> Call? {
+    /// Its query may name groups, whose windows are told where the groups that count are those a call names.
+    private static func look(
+        _ request: Router.Request, _ path: Substring, _ query: [UInt8]
+    ) throws(RequestError) -> Call? {
         let parts = path.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 5, parts[1] == "v1", parts[2] == "users", parts[4] == "usage" else { return nil }
         guard request.method == .GET || request.method == .HEAD else { throw .methodNotAllowed(allowed: "GET, HEAD") }
         guard let user = UserID(parts[3]) else { throw .invalidUser }
-        return Call(request: CallRequest(user: user, operation: .look), isVerbose: true)
+        var body = CallBody()
+        body.user = user
+        body.groups = try CallQuery.read(query).body.groups
+        return Call(request: try body.request(.look), isVerbose: true)
     }
 
     private static func check(_ request: Router.Request, _ query: [UInt8]) throws(RequestError) -> Call {
@@ -85,6 +90,16 @@ extension CallBody {
             guard let lease else { throw .invalidCall("lease is missing") }
             return lease
         }
+    }
+
+    /// How long a lease is to live, in milliseconds.
+    fileprivate func timeToLive(_ leases: LeaseTimes) throws(RequestError) -> Int {
+        guard let seconds = timeToLiveSeconds else { return leases.usualMilliseconds }
+        guard seconds * 1000 <= leases.longestMilliseconds else {
+            throw .invalidCall(
+                "ttl is above the max_ttl of leases: accepted are 1 to \(leases.longestMilliseconds / 1000) seconds")
+        }
+        return seconds * 1000
     }
 }
 

@@ -78,7 +78,7 @@ extension RequestError {
                 + "/v1/users/<uuid>, /v1/users/<uuid>/usage, /v1/config, /v1/version, /livez, "
                 + "/readyz, /healthz and /metrics; on the admin socket also /v1/users/<uuid>/budget, "
                 + "/v1/users/<uuid>/grants, /v1/groups/<uuid>/budget, /v1/groups/<uuid>/grants, "
-                + "/v1/groups/<uuid>/members/<uuid> and /v1/audit."
+                + "/v1/groups/<uuid>/members/<uuid>, /v1/groups/<uuid>/usage, /v1/global/usage and /v1/audit."
         case .methodNotAllowed(let allowed): "The method is not one that this path takes: \(allowed)."
         case .adminOnly: "This is answered on the admin socket alone."
         case .peerNotAllowed(let user):

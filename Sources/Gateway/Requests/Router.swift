@@ -1,11 +1,12 @@
 import NIOHTTP1
 import RateLimitCore
+import RateLimitService
 
 /// What a request that came through NIOHTTP1 asks for.
 enum Route: Equatable {
     case check(CheckRequest)
     case userStatus(UserID)
-    case reset(UserID)
+    case reset(LimitReset)
     case alive
     case ready(requiresRedis: Bool)
     case health
@@ -29,8 +30,8 @@ enum Router {
         /// Whether the request says how long its body is.
         var hasLength: Bool
         var isAdmin: Bool
-        /// How long a lease lives that does not say; nil where there are no limits but that of checks.
-        var leaseMilliseconds: Int?
+        /// How long leases live; nil where there are no limits but that of checks.
+        var leases: LeaseTimes?
         var body: [UInt8]
     }
 
@@ -50,7 +51,8 @@ enum Router {
         case "/v1/version": return try read(request, .version)
         default:
             if let admin = try AdminRouter.route(request, path, query) { return .admin(admin) }
-            return try user(request, path)
+            if let reset = try ResetRouter.route(request, path, query) { return .reset(reset) }
+            return try user(request, path, query)
         }
     }
 
@@ -80,7 +82,7 @@ enum Router {
         guard isJSON else { throw .unsupportedMediaType }
     }
 
-    private static func user(_ request: Request, _ path: Substring) throws(RequestError) -> Route {
+    private static func user(_ request: Request, _ path: Substring, _ query: [UInt8]) throws(RequestError) -> Route {
         let prefix = "/v1/users/"
         guard path.hasPrefix(prefix) else { throw .unknownPath }
         let name = path.dropFirst(prefix.count)
@@ -90,7 +92,7 @@ enum Router {
         case .GET, .HEAD: return .userStatus(user)
         case .DELETE:
             guard request.isAdmin else { throw .adminOnly }
-            return .reset(user)
+            return .reset(LimitReset(.user(user), limit: try ResetRouter.limit(query)))
         default: throw .methodNotAllowed(allowed: "GET, HEAD, DELETE")
         }
     }

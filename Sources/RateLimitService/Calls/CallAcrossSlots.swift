@@ -9,7 +9,7 @@ import RateLimitCore
 /// ever admitted above a quota, and what a daemon that dies in between has held lapses by itself, uncharged.
 final class CallAcrossSlots {
     /// How long what a check holds lives: longer than any slot takes to answer.
-    private static let holdMilliseconds = 5_000
+    private static let checkMilliseconds = 5_000
 
     /// Sends one slot's part of a call; the part has one subject.
     typealias Send = (_ part: DecisionCall, _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void) -> Void
@@ -39,16 +39,19 @@ final class CallAcrossSlots {
         for index in call.subjects.indices {
             let part =
                 switch call.operation {
-                case .check: part(index, .reserve, milliseconds: Self.holdMilliseconds)
-                default: part(index, call.operation, milliseconds: call.timeToLiveMilliseconds)
+                case .check: part(index, .reserve)
+                default: part(index, call.operation)
                 }
             send(part) { result in self.received(result, from: index) }
         }
     }
 
-    private func part(_ index: Int, _ operation: DecisionOperation, milliseconds: Int = 1) -> DecisionCall {
+    /// One slot's part of the call. What ends a hold is remembered as long as the hold lives: one that arrives late, or
+    /// a second time, does nothing until then.
+    private func part(_ index: Int, _ operation: DecisionOperation) -> DecisionCall {
         // A usage without an id is charged each time, in each slot.
         let id = operation == .usage ? call.id : id
+        let milliseconds = call.operation == .check ? Self.checkMilliseconds : call.timeToLiveMilliseconds
         return DecisionCall(
             operation, id: id, timeToLiveMilliseconds: milliseconds, subjects: [call.subjects[index]])
     }

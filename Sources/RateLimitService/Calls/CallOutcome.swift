@@ -8,6 +8,15 @@ public enum CallSubject: Hashable, Sendable {
     case group(UserID)
     /// That of all.
     case global
+
+    /// The same, where the user is known.
+    func owner(_ user: UserID) -> WindowOwner {
+        switch self {
+        case .user: .user(user)
+        case .group(let group): .group(group)
+        case .global: .global
+        }
+    }
 }
 
 /// How one limit stands after a call.

@@ -215,11 +215,7 @@ extension CallPlanner {
     }
 
     private func key(of subject: CallSubject, _ user: UserID) -> [UInt8] {
-        switch subject {
-        case .user: Array("\(keyPrefix):\(user)".utf8)
-        case .group(let group): Array("\(keyPrefix):group:\(group)".utf8)
-        case .global: Array("\(keyPrefix):global".utf8)
-        }
+        Array(subject.owner(user).key(prefix: keyPrefix).utf8)
     }
 }
 

@@ -8,8 +8,8 @@ extension CheckEngine {
     /// The limits in force beside the one of checks.
     package var limits: LimitsInForce { policy.limits }
 
-    /// How long a lease lives that does not say, in milliseconds; nil where nothing is reserved.
-    package var leaseMilliseconds: Int? { hasMoreLimits ? policy.limits.leaseMilliseconds : nil }
+    /// How long leases live; nil where nothing is reserved.
+    package var leases: LeaseTimes? { hasMoreLimits ? policy.limits.leases : nil }
 
     /// Decides a call. Either the outcome is known at once, or `requester` is told later under `ticket`.
     package func call(
@@ -49,7 +49,11 @@ extension CheckEngine {
                 request, learned: learned(for: request), for: caller, atUnixMilliseconds: unixMilliseconds(),
                 using: &random)
         } catch {
-            return counted(CallOutcome(policy.isShadow ? .allowed : .unknownModel, source: .off), request)
+            // Shadow mode lets everybody pass, but what a call came to is not charged where nobody knows its price.
+            let passes = policy.isShadow && request.operation.asks
+            var outcome = CallOutcome(passes ? .allowed : .unknownModel, source: .off)
+            outcome.isShadowDenied = passes
+            return counted(outcome, request)
         }
         guard let call = plan.call else { return counted(CallOutcome(.allowed, source: .off), request) }
         let pending = PendingCall(call: call, arrivedAt: now) { [weak self] result in
@@ -134,7 +138,9 @@ extension CheckEngine {
 
     /// Counts a decision; what charges or frees without being asked whether it may is none.
     private func counted(_ outcome: CallOutcome, _ request: CallRequest) -> CallOutcome {
-        if request.operation.asks { tally.count(outcome) }
+        guard request.operation.asks else { return outcome }
+        tally.count(outcome)
+        limitTally.count(outcome)
         return outcome
     }
 

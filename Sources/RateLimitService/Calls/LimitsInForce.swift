@@ -1,5 +1,21 @@
 public import RateLimitCore
 
+/// How long leases live without being renewed.
+public struct LeaseTimes: Hashable, Sendable {
+    /// One that does not say how long, in milliseconds.
+    public var usualMilliseconds: Int
+    /// How long one may ask for, in milliseconds.
+    public var longestMilliseconds: Int
+
+    /// A minute and a day, where they are left out.
+    public init(
+        usualMilliseconds: Int = 60_000, longestMilliseconds: Int = DecisionCall.timesToLive.upperBound
+    ) {
+        self.usualMilliseconds = usualMilliseconds
+        self.longestMilliseconds = longestMilliseconds
+    }
+}
+
 /// The limits beside the one that `check.lua` decides, and what goes with them: put in force on every event loop by
 /// ``CheckPolicy/limits``.
 public struct LimitsInForce: Hashable, Sendable {
@@ -9,20 +25,20 @@ public struct LimitsInForce: Hashable, Sendable {
     public var prices: PriceTable
     /// Whether the groups of a user are those a call names, and not those that are kept.
     public var groupsAreGiven: Bool
-    /// How long a lease lives that does not say how long, in milliseconds.
-    public var leaseMilliseconds: Int
+    /// How long leases live.
+    public var leases: LeaseTimes
 
     /// No limits beside `requests`.
     public static let none = LimitsInForce(rules: QuotaRules(limits: .empty, policy: .min))
 
     /// Makes limits.
     public init(
-        rules: QuotaRules, prices: PriceTable = .free, groupsAreGiven: Bool = false, leaseMilliseconds: Int = 60_000
+        rules: QuotaRules, prices: PriceTable = .free, groupsAreGiven: Bool = false, leases: LeaseTimes = LeaseTimes()
     ) {
         self.rules = rules
         self.prices = prices
         self.groupsAreGiven = groupsAreGiven
-        self.leaseMilliseconds = leaseMilliseconds
+        self.leases = leases
     }
 
     /// Whether there are any.

@@ -14,11 +14,18 @@ public enum DecisionOperation: UInt8, Hashable, Sendable {
     case usage
     /// Forgets the terms' limits, or everything of a subject without terms.
     case reset
+
+    fileprivate var usualTimeToLiveMilliseconds: Int {
+        switch self {
+        case .check, .reserve, .renew, .reset: 60_000
+        case .settle, .release, .usage: DecisionCall.timesToLive.upperBound
+        }
+    }
 }
 
 /// One call, for `decide.lua`: everything of it is charged or nothing is.
 public struct DecisionCall: Hashable, Sendable {
-    /// How long a lease may live without being renewed.
+    /// How long a lease may live without being renewed, and how long an id may be known, in milliseconds.
     public static let timesToLive = 1...86_400_000
     /// The most bytes of an id, the most subjects and the most terms of all of them.
     public static let largestCount = 255
@@ -27,20 +34,22 @@ public struct DecisionCall: Hashable, Sendable {
     public let operation: DecisionOperation
     /// The lease's or the request's id; empty where it has none.
     public let id: [UInt8]
-    /// How long a lease lives from now, in milliseconds; only ``DecisionOperation/reserve`` and
-    /// ``DecisionOperation/renew`` read it.
+    /// How long a lease lives from now, in milliseconds; for what ends a lease or charges usage, how long its id is known
+    /// as dealt with.
     public let timeToLiveMilliseconds: Int
     /// Whose limits apply, no key twice. The first carries what is known of the id: let it be the same for each id.
     public let subjects: [SubjectTerms]
 
     /// Makes a call; what ``isValid`` refuses is a programming error.
+    ///
+    /// - Parameter timeToLiveMilliseconds: a minute for a lease and a day for an id, where it is left out.
     public init(
-        _ operation: DecisionOperation, id: [UInt8] = [], timeToLiveMilliseconds: Int = 60_000,
+        _ operation: DecisionOperation, id: [UInt8] = [], timeToLiveMilliseconds: Int? = nil,
         subjects: [SubjectTerms]
     ) {
         self.operation = operation
         self.id = id
-        self.timeToLiveMilliseconds = timeToLiveMilliseconds
+        self.timeToLiveMilliseconds = timeToLiveMilliseconds ?? operation.usualTimeToLiveMilliseconds
         self.subjects = subjects
         precondition(isValid)
     }

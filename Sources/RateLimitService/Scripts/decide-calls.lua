@@ -37,7 +37,13 @@ local function see(argument, first, subjects, at, keeps, asks)
       if asks and cost < 1 then cost = rule.floor end
       if asks and cost > 0 then
         local held = k > 0 and heads[8 * k - 3] or 0
-        if totals[i] + held + cost > quota then waits[i] = wait(i, held, quota, cost) end
+        if totals[i] + held + cost > quota then
+          while held > 0 and subject.more and #subject.freed < REAPED and totals[i] + held + cost > quota do
+            reap(subject)
+            held = heads[8 * k - 3]
+          end
+          if totals[i] + held + cost > quota then waits[i] = wait(i, held, quota, cost) end
+        end
       end
     end
   end
@@ -124,7 +130,7 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
     return false
   end
 
-  local function settle(op, seen, terms, id, first)
+  local function settle(op, seen, terms, id, first, ttl)
     local status, mark = op == RELEASE and 4 or 0, seen_key(first, id)
     if id ~= '' and call('EXISTS', mark) == 1 then return 5 end
     local records = {}
@@ -137,7 +143,7 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
     for j = 1, #seen do
       if records[seen[j]] then check_leases(seen[j]) end
     end
-    if id ~= '' then call('SET', mark, '', 'PX', DAY) end
+    if id ~= '' then call('SET', mark, '', 'PX', ttl) end
     for i = 1, op ~= RELEASE and terms or 0 do
       local record = records[owners[i]]
       -- A shadow limit that did not admit the reservation keeps the window it would have had: without it.
@@ -159,12 +165,14 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
       subject.bodies[k], subject.dirty = '', true
     end
     local leases = subject.earliest > 0 and call('HGETALL', held) or {}
+    -- A part of nothing stays: it says that the limit has admitted the lease.
     for n = 1, #leases, 2 do
       local kept, record = {}, leases[n + 1]
       for at = 1, #record, 10 do
-        if unpack('<I4', record, at) ~= id then kept[#kept + 1] = sub(record, at, at + 9) end
+        kept[#kept + 1] = unpack('<I4', record, at) == id and pack('<I4I6', id, 0) or sub(record, at, at + 9)
       end
-      if #kept * 10 < #record then call('HSET', held, leases[n], table.concat(kept)) end
+      kept = table.concat(kept)
+      if kept ~= record then call('HSET', held, leases[n], kept) end
     end
   end
 
@@ -194,7 +202,7 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
 
   if op == RESET then return reset(argument, first, subjects, at) end
   if op == RENEW then return renew(seen, id, ttl) end
-  if op ~= RESERVE then return settle(op, seen, terms, id, first) end
+  if op ~= RESERVE then return settle(op, seen, terms, id, first, ttl) end
   for j = 1, #seen do
     if has_lease(seen[j], id) then return 5 end
   end

@@ -133,7 +133,10 @@ local function wait(i, held, quota, cost)
   end
 
   if cost > quota then return -1 end
-  if rules[i].kind == 2 then return until_lapsed(owners[i], rules[i].id, held + cost - quota) end
+  if rules[i].kind == 2 then
+    -- Among more that have lapsed than one decision gives back, only the end of the last is sure to make room.
+    return until_lapsed(owners[i], rules[i].id, not owners[i].more and held + cost - quota or nil)
+  end
   if held == 0 then return until_room(i, quota - cost) end
   local free = math.max(until_room(i, quota - cost), until_lapsed(owners[i]))
   if held + cost <= quota then free = math.min(free, until_room(i, quota - cost - held)) end
@@ -295,11 +298,14 @@ end
 -- Removes the leases that the subject's sums do without already.
 local function drop_freed(subject)
   local freed = subject.freed
-  for n = 1, freed and #freed or 0 do
-    call('ZREM', further(subject, 'leases'), freed[n])
-    call('HDEL', further(subject, 'held'), freed[n])
+  if not freed and not subject.ended then return end
+  local leases, held = further(subject, 'leases'), further(subject, 'held')
+  if subject.ended then call('DEL', leases, held) end
+  for n = 1, freed and #freed or 0, 1000 do
+    call('ZREM', leases, values(freed, n, math.min(n + 999, #freed)))
+    call('HDEL', held, values(freed, n, math.min(n + 999, #freed)))
   end
-  subject.freed = nil
+  subject.freed, subject.ended = nil, nil
 end
 
 local function store(subject)

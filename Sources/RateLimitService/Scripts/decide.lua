@@ -7,7 +7,8 @@
 --          (1 shadow, 2 needs room: what costs none of it is denied where not even 1 is left), four I5: the window in
 --          milliseconds and three zeros; or the Unix seconds at which the calendar's previous, this, the next and the
 --          next but one period begin; or zeros
--- ARGV[2...]  a call each: operation B, subjects B, time to live in milliseconds I4, length of the id B, the id; then
+-- ARGV[2...]  a call each: operation B, subjects B, time to live in milliseconds I4 (of the lease where one is given or
+--          renewed, else of what is known of the id once it has been dealt with), length of the id B, the id; then
 --          for each subject the number of its terms B, and for each term: definition B (from 0), quota I6, cost I6
 --
 --   1 check    admits where each cost fits under its quota, and charges; cost 0 looks; takes no concurrency slot, and
@@ -17,7 +18,8 @@
 --   4 settle   frees the lease and charges, never denies, once for each id; also where the lease is not there any more
 --   5 release  frees the lease; a later settle of the id charges nothing
 --   6 usage    charges, never denies, once for each id; without an id each time
---   7 reset    forgets the terms' limits, or everything where a subject has none
+--   7 reset    forgets what the terms' limits count and hold, or everything where a subject has none; a later settle of
+--              a lease that stood charges all the same
 --
 -- Returns a string for each call: status B, deciding term B (from 1; 0 none), retry in milliseconds I6, and for each
 -- term: used I6 (held costs included), milliseconds until its window is empty I6, flags B (1 denied, 2 denied by a
@@ -39,11 +41,11 @@
 --   form 0      calendar: no body; the period began at newest, in milliseconds
 -- A window of check.lua itself is taken for the one of the limit `requests`, and becomes a bundle at the first write.
 -- Leases: {key}:leases is a sorted set of their ids by the millisecond in which they lapse, {key}:held has for each id
--- what it holds (limit id I4, amount I6 each). {first key}:seen:<id> says for a day that an id has been dealt with.
+-- what it holds (limit id I4, amount I6 each). {first key}:seen:<id> says that an id has been dealt with.
 local byte, rep, ceil, text_of, values = string.byte, string.rep, math.ceil, string.format, unpack
 local call, unpack, pack, sub = redis.call, struct.unpack, struct.pack, string.sub
 local MARK, LONG, CALENDAR, WRAP, MOST, REQUESTS = 177, 1, 0, 281474976710656, 281474976710655, 1722637011
-local SMALL, HOME, EXACT, SLACK, HOUR, DAY = 1024, 64, 1024, 256, 3600000, 86400000
+local SMALL, HOME, EXACT, SLACK, REAPED, HOUR, DAY = 1024, 64, 1024, 256, 10000, 3600000, 86400000
 local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET = 1, 2, 3, 4, 5, 6, 7
 local clock = call('TIME')
 local redis_now = clock[1] * 1000000 + clock[2]
@@ -151,18 +153,23 @@ local function free(subject, lease)
   return record
 end
 
--- Gives back what has lapsed, of at most 1,000 leases: the next decision goes on with those that are left.
+-- Gives back what has lapsed: everything where no lease is left, else what 1,000 leases hold. The next decision goes on
+-- with those that are left; one that would be denied goes on at once, up to REAPED leases.
 local function reap(subject)
-  local leases = further(subject, 'leases')
-  local lapsed, known = call('ZRANGEBYSCORE', leases, '-inf', now_ms, 'LIMIT', 0, 1000), {}
+  local leases, freed, known = further(subject, 'leases'), subject.freed or {}, subject.lapsed or {}
+  local following = call('ZRANGEBYSCORE', leases, now_ms + 1, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  subject.freed, subject.dirty, subject.more = nil, true, false
+  if not following[2] then
+    subject.ended, subject.earliest = true, 0
+    for k = 1, subject.count do subject.heads[8 * k - 3] = 0 end
+    return
+  end
+  local lapsed = call('ZRANGEBYSCORE', leases, '-inf', now_ms, 'LIMIT', #freed, 1000)
   for n = 1, #lapsed do
     free(subject, lapsed[n])
     known[lapsed[n]] = true
+    freed[#freed + 1] = lapsed[n]
   end
-  subject.freed, subject.lapsed, subject.dirty = lapsed, known, true
-  if #lapsed == 1000 then return end
-  local following = call('ZRANGEBYSCORE', leases, now_ms + 1, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-  subject.earliest = tonumber(following[2] or 0)
-  if following[2] then return end
-  for k = 1, subject.count do subject.heads[8 * k - 3] = 0 end
+  subject.freed, subject.lapsed, subject.more = freed, known, #lapsed == 1000
+  if not subject.more then subject.earliest = tonumber(following[2]) end
 end

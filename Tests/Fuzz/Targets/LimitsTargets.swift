@@ -49,7 +49,9 @@ func fuzzLimitsFile(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     case .success(let content):
         try hold((try? read().get()) == content, "two readings differ")
         try hold(content.limits.limits.count <= LimitSet.maximumCount, "\(content.limits.limits.count) limits")
-        try hold(LimitsFileContent.leases.contains(content.leaseMilliseconds), "\(content.leaseMilliseconds) ms")
+        let (usual, longest) = (content.leaseMilliseconds, content.longestLeaseMilliseconds)
+        try hold(LimitsFileContent.leases.contains(usual) && LimitsFileContent.leases.contains(longest), "\(usual) ms")
+        try hold(usual <= longest, "\(usual) ms above \(longest) ms")
     case .failure(let error):
         let lines = 1 + file.count { $0 == 0x0a || $0 == 0x0d }
         try hold((1...lines + 1).contains(error.line ?? 1), "line \(error.line ?? 0) of \(lines)")

@@ -1,0 +1,96 @@
+import NIOCore
+public import RateLimitCore
+
+/// Whose windows they are.
+public enum WindowOwner: Hashable, Sendable {
+    /// Those of a user's own.
+    case user(UserID)
+    /// Those that a group's members share.
+    case group(UserID)
+    /// Those of all.
+    case global
+
+    /// Whose windows limits of which scope have.
+    public var scope: LimitScope {
+        switch self {
+        case .user: .user
+        case .group: .group
+        case .global: .global
+        }
+    }
+
+    /// What their key is called behind the prefix.
+    var name: String {
+        switch self {
+        case .user(let user): "\(user)"
+        case .group(let group): "group:\(group)"
+        case .global: "global"
+        }
+    }
+
+    /// Reads a ``name``; nil for anything else.
+    init?(name: some StringProtocol) {
+        if let user = UserID(name) {
+            self = .user(user)
+        } else if name == "global" {
+            self = .global
+        } else if name.hasPrefix("group:"), let group = UserID(name.dropFirst(6)) {
+            self = .group(group)
+        } else {
+            return nil
+        }
+    }
+
+    /// Their key in Redis.
+    func key(prefix: String) -> String { "\(prefix):\(name)" }
+}
+
+/// What is to begin anew.
+public struct LimitReset: Hashable, Sendable {
+    /// Whose windows.
+    public var owner: WindowOwner
+    /// The window of this limit; nil for all there are, with everything that leases hold in them.
+    public var limit: LimitName?
+
+    /// Names what is to begin anew.
+    public init(_ owner: WindowOwner, limit: LimitName? = nil) {
+        self.owner = owner
+        self.limit = limit
+    }
+}
+
+/// Why a reset was not done.
+public enum ResetError: Error, Hashable, Sendable {
+    /// Redis did not answer, or answered with an error.
+    case redis(FailureReason)
+    /// No limit of this name is in force for such windows; those that are.
+    case unknownLimit(known: [LimitName])
+}
+
+extension CheckPolicy {
+    /// The limits in force whose windows somebody has.
+    func limits(of owner: WindowOwner) -> [LimitName] {
+        guard limits.isEmpty else {
+            return limits.rules.limits.limits.filter { $0.scope == owner.scope }.map(\.name)
+        }
+        return owner.scope == .user && !limit.isOff ? [.requests] : []
+    }
+}
+
+extension CheckEngine {
+    /// Forgets in Redis what a reset names; `done` is told why that failed, where it did.
+    func reset(_ reset: LimitReset, _ done: @escaping (FailureReason?) -> Void) {
+        // How the limit counts is of no interest to who forgets it.
+        let terms = reset.limit.map { [LimitTerm(id: $0.id, kind: .concurrency, quota: 0, cost: 0)] } ?? []
+        let key = Array(reset.owner.key(prefix: keyPrefix).utf8)
+        let call = DecisionCall(.reset, subjects: [SubjectTerms(key: key, terms: terms)])
+        let pending = PendingCall(call: call, arrivedAt: .now()) { result in
+            switch result {
+            case .success: done(nil)
+            case .failure(let reason): done(reason)
+            }
+        }
+        if let reason = lanes.take(pending, queueLimit: bounds.queue) { return done(reason) }
+        askForFlush()
+    }
+}

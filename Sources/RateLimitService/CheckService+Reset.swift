@@ -1,0 +1,35 @@
+public import NIOCore
+import RateLimitCore
+import RedisClient
+
+extension CheckService {
+    /// Lets windows begin anew; every replica forgets the user's denials, and does the reset again where Redis goes back to
+    /// a state before it. A reset of one limit is not done again.
+    public func reset(
+        _ reset: LimitReset, on eventLoop: any EventLoop
+    ) -> EventLoopFuture<Result<Void, ResetError>> {
+        let known = policy.limits(of: reset.owner)
+        if let limit = reset.limit, !known.contains(limit) {
+            return eventLoop.makeSucceededFuture(.failure(.unknownLimit(known: known)))
+        }
+        // That of checks may be off now and have been in force when Redis was lost.
+        localWindows.reset(reset.owner, limits: reset.limit.map { [$0] } ?? known + [.requests])
+        let message = Invalidation(reset)
+        if case .user(let user) = reset.owner {
+            for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
+        }
+        let promise = eventLoop.makePromise(of: Result<Void, ResetError>.self)
+        let engine = engine(on: eventLoop)
+        engine.reset(reset) { [self] failure in
+            if let failure { return promise.succeed(.failure(.redis(failure))) }
+            if reset.limit == nil { dataLossWatch.wasReset(reset.owner) }
+            promise.succeed(.success(()))
+            // Only now: in a cluster the two may go to two nodes, and a denial must not be remembered in between.
+            guard let message else { return }
+            engine.perform(publishCommand(message.text)) { [health] reply in
+                if let refusal = reply?.errorText { health.forbidden.note(refusal, to: .publish) }
+            }
+        }
+        return promise.futureResult
+    }
+}

@@ -1,0 +1,109 @@
+import CoreMetrics
+import RateLimitCore
+import Synchronization
+
+/// What is reported of each limit that is in force beside others: series for those limits and for no more, so that they
+/// do not grow in number while files come and go. Event loops count in a ``Tally``, and lock only to report it.
+final class LimitMetrics: Sendable {
+    /// What a limit says of a call that meets it, as the label has it.
+    enum Decision: String, CaseIterable {
+        case allowed
+        /// Allowed, in an answer that carries a warning of the limit.
+        case warned
+        case denied
+        /// It would have denied, and is a shadow, or everything is.
+        case shadowDenied = "shadow_denied"
+    }
+
+    private struct Series {
+        var decisions: [Counter]
+        var quota: Gauge
+        /// Of a window that slides: the others have no length, or not always the same.
+        var window: Gauge?
+    }
+
+    private let factory: any MetricsFactory
+    private let series = Mutex<[LimitName: Series]>([:])
+
+    /// No limits yet.
+    init(factory: any MetricsFactory) { self.factory = factory }
+
+    /// Makes the series of limits that are new, and takes those of limits that are gone off the page.
+    func setLimits(_ limits: [LimitDefinition]) {
+        series.withLock { series in
+            for (name, gone) in series where !limits.contains(where: { $0.name == name }) {
+                for counter in gone.decisions { counter.destroy() }
+                gone.quota.destroy()
+                gone.window?.destroy()
+                series[name] = nil
+            }
+            for limit in limits {
+                var current = series[limit.name] ?? makeSeries(of: limit.name)
+                current.quota.record(limit.quota.map(Double.init) ?? .infinity)
+                if case .sliding(let milliseconds) = limit.window {
+                    let window = current.window ?? gauge(CheckMetrics.Name.limitWindow, of: limit.name)
+                    window.record(milliseconds / 1000)
+                    current.window = window
+                } else {
+                    current.window?.destroy()
+                    current.window = nil
+                }
+                series[limit.name] = current
+            }
+        }
+    }
+
+    private func makeSeries(of name: LimitName) -> Series {
+        let decisions = Decision.allCases.map { decision in
+            Counter(
+                label: CheckMetrics.Name.limitDecisions,
+                dimensions: [("limit", name.text), ("decision", decision.rawValue)], factory: factory)
+        }
+        return Series(decisions: decisions, quota: gauge(CheckMetrics.Name.limitQuota, of: name))
+    }
+
+    private func gauge(_ label: String, of name: LimitName) -> Gauge {
+        Gauge(label: label, dimensions: [("limit", name.text)], factory: factory)
+    }
+
+    /// Counts of one event loop that have not been reported yet: plain integers.
+    struct Tally {
+        private var limits: [LimitName] = []
+        private var places: [UInt32: Int] = [:]
+        /// For each limit, one for each of ``Decision``.
+        private var counts: [Int] = []
+
+        /// Counts under these limits from now on; what has not been reported is lost.
+        mutating func setLimits(_ limits: [LimitDefinition]) {
+            self.limits = limits.map(\.name)
+            places = Dictionary(uniqueKeysWithValues: limits.enumerated().map { ($1.name.id, $0) })
+            counts = [Int](repeating: 0, count: limits.count * Decision.allCases.count)
+        }
+
+        /// Counts what each limit says in an answer; nothing of a limit that has left since it was asked.
+        mutating func count(_ outcome: CallOutcome) {
+            for standing in outcome.standings {
+                guard let place = places[standing.limit.name.id] else { continue }
+                let decision: Int =
+                    if standing.state.isShadowDenied || standing.state.isDenied && outcome.isShadowDenied {
+                        3
+                    } else if standing.state.isDenied {
+                        2
+                    } else {
+                        standing.warningPerMille == nil ? 0 : 1
+                    }
+                counts[place * 4 + decision] += 1
+            }
+        }
+
+        /// Hands over what has been counted.
+        mutating func report(to metrics: LimitMetrics) {
+            metrics.series.withLock { series in
+                for index in counts.indices where counts[index] > 0 {
+                    series[limits[index / 4]]?.decisions[index % 4].increment(by: counts[index])
+                    counts[index] = 0
+                }
+            }
+        }
+    }
+}
