@@ -1,0 +1,221 @@
+/// Decides whether a history of calls under several limits can have happened.
+package struct CallHistoryChecker: Sendable {
+    package enum Verdict: Sendable {
+        /// There is an order in which all of it can have happened: the operations, by their place, with their instants.
+        case consistent([(operation: Int, instantMicroseconds: Int)])
+        /// There is none; the smallest part of the history that shows it.
+        case violation(CallEvidence)
+        /// Nothing that can be counted speaks against it. An order was not looked for, or not found within the bound.
+        case undecided
+    }
+
+    /// Up to so many operations an order is looked for.
+    package static let longestSearched = 160
+    /// How many steps a search may try for each operation, and for each smaller history that is tried.
+    private static let stepsForEach = 40
+    private static let stepsForShrinking = 500
+
+    package let contract: CallContract
+
+    package init(_ contract: CallContract) { self.contract = contract }
+
+    package func verdict(of operations: [CallOperation]) -> Verdict {
+        let widened = contract.widened(operations)
+        let offences = CallBounds(widened, contract).offences
+        if let first = offences.first {
+            return .violation(
+                evidence(widened, first.offence, first.window) { candidate in
+                    CallBounds(candidate, contract, only: first.window).offences.contains {
+                        $0.offence == first.offence && $0.window == first.window
+                    }
+                })
+        }
+        guard operations.count <= Self.longestSearched else { return .undecided }
+        var search = CallOrderSearch(widened, contract)
+        switch search.run(steps: Self.stepsForEach * widened.count) {
+        case .found(let order): return .consistent(order)
+        case .exhausted: return .undecided
+        case .impossible:
+            return .violation(
+                evidence(widened, nil, nil) { candidate in
+                    var search = CallOrderSearch(candidate, contract)
+                    if case .impossible = search.run(steps: Self.stepsForShrinking) { return true }
+                    return false
+                })
+        }
+    }
+
+    /// What counting alone finds.
+    package func offences(
+        of operations: [CallOperation]
+    ) -> [(offence: CallBounds.Offence, operation: Int, window: Int?)] {
+        CallBounds(contract.widened(operations), contract).offences
+    }
+
+    private func evidence(
+        _ operations: [CallOperation], _ offence: CallBounds.Offence?, _ window: Int?,
+        isImpossible: @escaping ([CallOperation]) -> Bool
+    ) -> CallEvidence {
+        let shrinking = CallShrinking(contract: contract, window: window, isImpossible: isImpossible)
+        return CallEvidence(operations: shrinking.smallest(of: operations), offence: offence, window: window)
+    }
+}
+
+/// Makes an impossible history of calls as small as it gets by having answers say less, while it stays impossible.
+///
+/// What may have had an effect stays, as one that perhaps had it: to leave it out could make a right answer wrong.
+struct CallShrinking {
+    let contract: CallContract
+    /// The window that it is about; nil where it is about several, or about none.
+    let window: Int?
+    let isImpossible: ([CallOperation]) -> Bool
+
+    func smallest(of operations: [CallOperation]) -> [(index: Int, operation: CallOperation)] {
+        var kept = operations.enumerated().map { (index: $0.offset, operation: $0.element as CallOperation?) }
+        func whole(_ kept: [(index: Int, operation: CallOperation?)]) -> [CallOperation] {
+            kept.compactMap(\.operation)
+        }
+        // What comes later seldom matters: the shortest beginning that shows it.
+        kept.sort { ($0.operation?.endMicroseconds ?? 0) < ($1.operation?.endMicroseconds ?? 0) }
+        var run = kept.count
+        while run >= 1 {
+            var place = 0
+            while place < kept.count {
+                var candidate = kept
+                for index in place..<min(place + run, kept.count) {
+                    candidate[index].operation = kept[index].operation.flatMap(silenced)
+                }
+                if isImpossible(whole(candidate)) { kept = candidate.filter { $0.operation != nil } }
+                place += run
+            }
+            run /= 2
+        }
+        for index in kept.indices { kept[index].operation = withFewerStandings(kept, at: index) }
+        // Of what only perhaps happened, what does not matter.
+        for index in kept.indices.reversed() where kept[index].operation?.outcome == .unknown {
+            var candidate = kept
+            candidate.remove(at: index)
+            if isImpossible(whole(candidate)), mayBeLeftOut(kept, index) { kept = candidate }
+        }
+        return kept.compactMap { entry in entry.operation.map { (entry.index, $0) } }
+    }
+
+    /// The same with its answer not known; nil where it then says nothing.
+    private func silenced(_ operation: CallOperation) -> CallOperation? {
+        let hasMarked = operation.action == .release && operation.outcome == .noLease
+        guard operation.mayAct || hasMarked, operation.action != .look else { return nil }
+        var silenced = operation
+        silenced.outcome = .unknown
+        for index in silenced.terms.indices { silenced.terms[index].standing = nil }
+        return silenced
+    }
+
+    private func withFewerStandings(_ kept: [(index: Int, operation: CallOperation?)], at index: Int) -> CallOperation?
+    {
+        guard var operation = kept[index].operation else { return nil }
+        for term in operation.terms.indices where operation.terms[term].standing != nil {
+            var candidate = kept
+            var fewer = operation
+            fewer.terms[term].standing = nil
+            candidate[index].operation = fewer
+            if isImpossible(candidate.compactMap(\.operation)) { operation = fewer }
+        }
+        return operation
+    }
+
+    /// Whether what perhaps happened cannot matter: it has nothing in the window, or was out of it before anything that
+    /// the certain operations say, or began after that.
+    private func mayBeLeftOut(_ kept: [(index: Int, operation: CallOperation?)], _ index: Int) -> Bool {
+        guard let window, let operation = kept[index].operation, !operation.forgets else { return false }
+        let all = kept.compactMap(\.operation)
+        let lease = operation.id == nil ? [operation] : all.filter { $0.id == operation.id }
+        if lease.allSatisfy({ ($0.term(in: window)?.cost ?? 0) == 0 }) { return true }
+        let certain = all.filter { $0.outcome != .unknown }
+        guard !lease.contains(where: { $0.outcome != .unknown }) else { return false }
+        let first = certain.map(\.startMicroseconds).min() ?? 0
+        let last = certain.map(\.endMicroseconds).max() ?? 0
+        let lives = lease.compactMap(\.lifeMicroseconds).max() ?? 0
+        let stays = max(contract.microseconds(window), lives) + CallContract.leaseGrainMicroseconds
+        return lease.allSatisfy { $0.startMicroseconds > last || $0.endMicroseconds + stays < first }
+    }
+}
+
+/// The part of a history of calls that shows a violation, to be read by people.
+package struct CallEvidence: Sendable, CustomStringConvertible {
+    package let operations: [(index: Int, operation: CallOperation)]
+    /// What counting calls it; nil where only the search for an order found it.
+    package let offence: CallBounds.Offence?
+    /// The window that it is about, where it is about one.
+    package let window: Int?
+
+    /// Operations that it rests on, without those that only may have happened.
+    package var certainCount: Int { operations.count { $0.operation.outcome != .unknown } }
+
+    private var headline: String {
+        switch offence {
+        case .over: "more was admitted than a limit has room for"
+        case .under: "denied by a limit that cannot have been full"
+        case .miscounted: "another number used than can have been"
+        case .endedTwice: "one lease or request id was dealt with twice"
+        case .neverEnded: "taken for one that had been dealt with, though nothing had"
+        case .lapsedEarly: "a lease was gone before its time"
+        case .outlived: "a lease was there after its time"
+        case nil: "there is no order in which all of these can be true"
+        }
+    }
+
+    package var description: String {
+        let limit = 60
+        let began = operations.map(\.operation.startMicroseconds).min() ?? 0
+        var lines = ["\(headline)\(window.map { " in window \($0)" } ?? ""); times in ms:"]
+        lines += operations.prefix(limit).map { index, operation in
+            let interval = [operation.startMicroseconds, operation.endMicroseconds].map { milliseconds($0 - began) }
+            return "  \(interval[0]) to \(interval[1])  operation \(index): \(operation.words(about: window))"
+        }
+        if operations.count > limit { lines.append("  and \(operations.count - limit) more") }
+        return lines.joined(separator: "\n")
+    }
+
+    private func milliseconds(_ microseconds: Int) -> String {
+        let fraction = String(microseconds % 1_000 + 1_000).dropFirst()
+        return "\(microseconds / 1_000).\(fraction)"
+    }
+}
+
+extension CallOperation {
+    /// What it says, of one window or of all.
+    func words(about window: Int?) -> String {
+        let result =
+            switch outcome {
+            case .done: ""
+            case .denied: ", denied"
+            case .repeated: ", had been dealt with"
+            case .noLease: ", no such lease"
+            case .unknown: ", perhaps"
+            }
+        var words = ["\(name)\(result)"]
+        if let id { words.append("id \(id.suffix(6))") }
+        words += terms.filter { window == nil || $0.window == window }.compactMap { term in
+            if let standing = term.standing {
+                let used = "\(standing.used) of \(standing.quota) used"
+                return "window \(term.window): cost \(term.cost), \(standing.isDenied ? "denied, " : "")\(used)"
+            }
+            return term.cost > 0 && mayAct ? "window \(term.window): cost \(term.cost)" : nil
+        }
+        return words.joined(separator: "; ")
+    }
+
+    private var name: String {
+        switch action {
+        case .check: "check"
+        case .reserve(let microseconds): "reserve for \(microseconds / 1_000) ms"
+        case .renew(let microseconds): "renew for \(microseconds / 1_000) ms"
+        case .settle: "settle"
+        case .release: "release"
+        case .usage: "usage"
+        case .look: "look"
+        case .reset: "reset"
+        case .flush: "Redis emptied"
+        }
+    }
+}
