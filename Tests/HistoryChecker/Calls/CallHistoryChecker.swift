@@ -77,7 +77,12 @@ struct CallShrinking {
         }
         // What comes later seldom matters: the shortest beginning that shows it.
         kept.sort { ($0.operation?.endMicroseconds ?? 0) < ($1.operation?.endMicroseconds ?? 0) }
-        var run = kept.count
+        func beginning(_ count: Int) -> [(index: Int, operation: CallOperation?)] {
+            kept.prefix(count) + kept.dropFirst(count).map { ($0.index, $0.operation.flatMap(silenced)) }
+        }
+        let needed = Array(0...kept.count).partitioningIndex { isImpossible(whole(beginning($0))) }
+        if isImpossible(whole(beginning(needed))) { kept = beginning(needed).filter { $0.operation != nil } }
+        var run = kept.count / 2
         while run >= 1 {
             var place = 0
             while place < kept.count {
@@ -205,11 +210,14 @@ extension CallOperation {
         return words.joined(separator: "; ")
     }
 
-    private var name: String {
+    private var name: String { lifeMicroseconds.map { "\(kind) for \($0 / 1_000) ms" } ?? kind }
+
+    /// What it is called.
+    package var kind: String {
         switch action {
         case .check: "check"
-        case .reserve(let microseconds): "reserve for \(microseconds / 1_000) ms"
-        case .renew(let microseconds): "renew for \(microseconds / 1_000) ms"
+        case .reserve: "reserve"
+        case .renew: "renew"
         case .settle: "settle"
         case .release: "release"
         case .usage: "usage"

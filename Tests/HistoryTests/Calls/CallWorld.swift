@@ -15,7 +15,7 @@ struct CallWorld: Sendable {
     var sharedCalls = 4
     var requestsMilliseconds = 1_000
     var tokensMilliseconds = 1_300
-    var sharedMilliseconds = 900
+    var sharedMilliseconds = 1_100
 
     var contract: CallContract {
         let own: [CallContract.Window] = [
@@ -87,15 +87,16 @@ struct CallHabits {
         let draw = Int.random(in: 0..<100, using: &random)
         if draw < 5 { return Intent(action: .look, user: user) }
         if draw < 12, let again = ended.randomElement(using: &random) { return again }
-        if draw < 60, let place = open.indices.randomElement(using: &random) { return goOn(place) }
+        if draw < 55, let place = open.indices.randomElement(using: &random) { return goOn(place) }
         let tokens = Int.random(in: 0...9, using: &random)
-        if draw < 64 {
+        let kind = Int.random(in: 0..<100, using: &random)
+        if kind < 8 {
             count += 1
             let usage = Intent(action: .usage, user: user, tokens: tokens / 2, id: "\(name)\(count)")
             ended.append(usage)
             return usage
         }
-        if draw < 72 { return Intent(action: .check, user: user, tokens: tokens) }
+        if kind < 35 { return Intent(action: .check, user: user, tokens: tokens) }
         count += 1
         let life = Int.random(in: 60...400, using: &random) * 1_000
         let reserve = Intent(
