@@ -17,14 +17,14 @@ final class CallLog: Sendable {
     /// The limits under which calls are made, in the order of a member's windows and then of the shared ones.
     static let ownLimits = ["requests", "tokens", "calls"]
     static let sharedLimits = ["team-tokens", "team-calls"]
-    static let requests = 25
+    static let requests = 80
     static let windowSeconds = 2
     static let file = """
         limits:
-          - {name: tokens, per: user, unit: tokens, quota: 100, window: 1s}
-          - {name: calls, per: user, unit: concurrency, quota: 3}
-          - {name: team-tokens, per: group, unit: tokens, quota: 160, window: 3s}
-          - {name: team-calls, per: group, unit: concurrency, quota: 4}
+          - {name: tokens, per: user, unit: tokens, quota: 300, window: 1s}
+          - {name: calls, per: user, unit: concurrency, quota: 8}
+          - {name: team-tokens, per: group, unit: tokens, quota: 700, window: 3s}
+          - {name: team-calls, per: group, unit: concurrency, quota: 12}
         """
     static let contract: CallContract = {
         let own: [CallContract.Window] = [

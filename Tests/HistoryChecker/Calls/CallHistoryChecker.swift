@@ -22,7 +22,8 @@ package struct CallHistoryChecker: Sendable {
     package func verdict(of operations: [CallOperation]) -> Verdict {
         let widened = contract.widened(operations)
         let offences = CallBounds(widened, contract).offences
-        if let first = offences.first {
+        // What an id alone shows is shown in the fewest calls.
+        if let first = offences.first(where: { $0.window == nil }) ?? offences.first {
             return .violation(
                 evidence(widened, first.offence, first.window) { candidate in
                     CallBounds(candidate, contract, only: first.window).offences.contains {
@@ -56,7 +57,9 @@ package struct CallHistoryChecker: Sendable {
         _ operations: [CallOperation], _ offence: CallBounds.Offence?, _ window: Int?,
         isImpossible: @escaping ([CallOperation]) -> Bool
     ) -> CallEvidence {
-        let shrinking = CallShrinking(contract: contract, window: window, isImpossible: isImpossible)
+        let shrinking = CallShrinking(
+            contract: contract, window: window, isAboutOneID: offence != nil && window == nil,
+            isImpossible: isImpossible)
         return CallEvidence(operations: shrinking.smallest(of: operations), offence: offence, window: window)
     }
 }
@@ -68,6 +71,8 @@ struct CallShrinking {
     let contract: CallContract
     /// The window that it is about; nil where it is about several, or about none.
     let window: Int?
+    /// Whether it is about one lease or request id.
+    let isAboutOneID: Bool
     let isImpossible: ([CallOperation]) -> Bool
 
     func smallest(of operations: [CallOperation]) -> [(index: Int, operation: CallOperation)] {
@@ -131,14 +136,19 @@ struct CallShrinking {
     /// Whether what perhaps happened cannot matter: it has nothing in the window, or was out of it before anything that
     /// the certain operations say, or began after that.
     private func mayBeLeftOut(_ kept: [(index: Int, operation: CallOperation?)], _ index: Int) -> Bool {
-        guard let window, let operation = kept[index].operation, !operation.forgets else { return false }
+        guard let operation = kept[index].operation, !operation.forgets else { return false }
         let all = kept.compactMap(\.operation)
+        if isAboutOneID {
+            return !all.contains { $0.outcome != .unknown && $0.id == operation.id } || operation.id == nil
+        }
+        guard let window else { return false }
         let lease = operation.id == nil ? [operation] : all.filter { $0.id == operation.id }
         if lease.allSatisfy({ ($0.term(in: window)?.cost ?? 0) == 0 }) { return true }
         let certain = all.filter { $0.outcome != .unknown }
-        guard !lease.contains(where: { $0.outcome != .unknown }) else { return false }
         let first = certain.map(\.startMicroseconds).min() ?? 0
         let last = certain.map(\.endMicroseconds).max() ?? 0
+        if operation.startMicroseconds > last { return true }
+        guard !lease.contains(where: { $0.outcome != .unknown }) else { return false }
         let lives = lease.compactMap(\.lifeMicroseconds).max() ?? 0
         let stays = max(contract.microseconds(window), lives) + CallContract.leaseGrainMicroseconds
         return lease.allSatisfy { $0.startMicroseconds > last || $0.endMicroseconds + stays < first }

@@ -2,8 +2,7 @@ import HistoryChecker
 
 /// What calls come to in the plainest form: each window a list of charges and a sum of what is held.
 ///
-/// It is right without a fault: what it says are the histories that a checker must accept. It also plays the orders that
-/// the checker finds.
+/// It is right without a fault: what it says are the histories that a checker must accept.
 struct CallModel {
     /// What it does wrong.
     enum Fault: CaseIterable {

@@ -8,9 +8,9 @@ import TestSupport
 
 /// Clients that put their calls to `decide.lua` in a real Redis, without a daemon in between.
 struct ScriptCalls {
-    var world = CallWorld()
+    var world = CallWorld(requests: 60, tokens: 250, calls: 6, sharedTokens: 300, sharedCalls: 9)
     var clients = 6
-    var milliseconds = 2_600.0
+    var milliseconds = 2_200.0
 
     /// Plays the clients' habits under a script; what they saw.
     func record(_ script: String, seed: UInt64) throws -> [CallOperation] {
