@@ -74,12 +74,12 @@ package struct CallBounds {
         for (index, operation) in operations.enumerated() {
             guard let term = operation.term(in: window) else { continue }
             hold(index, operation, term)
-            guard operation.asks, operation.outcome == .done, term.cost > 0, let quota = term.standing?.quota else {
-                continue
-            }
+            guard operation.asks, operation.outcome == .done, let share = owners[index],
+                let quota = term.standing?.quota
+            else { continue }
             admissions.append(
                 Admission(
-                    operation: index, share: owners[index] ?? 0, start: operation.startMicroseconds,
+                    operation: index, share: share, start: operation.startMicroseconds,
                     end: operation.endMicroseconds, quota: quota))
         }
         for (offender, _) in Crowd(admissions, shares).tooMany { offences.append((.over, offender, window)) }

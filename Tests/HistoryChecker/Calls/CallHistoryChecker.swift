@@ -25,7 +25,7 @@ package struct CallHistoryChecker: Sendable {
         // What an id alone shows is shown in the fewest calls.
         if let first = offences.first(where: { $0.window == nil }) ?? offences.first {
             return .violation(
-                evidence(widened, first.offence, first.window) { candidate in
+                evidence(widened, first.offence, first.window, widened[first.operation].id) { candidate in
                     CallBounds(candidate, contract, only: first.window).offences.contains {
                         $0.offence == first.offence && $0.window == first.window
                     }
@@ -38,7 +38,7 @@ package struct CallHistoryChecker: Sendable {
         case .exhausted: return .undecided
         case .impossible:
             return .violation(
-                evidence(widened, nil, nil) { candidate in
+                evidence(widened, nil, nil, nil) { candidate in
                     var search = CallOrderSearch(candidate, contract)
                     if case .impossible = search.run(steps: Self.stepsForShrinking) { return true }
                     return false
@@ -54,13 +54,31 @@ package struct CallHistoryChecker: Sendable {
     }
 
     private func evidence(
-        _ operations: [CallOperation], _ offence: CallBounds.Offence?, _ window: Int?,
+        _ operations: [CallOperation], _ offence: CallBounds.Offence?, _ window: Int?, _ id: String?,
         isImpossible: @escaping ([CallOperation]) -> Bool
     ) -> CallEvidence {
-        let shrinking = CallShrinking(
-            contract: contract, window: window, isAboutOneID: offence != nil && window == nil,
+        var shrinking = CallShrinking(
+            contract: contract, window: window, offence: offence,
             isImpossible: isImpossible)
-        return CallEvidence(operations: shrinking.smallest(of: operations), offence: offence, window: window)
+        let smallest = shrinking.smallest(of: concerned(operations, offence, window, id))
+        return CallEvidence(operations: smallest, offence: offence, window: window)
+    }
+
+    /// The operations on which an offence rests: those of its id, or of its window and of the ids that have a part there.
+    private func concerned(
+        _ operations: [CallOperation], _ offence: CallBounds.Offence?, _ window: Int?, _ id: String?
+    ) -> [CallShrinking.Kept] {
+        let all = operations.enumerated().map { (index: $0.offset, operation: $0.element as CallOperation?) }
+        guard offence != nil else { return all }
+        var ids = Set([id].compactMap(\.self))
+        if let window {
+            ids = Set(operations.filter { $0.term(in: window) != nil }.compactMap(\.id))
+        }
+        return all.filter { _, operation in
+            guard let operation else { return false }
+            let hasPart = window.map { operation.term(in: $0) != nil } ?? false
+            return operation.forgets || hasPart || operation.id.map(ids.contains) == true
+        }
     }
 }
 
@@ -68,25 +86,42 @@ package struct CallHistoryChecker: Sendable {
 ///
 /// What may have had an effect stays, as one that perhaps had it: to leave it out could make a right answer wrong.
 struct CallShrinking {
+    /// A place in the history that was given, and what is left of the operation there.
+    typealias Kept = (index: Int, operation: CallOperation?)
+
     let contract: CallContract
     /// The window that it is about; nil where it is about several, or about none.
     let window: Int?
-    /// Whether it is about one lease or request id.
-    let isAboutOneID: Bool
+    /// What counting calls it; nil where only the search for an order found it.
+    let offence: CallBounds.Offence?
     let isImpossible: ([CallOperation]) -> Bool
+    /// After so many smaller histories the smallest that was found is good enough.
+    private static let mostTrials = 1_500
+    private var trials = 0
 
-    func smallest(of operations: [CallOperation]) -> [(index: Int, operation: CallOperation)] {
-        var kept = operations.enumerated().map { (index: $0.offset, operation: $0.element as CallOperation?) }
-        func whole(_ kept: [(index: Int, operation: CallOperation?)]) -> [CallOperation] {
-            kept.compactMap(\.operation)
-        }
+    init(
+        contract: CallContract, window: Int?, offence: CallBounds.Offence?,
+        isImpossible: @escaping ([CallOperation]) -> Bool
+    ) {
+        self.contract = contract
+        self.window = window
+        self.offence = offence
+        self.isImpossible = isImpossible
+    }
+
+    private mutating func stays(_ kept: [Kept]) -> Bool {
+        trials += 1
+        return trials <= Self.mostTrials && isImpossible(kept.compactMap(\.operation))
+    }
+
+    mutating func smallest(of operations: [Kept]) -> [(index: Int, operation: CallOperation)] {
+        var kept = operations
         // What comes later seldom matters: the shortest beginning that shows it.
         kept.sort { ($0.operation?.endMicroseconds ?? 0) < ($1.operation?.endMicroseconds ?? 0) }
-        func beginning(_ count: Int) -> [(index: Int, operation: CallOperation?)] {
-            kept.prefix(count) + kept.dropFirst(count).map { ($0.index, $0.operation.flatMap(silenced)) }
-        }
-        let needed = Array(0...kept.count).partitioningIndex { isImpossible(whole(beginning($0))) }
-        if isImpossible(whole(beginning(needed))) { kept = beginning(needed).filter { $0.operation != nil } }
+        let counts = Array(0...kept.count)
+        let needed = counts.partitioningIndex { stays(beginning($0, of: kept)) }
+        let trimmed = beginning(needed, of: kept)
+        if stays(trimmed) { kept = trimmed.filter { $0.operation != nil } }
         var run = kept.count / 2
         while run >= 1 {
             var place = 0
@@ -95,7 +130,7 @@ struct CallShrinking {
                 for index in place..<min(place + run, kept.count) {
                     candidate[index].operation = kept[index].operation.flatMap(silenced)
                 }
-                if isImpossible(whole(candidate)) { kept = candidate.filter { $0.operation != nil } }
+                if stays(candidate) { kept = candidate.filter { $0.operation != nil } }
                 place += run
             }
             run /= 2
@@ -105,9 +140,14 @@ struct CallShrinking {
         for index in kept.indices.reversed() where kept[index].operation?.outcome == .unknown {
             var candidate = kept
             candidate.remove(at: index)
-            if isImpossible(whole(candidate)), mayBeLeftOut(kept, index) { kept = candidate }
+            if mayBeLeftOut(kept, index), stays(candidate) { kept = candidate }
         }
         return kept.compactMap { entry in entry.operation.map { (entry.index, $0) } }
+    }
+
+    /// With the answers behind the first so many not known.
+    private func beginning(_ count: Int, of kept: [Kept]) -> [Kept] {
+        kept.prefix(count) + kept.dropFirst(count).map { ($0.index, $0.operation.flatMap(silenced)) }
     }
 
     /// The same with its answer not known; nil where it then says nothing.
@@ -120,38 +160,37 @@ struct CallShrinking {
         return silenced
     }
 
-    private func withFewerStandings(_ kept: [(index: Int, operation: CallOperation?)], at index: Int) -> CallOperation?
-    {
+    private mutating func withFewerStandings(_ kept: [Kept], at index: Int) -> CallOperation? {
         guard var operation = kept[index].operation else { return nil }
         for term in operation.terms.indices where operation.terms[term].standing != nil {
             var candidate = kept
             var fewer = operation
             fewer.terms[term].standing = nil
             candidate[index].operation = fewer
-            if isImpossible(candidate.compactMap(\.operation)) { operation = fewer }
+            if stays(candidate) { operation = fewer }
         }
         return operation
     }
 
     /// Whether what perhaps happened cannot matter: it has nothing in the window, or was out of it before anything that
     /// the certain operations say, or began after that.
-    private func mayBeLeftOut(_ kept: [(index: Int, operation: CallOperation?)], _ index: Int) -> Bool {
+    private func mayBeLeftOut(_ kept: [Kept], _ index: Int) -> Bool {
         guard let operation = kept[index].operation, !operation.forgets else { return false }
         let all = kept.compactMap(\.operation)
-        if isAboutOneID {
-            return !all.contains { $0.outcome != .unknown && $0.id == operation.id } || operation.id == nil
-        }
+        let isOfCertain = operation.id != nil && all.contains { $0.outcome != .unknown && $0.id == operation.id }
+        let lastCertain = all.filter { $0.outcome != .unknown }.map(\.endMicroseconds).max() ?? 0
+        if offence != nil, operation.startMicroseconds > lastCertain { return true }
+        // What only perhaps happened speaks for nobody who was admitted, nor for another id.
+        if offence == .over || offence != nil && window == nil { return !isOfCertain }
         guard let window else { return false }
         let lease = operation.id == nil ? [operation] : all.filter { $0.id == operation.id }
         if lease.allSatisfy({ ($0.term(in: window)?.cost ?? 0) == 0 }) { return true }
         let certain = all.filter { $0.outcome != .unknown }
         let first = certain.map(\.startMicroseconds).min() ?? 0
-        let last = certain.map(\.endMicroseconds).max() ?? 0
-        if operation.startMicroseconds > last { return true }
         guard !lease.contains(where: { $0.outcome != .unknown }) else { return false }
         let lives = lease.compactMap(\.lifeMicroseconds).max() ?? 0
         let stays = max(contract.microseconds(window), lives) + CallContract.leaseGrainMicroseconds
-        return lease.allSatisfy { $0.startMicroseconds > last || $0.endMicroseconds + stays < first }
+        return lease.allSatisfy { $0.startMicroseconds > lastCertain || $0.endMicroseconds + stays < first }
     }
 }
 
@@ -209,7 +248,7 @@ extension CallOperation {
             case .unknown: ", perhaps"
             }
         var words = ["\(name)\(result)"]
-        if let id { words.append("id \(id.suffix(6))") }
+        if let id { words.append("id \(id.count > 12 ? String(id.dropFirst(2).prefix(6)) : id)") }
         words += terms.filter { window == nil || $0.window == window }.compactMap { term in
             if let standing = term.standing {
                 let used = "\(standing.used) of \(standing.quota) used"
