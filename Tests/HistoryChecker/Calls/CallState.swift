@@ -18,9 +18,7 @@ struct CallState {
     private let windows: [Int]
 
     init(_ contract: CallContract) {
-        windows = contract.windows.indices.map { contract.microseconds($0) }
-        charges = windows.map { _ in [] }
-        sums = windows.map { _ in 0 }
+        self.init(contract.windows.indices.map { contract.microseconds($0) })
     }
 
     /// All that decides what can follow, besides which operations are left.
@@ -102,13 +100,13 @@ struct CallState {
             charge(index, operation)
         case .release: return end(operation)
         case .look: break
-        case .flush: self = CallState(charges.count, windows)
+        case .flush: self = CallState(windows)
         case .reset: return false
         }
         return true
     }
 
-    private init(_ count: Int, _ windows: [Int]) {
+    private init(_ windows: [Int]) {
         self.windows = windows
         charges = windows.map { _ in [] }
         sums = windows.map { _ in 0 }
@@ -182,8 +180,4 @@ struct CallState {
         guard let oldest = charges[window].first else { return true }
         return order.keep(oldest.operation, atLeast: 1 - windows[window], after: index)
     }
-}
-
-extension CallState.Lease: Equatable {
-    static func == (one: Self, other: Self) -> Bool { one.base == other.base }
 }

@@ -1,5 +1,4 @@
 import HistoryChecker
-import RateLimitCore
 import TestSupport
 
 /// The limits of a history: each user has one of requests, one of tokens and one of calls under way, and all users

@@ -25,7 +25,6 @@ struct SimulatedCalls {
         var habits = (0..<clients).map { CallHabits(client: $0, seed: seed) }
         let plan = planned(&habits)
         var model = CallModel(world.contract, quotas: world.quotas, fault: fault)
-        var known: Set<String> = []
         var operations: [CallOperation] = []
         for planned in plan {
             guard planned.client >= 0 else {
@@ -41,23 +40,17 @@ struct SimulatedCalls {
                 startMicroseconds: planned.start, endMicroseconds: planned.end, outcome: .unknown)
             if habits[planned.client].happens(percent: shareUnknown), operation.action != .look {
                 // Half of them take place. The client knows only when that was over.
-                let happens = habits[planned.client].happens(percent: 50)
-                let answered = happens ? model.perform(operation, at: planned.instant) : operation
+                if habits[planned.client].happens(percent: 50) { _ = model.perform(operation, at: planned.instant) }
                 operation.endMicroseconds += habits[planned.client].microseconds(0...200_000)
                 if case .reserve = intent.action {
                     habits[planned.client].wasDenied(intent.id)
                     operation.id = nil
                 }
-                _ = answered
                 operations.append(operation)
                 continue
             }
-            let isReserve = if case .reserve = intent.action { true } else { false }
             let answered = model.perform(operation, at: planned.instant)
-            if isReserve {
-                if answered.outcome == .denied { habits[planned.client].wasDenied(intent.id) }
-                if answered.outcome == .done, let id = intent.id { known.insert(id) }
-            }
+            if answered.outcome == .denied { habits[planned.client].wasDenied(intent.id) }
             operations.append(answered)
         }
         return operations
