@@ -271,7 +271,7 @@ let package = Package(
             name: "HistoryTests",
             dependencies: [
                 "llm-rate-limit", "FaultInjection", "HistoryChecker", "RateLimitCore", "RateLimitService",
-                "TestSupport",
+                "RedisClient", "TestSupport", .product(name: "NIOCore", package: "swift-nio"),
             ],
             swiftSettings: strict
         ),

@@ -27,6 +27,8 @@ struct ProgressLine {
     }
 }
 
+extension Traffic: ExpressibleByArgument {}
+
 extension ChaosCommand {
     struct Run: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -40,6 +42,9 @@ extension ChaosCommand {
         @Option(help: "Which faults: a seed gives the same ones, in the same order.")
         var seed: UInt64 = 1
 
+        @Option(help: "What is asked: \(Traffic.allCases.map(\.rawValue).joined(separator: ", ")).")
+        var traffic = Traffic.mixed
+
         @Flag(help: "Also show the faults in their order.")
         var schedule = false
 
@@ -51,8 +56,10 @@ extension ChaosCommand {
 
         func run() throws {
             let line = ProgressLine()
-            print("chaos: \(minutes) minutes, seed \(seed), \(Fault.all.count) kinds of faults")
-            let run = try ChaosRun(ChaosRun.Options(seconds: minutes * 60, seed: seed))
+            print("chaos: \(minutes) minutes, seed \(seed), \(traffic.rawValue), \(Fault.all.count) kinds of faults")
+            var options = ChaosRun.Options(seconds: minutes * 60, seed: seed)
+            options.traffic = traffic
+            let run = try ChaosRun(options)
             let report = try run.run { progress in
                 line.show(
                     "\(Int(progress.secondsPassed)) s  \(progress.faultsInjected) faults  "

@@ -1,8 +1,26 @@
 import Foundation
+import HistoryChecker
 
 /// What a run found, as one table and a verdict.
 package struct ChaosReport: Sendable {
+    /// What was seen of calls under several limits.
+    package struct Calls: Sendable {
+        package var operations = 0
+        package var unknown = 0
+        package var teams = 0
+        /// By what was asked, in the order of their names.
+        package var kinds: [String: Int] = [:]
+
+        mutating func add(_ history: [CallOperation]) {
+            operations += history.count
+            unknown += history.count { $0.outcome == .unknown }
+            teams += 1
+            for operation in history { kinds[operation.kind, default: 0] += 1 }
+        }
+    }
+
     package let seed: UInt64
+    package let traffic: Traffic
     package let seconds: Double
     package let rows: [(name: String, figures: FaultFigures)]
     package let injected: Int
@@ -10,6 +28,7 @@ package struct ChaosReport: Sendable {
     package let unknown: Int
     package let histories: Int
     package let undecided: Int
+    package let calls: Calls
     /// Histories that were never whole.
     package let unchecked: Int
     package let oversleptMilliseconds: Double
@@ -40,10 +59,22 @@ package struct ChaosReport: Sendable {
             )
         }
         lines.append(String(repeating: "-", count: 80))
+        lines.append("seed \(seed), \(Int(seconds)) s, \(injected) faults, traffic: \(traffic.rawValue);")
+        if traffic != .calls {
+            lines += [
+                "\(operations) requests of \(histories) users, \(unknown) of them without a decision,",
+                "\(undecided) users' histories undecided;",
+            ]
+        }
+        if traffic != .checks {
+            let kinds = calls.kinds.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
+            lines += [
+                "\(calls.operations) calls of \(calls.teams) teams, \(calls.unknown) of them without an answer that tells;",
+                "  " + kinds.joined(separator: ", ") + ";",
+            ]
+        }
         lines += [
-            "seed \(seed), \(Int(seconds)) s, \(injected) faults, \(operations) requests of \(histories) users;",
-            "\(unknown) requests without a decision, \(undecided) users' histories undecided;",
-            "the machine let a sleeping thread oversleep by up to \(Self.decimal(oversleptMilliseconds)) ms",
+            "the machine let a sleeping thread oversleep by up to \(Self.decimal(oversleptMilliseconds)) ms"
         ]
         if unchecked > 0 { lines.append("\(unchecked) histories were never whole, and are not checked") }
         lines += violations

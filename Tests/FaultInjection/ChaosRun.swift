@@ -7,6 +7,7 @@ package final class ChaosRun: Sendable {
     package struct Options: Sendable {
         package var seconds: Double
         package var seed: UInt64
+        package var traffic = Traffic.mixed
         package var faults = Fault.all
         package var pausesMilliseconds = 300...2_500
         package var clientsForEachDaemon = 5
@@ -33,7 +34,8 @@ package final class ChaosRun: Sendable {
         var unknown = 0
         var histories = 0
         var undecided = 0
-        var violations: [(user: String, evidence: Evidence)] = []
+        var calls = ChaosReport.Calls()
+        var violations: [String] = []
         var longestCheckMilliseconds = 0.0
     }
 
@@ -46,7 +48,7 @@ package final class ChaosRun: Sendable {
 
     package init(_ options: Options) throws {
         self.options = options
-        testbed = try Testbed()
+        testbed = try Testbed(options.traffic)
         statistics = Statistics(kinds: options.faults.count)
     }
 
@@ -84,7 +86,7 @@ package final class ChaosRun: Sendable {
                 try inject(entry)
                 injected += 1
                 while replaceAt < monotonicMilliseconds() {
-                    for group in testbed.groups { group.replaceUser(nextUser % DaemonGroup.usersAtATime) }
+                    for group in testbed.groups { group.replaceUser(nextUser) }
                     nextUser += 1
                     replaceAt += options.userSeconds * 1_000 / Double(DaemonGroup.usersAtATime)
                 }
@@ -120,8 +122,7 @@ package final class ChaosRun: Sendable {
             for place in group.places {
                 for _ in 0..<options.clientsForEachDaemon {
                     seed += 1
-                    let client = Client(
-                        testbed: testbed, group: group, place: place, statistics: statistics, seed: seed)
+                    let client = group.clients(at: place, testbed, statistics, seed: seed)
                     clients.append(Background { try client.run(until: flag) })
                 }
             }
@@ -133,7 +134,8 @@ package final class ChaosRun: Sendable {
         checked.withLock { checked in
             Progress(
                 secondsPassed: (monotonicMilliseconds() - start) / 1_000, faultsInjected: injected,
-                operationsChecked: checked.operations, violations: checked.violations.count, fault: fault
+                operationsChecked: checked.operations + checked.calls.operations, violations: checked.violations.count,
+                fault: fault
             )
         }
     }
@@ -141,12 +143,13 @@ package final class ChaosRun: Sendable {
     private func makeReport(injected: Int, overslept: Double) -> ChaosReport {
         checked.withLock { checked in
             ChaosReport(
-                seed: options.seed, seconds: options.seconds,
+                seed: options.seed, traffic: options.traffic, seconds: options.seconds,
                 rows: zip(options.faults.map(\.name) + ["before the first"], statistics.figures).map { ($0, $1) },
                 injected: injected, operations: checked.operations, unknown: checked.unknown,
-                histories: checked.histories, undecided: checked.undecided, unchecked: testbed.recorder.waiting,
+                histories: checked.histories, undecided: checked.undecided, calls: checked.calls,
+                unchecked: testbed.recorder.waiting,
                 oversleptMilliseconds: overslept, schedule: log.withLock { $0 },
-                violations: checked.violations.map { "user \($0.user): \($0.evidence)" }
+                violations: checked.violations
             )
         }
     }
@@ -156,6 +159,29 @@ package final class ChaosRun: Sendable {
 
 extension ChaosRun {
     private func checkComplete() {
+        checkCompleteUsers()
+        checkCompleteTeams()
+    }
+
+    private func checkCompleteTeams() {
+        let checker = CallHistoryChecker(CallLog.contract)
+        for operations in testbed.recorder.takeCompleteCalls() {
+            for offence in checker.offences(of: operations) {
+                statistics.offended(
+                    offence.offence, atMicroseconds: operations[offence.operation].startMicroseconds)
+            }
+            let verdict = checker.verdict(of: operations)
+            checked.withLock { checked in
+                checked.calls.add(operations)
+                guard case .violation(let evidence) = verdict, checked.violations.count < Self.shownViolations else {
+                    return
+                }
+                checked.violations.append("a team's calls: \(evidence)")
+            }
+        }
+    }
+
+    private func checkCompleteUsers() {
         for (log, operations) in testbed.recorder.takeComplete() {
             let checker = HistoryChecker(log.contract)
             let start = monotonicMilliseconds()
@@ -174,7 +200,7 @@ extension ChaosRun {
                 case .undecided: checked.undecided += 1
                 case .violation(let evidence):
                     if checked.violations.count < Self.shownViolations {
-                        checked.violations.append((log.user, evidence))
+                        checked.violations.append("user \(log.user): \(evidence)")
                     }
                 }
             }

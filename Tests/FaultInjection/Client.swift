@@ -2,7 +2,7 @@ import HistoryChecker
 import TestSupport
 
 /// One client of a daemon: asks for the users of its group, and writes down what it saw.
-struct Client {
+struct Client: LoadingClient {
     let testbed: Testbed
     let group: DaemonGroup
     let place: DaemonPlace
@@ -47,7 +47,7 @@ struct Client {
         }
         operation.endMicroseconds = systemMicroseconds()
         log.ended(operation)
-        if isAnswered { statistics.answered(operation) }
+        if isAnswered { statistics.answered(from: start, to: operation.endMicroseconds) }
         return isAnswered
     }
 

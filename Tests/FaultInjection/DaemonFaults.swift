@@ -26,12 +26,7 @@ extension Fault {
         },
         Fault("users reset") { testbed, draw in
             let group = testbed.groups[draw.target % testbed.groups.count]
-            for log in group.users {
-                let start = systemMicroseconds()
-                let answer = try? group.places[draw.target % group.places.count].reset(log.user)
-                let isCertain = answer == 204
-                log.forgot(from: start, to: systemMicroseconds(), isCertain: isCertain)
-            }
+            group.resetUsers(at: group.places[draw.target % group.places.count])
         },
     ]
 

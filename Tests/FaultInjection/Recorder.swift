@@ -40,6 +40,7 @@ final class UserLog: Sendable {
 final class Recorder: Sendable {
     private struct Storage {
         var retired: [UserLog] = []
+        var retiredTeams: [CallLog] = []
         var forgettings: [Operation] = []
         var settlements: [(askedBefore: Int, by: Int)] = []
     }
@@ -49,6 +50,8 @@ final class Recorder: Sendable {
     func newLog(_ contract: WindowContract) -> UserLog { UserLog(contract) }
 
     func retire(_ log: UserLog) { storage.withLock { $0.retired.append(log) } }
+
+    func retire(_ log: CallLog) { storage.withLock { $0.retiredTeams.append(log) } }
 
     /// Every window was emptied.
     func forgot(from start: Int, to end: Int) {
@@ -77,7 +80,36 @@ final class Recorder: Sendable {
     }
 
     /// How many histories wait to be complete.
-    var waiting: Int { storage.withLock { $0.retired.count } }
+    var waiting: Int { storage.withLock { $0.retired.count + $0.retiredTeams.count } }
+
+    /// The same of calls under several limits.
+    func takeCompleteCalls() -> [[CallOperation]] {
+        storage.withLock { storage in
+            var complete: [[CallOperation]] = []
+            storage.retiredTeams.removeAll { log in
+                guard var operations = log.complete else { return false }
+                for index in operations.indices where operations[index].outcome == .unknown {
+                    guard let end = Self.settled(operations[index].endMicroseconds, storage.settlements) else {
+                        return false
+                    }
+                    operations[index].endMicroseconds = end
+                }
+                let flushes = storage.forgettings.filter { $0.endMicroseconds >= log.createdAt }.map {
+                    CallOperation(
+                        .flush, startMicroseconds: $0.startMicroseconds, endMicroseconds: $0.endMicroseconds,
+                        outcome: .done)
+                }
+                complete.append(operations + flushes)
+                return true
+            }
+            return complete
+        }
+    }
+
+    /// By when nothing that was asked before an instant could happen any more; nil where that is not known.
+    private static func settled(_ end: Int, _ settlements: [(askedBefore: Int, by: Int)]) -> Int? {
+        settlements.first { $0.askedBefore > end }?.by
+    }
 
     /// With the instant by which each unknown outcome was settled as its end; nil where one is not.
     private static func settled(
@@ -89,10 +121,8 @@ final class Recorder: Sendable {
             case .unknown, .forgot(isCertain: false): break
             case .admitted, .denied, .looked, .forgot: continue
             }
-            let end = operation.endMicroseconds
-            let place = settlements.firstIndex { $0.askedBefore > end }
-            guard let place else { return nil }
-            operations[index].endMicroseconds = settlements[place].by
+            guard let end = settled(operation.endMicroseconds, settlements) else { return nil }
+            operations[index].endMicroseconds = end
         }
         return operations
     }

@@ -43,6 +43,7 @@ package struct SoakRun {
     package func run(reporting report: (String) -> Void = { _ in }) throws -> SoakReport {
         var options = ChaosRun.Options(seconds: seconds, seed: seed)
         options.faults = Fault.daemonsLive
+        options.traffic = .checks
         options.pausesMilliseconds = 2_000...12_000
         let run = try ChaosRun(options)
         let otherRedis = try RedisServer()

@@ -47,10 +47,10 @@ package final class Statistics: Sendable {
         }
     }
 
-    func answered(_ operation: Operation) {
-        let took = operation.endMicroseconds - operation.startMicroseconds
+    func answered(from start: Int, to end: Int) {
+        let took = end - start
         storage.withLock { storage in
-            let fault = Self.fault(at: operation.endMicroseconds, storage.times)
+            let fault = Self.fault(at: end, storage.times)
             storage.figures[fault].answers += 1
             storage.figures[fault].slowestMicroseconds = max(storage.figures[fault].slowestMicroseconds, took)
             storage.latencies.append(took)
@@ -65,6 +65,15 @@ package final class Statistics: Sendable {
             case .under: storage.figures[fault].deniedWrongly += 1
             case .miscounted, .wrongReset: storage.figures[fault].otherOffences += 1
             }
+        }
+    }
+
+    func offended(_ offence: CallBounds.Offence, atMicroseconds instant: Int) {
+        switch offence {
+        case .over: offended(IntervalBounds.Offence.over, atMicroseconds: instant)
+        case .under: offended(IntervalBounds.Offence.under, atMicroseconds: instant)
+        case .miscounted, .endedTwice, .neverEnded, .lapsedEarly, .outlived:
+            offended(IntervalBounds.Offence.miscounted, atMicroseconds: instant)
         }
     }
 

@@ -3,25 +3,59 @@ import HistoryChecker
 import Synchronization
 import TestSupport
 
+/// What daemons are asked for.
+package enum Traffic: String, CaseIterable, Sendable {
+    /// Checks under one limit.
+    case checks
+    /// Checks, reservations and all that follows them, under several limits at once.
+    case calls
+    /// Both at the same time.
+    case mixed
+}
+
+/// Daemons that share their limits, and those that ask them now.
+protocol LoadedGroup: Sendable {
+    /// The quota of checks, which a fault changes for a while.
+    var quota: Int { get }
+    var places: [DaemonPlace] { get }
+    /// Puts somebody new in the place of one, whose history is then complete.
+    func replaceUser(_ index: Int)
+    func retireAll()
+    /// Empties the windows of users that are asked for.
+    func resetUsers(at place: DaemonPlace)
+    func clients(at place: DaemonPlace, _ testbed: Testbed, _ statistics: Statistics, seed: UInt64) -> any LoadingClient
+}
+
+/// Somebody who asks until it is told to end.
+protocol LoadingClient: Sendable {
+    func run(until flag: Flag) throws
+}
+
 /// One Redis, and several groups of daemons on it. The daemons of a group share a limit, and so their users' windows.
 package final class Testbed: Sendable {
     /// After how long Redis says BUSY while a script runs.
     static let busyAfterMilliseconds = 100
 
     let redis: RedisServer
-    package let groups: [DaemonGroup]
+    let groups: [any LoadedGroup]
     let recorder: Recorder
     /// How often all clients were told to hang up.
     let hangUps = Tally()
 
-    package init() throws {
+    package init(_ traffic: Traffic) throws {
         let redis = try RedisServer([
             "--enable-debug-command", "yes", "--lua-time-limit", "\(Self.busyAfterMilliseconds)",
         ])
         let recorder = Recorder()
         self.redis = redis
         self.recorder = recorder
-        groups = try [
+        let checks = try traffic == .calls ? [] : Self.checkGroups(redis, recorder)
+        let calls = try traffic == .checks ? [] : [CallGroup(redis.unrestrictedURL, recorder)]
+        groups = checks + calls
+    }
+
+    private static func checkGroups(_ redis: RedisServer, _ recorder: Recorder) throws -> [any LoadedGroup] {
+        try [
             // No denial is remembered: every answer's numbers are the window's at one instant, and are judged whole.
             DaemonGroup("a", quota: 5, windowSeconds: 1, denyCacheMilliseconds: 0, redis.unrestrictedURL, recorder),
             DaemonGroup(
@@ -66,7 +100,7 @@ package final class Testbed: Sendable {
 }
 
 /// Daemons that share a limit, and the users that ask them now.
-package final class DaemonGroup: Sendable {
+final class DaemonGroup: LoadedGroup {
     let quota: Int
     let contract: WindowContract
     let largestCost: Int
@@ -99,6 +133,7 @@ package final class DaemonGroup: Sendable {
 
     /// Puts a new user in the place of one, whose history is then complete.
     func replaceUser(_ index: Int) {
+        let index = index % Self.usersAtATime
         let log = recorder.newLog(contract)
         let old = current.withLock { current in
             defer { current[index] = log }
@@ -108,6 +143,19 @@ package final class DaemonGroup: Sendable {
     }
 
     func retireAll() { for log in users { recorder.retire(log) } }
+
+    func resetUsers(at place: DaemonPlace) {
+        for log in users {
+            let start = systemMicroseconds()
+            let answer = try? place.reset(log.user)
+            log.forgot(from: start, to: systemMicroseconds(), isCertain: answer == 204)
+        }
+    }
+
+    func clients(at place: DaemonPlace, _ testbed: Testbed, _ statistics: Statistics, seed: UInt64) -> any LoadingClient
+    {
+        Client(testbed: testbed, group: self, place: place, statistics: statistics, seed: seed)
+    }
 }
 
 /// Where a daemon runs, and runs again after it was killed: its sockets stay where they are.

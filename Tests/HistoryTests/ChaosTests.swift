@@ -7,7 +7,9 @@ import Testing
 struct ChaosTests {
     @Test("Twenty seconds of faults under load: exact throughout")
     func short() throws {
-        let report = try ChaosRun(ChaosRun.Options(seconds: 20, seed: 1)).run()
+        var options = ChaosRun.Options(seconds: 20, seed: 1)
+        options.traffic = .checks
+        let report = try ChaosRun(options).run()
         print(report.description)
         #expect(report.isClean)
         #expect(report.injected >= 3 && report.operations > 1_000)
@@ -21,9 +23,39 @@ struct ChaosTests {
     func untold() throws {
         var options = ChaosRun.Options(seconds: 4, seed: 1)
         options.faults = [.untoldFlush]
+        options.traffic = .checks
         let report = try ChaosRun(options).run()
         print(report.description)
         #expect(!report.isClean && report.admittedOver > 0 && !report.violations.isEmpty)
+    }
+
+    @Test("Twenty seconds of faults while calls hold leases under several limits: exact throughout")
+    func calls() throws {
+        var options = ChaosRun.Options(seconds: 20, seed: 2)
+        options.traffic = .calls
+        options.userSeconds = 4
+        options.faults = Fault.all.filter { Self.shortFaults.contains($0.name) }
+        let report = try ChaosRun(options).run()
+        print(report.description)
+        #expect(report.isClean)
+        #expect(report.injected >= 3 && report.calls.operations > 500)
+        for kind in ["check", "reserve", "renew", "settle", "release", "usage", "look"] {
+            #expect(report.calls.kinds[kind, default: 0] > 0, "no \(kind)")
+        }
+    }
+
+    private static let shortFaults = [
+        "daemon killed -9", "daemon stopped", "Redis stopped", "Redis killed -9", "CLIENT KILL", "clients hang up",
+    ]
+
+    @Test("Leases emptied behind the recorder's back are found")
+    func untoldOfCalls() throws {
+        var options = ChaosRun.Options(seconds: 4, seed: 1)
+        options.faults = [.untoldFlush]
+        options.traffic = .calls
+        let report = try ChaosRun(options).run()
+        print(report.description)
+        #expect(!report.isClean && !report.violations.isEmpty)
     }
 
     @Test("A seed gives the same faults in the same order, and each kind once before one comes again")

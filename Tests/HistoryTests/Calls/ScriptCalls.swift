@@ -1,0 +1,126 @@
+import HistoryChecker
+import NIOCore
+import RateLimitCore
+import TestSupport
+
+@testable import RateLimitService
+@testable import RedisClient
+
+/// Clients that put their calls to `decide.lua` in a real Redis, without a daemon in between.
+struct ScriptCalls {
+    var world = CallWorld(requests: 60, tokens: 250, calls: 6, sharedTokens: 300, sharedCalls: 9)
+    var clients = 6
+    var milliseconds = 2_200.0
+
+    /// Plays the clients' habits under a script; what they saw.
+    func record(_ script: String, seed: UInt64) throws -> [CallOperation] {
+        let redis = try RedisServer()
+        let digest = try redis.connect().command("SCRIPT", "LOAD", script).text ?? ""
+        let keys = (0..<CallWorld.users).map { _ in Array("llm-rate:\(newUser())".utf8) }
+        let end = monotonicMilliseconds() + milliseconds
+        let seen = try concurrently(clients) { client in
+            let connection = try redis.connect()
+            var habits = CallHabits(client: client, seed: seed)
+            var operations: [CallOperation] = []
+            while monotonicMilliseconds() < end {
+                let intent = habits.next()
+                var operation = CallOperation(
+                    intent.action, id: intent.id,
+                    terms: world.terms(intent.action, user: intent.user, tokens: intent.tokens),
+                    startMicroseconds: systemMicroseconds(), endMicroseconds: 0, outcome: .done)
+                let call = call(operation, key: keys[intent.user])
+                let answer = try Self.decide(call.call, connection, digest)
+                operation.endMicroseconds = systemMicroseconds()
+                take(answer, call.windows, into: &operation)
+                if operation.outcome == .denied { habits.wasDenied(operation.id) }
+                operations.append(operation)
+                pause(milliseconds: habits.microseconds(1...25))
+            }
+            return operations
+        }
+        redis.end()
+        return seen.flatMap { $0 }
+    }
+
+    /// The call, and for each of its terms in order the window.
+    private func call(_ operation: CallOperation, key: [UInt8]) -> (call: DecisionCall, windows: [Int]) {
+        let contract = world.contract
+        let isOwn = operation.terms.filter { CallWorld.user(of: $0.window) != nil }
+        let isShared = operation.terms.filter { CallWorld.user(of: $0.window) == nil }
+        let subjects = [(key, isOwn), (Array("llm-rate:group:team".utf8), isShared)].map { key, terms in
+            SubjectTerms(
+                key: key,
+                terms: terms.map { term in
+                    let kind: LimitKind =
+                        switch contract.windows[term.window] {
+                        case .sliding(let microseconds): .sliding(windowMilliseconds: microseconds / 1_000)
+                        case .concurrency: .concurrency
+                        }
+                    return LimitTerm(
+                        id: UInt32(1 + term.window), kind: kind, quota: world.quotas[term.window], cost: term.cost,
+                        needsRoom: term.need > term.cost)
+                })
+        }
+        let id = Array((operation.id ?? "").utf8)
+        let call = DecisionCall(
+            operation.decision, id: id, timeToLiveMilliseconds: max(1, (operation.lifeMicroseconds ?? 0) / 1_000),
+            subjects: subjects)
+        return (call, (isOwn + isShared).map(\.window))
+    }
+
+    private static func decide(
+        _ call: DecisionCall, _ connection: RedisConnection, _ digest: String
+    ) throws -> CallAnswer {
+        var script = DecideScript()
+        script.digest = digest
+        guard script.append(call) else { throw TestFailure("an empty batch has no room") }
+        var buffer = ByteBuffer()
+        script.write(inFull: false, to: &buffer)
+        let text = try connection.command(encoded: Array(buffer.readableBytesView))
+        guard case .array(let parts) = text, parts.count == 1, case .bulk(let bytes) = parts[0] else {
+            throw TestFailure("Redis answered \(text)")
+        }
+        var reply = Reply()
+        reply.bytes = bytes
+        reply.elements = [.array(count: 1), .bulk(0..<bytes.count)]
+        guard case .decided(let answer)? = DecideScript.answer(0, of: 1, in: reply, to: call) else {
+            throw TestFailure("decide.lua answered \(String(decoding: bytes, as: UTF8.self))")
+        }
+        return answer
+    }
+
+    private func take(_ answer: CallAnswer, _ windows: [Int], into operation: inout CallOperation) {
+        operation.outcome =
+            switch answer.verdict {
+            case .done: .done
+            case .denied, .deniedForGood, .atCapacity: .denied
+            case .unknownLease: .noLease
+            case .repeated: .repeated
+            }
+        for (window, state) in zip(windows, answer.states) {
+            guard let place = operation.terms.firstIndex(where: { $0.window == window }) else { continue }
+            operation.terms[place].standing = CallOperation.Standing(
+                quota: world.quotas[window], used: state.used, isDenied: state.isDenied)
+        }
+    }
+}
+
+extension CallOperation {
+    fileprivate var lifeMicroseconds: Int? {
+        switch action {
+        case .reserve(let microseconds), .renew(let microseconds): microseconds
+        case .check, .settle, .release, .usage, .look, .reset, .flush: nil
+        }
+    }
+
+    fileprivate var decision: DecisionOperation {
+        switch action {
+        case .check, .look, .reset, .flush: .check
+        case .reserve: .reserve
+        case .renew: .renew
+        case .settle: .settle
+        case .release: .release
+        case .usage: .usage
+        }
+    }
+}
