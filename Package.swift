@@ -42,10 +42,11 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CHiredis"),
         .systemLibrary(name: "CYAML"),
+        .target(name: "BoundedFiles", swiftSettings: strict),
         .target(
             name: "RedisClient",
             dependencies: [
-                "CHiredis",
+                "BoundedFiles", "CHiredis",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
@@ -56,7 +57,7 @@ let package = Package(
         .target(name: "RateLimitCore", swiftSettings: strict),
         .target(
             name: "LimitsFile",
-            dependencies: ["CYAML", "RateLimitCore"],
+            dependencies: ["BoundedFiles", "CYAML", "RateLimitCore"],
             swiftSettings: strict
         ),
         .target(
@@ -103,7 +104,7 @@ let package = Package(
         .target(
             name: "DaemonConfiguration",
             dependencies: [
-                "LimitsFile",
+                "BoundedFiles", "LimitsFile",
                 "RateLimitCore",
                 "RateLimitService",
                 "RedisClient",
@@ -203,7 +204,7 @@ let package = Package(
         .testTarget(
             name: "DaemonConfigurationTests",
             dependencies: [
-                "DaemonConfiguration",
+                "BoundedFiles", "DaemonConfiguration",
                 "RateLimitService",
                 "RedisClient",
                 "StructuredLog",

@@ -1,3 +1,4 @@
+import BoundedFiles
 public import LimitsFile
 public import RateLimitCore
 public import RateLimitService

@@ -1,3 +1,4 @@
+import BoundedFiles
 public import RateLimitCore
 
 #if canImport(Glibc)
@@ -52,28 +53,16 @@ public struct TimeZoneFolder: Hashable, Sendable {
     }
 
     private static func bytes(ofFile path: String, in folder: String) throws(TimeZoneFolderError) -> [UInt8] {
-        // A named pipe would block open() until somebody writes; with O_NONBLOCK fstat can refuse it.
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard descriptor >= 0 else {
-            throw errno == ENOENT || errno == ENOTDIR ? .missing(folder: folder) : .system(code: errno)
-        }
-        defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw .system(code: errno) }
-        // A part of the world, such as `Europe`, is a folder.
-        guard status.st_mode & S_IFMT == S_IFREG else { throw .missing(folder: folder) }
-        var content: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 4096)
-        while content.count <= TimeZoneRules.maximumFileBytes {
-            let count = read(descriptor, &chunk, chunk.count)
-            if count < 0 {
-                guard errno == EINTR else { throw .system(code: errno) }
-                continue
+        do throws(BoundedFile.Problem) {
+            return try BoundedFile(path: path, maximumBytes: TimeZoneRules.maximumFileBytes).bytes
+        } catch {
+            switch error {
+            // A part of the world, such as `Europe`, is a folder.
+            case .system(ENOENT), .system(ENOTDIR), .notARegularFile: throw .missing(folder: folder)
+            case .system(let code): throw .system(code: code)
+            case .tooLong: throw .malformed(.tooLong)
             }
-            if count == 0 { return content }
-            content += chunk[..<count]
         }
-        throw .malformed(.tooLong)
     }
 }
 

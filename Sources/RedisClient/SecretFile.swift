@@ -1,3 +1,4 @@
+import BoundedFiles
 import Synchronization
 
 /// A file whose one line is a secret, read again whenever the secret is needed: a login that is changed in Redis and in

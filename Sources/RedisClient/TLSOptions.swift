@@ -1,3 +1,4 @@
+import BoundedFiles
 import NIOCore
 import NIOSSL
 import Synchronization

@@ -194,8 +194,13 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
         for k = 1, known and subject.count or 0 do
           if subject.heads[8 * k - 6] == LONG then call('DEL', window_key(subject, subject.heads[8 * k - 7])) end
         end
-        subject = { key = key }
-        call('DEL', key, further(subject, 'leases'), further(subject, 'held'))
+        if not known then subject = { key = key, earliest = 1 } end
+        -- One by one, and only those there are: in a slot on its way a command finds no key that is missing.
+        if subject.earliest > 0 then
+          call('DEL', further(subject, 'leases'))
+          call('DEL', further(subject, 'held'))
+        end
+        call('DEL', key)
       end
     end
   end
