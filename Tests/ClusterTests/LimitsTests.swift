@@ -75,6 +75,46 @@ extension ClusterSuite {
             }
         }
 
+        @Test(
+            "While a slot is on its way its users' reservations are degraded, checks are exact, and all is exact behind it"
+        )
+        func slotOnItsWay() throws {
+            let file = """
+                limits:
+                  - {name: own, per: user, unit: tokens, quota: 100, window: 1h}
+                  - {name: calls, per: user, unit: concurrency, quota: 5}
+                """
+            let settings = ["LIMITS_FILE": try folder.write(file, to: "own.yaml"), "REQUESTS": "0"]
+            let daemon = try Daemon(redis: cluster.url(), settings)
+            let client = try daemon.connect()
+            let slots = 5_000...5_015
+            let user = newUsers(1, in: slots)[0]
+            func post(_ path: String, _ tokens: Int) throws -> HTTPResponse {
+                try client.request("POST", path, body: #"{"user":"\#(user)","output_tokens":\#(tokens)}"#)
+            }
+            func own() throws -> [String: Any]? {
+                let page = try client.request("GET", "/v1/users/\(user)/usage").json
+                return (page["limits"] as? [[String: Any]])?.first { $0["name"] as? String == "own" }
+            }
+            #expect(try post("/v1/check", 10).status == 200)
+            let home = try cluster.master(of: slots.lowerBound)
+            let target = try cluster.masters().first { $0.port != home.port } ?? home
+            for slot in slots { try cluster.beginMove(of: slot, to: target) }
+            // Redis finds no key that is missing in such a slot, and a lease's are.
+            let reserved = try post("/v1/reserve", 10)
+            #expect(try reserved.status == 200 && reserved.json["degraded"] as? Bool == true)
+            #expect(try post("/v1/check", 10).json["degraded"] as? Bool == false)
+            #expect(try own()?["used"] as? Int == 20)
+            for slot in slots {
+                while try cluster.moveKeys(of: slot, to: target, count: 10) > 0 {}
+                try cluster.endMove(of: slot, to: target)
+            }
+            #expect(try eventually(within: 10) { try post("/v1/reserve", 5).json["degraded"] as? Bool == false })
+            #expect(try own()?["used"] as? Int == 25)
+            #expect(try post("/v1/check", 90).status == 429)
+            try cluster.waitUntilWhole()
+        }
+
         @Test("A reset of a user, a group or all begins anew in whichever slot it is, one limit or all of them")
         func resets() throws {
             let daemons = try start(2)
