@@ -36,14 +36,14 @@ struct PlantedCallBugTests {
             original: "if id ~= '' and call('EXISTS', mark) == 1 then return 5 end", mutated: ""),
         Mutation(
             name: "leases lapse 300 ms late",
-            original: "call('ZRANGEBYSCORE', leases, '-inf', now_ms, 'LIMIT', 0, 1000)",
-            mutated: "call('ZRANGEBYSCORE', leases, '-inf', now_ms - 300, 'LIMIT', 0, 1000)"),
+            original: "lease(subject, id, now_ms + ttl, table.concat(record))",
+            mutated: "lease(subject, id, now_ms + ttl + 300, table.concat(record))"),
         Mutation(
             name: "a lapse gives back twice", original: "free(subject, lapsed[n])",
             mutated: "free(subject, lapsed[n]) free(subject, lapsed[n])"),
         Mutation(
-            name: "a slot is given twice", original: "if totals[i] + held + cost > quota then",
-            mutated: "if totals[i] + held + cost > quota + (rule.kind == 2 and 1 or 0) then"),
+            name: "a slot is given twice", original: "if asks and cost < 1 then cost = rule.floor end",
+            mutated: "if asks and cost < 1 then cost = rule.floor end if rule.kind == 2 then quota = quota + 1 end"),
         Mutation(
             name: "one window cut short", original: "window = a * 1000,",
             mutated: "window = a * (a == 1300 and 950 or 1000),"),
@@ -51,8 +51,8 @@ struct PlantedCallBugTests {
             name: "a settlement keeps what was held", original: "local record = free(seen[j], id)",
             mutated: "local record = nil"),
         Mutation(
-            name: "denies one too early, now and then", original: "if totals[i] + held + cost > quota then",
-            mutated: "if totals[i] + held + cost > quota - (redis_now % 8 == 0 and 1 or 0) then"),
+            name: "denies one too early, now and then", original: "if asks and cost < 1 then cost = rule.floor end",
+            mutated: "if asks and cost < 1 then cost = rule.floor end if redis_now % 8 == 0 then quota = quota - 1 end"),
     ]
 
     @Test("The script as it is: no violation")

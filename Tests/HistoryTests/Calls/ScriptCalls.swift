@@ -63,7 +63,7 @@ struct ScriptCalls {
         }
         let id = Array((operation.id ?? "").utf8)
         let call = DecisionCall(
-            operation.decision, id: id, timeToLiveMilliseconds: max(1, (operation.lifeMicroseconds ?? 0) / 1_000),
+            operation.decision, id: id, timeToLiveMilliseconds: operation.lifeMicroseconds.map { max(1, $0 / 1_000) },
             subjects: subjects)
         return (call, (isOwn + isShared).map(\.window))
     }
