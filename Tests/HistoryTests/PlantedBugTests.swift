@@ -8,23 +8,6 @@ import Testing
 /// find each, and has to find nothing in the script as it is, in the very same setting.
 @Suite("Bugs planted into the script")
 struct PlantedBugTests {
-    /// A place in check.lua and what is put there.
-    struct Mutation: Sendable, CustomTestStringConvertible {
-        var name: String
-        var original: String
-        var mutated: String
-        var testDescription: String { name }
-
-        var script: String {
-            get throws {
-                guard CheckScript.text.ranges(of: original).count == 1 else {
-                    throw TestFailure("check.lua does not have this once: \(original)")
-                }
-                return CheckScript.text.replacing(original, with: mutated)
-            }
-        }
-    }
-
     static let mutations = [
         Mutation(
             name: "admits one too many", original: "elseif total + cost > limit then",
@@ -73,7 +56,7 @@ struct PlantedBugTests {
         var smallest: Evidence?
         // A bug that shows now and then may not show in one short run.
         for _ in 0..<5 where smallest == nil {
-            for history in try record(mutation.script) {
+            for history in try record(mutation.planted(into: CheckScript.text)) {
                 guard case .violation(let evidence) = checker.verdict(of: history) else { continue }
                 if evidence.certainCount < smallest?.certainCount ?? Int.max { smallest = evidence }
             }

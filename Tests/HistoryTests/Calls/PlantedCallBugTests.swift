@@ -7,23 +7,6 @@ import Testing
 /// Faults planted into the real `decide.lua`, in a real Redis with several clients at once.
 @Suite("Bugs planted into the script of several limits")
 struct PlantedCallBugTests {
-    /// A place in the script and what is put there.
-    struct Mutation: Sendable, CustomTestStringConvertible {
-        var name: String
-        var original: String
-        var mutated: String
-        var testDescription: String { name }
-
-        var script: String {
-            get throws {
-                guard DecideScript.text.ranges(of: original).count == 1 else {
-                    throw TestFailure("decide.lua does not have this once: \(original)")
-                }
-                return DecideScript.text.replacing(original, with: mutated)
-            }
-        }
-    }
-
     static let mutations = [
         Mutation(
             name: "charges one limit though another denied",
@@ -88,7 +71,7 @@ struct PlantedCallBugTests {
         var evidence: CallEvidence?
         // A bug that shows now and then may not show in one short run.
         for seed in 1...5 as ClosedRange<UInt64> where evidence == nil {
-            let operations = try calls.record(mutation.script, seed: seed)
+            let operations = try calls.record(mutation.planted(into: DecideScript.text), seed: seed)
             if case .violation(let found) = checker.verdict(of: operations) { evidence = found }
         }
         let found = try #require(evidence, "not found: \(mutation.name)")

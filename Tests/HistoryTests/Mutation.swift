@@ -1,0 +1,18 @@
+import TestSupport
+import Testing
+
+/// A place in a script and what is put there.
+struct Mutation: Sendable, CustomTestStringConvertible {
+    var name: String
+    var original: String
+    var mutated: String
+    var testDescription: String { name }
+
+    /// The script with this fault in it.
+    func planted(into script: String) throws -> String {
+        guard script.ranges(of: original).count == 1 else {
+            throw TestFailure("the script does not have this once: \(original)")
+        }
+        return script.replacing(original, with: mutated)
+    }
+}
