@@ -37,10 +37,10 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
-        // For limits files: swift-configuration's providers tell no lines, and cannot list the keys of a file.
     ],
     targets: [
         .systemLibrary(name: "CHiredis"),
+        // For limits files: swift-configuration's providers tell no lines, and cannot list the keys of a file.
         .systemLibrary(name: "CYAML"),
         .target(name: "BoundedFiles", swiftSettings: strict),
         .target(
