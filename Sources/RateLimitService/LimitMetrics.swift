@@ -6,13 +6,22 @@ import Synchronization
 /// do not grow in number while files come and go. Event loops count in a ``Tally``, and lock only to report it.
 final class LimitMetrics: Sendable {
     /// What a limit says of a call that meets it, as the label has it.
-    enum Decision: String, CaseIterable {
+    enum Decision: Int, CaseIterable {
         case allowed
         /// Allowed, in an answer that carries a warning of the limit.
         case warned
         case denied
         /// It would have denied, and is a shadow, or everything is.
-        case shadowDenied = "shadow_denied"
+        case shadowDenied
+
+        var label: String {
+            switch self {
+            case .allowed: "allowed"
+            case .warned: "warned"
+            case .denied: "denied"
+            case .shadowDenied: "shadow_denied"
+            }
+        }
     }
 
     private struct Series {
@@ -57,7 +66,7 @@ final class LimitMetrics: Sendable {
         let decisions = Decision.allCases.map { decision in
             Counter(
                 label: CheckMetrics.Name.limitDecisions,
-                dimensions: [("limit", name.text), ("decision", decision.rawValue)], factory: factory)
+                dimensions: [("limit", name.text), ("decision", decision.label)], factory: factory)
         }
         return Series(decisions: decisions, quota: gauge(CheckMetrics.Name.limitQuota, of: name))
     }
@@ -68,6 +77,8 @@ final class LimitMetrics: Sendable {
 
     /// Counts of one event loop that have not been reported yet: plain integers.
     struct Tally {
+        private static let decisions = Decision.allCases.count
+
         private var limits: [LimitName] = []
         private var places: [UInt32: Int] = [:]
         /// For each limit, one for each of ``Decision``.
@@ -77,22 +88,22 @@ final class LimitMetrics: Sendable {
         mutating func setLimits(_ limits: [LimitDefinition]) {
             self.limits = limits.map(\.name)
             places = Dictionary(uniqueKeysWithValues: limits.enumerated().map { ($1.name.id, $0) })
-            counts = [Int](repeating: 0, count: limits.count * Decision.allCases.count)
+            counts = [Int](repeating: 0, count: limits.count * Self.decisions)
         }
 
         /// Counts what each limit says in an answer; nothing of a limit that has left since it was asked.
         mutating func count(_ outcome: CallOutcome) {
             for standing in outcome.standings {
                 guard let place = places[standing.limit.name.id] else { continue }
-                let decision: Int =
+                let decision: Decision =
                     if standing.state.isShadowDenied || standing.state.isDenied && outcome.isShadowDenied {
-                        3
+                        .shadowDenied
                     } else if standing.state.isDenied {
-                        2
+                        .denied
                     } else {
-                        standing.warningPerMille == nil ? 0 : 1
+                        standing.warningPerMille == nil ? .allowed : .warned
                     }
-                counts[place * 4 + decision] += 1
+                counts[place * Self.decisions + decision.rawValue] += 1
             }
         }
 
@@ -100,7 +111,8 @@ final class LimitMetrics: Sendable {
         mutating func report(to metrics: LimitMetrics) {
             metrics.series.withLock { series in
                 for index in counts.indices where counts[index] > 0 {
-                    series[limits[index / 4]]?.decisions[index % 4].increment(by: counts[index])
+                    let (place, decision) = index.quotientAndRemainder(dividingBy: Self.decisions)
+                    series[limits[place]]?.decisions[decision].increment(by: counts[index])
                     counts[index] = 0
                 }
             }

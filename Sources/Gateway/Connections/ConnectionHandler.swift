@@ -236,6 +236,7 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
     func decided(_ outcome: Outcome, ticket: Int) {
         guard context != nil else { return }
         guard queue.mayWrite(ticket) else { return queue.keep(.outcome(outcome), for: ticket) }
+        // The commonest by far; through `Waiting` it would be copied, with the retains that a stored answer needs.
         if exceptions.isEmpty, !isClosing, !mayBeLast {
             loop.writer.write(outcome, AnswerForm(), to: &output)
         } else {
