@@ -26,6 +26,7 @@ set_up() {
     command -v openssl >/dev/null || missing+=(openssl)
     [ -e /usr/include/hiredis/hiredis.h ] || missing+=(libhiredis-dev)
     [ -e /usr/include/yaml.h ] || missing+=(libyaml-dev)
+    [ -e /usr/include/sodium.h ] || missing+=(libsodium-dev)
     # The rules of time zones.
     [ -e /usr/share/zoneinfo/Europe/Berlin ] || missing+=(tzdata)
     [ ${#missing[@]} -eq 0 ] && return
