@@ -62,3 +62,8 @@ package struct BoundedFile {
         throw .tooLong(maximumBytes: maximumBytes)
     }
 }
+
+/// A text without the byte order mark (EF BB BF) that some editors put before it, and which is no part of it.
+package func withoutByteOrderMark(_ bytes: [UInt8]) -> ArraySlice<UInt8> {
+    bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
+}

@@ -21,7 +21,7 @@ public struct ConfigurationLoader: Sendable {
     /// - Throws: `ConfigurationError` with all values that cannot be used, not only the first.
     public func load() throws(ConfigurationError) -> ResolvedConfiguration {
         var resolution = Resolution(layers: [flagLayer, environmentLayer])
-        resolution.warnUnknownNames(environment.keys, in: nil)
+        resolution.noteUnknownNames(environment)
         resolution.resolve(OptionCatalogue[.envFile])
         if let path = resolution.settings.envFile { readFile(path, into: &resolution) }
         for option in OptionCatalogue.all where option.name != .envFile { resolution.resolve(option) }

@@ -1,9 +1,12 @@
+import BoundedFiles
+
 /// A file of `NAME=value` lines, read as systemd reads an `EnvironmentFile=`.
 ///
 /// The states are those of systemd's `parse_env_file` (256): `#` and `;` begin comments at the start of a line, a
 /// backslash at a line's end continues it, single quotes keep everything, double quotes keep everything but
 /// backslashes before `"`, `\`, a backquote or `$`, text behind a closing quote still belongs to the value, and
-/// nothing is expanded. A line without `=` or with another name is ignored, here with a remark.
+/// nothing is expanded. A line without `=` or with another name is ignored, here with a remark. Other than for systemd,
+/// a byte order mark before the first line is skipped, and a backslash continues a line that ends in CR LF.
 struct EnvironmentFile: Equatable {
     struct Assignment: Equatable {
         var name: String
@@ -36,8 +39,12 @@ struct EnvironmentFile: Equatable {
 
     init(parsing bytes: [UInt8]) throws(Problem) {
         var parser = EnvironmentFileParser()
-        for byte in bytes {
+        let bytes = withoutByteOrderMark(bytes)
+        for (index, byte) in zip(bytes.indices, bytes) {
             guard byte != 0 else { throw .notText(line: parser.line) }
+            // The CR of a line's end is no escaped byte: the LF behind it is.
+            let isInLineEnd = byte == UInt8(ascii: "\r") && bytes[index...].dropFirst().first == UInt8(ascii: "\n")
+            if isInLineEnd && parser.isBehindBackslash { continue }
             try parser.consume(byte)
         }
         try parser.finish()
@@ -66,6 +73,9 @@ private struct EnvironmentFileParser {
     private var value: [UInt8] = []
     /// How much of `value` stays when the white space at its end is cut: none of what was quoted or escaped is.
     private var keptValueBytes = 0
+
+    /// Whether the next byte is one that a backslash stands before, in a value.
+    var isBehindBackslash: Bool { state == .valueEscape || state == .doubleQuotedEscape }
 
     mutating func consume(_ byte: UInt8) throws(EnvironmentFile.Problem) {
         switch state {

@@ -24,22 +24,28 @@ extension ValueSyntax where Value == LimitsFileSetting {
     /// The path of a limits file, which is read.
     static var limitsFile: Self {
         Self(
-            placeholder: "file", accepted: "paths of readable limits files, at most 1 MiB",
-            parse: { text throws(ValueRejection) in
-                let bytes: [UInt8]
-                do {
-                    bytes = try BoundedFile(path: text, maximumBytes: 1 << 20).bytes
-                } catch {
-                    throw ValueRejection("\(error)")
-                }
-                do throws(LimitsFileError) {
-                    let content = try LimitsFileContent(reading: bytes, timeZones: TimeZoneFolder())
-                    return LimitsFileSetting(path: text, content: content)
-                } catch {
-                    throw ValueRejection("\(error)")
-                }
-            },
+            placeholder: "file", accepted: "paths of readable limits files, YAML or JSON, at most 1 MiB",
+            parse: { text throws(ValueRejection) in try LimitsFileSetting(reading: text) },
             render: { $0.path })
+    }
+}
+
+extension LimitsFileSetting {
+    /// Reads a file of at most 1 MiB.
+    init(reading path: String) throws(ValueRejection) {
+        try checkPath(path)
+        let bytes: [UInt8]
+        do {
+            bytes = try BoundedFile(path: path, maximumBytes: 1 << 20).bytes
+        } catch {
+            throw ValueRejection("\(error)")
+        }
+        do throws(LimitsFileError) {
+            self.init(path: path, content: try LimitsFileContent(reading: bytes, timeZones: TimeZoneFolder()))
+        } catch {
+            let place = error.line.map { "line \($0): " } ?? ""
+            throw ValueRejection(place + error.reason, accepted: error.accepted)
+        }
     }
 }
 

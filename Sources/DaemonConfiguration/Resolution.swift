@@ -9,11 +9,14 @@ struct Resolution {
     private var layers: [Layer]
     private var origins: [OptionName: (text: String, source: ValueSource)] = [:]
     private var problems: [OptionName: ConfigurationProblem] = [:]
+    /// What the values mean for who runs the daemon: at most a few for each option.
     private var warnings: [String] = []
+    /// What is odd in how they are written: at most one line for each option and three for the file.
+    private var oddities: [String] = []
+    private var unknownNames = UnknownNames()
 
-    /// More odd names and lines than this are only counted: a file of another kind would fill the log.
-    static let maximumWarnings = 20
-    private var omittedWarnings = 0
+    /// How many ignored lines of a file are named.
+    static let maximumLinesShown = 8
 
     init(layers: [Layer]) {
         self.layers = layers
@@ -26,7 +29,7 @@ struct Resolution {
             do {
                 try option.apply(text, &settings)
             } catch {
-                refuse(option.name, reason: error.reason, accepted: option.accepted)
+                refuse(option.name, reason: error.reason, accepted: error.accepted ?? option.accepted)
             }
             return
         }
@@ -43,25 +46,28 @@ struct Resolution {
     mutating func addFile(_ file: EnvironmentFile, path: String) {
         var values: [String: String] = [:]
         var lines: [String: Int] = [:]
-        for line in file.ignoredLines {
-            warn("line \(line) of \(printable(path)) is ignored: expected NAME=value, without export")
-        }
+        var repeated: [OptionName: Int] = [:]
         if let line = file.unclosedQuoteLine {
-            warn("the quote in line \(line) of \(printable(path)) is not closed: all lines behind it are its value")
+            oddities.append(
+                "the quote in line \(line) of \(printable(path)) is not closed: all lines behind it are its value")
         }
         for assignment in file.assignments {
-            if OptionName(variable: assignment.name) != nil, let earlier = lines[assignment.name] {
-                warn(
-                    "\(assignment.name) is set twice in \(printable(path)): "
-                        + "line \(assignment.line) counts, line \(earlier) does not")
+            if let option = OptionName(variable: assignment.name), lines[assignment.name] != nil {
+                repeated[option] = assignment.line
             }
             values[assignment.name] = assignment.value
             lines[assignment.name] = assignment.line
         }
-        warnUnknownNames(values.keys, in: path)
-        if values.removeValue(forKey: OptionName.envFile.variable) != nil {
-            warn("\(OptionName.envFile.variable) is ignored in \(printable(path)): a file cannot name another")
+        for (option, line) in repeated.sorted(by: { $0.value < $1.value }) {
+            oddities.append(
+                "\(option.variable) is set more than once in \(printable(path)): line \(line) alone counts")
         }
+        unknownNames.note(values, in: path)
+        if values.removeValue(forKey: OptionName.envFile.variable) != nil {
+            oddities.append(
+                "\(OptionName.envFile.variable) is ignored in \(printable(path)): a file cannot name another")
+        }
+        if !file.ignoredLines.isEmpty { oddities.append(ignored(file.ignoredLines, of: path)) }
         layers.append(
             Layer(
                 provider: EnvironmentVariablesProvider(
@@ -69,13 +75,19 @@ struct Resolution {
                 source: { [lines] name in .file(path: path, line: lines[name.variable] ?? 1) }))
     }
 
-    mutating func warnUnknownNames(_ names: some Sequence<String>, in path: String?) {
-        for name in names.sorted() where name.uppercased().hasPrefix(OptionName.variablePrefix) {
-            guard OptionName(variable: name) == nil else { continue }
-            let place = path.map { " in \(printable($0))" } ?? ""
-            let nearest = nearestVariable(to: name)
-            warn("unknown variable \(printable(name))\(place) is ignored: did you mean \(nearest)?")
-        }
+    private func ignored(_ lines: [Int], of path: String) -> String {
+        let shown = lines.prefix(Self.maximumLinesShown).map { "\($0)" }
+        let rest = lines.count > shown.count ? " and \(lines.count - shown.count) more" : ""
+        let what =
+            lines.count == 1
+            ? "line \(shown[0]) of \(printable(path)) is"
+            : "lines \(shown.joined(separator: ", "))\(rest) of \(printable(path)) are"
+        return "\(what) ignored: expected NAME=value, without export"
+    }
+
+    /// Looks for misspelt names in the environment.
+    mutating func noteUnknownNames(_ environment: [String: String]) {
+        unknownNames.note(environment, in: nil)
     }
 
     /// Checks what no value shows alone.
@@ -92,11 +104,11 @@ struct Resolution {
                 .adminSocket, reason: "it is the path of \(OptionName.socket.variable) too",
                 accepted: "paths of its own, or nothing for no admin socket")
         }
-        checkLimits()
-        checkRedisLogin()
-        checkRedisTLS()
-        warnAboutSentinelLogin()
         warnAboutSettings()
+        checkLimits()
+        checkRedisTLS()
+        checkRedisLogin()
+        warnAboutSentinelLogin()
     }
 
     private mutating func checkLimits() {
@@ -117,7 +129,7 @@ struct Resolution {
     }
 
     func finish() throws(ConfigurationError) -> ResolvedConfiguration {
-        let warnings = omittedWarnings == 0 ? warnings : warnings + ["\(omittedWarnings) more warnings are left out"]
+        let warnings = warnings + oddities + (unknownNames.warning.map { [$0] } ?? [])
         let found = OptionCatalogue.all.compactMap { problems[$0.name] }
         guard found.isEmpty else { throw ConfigurationError(problems: found, warnings: warnings) }
         let entries = OptionCatalogue.all.map { option in
@@ -139,9 +151,7 @@ struct Resolution {
         }
     }
 
-    private mutating func warn(_ text: String) {
-        if warnings.count < Self.maximumWarnings { warnings.append(text) } else { omittedWarnings += 1 }
-    }
+    private mutating func warn(_ text: String) { warnings.append(text) }
 }
 
 // MARK: - Redis

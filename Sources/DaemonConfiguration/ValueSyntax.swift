@@ -3,9 +3,12 @@ import RedisClient
 /// Why a text is not a value; without a reason, what is accepted says it all.
 struct ValueRejection: Error, Equatable {
     let reason: String?
+    /// What is accepted at the place that is wrong, where that says more than what the option accepts.
+    let accepted: String?
 
-    init(_ reason: String? = nil) {
+    init(_ reason: String? = nil, accepted: String? = nil) {
         self.reason = reason
+        self.accepted = accepted
     }
 }
 
@@ -37,7 +40,7 @@ extension ValueSyntax where Value == Int {
             accepted: "whole numbers from \(grouped(range.lowerBound)) to \(grouped(range.upperBound))"
                 + (note.isEmpty ? "" : " (\(note))"),
             parse: { text throws(ValueRejection) in
-                guard let number = decimalNumber(text[...], in: range) else { throw ValueRejection() }
+                guard let number = writtenNumber(text, in: range) else { throw ValueRejection() }
                 return number
             },
             render: { "\($0)" }
@@ -52,12 +55,14 @@ extension ValueSyntax where Value == Int {
                 + "also written with a unit such as 90s, 30m, 1h and 1d",
             parse: { text throws(ValueRejection) in
                 let secondsOfUnit: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
-                let unit = text.last.flatMap { secondsOfUnit[$0] }
-                let digits = unit == nil ? text[...] : text.dropLast()
-                guard let count = decimalNumber(digits, in: 0...range.upperBound),
-                    range.contains(count * (unit ?? 1))
+                guard let unit = text.last.flatMap({ secondsOfUnit[$0] }) else {
+                    guard let seconds = writtenNumber(text, in: range) else { throw ValueRejection() }
+                    return seconds
+                }
+                guard let count = decimalNumber(text.dropLast(), in: 0...range.upperBound),
+                    range.contains(count * unit)
                 else { throw ValueRejection() }
-                return count * (unit ?? 1)
+                return count * unit
             },
             render: { "\($0)" }
         )
@@ -68,11 +73,12 @@ extension ValueSyntax where Value == Bool {
     static var yesOrNo: Self {
         ValueSyntax(
             placeholder: "yes|no",
-            accepted: "yes, no, true, false, 1 and 0",
+            accepted: "yes, no, true, false, on, off, 1 and 0",
             parse: { text throws(ValueRejection) in
-                switch text {
-                case "yes", "true", "1": true
-                case "no", "false", "0": false
+                // YAML tools make "True" and "FALSE" of an unquoted yes and no.
+                switch text.lowercased() {
+                case "yes", "true", "on", "1": true
+                case "no", "false", "off", "0": false
                 default: throw ValueRejection()
                 }
             },
@@ -100,24 +106,34 @@ extension ValueSyntax where Value == UInt16 {
     static var fileMode: Self {
         ValueSyntax(
             placeholder: "mode",
-            accepted: "octal modes from 0000 to 0777, such as 0660",
+            accepted: "octal modes of four digits from 0000 to 0777, such as 0660",
             parse: { text throws(ValueRejection) in
-                guard (3...4).contains(text.utf8.count), !text.hasPrefix("+"), let mode = UInt16(text, radix: 8),
-                    mode <= 0o777
-                else { throw ValueRejection() }
+                guard text.utf8.count == 4, text.hasPrefix("0"), let mode = UInt16(text, radix: 8) else {
+                    throw ValueRejection(decimalModeReason(text))
+                }
                 return mode
             },
-            render: { "0" + String(repeating: "0", count: $0 < 8 ? 2 : $0 < 64 ? 1 : 0) + String($0, radix: 8) }
+            render: octalMode
         )
+    }
+
+    /// Why a mode without its leading 0 is refused, where it may be one that a YAML tool has turned into decimal: taken
+    /// as octal, 432 for 0660 would let everybody write.
+    private static func decimalModeReason(_ text: String) -> String? {
+        guard (1...3).contains(text.utf8.count), !text.hasPrefix("0"), let mode = decimalNumber(text[...], in: 0...0o777) else { return nil }
+        return "\(text) is \(octalMode(UInt16(mode))) in decimal, as YAML tools write a mode without quotes"
+    }
+
+    private static func octalMode(_ mode: UInt16) -> String {
+        let digits = String(mode, radix: 8)
+        return String(repeating: "0", count: 4 - digits.utf8.count) + digits
     }
 }
 
 extension ValueSyntax where Value == String {
     static var socketPath: Self {
         let maximum = RedisEndpoint.maximumSocketPathBytes
-        return text(placeholder: "path", accepted: "paths of 1 to \(maximum) bytes") { path in
-            (1...maximum).contains(path.utf8.count) && !path.utf8.contains(0)
-        }
+        return path(accepted: "paths of 1 to \(maximum) bytes", maximumBytes: maximum)
     }
 
     static var groupName: Self {
@@ -140,17 +156,23 @@ extension ValueSyntax where Value == String {
     }
 
     static var filePath: Self {
-        text(placeholder: "path", accepted: "paths of 1 to 4,095 bytes", isAccepted: isPath)
-    }
-
-    private static func isPath(_ text: String) -> Bool {
-        (1...4095).contains(text.utf8.count) && !text.utf8.contains(0)
+        path(accepted: "paths of 1 to 4,095 bytes")
     }
 
     /// What is in the file is looked at when all options are known.
     static var pemFile: Self {
-        let accepted = "paths of readable PEM files, at most 1 MiB"
-        return text(placeholder: "path", accepted: accepted, isAccepted: isPath)
+        path(accepted: "paths of readable PEM files, at most 1 MiB")
+    }
+
+    private static func path(accepted: String, maximumBytes: Int = 4095) -> Self {
+        ValueSyntax(
+            placeholder: "path", accepted: accepted,
+            parse: { text throws(ValueRejection) in
+                guard (1...maximumBytes).contains(text.utf8.count) else { throw ValueRejection() }
+                try checkPath(text)
+                return text
+            },
+            render: { $0 })
     }
 
     static var hostName: Self {
@@ -174,7 +196,6 @@ extension ValueSyntax where Value == String {
             render: { $0 }
         )
     }
-
 }
 
 extension ValueSyntax where Value == AllowedUsers {
@@ -208,6 +229,7 @@ extension ValueSyntax where Value == RedisTopology {
             placeholder: "url",
             accepted: RedisTopology.acceptedURLs,
             parse: { text throws(ValueRejection) in
+                try checkBlanks(text)
                 do throws(RedisURLError) {
                     return try RedisTopology.parse(text)
                 } catch {
@@ -225,6 +247,7 @@ extension ValueSyntax where Value == SecretFile {
             placeholder: "path",
             accepted: "paths of readable files of one line, at most 4 KiB",
             parse: { path throws(ValueRejection) in
+                try checkPath(path)
                 do throws(SecretFile.Problem) {
                     return try SecretFile(reading: path)
                 } catch {
@@ -234,34 +257,4 @@ extension ValueSyntax where Value == SecretFile {
             render: \.path
         )
     }
-}
-
-/// A number written with ASCII digits and nothing else, or nil: `Int(_:)` alone would also take "+1".
-func decimalNumber(_ text: Substring, in range: ClosedRange<Int>) -> Int? {
-    guard !text.isEmpty, text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
-        let number = Int(text), range.contains(number)
-    else { return nil }
-    return number
-}
-
-/// Whether a byte may stand in the name of a user or group.
-func isWordByte(_ byte: UInt8) -> Bool {
-    switch byte {
-    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"):
-        true
-    default:
-        "._-".utf8.contains(byte)
-    }
-}
-
-/// A number with commas between thousands.
-func grouped(_ number: Int) -> String {
-    let digits = String(number.magnitude)
-    var text = number < 0 ? "-" : ""
-    for (index, digit) in digits.enumerated() {
-        if index > 0 && (digits.count - index).isMultiple(of: 3) { text.append(",") }
-        text.append(digit)
-    }
-    return text
 }

@@ -57,7 +57,7 @@ public final class SecretFile: Sendable {
         } catch {
             throw .unreadable("\(error)")
         }
-        var bytes = file.bytes[...]
+        var bytes = withoutByteOrderMark(file.bytes)
         if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
         if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
         guard !bytes.isEmpty else { throw .empty }

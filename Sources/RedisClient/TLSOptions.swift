@@ -113,7 +113,8 @@ private struct TLSFiles: Equatable {
     private static func read(_ path: String?, _ refuse: (String) -> TLSFileError) throws(TLSFileError) -> [UInt8]? {
         guard let path else { return nil }
         do throws(BoundedFile.Problem) {
-            return try BoundedFile(path: path, maximumBytes: TLSOptions.maximumFileBytes).bytes
+            return Array(
+                withoutByteOrderMark(try BoundedFile(path: path, maximumBytes: TLSOptions.maximumFileBytes).bytes))
         } catch {
             throw refuse("\(error)")
         }

@@ -83,7 +83,7 @@ struct CommandLineTests {
             report
                 == CommandReport(
                     errors: [
-                        "Warning: unknown variable LLM_RATE_LIMIT_WINDW is ignored: did you mean LLM_RATE_LIMIT_WINDOW?",
+                        "Warning: unknown variables are ignored: LLM_RATE_LIMIT_WINDW (did you mean LLM_RATE_LIMIT_WINDOW?)",
                         "Error: cannot use LLM_RATE_LIMIT_REQUESTS=abc: accepted are whole numbers from 0 to "
                             + "1,000,000,000 (0 switches the limit off)",
                         "Error: cannot use LLM_RATE_LIMIT_THREADS=0 (flag --threads): accepted are whole numbers "

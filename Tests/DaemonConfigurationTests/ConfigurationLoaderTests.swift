@@ -76,7 +76,7 @@ struct ConfigurationLoaderTests {
                 """)
         #expect(
             error.warnings == [
-                "unknown variable LLM_RATE_LIMIT_REQUEST is ignored: did you mean LLM_RATE_LIMIT_REQUESTS?"
+                "unknown variables are ignored: LLM_RATE_LIMIT_REQUEST (did you mean LLM_RATE_LIMIT_REQUESTS?)"
             ])
     }
 
@@ -104,7 +104,7 @@ struct ConfigurationLoaderTests {
         _ = try ConfigurationLoader(flags: [.envFile: longest], environment: [:]).load()
     }
 
-    @Test("warns of unknown names with the nearest known one, in environment and file")
+    @Test("warns in one line of unknown names with the nearest known ones, in environment and file")
     func unknownNames() throws {
         let file = folder.write("env", "LLM_RATE_LIMIT_REDIS_ULR=x\nllm_rate_limit_shadow=yes\nUNRELATED=1\n")
         let configuration = try ConfigurationLoader(
@@ -113,12 +113,57 @@ struct ConfigurationLoaderTests {
         ).load()
         #expect(
             configuration.warnings == [
-                "unknown variable LLM_RATE_LIMIT_LOGLEVEL is ignored: did you mean LLM_RATE_LIMIT_LOG_LEVEL?",
-                "unknown variable LLM_RATE_LIMIT_TIMEOUT_MS is ignored: did you mean LLM_RATE_LIMIT_REDIS_TIMEOUT_MS?",
-                "unknown variable LLM_RATE_LIMIT_REDIS_ULR in \(file) is ignored: "
-                    + "did you mean LLM_RATE_LIMIT_REDIS_URL?",
-                "unknown variable llm_rate_limit_shadow in \(file) is ignored: did you mean LLM_RATE_LIMIT_SHADOW?",
+                "unknown variables are ignored: LLM_RATE_LIMIT_LOGLEVEL (did you mean LLM_RATE_LIMIT_LOG_LEVEL?), "
+                    + "LLM_RATE_LIMIT_TIMEOUT_MS (did you mean LLM_RATE_LIMIT_REDIS_TIMEOUT_MS?), "
+                    + "LLM_RATE_LIMIT_REDIS_ULR in \(file) (did you mean LLM_RATE_LIMIT_REDIS_URL?), "
+                    + "llm_rate_limit_shadow in \(file) (did you mean LLM_RATE_LIMIT_SHADOW?)"
             ])
+    }
+
+    @Test("passes over what Kubernetes sets for services named llm-rate-limit and llm-rate-limit-redis")
+    func kubernetesVariables() throws {
+        var environment: [String: String] = [:]
+        for service in ["LLM_RATE_LIMIT", "LLM_RATE_LIMIT_REDIS", "LLM_RATE_LIMIT_2_DNS"] {
+            environment["\(service)_SERVICE_HOST"] = "10.43.0.17"
+            environment["\(service)_SERVICE_PORT"] = "80"
+            environment["\(service)_SERVICE_PORT_HTTP"] = "80"
+            environment["\(service)_SERVICE_PORT_METRICS_TLS"] = "9090"
+            environment["\(service)_PORT"] = "tcp://10.43.0.17:80"
+            for (port, kind) in [("80", "TCP"), ("53", "UDP"), ("9999", "SCTP")] {
+                let name = "\(service)_PORT_\(port)_\(kind)"
+                environment[name] = "\(kind.lowercased())://10.43.0.17:\(port)"
+                environment["\(name)_PROTO"] = kind.lowercased()
+                environment["\(name)_PORT"] = port
+                environment["\(name)_ADDR"] = "10.43.0.17"
+            }
+        }
+        #expect(try ConfigurationLoader(environment: environment).load().warnings.isEmpty)
+
+        // What a person writes is none of these, whatever it looks like; nor is anything in a file.
+        let written = ["PORT": "8089", "REDIS_PORT": "6379", "PORT_A_TCP": "1", "PORT_80": "1", "HOST": "10.43.0.17"]
+        for (name, value) in written {
+            let warnings = try ConfigurationLoader(environment: ["LLM_RATE_LIMIT_\(name)": value]).load().warnings
+            #expect(warnings.count == 1 && warnings[0].contains("LLM_RATE_LIMIT_\(name) (did you mean "), "\(name)")
+        }
+        let file = folder.write("env", "LLM_RATE_LIMIT_SERVICE_HOST=10.43.0.17\n")
+        #expect(try ConfigurationLoader(flags: [.envFile: file], environment: [:]).load().warnings.count == 1)
+    }
+
+    @Test("warns first of what matters, and leaves none of it out, however many names are unknown")
+    func warningsThatMatter() throws {
+        var environment = [
+            "LLM_RATE_LIMIT_REQUESTS": "0", "LLM_RATE_LIMIT_REDIS_URL": "rediss://h",
+            "LLM_RATE_LIMIT_REDIS_TLS_VERIFY": "no",
+            "LLM_RATE_LIMIT_ENV_FILE": folder.write("env", String(repeating: "nonsense\n", count: 100)),
+        ]
+        for number in 10..<60 { environment["LLM_RATE_LIMIT_OTHER_\(number)"] = "1" }
+        let warnings = try ConfigurationLoader(environment: environment).load().warnings
+        #expect(warnings.count == 4)
+        #expect(warnings[0].hasPrefix("LLM_RATE_LIMIT_REQUESTS=0 switches the limit off"))
+        #expect(warnings[1].hasPrefix("LLM_RATE_LIMIT_REDIS_TLS_VERIFY=no: "))
+        #expect(warnings[2].hasPrefix("lines 1, 2, 3, 4, 5, 6, 7, 8 and 92 more of "))
+        #expect(warnings[3].hasPrefix("unknown variables are ignored: LLM_RATE_LIMIT_OTHER_10 (did you mean "))
+        #expect(warnings[3].hasSuffix(", and 42 more") && warnings[3].utf8.count < 1_000)
     }
 
     @Test("warns of lines that say nothing or twice the same, and of a file that names another")
@@ -138,19 +183,32 @@ struct ConfigurationLoaderTests {
         #expect(configuration.settings.envFile == file)
         #expect(
             configuration.warnings == [
-                "line 1 of \(file) is ignored: expected NAME=value, without export",
                 "the quote in line 5 of \(file) is not closed: all lines behind it are its value",
-                "LLM_RATE_LIMIT_THREADS is set twice in \(file): line 3 counts, line 2 does not",
+                "LLM_RATE_LIMIT_THREADS is set more than once in \(file): line 3 alone counts",
                 "LLM_RATE_LIMIT_ENV_FILE is ignored in \(file): a file cannot name another",
+                "line 1 of \(file) is ignored: expected NAME=value, without export",
             ])
     }
 
-    @Test("counts the warnings of a file that is full of them")
-    func manyWarnings() throws {
+    @Test("counts the lines of a file that is full of others")
+    func manyIgnoredLines() throws {
         let file = folder.write("env", String(repeating: "nonsense\n", count: 1000))
         let configuration = try ConfigurationLoader(flags: [.envFile: file], environment: [:]).load()
-        #expect(configuration.warnings.count == 21)
-        #expect(configuration.warnings.last == "980 more warnings are left out")
+        #expect(
+            configuration.warnings == [
+                "lines 1, 2, 3, 4, 5, 6, 7, 8 and 992 more of \(file) are ignored: "
+                    + "expected NAME=value, without export"
+            ])
+    }
+
+    @Test("reads the first setting behind a byte order mark, and a file with the line ends of another system")
+    func byteOrderMark() throws {
+        let text = "LLM_RATE_LIMIT_REQUESTS=7\r\nLLM_RATE_LIMIT_WINDOW=\\\r\n30m\r\nLLM_RATE_LIMIT_SHADOW=yes\r\n"
+        let file = folder.write("env", "\u{FEFF}" + text)
+        let configuration = try ConfigurationLoader(flags: [.envFile: file], environment: [:]).load()
+        #expect(configuration.settings.requests == 7 && configuration[.requests].source == .file(path: file, line: 1))
+        #expect(configuration.settings.windowSeconds == 1800 && configuration.settings.isShadow)
+        #expect(configuration.warnings.isEmpty)
     }
 
     @Test("says loudly that a limit of 0 is none")

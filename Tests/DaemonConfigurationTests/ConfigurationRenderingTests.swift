@@ -30,11 +30,11 @@ struct ConfigurationRenderingTests {
 
     @Test("as JSON keeps values from outside inside their strings")
     func escaping() throws {
-        let path = "/tmp/\u{1}\"\\\u{7F}ä😀\n"
+        let path = "/tmp/\u{2028}\"\\\u{202E}ä😀"
         let configuration = try ConfigurationLoader(flags: [.socket: path], environment: [:]).load()
         let listing = try JSONDecoder().decode(Listing.self, from: Data(configuration.json().utf8))
         let value = listing.options.first { $0.name == "LLM_RATE_LIMIT_SOCKET" }?.value
-        #expect(value == "/tmp/\\u{01}\"\\\\u{7F}ä😀\\n")
+        #expect(value == "/tmp/\u{2028}\"\\\\u{202E}ä😀")
     }
 
     @Test("as a table fits 80 columns, folds long values and marks what is off")

@@ -2,7 +2,7 @@ import Testing
 
 @testable import DaemonConfiguration
 
-/// The expected values are what systemd 252 makes of the same bytes, but for the last row of `oneVariable`.
+/// The expected values are what systemd 252 makes of the same bytes, but for the last rows of `oneVariable`.
 @Suite("The environment file")
 struct EnvironmentFileTests {
     @Test(
@@ -33,6 +33,11 @@ struct EnvironmentFileTests {
             ("A=\\\nB=2\n", "B=2"),
             ("# c \\ d\nA=1\n", "1"),
             ("# since systemd 254 no comment is continued \\\nA=1\n", "1"),
+            ("\u{FEFF}A=1\n", "1"),
+            ("A=a\\\r\nb\r\n", "ab"),
+            ("A=\"a\\\r\nb\"\r\n", "ab"),
+            ("A=a\\\rb\n", "ab"),
+            ("A=\"a\r\nb\"\r\n", "a\r\nb"),
         ])
     func oneVariable(content: String, expected: String) throws {
         let file = try EnvironmentFile(parsing: Array(content.utf8))

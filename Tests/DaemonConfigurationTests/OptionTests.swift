@@ -100,10 +100,54 @@ struct OptionTests {
         #expect(!"\(problem)".contains("\n"))
     }
 
+    @Test("that are paths are refused with a line feed or blanks around them, with the reason", arguments: pathOptions)
+    func paths(option: OptionName) throws {
+        for (text, reason) in [
+            ("/run/x\n", "it ends in a line feed"), ("/run/x\r\n", "it ends in a line feed"),
+            (" /run/x", "it begins with a blank"), ("/run/x ", "it ends in a blank"),
+            ("/run/x\u{A0}", "it ends in a blank"), ("\u{FEFF}/run/x", "it begins with a blank"),
+            ("/run/\u{7}x", "it holds a control character"), ("/run/a\nb", "it holds a control character"),
+        ] {
+            let error = try #require(throws: ConfigurationError.self) { try load([option: text]) }
+            #expect(error.problems.map(\.option) == [option] && error.problems.map(\.reason) == [reason], "\(text)")
+        }
+    }
+
+    @Test(
+        "that are paths are refused where a tool wrote that there is none, or yes or no", arguments: pathOptions,
+        ["null", "None", "~", "false", "True", "<no value>"])
+    func noPaths(option: OptionName, word: String) throws {
+        let error = try #require(throws: ConfigurationError.self) { try load([option: word]) }
+        let reason = "tools write \(word) for no value, or for yes and no; a file of that name is ./\(word)"
+        #expect(error.problems.map(\.option) == [option] && error.problems.map(\.reason) == [reason])
+    }
+
+    @Test("refuse a mode that a YAML tool has turned into decimal, and say what it was")
+    func decimalMode() throws {
+        for (text, mode) in [("432", "0660"), ("438", "0666"), ("511", "0777"), ("384", "0600"), ("56", "0070")] {
+            let error = try #require(throws: ConfigurationError.self) { try load([.socketMode: text]) }
+            #expect(
+                error.description == "cannot use LLM_RATE_LIMIT_SOCKET_MODE=\(text): \(text) is \(mode) in decimal, as "
+                    + "YAML tools write a mode without quotes; accepted are octal modes of four digits from 0000 to 0777, "
+                    + "such as 0660")
+        }
+    }
+
+    @Test("say of a limits file what is accepted at the line that is wrong")
+    func limitsFileLine() throws {
+        let folder = TemporaryFolder()
+        let file = folder.write(
+            "limits", "limits:\n  - {name: a, per: user, unit: requests, quota: 1, window: 1h, mode: maybe}\n")
+        let error = try #require(throws: ConfigurationError.self) { try load([.limitsFile: file]) }
+        #expect(
+            error.description == "cannot use LLM_RATE_LIMIT_LIMITS_FILE=\(file): line 2: mode of limit a is maybe; "
+                + "accepted are enforce and shadow")
+    }
+
     @Test("become typed settings")
     func settings() throws {
         let settings = try load([
-            .socketMode: "600", .window: "30m", .shadow: "1", .failureMode: "local", .listen: "[::1]:8089",
+            .socketMode: "0600", .window: "30m", .shadow: "1", .failureMode: "local", .listen: "[::1]:8089",
             .redisURL: "unix://u:p@/r.sock?db=2", .logLevel: "warning", .logFormat: "text", .adminSocket: "",
         ]).settings
         #expect(settings.socketMode == 0o600)
@@ -141,10 +185,15 @@ private func load(_ values: [OptionName: String]) throws(ConfigurationError) -> 
     return try ConfigurationLoader(environment: environment).load()
 }
 
+private let pathOptions: [OptionName] = [
+    .socket, .adminSocket, .limitsFile, .envFile, .redisUserFile, .redisPasswordFile, .sentinelPasswordFile,
+    .redisCAFile, .redisCertificateFile, .redisKeyFile,
+]
+
 private let accepted: [(OptionName, String, String)] = [
     (.socket, "s", "s"), (.socket, String(repeating: "a", count: 107), String(repeating: "a", count: 107)),
-    (.socketMode, "0000", "0000"), (.socketMode, "600", "0600"), (.socketMode, "0777", "0777"),
-    (.socketMode, "007", "0007"), (.socketMode, "070", "0070"),
+    (.socketMode, "0000", "0000"), (.socketMode, "0600", "0600"), (.socketMode, "0777", "0777"),
+    (.socketMode, "0007", "0007"), (.socketMode, "0070", "0070"), (.socketMode, "0432", "0432"),
     (.socketGroup, "", ""), (.socketGroup, "www-data", "www-data"), (.socketGroup, "33", "33"),
     (.adminSocket, "", ""), (.adminSocket, "/a", "/a"),
     (.allowedUIDs, "", ""), (.allowedUIDs, "0", "0"), (.allowedUIDs, "4294967294", "4294967294"),
@@ -152,7 +201,11 @@ private let accepted: [(OptionName, String, String)] = [
     (.listen, "", ""), (.listen, "127.0.0.1:8089", "127.0.0.1:8089"), (.listen, "localhost:1", "127.0.0.1:1"),
     (.listen, "[::1]:65535", "[::1]:65535"), (.listen, "127.9.9.9:0", "127.9.9.9:0"),
     (.listenPublic, "yes", "yes"), (.listenPublic, "false", "no"),
+    (.listenPublic, "on", "yes"), (.listenPublic, "True", "yes"), (.redisTLSVerify, "FALSE", "no"),
+    (.redisTLSVerify, "Off", "no"),
     (.requests, "0", "0"), (.requests, "1000000000", "1000000000"), (.requests, "007", "7"),
+    (.requests, "1e+06", "1000000"), (.requests, "1.234567e+06", "1234567"), (.requests, "1E3", "1000"),
+    (.requests, "1000.0", "1000"), (.requests, "10.00e1", "100"), (.threads, "2.0", "2"), (.window, "3.6e+03", "3600"),
     (.window, "1", "1"), (.window, "31536000", "31536000"), (.window, "90s", "90"), (.window, "30m", "1800"),
     (.window, "1h", "3600"), (.window, "365d", "31536000"),
     (.shadow, "yes", "yes"), (.shadow, "true", "yes"), (.shadow, "1", "yes"), (.shadow, "0", "no"),
@@ -186,7 +239,8 @@ private let accepted: [(OptionName, String, String)] = [
 private let refused: [(OptionName, String)] = [
     (.socket, ""), (.socket, String(repeating: "a", count: 108)),
     (.socketMode, ""), (.socketMode, "66"), (.socketMode, "0888"), (.socketMode, "1777"), (.socketMode, "00660"),
-    (.socketMode, "+660"), (.socketMode, "rw-"),
+    (.socketMode, "+660"), (.socketMode, "rw-"), (.socketMode, "660"), (.socketMode, "432"), (.socketMode, "0o660"),
+    (.socketMode, "0x1b"), (.socketMode, "0+12"), (.socketMode, "438"),
     (.socketGroup, "a b"), (.socketGroup, "a:b"), (.socketGroup, String(repeating: "g", count: 33)),
     (.adminSocket, String(repeating: "a", count: 108)),
     (.allowedUIDs, ","), (.allowedUIDs, "33,"), (.allowedUIDs, "33, 34"), (.allowedUIDs, "-1"), (.allowedUIDs, "+1"),
@@ -195,10 +249,12 @@ private let refused: [(OptionName, String)] = [
     (.listen, "8089"), (.listen, ":8089"), (.listen, "127.0.0.1"), (.listen, "127.0.0.1:65536"),
     (.listen, "127.0.0.1:-1"), (.listen, "::1:8089"), (.listen, "[127.0.0.1]:1"), (.listen, "example.org:80"),
     (.listen, "0.0.0.0:8089"), (.listen, "[::]:8089"), (.listen, "10.0.0.1:8089"),
-    (.listenPublic, ""), (.listenPublic, "on"), (.listenPublic, "YES"),
+    (.listenPublic, ""), (.listenPublic, "y"), (.listenPublic, "yes "),
     (.requests, ""), (.requests, "abc"), (.requests, "-1"), (.requests, "+1"), (.requests, "1.5"),
     (.requests, "1000000001"), (.requests, "99999999999999999999"), (.requests, "1_000"), (.requests, " 1"),
-    (.requests, "１"),
+    (.requests, "１"), (.requests, "1e"), (.requests, "e3"), (.requests, "1.5e0"), (.requests, "1e-3"),
+    (.requests, "1.e3"), (.requests, ".5e1"), (.requests, "1e10"), (.requests, "1e99"), (.requests, "1e3e3"),
+    (.requests, "-1e3"), (.requests, "0x10"), (.requests, "1:30"), (.requests, "1,000"), (.window, "1:30:00"),
     (.window, ""), (.window, "0"), (.window, "0s"), (.window, "h"), (.window, "31536001"), (.window, "366d"),
     (.window, "99999999d"), (.window, "1w"), (.window, "1H"), (.window, "1.5h"), (.window, "1h30m"), (.window, "-1h"),
     (.shadow, "maybe"), (.shadow, ""),

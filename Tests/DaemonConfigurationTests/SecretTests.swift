@@ -7,7 +7,9 @@ import Testing
 struct SecretTests {
     let folder = TemporaryFolder()
 
-    @Test("are read from the password file without its line end", arguments: ["s3cret", "s3cret\n", "s3cret\r\n"])
+    @Test(
+        "are read from the password file without its line end",
+        arguments: ["s3cret", "s3cret\n", "s3cret\r\n", "\u{FEFF}s3cret", "\u{FEFF}s3cret\r\n"])
     func passwordFile(content: String) throws {
         let file = folder.write("password", content)
         let settings = try ConfigurationLoader(
@@ -21,7 +23,8 @@ struct SecretTests {
     @Test(
         "in a bad password file stop the start",
         arguments: [
-            ("", "it is empty"), ("\n", "it is empty"), ("a\nb\n", "it is not one line of UTF-8 text"),
+            ("", "it is empty"), ("\n", "it is empty"), ("\u{FEFF}", "it is empty"),
+            ("a\nb\n", "it is not one line of UTF-8 text"),
             ("a\0b", "it is not one line of UTF-8 text"),
             (String(repeating: "p", count: 4097), "it is longer than 4 KiB"),
         ])

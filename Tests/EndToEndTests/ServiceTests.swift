@@ -129,7 +129,8 @@ extension EndToEnd {
         @Test(
             "A bad value stops the start with exit 78 and one line that names variable, value and what is accepted",
             arguments: [
-                ("REQUESTS", "many"), ("WINDOW", "0"), ("WINDOW", "366d"), ("SOCKET_MODE", "9"), ("SHADOW", "perhaps"),
+                ("REQUESTS", "many"), ("WINDOW", "0"), ("WINDOW", "366d"), ("SOCKET_MODE", "9"), ("SOCKET_MODE", "432"),
+                ("SHADOW", "perhaps"),
                 ("REDIS_URL", "http://x"), ("REDIS_TIMEOUT_MS", "0"), ("FAILURE_MODE", "half"), ("LOG_LEVEL", "loud"),
                 ("LISTEN", "0.0.0.0:80"), ("KEY_PREFIX", "a b"), ("THREADS", "0"), ("REPLICAS", "0"),
             ]
