@@ -19,8 +19,11 @@ public struct ConfigurationLoader: Sendable {
     ///
     /// Reads at most 1 MiB of each file; blocks while it does.
     /// - Throws: `ConfigurationError` with all values that cannot be used, not only the first.
-    public func load() throws(ConfigurationError) -> ResolvedConfiguration {
-        var resolution = Resolution(layers: [flagLayer, environmentLayer])
+    public func load() throws(ConfigurationError) -> ResolvedConfiguration { try load(keeping: nil) }
+
+    /// Does the same with a limits file as it was read already, where the options name that one.
+    func load(keeping limitsFile: LimitsFileSetting?) throws(ConfigurationError) -> ResolvedConfiguration {
+        var resolution = Resolution(layers: [flagLayer, environmentLayer], limitsFile: limitsFile)
         resolution.noteUnknownNames(environment)
         resolution.resolve(OptionCatalogue[.envFile])
         if let path = resolution.settings.envFile { readFile(path, into: &resolution) }

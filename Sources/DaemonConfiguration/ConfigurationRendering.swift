@@ -1,8 +1,9 @@
 extension ResolvedConfiguration {
-    /// The body of `GET /v1/config` and of `config --json`: one object with the array `options`.
+    /// The body of `GET /v1/config` and of `config --json`: one object with the array `options`, and in a daemon with the
+    /// array `readings`.
     ///
     /// Secrets are masked. An option that is off has the value `""`.
-    public func json() -> String {
+    public func json(readings: ReadingRecords? = nil) -> String {
         let objects = entries.map { entry in
             let definition = entry.definition
             let members = [
@@ -17,7 +18,8 @@ extension ResolvedConfiguration {
             ]
             return "{" + members.map { "\"\($0)\":\($1)" }.joined(separator: ",") + "}"
         }
-        return "{\"options\":[" + objects.joined(separator: ",") + "]}"
+        let last = readings.map { ",\"readings\":\($0.json())" } ?? ""
+        return "{\"options\":[" + objects.joined(separator: ",") + "]\(last)}"
     }
 
     /// The table of `llm-rate-limit config`, at most 80 columns wide, with a line end behind each line.
@@ -63,7 +65,7 @@ private func folded(_ text: String, after start: String) -> [String] {
 }
 
 /// A JSON string (RFC 8259) with its quotation marks.
-private func quoted(_ text: String) -> String {
+func quoted(_ text: String) -> String {
     var json = "\""
     for scalar in text.unicodeScalars {
         switch scalar {

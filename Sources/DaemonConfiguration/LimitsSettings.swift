@@ -69,6 +69,20 @@ extension Settings {
                 usualMilliseconds: file.leaseMilliseconds, longestMilliseconds: file.longestLeaseMilliseconds))
     }
 
+    /// Why the limits of the file do not go together with those of the options; nil where they do.
+    var limitsRejection: ValueRejection? {
+        do throws(LimitSetError) {
+            _ = try limits()
+            return nil
+        } catch {
+            switch error {
+            case .tooMany:
+                return ValueRejection("with those of the variables there are more than \(LimitSet.maximumCount) limits")
+            case .sameName, .sameID: return ValueRejection("it names a limit as one of the variables is named")
+            }
+        }
+    }
+
     private func requestLimit(_ name: LimitName, _ quota: Int, seconds: Int) -> LimitDefinition {
         LimitDefinition(
             name: name, scope: .user, unit: .requests, quota: quota, window: .sliding(milliseconds: seconds * 1000),

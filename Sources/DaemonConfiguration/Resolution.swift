@@ -1,6 +1,5 @@
 import BoundedFiles
 import Configuration
-import RateLimitCore
 import RedisClient
 
 /// One pass over the catalogue: the settings so far, where they came from, and what was wrong on the way.
@@ -18,14 +17,22 @@ struct Resolution {
     /// How many ignored lines of a file are named.
     static let maximumLinesShown = 8
 
-    init(layers: [Layer]) {
+    /// A limits file that was read already.
+    private let limitsFile: LimitsFileSetting?
+
+    init(layers: [Layer], limitsFile: LimitsFileSetting? = nil) {
         self.layers = layers
+        self.limitsFile = limitsFile
     }
 
     mutating func resolve(_ option: OptionDefinition) {
         for layer in layers {
             guard let text = layer.text(of: option.name) else { continue }
             origins[option.name] = (text, layer.source(option.name))
+            if option.name == .limitsFile, let limitsFile, limitsFile.path == text {
+                settings.limitsFile = limitsFile
+                return
+            }
             do {
                 try option.apply(text, &settings)
             } catch {
@@ -113,15 +120,8 @@ struct Resolution {
 
     private mutating func checkLimits() {
         guard problems[.limitsFile] == nil else { return }
-        do throws(LimitSetError) {
-            _ = try settings.limits()
-        } catch {
-            let reason =
-                switch error {
-                case .tooMany: "with those of the variables there are more than \(LimitSet.maximumCount) limits"
-                case .sameName, .sameID: "it names a limit as one of the variables is named"
-                }
-            refuse(.limitsFile, reason: reason, accepted: OptionCatalogue[.limitsFile].accepted)
+        if let rejection = settings.limitsRejection {
+            refuse(.limitsFile, reason: rejection.reason, accepted: OptionCatalogue[.limitsFile].accepted)
         }
         if settings.groups == .given, settings.limitsFile == nil {
             warn("\(OptionName.groups.variable) is not used: \(OptionName.limitsFile.variable) names no file")

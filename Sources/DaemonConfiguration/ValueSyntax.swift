@@ -120,7 +120,9 @@ extension ValueSyntax where Value == UInt16 {
     /// Why a mode without its leading 0 is refused, where it may be one that a YAML tool has turned into decimal: taken
     /// as octal, 432 for 0660 would let everybody write.
     private static func decimalModeReason(_ text: String) -> String? {
-        guard (1...3).contains(text.utf8.count), !text.hasPrefix("0"), let mode = decimalNumber(text[...], in: 0...0o777) else { return nil }
+        guard (1...3).contains(text.utf8.count), !text.hasPrefix("0"),
+            let mode = decimalNumber(text[...], in: 0...0o777)
+        else { return nil }
         return "\(text) is \(octalMode(UInt16(mode))) in decimal, as YAML tools write a mode without quotes"
     }
 

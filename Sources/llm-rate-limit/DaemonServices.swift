@@ -1,13 +1,10 @@
 import DaemonConfiguration
 import Gateway
-import Glibc
 import Listeners
 import Logging
 import NIOCore
 import RateLimitService
 import ServiceLifecycle
-import StructuredLog
-import UnixSignals
 
 /// Accepts from the moment everything is ready until shutdown, then drains.
 struct DaemonService: Service {
@@ -47,87 +44,6 @@ struct DaemonService: Service {
             ]
         )
         if settings.isShadow { logger.warning("shadow mode: denials are counted and reported, and everybody passes") }
-    }
-}
-
-/// Reads the configuration again on SIGHUP and puts in force what may change while the daemon runs.
-struct ReloadService: Service {
-    let loader: ConfigurationLoader
-    let inForce: ConfigurationInForce
-    let service: CheckService
-    let server: GatewayServer
-    let output: LogOutput
-    let notifier: ServiceNotifier
-    let logger: Logger
-    let hangUps: UnixSignalsSequence
-
-    /// How often the limits file is looked at.
-    private static let watchInterval = Duration.milliseconds(500)
-
-    func run() async throws {
-        await withTaskGroup { tasks in
-            tasks.addTask {
-                for await _ in hangUps.cancelOnGracefulShutdown() {
-                    notifier.reloading()
-                    reload()
-                    notifier.ready()
-                }
-            }
-            tasks.addTask { await cancelWhenGracefulShutdown { await watchLimitsFile() } }
-        }
-    }
-
-    /// Reads the limits file again whenever it is another than before, by what the file system says of it.
-    private func watchLimitsFile() async {
-        var known: FileState?
-        while !Task.isCancelled {
-            if let path = inForce.value.settings.limitsFile?.path {
-                let state = FileState(path: path)
-                if state != known { reload(only: .limitsFile) }
-                known = state
-            }
-            try? await Task.sleep(for: Self.watchInterval)
-        }
-    }
-
-    private func reload(only: OptionName? = nil) {
-        inForce.change {
-            do throws(ConfigurationError) {
-                let reloaded = try loader.reload(replacing: inForce.value, only: only)
-                // Where one file is looked at, the others' oddities were told before.
-                if only != nil, reloaded.applied.isEmpty { return }
-                for warning in reloaded.configuration.warnings { logger.warning("\(warning)") }
-                inForce.value = reloaded.configuration
-                output.level = reloaded.configuration.settings.logLevel
-                service.apply(CheckPolicy(reloaded.configuration.settings))
-                server.policyDidChange()
-                for change in reloaded.needRestart { logger.warning("changes only with a restart: \(change)") }
-                let changes = reloaded.applied.map(\.description).joined(separator: ", ")
-                logger.notice("configuration reloaded", metadata: ["changes": "\(changes.isEmpty ? "none" : changes)"])
-            } catch {
-                for problem in error.problems { logger.error("configuration kept as it was: \(problem)") }
-            }
-        }
-    }
-}
-
-/// What the file system says of a file: another one in its place, or a change, shows in it.
-private struct FileState: Equatable {
-    let device: dev_t
-    let number: ino_t
-    let size: off_t
-    let seconds: Int
-    let nanoseconds: Int
-
-    /// Nil where there is none.
-    init?(path: String) {
-        var status = stat()
-        guard stat(path, &status) == 0 else { return nil }
-        device = status.st_dev
-        number = status.st_ino
-        size = status.st_size
-        seconds = status.st_mtim.tv_sec
-        nanoseconds = status.st_mtim.tv_nsec
     }
 }
 

@@ -66,6 +66,20 @@ enum MetricCatalogue {
             help: "Client connections that came, by result: accepted, refused at the bound, forbidden to their user.",
             kind: .counter
         ),
+        .init(
+            name: ReloadMetrics.Name.isSuccessful,
+            help: "Whether the last reading of the options, and of the limits file, could be put in force: 1 or 0.",
+            kind: .gauge
+        ),
+        .init(
+            name: ReloadMetrics.Name.lastSuccess,
+            help: "When the options, and the limits file, were last read and put in force, in Unix seconds.",
+            kind: .gauge
+        ),
+        .init(
+            name: ReloadMetrics.Name.failures,
+            help: "Readings of the options, and of the limits file, that could not be put in force.", kind: .counter
+        ),
         .init(name: buildInfo, help: "Always 1; the labels say what is running.", kind: .gauge),
     ]
 

@@ -44,7 +44,8 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
     let server = try await GatewayServer.make(
         service: service, group: group, eventLoops: eventLoops,
         pages: GatewayPages(
-            version: programVersion, configuration: { inForce.page }, metrics: { factory.render() }
+            version: programVersion, configuration: { inForce.page }, metrics: { factory.render() },
+            configurationState: { inForce.readings.healthJSON() }
         ),
         options: GatewayServer.Options(
             connectionLimit: connectionLimit(settings, logger),
@@ -64,10 +65,15 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
     let daemon = DaemonService(
         doors: doors, server: server, service: service, notifier: notifier, logger: logger, inForce: inForce
     )
-    let reload = ReloadService(
-        loader: loader, inForce: inForce, service: service, server: server, output: output, notifier: notifier,
-        logger: logger, hangUps: hangUps
+    let reloader = Reloader(
+        loader: loader, inForce: inForce, metrics: ReloadMetrics(factory: factory), logger: logger,
+        apply: { settings in
+            output.level = settings.logLevel
+            service.apply(CheckPolicy(settings))
+            server.policyDidChange()
+        }
     )
+    let reload = ReloadService(reloader: reloader, notifier: notifier, hangUps: hangUps)
     let lifecycle = ServiceGroup(
         configuration: .init(
             services: [
@@ -98,31 +104,36 @@ private func connectionLimit(_ settings: Settings, _ logger: Logger) -> Int {
     return room
 }
 
-/// The configuration in force, which a reload replaces.
+/// The configuration in force, which a reload replaces, and how the last readings went.
 final class ConfigurationInForce: Sendable {
     /// The configuration with its page, which costs too much to be made for whoever asks without end.
     private struct Storage {
         var value: ResolvedConfiguration
+        var readings: ReadingRecords
         var page: [UInt8]
 
-        init(_ value: ResolvedConfiguration) {
+        init(_ value: ResolvedConfiguration, _ readings: ReadingRecords) {
             self.value = value
-            page = Array(value.json().utf8)
+            self.readings = readings
+            page = Array(value.json(readings: readings).utf8)
         }
     }
 
     private let storage: Mutex<Storage>
-    private let turn = Mutex(())
 
-    init(_ configuration: ResolvedConfiguration) { storage = Mutex(Storage(configuration)) }
-
-    var value: ResolvedConfiguration {
-        get { storage.withLock { $0.value } }
-        set { storage.withLock { $0 = Storage(newValue) } }
+    init(_ configuration: ResolvedConfiguration) {
+        storage = Mutex(Storage(configuration, ReadingRecords(startedAt: time(nil))))
     }
 
-    /// Has `body` put another configuration in force, one at a time.
-    func change(_ body: () -> Void) { turn.withLock { _ in body() } }
+    var value: ResolvedConfiguration { storage.withLock { $0.value } }
+
+    var readings: ReadingRecords { storage.withLock { $0.readings } }
+
+    /// Has another configuration in force; what is asked for meanwhile is of the one or the other.
+    func replace(_ value: ResolvedConfiguration, readings: ReadingRecords) {
+        let storage = Storage(value, readings)
+        self.storage.withLock { $0 = storage }
+    }
 
     /// The body of `/v1/config`.
     var page: [UInt8] { storage.withLock { $0.page } }

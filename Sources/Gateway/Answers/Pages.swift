@@ -31,6 +31,7 @@ enum Pages {
         return "{\"status\":\"\(state.isAvailable ? "ok" : "degraded")\","
             + "\"redis\":{\"state\":\"\(state.isAvailable ? "available" : "away")\",\"links\":\(state.links),"
             + "\"available_links\":\(state.available),\"reason\":\(reason),\"detail\":\(detail)},"
+            + "\"configuration\":\(pages.configurationState()),"
             + "\"version\":\(jsonText(pages.version)),\"uptime_seconds\":\(uptime),\"pid\":\(getpid())}"
     }
 }

@@ -90,13 +90,17 @@ public struct GatewayPages: Sendable {
     public var configuration: @Sendable () -> [UInt8]
     /// Appends the metrics in Prometheus's text format.
     public var metrics: @Sendable () -> [UInt8]
+    /// The member `configuration` of `/healthz`, as JSON.
+    public var configurationState: @Sendable () -> String
 
     /// Makes the pages.
     public init(
-        version: String, configuration: @escaping @Sendable () -> [UInt8], metrics: @escaping @Sendable () -> [UInt8]
+        version: String, configuration: @escaping @Sendable () -> [UInt8], metrics: @escaping @Sendable () -> [UInt8],
+        configurationState: @escaping @Sendable () -> String = { "null" }
     ) {
         self.version = version
         self.configuration = configuration
         self.metrics = metrics
+        self.configurationState = configurationState
     }
 }
