@@ -171,6 +171,26 @@ extension EndToEnd {
             _ = redis
         }
 
+        @Test("reads certificates and a key behind a byte order mark, with the line ends of another system")
+        func byteOrderMark() throws {
+            let folder = try TemporaryFolder()
+            func marked(_ path: String, as name: String) throws -> String {
+                try folder.write("\u{FEFF}" + readFile(path).replacing("\n", with: "\r\n"), to: name)
+            }
+            let client = try authority.issue("marked-client")
+            let redis = try server(clients: authority)
+            let daemon = try Daemon(
+                redis: RedisServer.tlsURL(port: port),
+                [
+                    "REDIS_CA_FILE": try marked(authority.file, as: "ca"),
+                    "REDIS_CERT_FILE": try marked(client.file, as: "cert"),
+                    "REDIS_KEY_FILE": try marked(client.keyFile, as: "key"),
+                ]
+            )
+            #expect(try !daemon.connect().check(newUser()).isDegraded)
+            _ = redis
+        }
+
         @Test("takes up certificates that are rotated, without a restart")
         func rotation() throws {
             let folder = try TemporaryFolder()
