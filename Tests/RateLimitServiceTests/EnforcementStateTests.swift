@@ -111,13 +111,17 @@ struct RedisRefusalTests {
             ("MISCONF Errors writing to the AOF file: No space left on device", "MISCONF Errors"),
             ("NOREPLICAS Not enough good replicas to write. script: 30e2, on @user_script:1.", "NOREPLICAS Not"),
             ("NOPERM this user has no permissions to run the 'evalsha' command", "NOPERM this user"),
-            ("NOPERM User limiter has no permissions to run the 'set' command script: 1, on @user_script:9.", "NOPERM U"),
+            ("NOPERM User l has no permissions to run the 'set' command script: 1, on @user_script:9.", "NOPERM U"),
             ("NOPERM No permissions to access a key script: 30e2, on @user_script:96.", "NOPERM No permissions"),
-            ("ERR The user executing the script can't run this command or subcommand script: 30e2, on @user_script:29.",
-                "ERR The user executing"),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: 30e2, on "
+                    + "@user_script:29.", "ERR The user executing"
+            ),
             ("@user_script: 29: The user executing the script can't access at least one of the keys", "@user_script"),
-            ("ERR Error running script (call to f_30e2): @user_script:1: @user_script: 1: Unknown Redis command called "
-                + "from Lua script", "ERR Error running"),
+            (
+                "ERR Error running script (call to f_30e2): @user_script:1: @user_script: 1: Unknown Redis command "
+                    + "called from Lua script", "ERR Error running"
+            ),
             ("ERR Unknown Redis command called from script script: 30e2, on @user_script:29.", "ERR Unknown Redis"),
             ("ERR unknown command 'EVAL', with args beginning with: 'local a'", "ERR unknown command 'EVAL'"),
             ("ERR unknown command `EVALSHA`, with args beginning with: `30e2`, `1`", "ERR unknown command `EVALSHA`"),

@@ -17,6 +17,10 @@ final class Heartbeat {
     var decidesCalls: Bool
     /// The keys for each master of a cluster, by its address; none for the only server.
     private var keys: [String: HeartbeatKeys] = [:]
+    /// Slots in which a master would not decide a heartbeat, since they are on their way to another.
+    private var avoided: Set<HashSlot> = []
+    /// The most slots that are avoided before they are tried again.
+    private static let mostAvoided = 256
     private var next: Scheduled<Void>?
     private var isStopped = false
 
@@ -73,16 +77,20 @@ final class Heartbeat {
     }
 
     private func beat(_ lane: CheckLane, _ name: String, _ router: ClusterRouter) {
-        func isHere(_ slot: HashSlot) -> Bool { router.owner(of: slot)?.lane === lane }
+        if avoided.count > Self.mostAvoided { avoided.removeAll() }
+        func isHere(_ slot: HashSlot) -> Bool { !avoided.contains(slot) && router.owner(of: slot)?.lane === lane }
         if keys[name]?.are(in: isHere) != true { keys[name] = HeartbeatKeys(prefix: keyPrefix, in: isHere) }
-        // A master that has no slot has nobody to decide about.
+        // A master that has no slot, or none that stays, has nobody to decide about.
         guard let keys = keys[name] else { return health.heartbeat(.decided, of: name) }
         let tries = decidesCalls ? DataLossWatch.Trial.calls : .checks
         let question = HeartbeatQuestion(
             keys: keys, decidesCalls: decidesCalls,
             beat: ([keys.beat] + keys.tried, ["0", tries.rawValue]), takeBeat: { _ in })
-        lane.beat(question) { [health, weak router] outcome in
-            if case .elsewhere = outcome { router?.doubtMap() }
+        lane.beat(question) { [health, weak router, weak self] outcome in
+            if case .elsewhere = outcome {
+                self?.avoided.formUnion(keys.slots)
+                router?.doubtMap()
+            }
             health.heartbeat(outcome, of: name)
         }
     }

@@ -44,9 +44,10 @@ struct HeartbeatKeys: Hashable, Sendable {
     }
 
     /// Whether all of them are still in a master's slots.
-    func are(in slots: (HashSlot) -> Bool) -> Bool {
-        (written + [beat]).allSatisfy { slots(HashSlot(key: $0.utf8)) }
-    }
+    func are(in slots: (HashSlot) -> Bool) -> Bool { self.slots.allSatisfy(slots) }
+
+    /// The slots of all of them.
+    var slots: [HashSlot] { (written + [beat] + (global.map { [$0] } ?? [])).map { HashSlot(key: $0.utf8) } }
 
     private static func bases(_ prefix: String) -> [String] {
         ["check", "user", "group", "global"].map { "\(prefix):\($0):heartbeat:" }
