@@ -21,8 +21,8 @@ package final class CheckEngine {
     let metrics: CheckMetrics
     private let health: RedisHealth
     let localWindows: LocalWindows
-    private let dataLossWatch: DataLossWatch
-    private var nextBeat: Scheduled<Void>?
+    /// Finds out whether Redis decides, for all event loops; nil on all but one.
+    var heartbeat: Heartbeat?
 
     let lanes: CheckLanes
     /// What users and groups have been given at run time; set once, before the first check.
@@ -45,7 +45,7 @@ package final class CheckEngine {
 
     init(
         index: Int, eventLoop: any EventLoop, lanes: CheckLanes, keyPrefix: String, policy: CheckPolicy, bounds: Bounds,
-        metrics: CheckMetrics, health: RedisHealth, localWindows: LocalWindows, dataLossWatch: DataLossWatch
+        metrics: CheckMetrics, health: RedisHealth, localWindows: LocalWindows
     ) {
         self.index = index
         self.eventLoop = eventLoop
@@ -57,7 +57,6 @@ package final class CheckEngine {
         self.metrics = metrics
         self.health = health
         self.localWindows = localWindows
-        self.dataLossWatch = dataLossWatch
         limitTally.setLimits(policy.limits.rules.limits.limits)
         lanes.setEngine(self)
     }
@@ -182,23 +181,18 @@ extension CheckEngine {
 
     func note(_ refusal: String, to command: ForbiddenCommand) { health.forbidden.note(refusal, to: command) }
 
-    func start() { lanes.start() }
+    /// Takes note of an error with which a server did not decide.
+    func wasRefused(_ refusal: RedisRefusal, by server: String?, on path: EnforcementState.Path) {
+        health.wasRefused(refusal, by: server, on: path)
+    }
 
-    /// Writes a beat from time to time, by which a Redis that forgets is found out: one event loop does for all. The
-    /// masters of a cluster would need a beat each; they are not watched. Until ``stop()`` the timer keeps the engine: a
-    /// weak reference to it would make each check slower, which retains it.
-    func startBeating() {
-        guard lanes.router == nil else { return }
-        nextBeat = eventLoop.assumeIsolated().scheduleTask(in: DataLossWatch.interval) { [self] () -> Void in
-            perform(dataLossWatch.command()) { [dataLossWatch] reply in
-                if let reply { dataLossWatch.received(reply) }
-            }
-            startBeating()
-        }
+    func start() {
+        lanes.start()
+        heartbeat?.start()
     }
 
     func stop() {
-        nextBeat?.cancel()
+        heartbeat?.stop()
         lanes.stop()
         flushTask = nil
         onDelivered = nil
@@ -214,6 +208,7 @@ extension CheckEngine {
         limitTally.setLimits(policy.limits.rules.limits.limits)
         self.policy = policy
         hasMoreLimits = !policy.limits.isEmpty
+        heartbeat?.decidesCalls = hasMoreLimits
     }
 
     /// Forgets the denials of one user, or of all; those now on their way from Redis are not remembered either.
@@ -222,13 +217,13 @@ extension CheckEngine {
         if let user { memory.forget(user) } else { memory.forgetAll() }
     }
 
-    /// Sends a command off the way of a check, about a user or about none; `done` gets nil where no answer came.
-    func perform(_ command: [String], for user: UserID? = nil, _ done: @escaping (Reply?) -> Void) {
+    /// Sends a command off the way of a check, about a user or about none.
+    func perform(_ command: [String], for user: UserID? = nil, _ done: @escaping (CommandResult) -> Void) {
         lanes.perform(command, for: user, done)
     }
 
-    /// Sends a command off the way of a check to the server that has a key; `done` gets nil where no answer came.
-    func perform(_ command: [String], forKey key: String, _ done: @escaping (Reply?) -> Void) {
+    /// Sends a command off the way of a check to the server that has a key.
+    func perform(_ command: [String], forKey key: String, _ done: @escaping (CommandResult) -> Void) {
         lanes.perform(command, forKey: key, done)
     }
 

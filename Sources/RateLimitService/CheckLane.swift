@@ -12,6 +12,9 @@ struct PendingCheck {
     var requester: any CheckRequester
 }
 
+/// What Redis replied to a command, an error included, or why there is no reply.
+typealias CommandResult = Result<Reply, FailureReason>
+
 /// Checks in one call to Redis.
 struct CheckBatch {
     var count: Int
@@ -32,8 +35,8 @@ final class CheckLane: RedisLinkDelegate {
         case batch(CheckBatch)
         /// A batch of calls, likewise.
         case calls(CallBatch)
-        /// A command off the way of a check; nil when no answer came.
-        case operation((Reply?) -> Void)
+        /// A command off the way of a check.
+        case operation((CommandResult) -> Void)
     }
 
     /// What lanes are made with, besides their links.
@@ -56,12 +59,21 @@ final class CheckLane: RedisLinkDelegate {
     unowned var engine: CheckEngine?
     /// Who sends checks elsewhere that a node of a cluster did not take; nil where there is one server.
     unowned var router: ClusterRouter?
+    /// The server's address where it is one of several; nil for the only one.
+    var serverName: String?
     let metrics: CheckMetrics
     private let dataLossWatch: DataLossWatch?
     let deadline: TimeAmount
     let batchLimit: Int
     private let callsPerWrite: Int
     private var unwrittenCalls = 0
+
+    /// The digest under which Redis knows `beat.lua`; nil where a service does not keep scripts, or not yet.
+    private(set) var beatDigest: String?
+    /// Whether a heartbeat is on its way.
+    var isBeating = false
+    /// When a refusal is worth telling again.
+    private var nextRefusalAt = NIODeadline.distantPast
 
     private var script: CheckScript
     private var quota: Int
@@ -96,6 +108,9 @@ final class CheckLane: RedisLinkDelegate {
     }
 
     deinit { link.delegate = nil }
+
+    /// The digest under which Redis knows the script of checks.
+    var checkDigest: String? { script.digest }
 
     /// Checks and calls without an answer.
     var pendingCount: Int { pending.count + calls.pending.count }
@@ -140,20 +155,25 @@ final class CheckLane: RedisLinkDelegate {
         script.setLimit(limit)
     }
 
-    /// Sends a command off the way of a check; `done` gets nil where no answer came.
-    func perform(_ command: [String], _ done: @escaping (Reply?) -> Void) {
+    /// Sends a command off the way of a check.
+    func perform(_ command: [String], _ done: @escaping (CommandResult) -> Void) {
         perform({ $0.writeRESPCommand(command) }, done)
     }
 
-    /// Sends the one command that `write` writes; `done` gets nil where no answer came.
-    func perform(_ write: (inout ByteBuffer) -> Void, _ done: @escaping (Reply?) -> Void) {
-        guard case .available = link.availability else { return done(nil) }
+    /// Sends the one command that `write` writes.
+    func perform(_ write: (inout ByteBuffer) -> Void, _ done: @escaping (CommandResult) -> Void) {
+        layOut(write, done)
+        link.flush()
+    }
+
+    /// Lays out the one command that `write` writes; it is sent at the link's next flush.
+    func layOut(_ write: (inout ByteBuffer) -> Void, _ done: @escaping (CommandResult) -> Void) {
+        if case .unavailable(let failure) = link.availability { return done(.failure(failure.reason)) }
         if script.count > 0 { send(inFull: false) }
         sendCalls()
         write(&link.outbound)
         sent.append(.operation(done))
         link.sent(deadline: .now() + deadline)
-        link.flush()
     }
 
     /// Hands the batch that has been laid out to the link.
@@ -187,7 +207,7 @@ final class CheckLane: RedisLinkDelegate {
 extension CheckLane {
     func received(_ reply: Reply) {
         switch sent.popFirst() {
-        case .operation(let done): done(reply)
+        case .operation(let done): done(.success(reply))
         case .batch(let batch):
             guard let error = reply.errorText else { return deliver(reply, to: batch) }
             receivedError(error, to: batch)
@@ -210,9 +230,10 @@ extension CheckLane {
                 evalshaRefusal = nil
             }
             fail(batch, .redisError)
-            if router == nil, Self.isOfReplica(error) { link.leaveReplica(saying: error) }
+            wasRefused(error, on: .checks)
             return
         }
+        if redirection == .clusterDown { wasRefused(error, on: .checks) }
         for _ in 0..<batch.count {
             guard let check = pending.popFirst() else { return }
             router.redirect(check, redirection, after: batch.route)
@@ -232,17 +253,31 @@ extension CheckLane {
         guard let engine else { return }
         var refusal: String?
         for index in 0..<batch.count {
-            guard let check = pending.popFirst() else { return }
+            guard let check = pending.popFirst() else { break }
             switch CheckScript.answer(index, of: batch.count, in: reply, quota: batch.quota) {
             case .decided(let decision): engine.decided(check, decision, in: batch, at: now)
             case .failed(let error) where error.hasPrefix("BUNDLE"): engine.decideInBundle(check)
             case .failed(let error):
                 engine.undecided(check, because: .redisError)
-                if Self.isOfReplica(error) { refusal = error }
-            case nil: engine.undecided(check, because: .redisError)
+                if refusal == nil, RedisRefusal(error).scope != .key { refusal = error }
+            case nil:
+                engine.undecided(check, because: .redisError)
+                refusal = RedisRefusal.malformedReply.words
             }
         }
-        if let refusal, router == nil { link.leaveReplica(saying: refusal) }
+        if let refusal { wasRefused(refusal, on: .checks) }
+    }
+
+    /// Takes note of an error with which Redis did not decide. A replica is left at once, which is told as Redis being
+    /// away; other refusals are told now and then while they last, so that they cost those who are refused little.
+    func wasRefused(_ error: String, on path: EnforcementState.Path) {
+        if router == nil, Self.isOfReplica(error) { return link.leaveReplica(saying: error) }
+        let now = NIODeadline.now()
+        guard now >= nextRefusalAt else { return }
+        let refusal = RedisRefusal(error)
+        guard refusal.scope == .server || refusal.scope == .cluster else { return }
+        nextRefusalAt = now + .milliseconds(250)
+        engine?.wasRefused(refusal, by: serverName, on: path)
     }
 
     /// Whether an error comes from a replica that does not take writes, or has no data to read: it was the master, or a
@@ -282,7 +317,7 @@ extension CheckLane {
 
     func lost(because failure: LinkFailure) {
         switch sent.popFirst() {
-        case .operation(let done): done(nil)
+        case .operation(let done): done(.failure(failure.reason))
         case .batch(let batch): fail(batch, failure.reason)
         case .calls(let batch): fail(batch, failure.reason)
         case nil: break
@@ -302,6 +337,7 @@ extension CheckLane {
 extension CheckLane {
     func linkDidChange(_ availability: LinkAvailability) {
         if let router { router.laneDidChange(self) } else { engine?.linkDidChange(availability) }
+        if availability == .available { engine?.heartbeat?.beat(self) }
     }
 
     func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
@@ -314,7 +350,11 @@ extension CheckLane {
         let digest = reply.elements.first.flatMap { element in
             if case .bulk = element { reply.text(of: element) } else { nil }
         }
-        if step == 0 { script.digest = digest } else { calls.script.digest = digest }
+        switch step {
+        case 0: script.digest = digest
+        case 1: calls.script.digest = digest
+        default: beatDigest = digest
+        }
         return true
     }
 

@@ -21,6 +21,10 @@ public struct CheckMetrics: Sendable {
         public static let breakerOpen = "llm_rate_limit_breaker_open"
         /// Openings of the breaker.
         public static let breakerOpenings = "llm_rate_limit_breaker_openings_total"
+        /// 1 while decisions are being made, as far as anybody knows: Redis is there, and takes what decisions need.
+        public static let enforcing = "llm_rate_limit_enforcing"
+        /// Since when not, in Unix seconds; 0 while they are.
+        public static let notEnforcingSince = "llm_rate_limit_not_enforcing_since_timestamp_seconds"
         /// Findings that Redis has forgotten something, by `kind`: emptied, rollback.
         public static let dataLosses = "llm_rate_limit_redis_data_losses_total"
         /// The quota in force.
@@ -52,6 +56,8 @@ public struct CheckMetrics: Sendable {
     let queueDepth: Gauge
     let breakerOpen: Gauge
     let breakerOpenings: Counter
+    let enforcing: Gauge
+    let notEnforcingSince: Gauge
     let emptied: Counter
     let rollbacks: Counter
     let limit: Gauge
@@ -77,6 +83,8 @@ public struct CheckMetrics: Sendable {
         queueDepth = Gauge(label: Name.queueDepth, dimensions: [], factory: factory)
         breakerOpen = Gauge(label: Name.breakerOpen, dimensions: [], factory: factory)
         breakerOpenings = Counter(label: Name.breakerOpenings, dimensions: [], factory: factory)
+        enforcing = Gauge(label: Name.enforcing, dimensions: [], factory: factory)
+        notEnforcingSince = Gauge(label: Name.notEnforcingSince, dimensions: [], factory: factory)
         emptied = Counter(label: Name.dataLosses, dimensions: [("kind", "emptied")], factory: factory)
         rollbacks = Counter(label: Name.dataLosses, dimensions: [("kind", "rollback")], factory: factory)
         limit = Gauge(label: Name.limit, dimensions: [], factory: factory)

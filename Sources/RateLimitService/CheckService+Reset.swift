@@ -26,8 +26,8 @@ extension CheckService {
             promise.succeed(.success(()))
             // Only now: in a cluster the two may go to two nodes, and a denial must not be remembered in between.
             guard let message else { return }
-            engine.perform(publishCommand(message.text)) { [health] reply in
-                if let refusal = reply?.errorText { health.forbidden.note(refusal, to: .publish) }
+            engine.perform(publishCommand(message.text)) { [health] result in
+                if let refusal = try? result.get().errorText { health.forbidden.note(refusal, to: .publish) }
             }
         }
         return promise.futureResult

@@ -17,6 +17,8 @@ public struct CheckServiceOptions: Sendable {
     public var queueLimit: Int
     /// How many checks go to Redis in one call at most.
     public var batchLimit: Int
+    /// How often it is found out whether Redis decides, besides each time that it is back.
+    var heartbeatInterval = TimeAmount.seconds(1)
 
     /// Makes the options.
     public init(
@@ -77,16 +79,19 @@ public final class CheckService: Sendable {
                         lanes: .make(options.redis, lanes, health, index: index, on: eventLoop),
                         keyPrefix: options.keyPrefix, policy: policy,
                         bounds: CheckEngine.Bounds(queue: options.queueLimit), metrics: metrics, health: health,
-                        localWindows: localWindows, dataLossWatch: watch
+                        localWindows: localWindows
                     )
+                    if index == 0 {
+                        engine.heartbeat = Heartbeat(
+                            engine, keyPrefix: options.keyPrefix, interval: options.heartbeatInterval, watch, health
+                        )
+                    }
                     return NIOLoopBound(engine, eventLoop: eventLoop)
                 }.get()
             )
         }
         let isCluster = if case .cluster = options.redis { true } else { false }
-        let budgets = try await BudgetService.make(
-            keyPrefix: options.keyPrefix, isCluster: isCluster, engines, health
-        )
+        let budgets = try await BudgetService.make(keyPrefix: options.keyPrefix, isCluster: isCluster, engines)
         let listener = try await makeListener(options, engines, watch, budgets, health)
         let watcher = try await makeWatcher(options.redis, engines, listener, health, logger)
         return CheckService(options, policy, engines, listener, watcher, budgets, health, metrics, localWindows, watch)
@@ -140,10 +145,10 @@ extension CheckService {
     /// Connects to Redis, and returns once every event loop can ask it or `patience` has passed: a daemon whose Redis
     /// is there answers its first check exactly, and one whose Redis is away starts all the same.
     public func start(patience: TimeAmount) async {
+        health.awaitHeartbeats()
         for engine in engines { engine.execute { $0.start() } }
         listener.execute { $0.start() }
         watcher?.execute { $0.start() }
-        engines[0].execute { $0.startBeating() }
         let end = NIODeadline.now() + patience
         while health.state.isConnecting, NIODeadline.now() < end {
             try? await Task.sleep(for: .milliseconds(1))
@@ -187,8 +192,8 @@ extension CheckService {
         guard isLimitChanged else { return }
         let command = publishCommand(Invalidation.everyone.text)
         engines[0].execute { [health] engine in
-            engine.perform(command) { reply in
-                if let refusal = reply?.errorText { health.forbidden.note(refusal, to: .publish) }
+            engine.perform(command) { result in
+                if let refusal = try? result.get().errorText { health.forbidden.note(refusal, to: .publish) }
             }
         }
     }

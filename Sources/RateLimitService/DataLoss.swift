@@ -65,10 +65,21 @@ struct RecentResets: Sendable {
     }
 }
 
-/// Beats for the whole process, and says what it has found: in a metric, a log line, and by doing resets again.
+/// The script that beats.
+enum BeatScript {
+    static let text = String(decoding: PackageResources.beat_lua, as: UTF8.self)
+}
+
+/// Knows the beats of the whole process, and says what it has found: in a metric, a log line, and by doing resets again.
 final class DataLossWatch: Sendable {
-    /// How often a beat is written.
-    static let interval = TimeAmount.seconds(1)
+    /// Which commands `beat.lua` tries besides.
+    enum Trial: String {
+        case none
+        /// Those that a check may need.
+        case checks
+        /// Those that a call may need, too.
+        case calls
+    }
 
     private struct Storage {
         var detector = DataLossDetector()
@@ -88,15 +99,20 @@ final class DataLossWatch: Sendable {
         self.logger = logger
     }
 
-    /// The command that beats; a short script, sent whole, so that it needs nothing kept in Redis.
+    /// The command that beats on a new connection; sent whole, so that it needs nothing kept in Redis.
     func command() -> [String] {
+        let call = call(trying: .none, on: HeartbeatKeys(prefix: keyPrefix))
+        return ["EVAL", BeatScript.text, "\(call.keys.count)"] + call.keys + call.arguments
+    }
+
+    /// Keys and arguments of a beat.
+    func call(trying trial: Trial, on keys: HeartbeatKeys) -> (keys: [String], arguments: [String]) {
         let now = NIODeadline.now()
         let (latest, owners) = storage.withLock {
             ($0.detector.latestBeat, $0.resets.owners(at: now, window: $0.window))
         }
-        let text = String(decoding: PackageResources.beat_lua, as: UTF8.self)
-        let keys = ["\(keyPrefix):beat"] + owners.map { $0.key(prefix: keyPrefix) }
-        return ["EVAL", text, "\(keys.count)"] + keys + ["\(latest)"]
+        let all = ["\(keyPrefix):beat"] + keys.tried + owners.map { $0.key(prefix: keyPrefix) }
+        return (all, ["\(latest)", trial.rawValue])
     }
 
     /// Remembers a reset, from here or from another daemon.
@@ -107,9 +123,9 @@ final class DataLossWatch: Sendable {
     /// Puts a window in force: for as long a reset is remembered.
     func setWindow(_ window: TimeAmount) { storage.withLock { $0.window = window } }
 
-    /// Takes note of the reply to ``command()``; anything but a beat says nothing.
+    /// Takes note of the reply of `beat.lua`; anything but a beat says nothing.
     func received(_ reply: Reply) {
-        guard reply.elements.count == 4, case .integer(let before) = reply.elements[1],
+        guard reply.elements.count == 5, case .integer(let before) = reply.elements[1],
             case .integer(let now) = reply.elements[2], case .integer(let seen) = reply.elements[3]
         else { return }
         guard let loss = storage.withLock({ $0.detector.observe(before: before, now: now, seen: seen) }) else { return }

@@ -4,8 +4,8 @@ import NIOCore
 import RedisClient
 import Synchronization
 
-/// What the whole process knows of Redis, put together from its event loops' links: for probes, and for the one log
-/// line at each change of state.
+/// What the whole process knows of Redis, put together from its event loops' links and from what Redis refuses: for
+/// probes, and for the one log line at each change of state.
 ///
 /// One server has one link for each event loop, and so has each master of a cluster.
 public final class RedisHealth: Sendable {
@@ -15,27 +15,34 @@ public final class RedisHealth: Sendable {
         public var available: Int
         /// Links there are: one for each event loop, in a cluster to each master.
         public var links: Int
-        /// Why the last link that failed did; nil while all are available.
+        /// Why the last link that failed did, or else why Redis does not decide; nil while it does.
         public var reason: FailureReason?
-        /// The reason in the system's words.
+        /// The reason in the system's or in Redis's words.
         public var detail: String?
-        /// Whether each event loop can ask Redis about each user.
-        public var isAvailable: Bool
-        /// Whether nothing has failed, but not every link has been connected yet.
+        /// Whether decisions are being made: each event loop can ask Redis about each user, and it decides.
+        public var isEnforcing: Bool
+        /// Since when not, in Unix seconds; nil while they are.
+        public var notEnforcingSince: Int?
+        /// Whether Redis can be asked and refuses decisions.
+        public var isRefusing: Bool
+        /// Whether nothing has failed, but not every server has decided its first heartbeat yet.
         var isConnecting: Bool
     }
 
     /// A server, or a master of a cluster.
-    private struct Server {
+    fileprivate struct Server {
         /// Its address where it is one of several; nil for the only one, and for a cluster that is not known yet.
         var name: String?
         var failures: [LinkFailure?]
+        /// Whether a heartbeat has been answered: until then nobody knows whether it decides.
+        var isProven: Bool
         /// Whether a line has said that it is away.
         var isReported = false
         var awaySince = NIODeadline.now()
 
-        init(name: String?, links: Int) {
+        init(name: String?, links: Int, isProven: Bool) {
             self.name = name
+            self.isProven = isProven
             failures = .init(repeating: .notConnectedYet, count: links)
         }
 
@@ -47,12 +54,16 @@ public final class RedisHealth: Sendable {
         var awayMilliseconds: Int64 { (NIODeadline.now() - awaySince).nanoseconds / 1_000_000 }
     }
 
-    private struct Storage {
+    fileprivate struct Storage {
         var servers: [Server]
         var slotsWithoutMaster = 0
+        var enforcement = EnforcementState()
+        /// Whether servers have to prove themselves by a heartbeat.
+        var awaitsHeartbeats = false
         /// Whether all of Redis has been there once.
         var wasComplete = false
-        var state: State
+        var state = State(
+            available: 0, links: 0, isEnforcing: false, notEnforcingSince: nil, isRefusing: false, isConnecting: true)
 
         var reachable: String { "\(servers.count { $0.isAvailable }) of \(servers.count) masters" }
     }
@@ -69,9 +80,8 @@ public final class RedisHealth: Sendable {
         self.logger = logger
         forbidden = ForbiddenCommands(logger: logger)
         self.metrics = metrics
-        let server = Server(name: nil, links: eventLoops)
-        storage = Mutex(Storage(servers: [server], state: Self.state([server], slotsWithoutMaster: 0)))
-        metrics.breakerOpen.record(eventLoops)
+        storage = Mutex(Storage(servers: [Server(name: nil, links: eventLoops, isProven: true)]))
+        storage.withLock { update(&$0) }
     }
 
     /// The state now.
@@ -98,27 +108,122 @@ public final class RedisHealth: Sendable {
     }
 
     private func update(_ storage: inout Storage) {
-        storage.state = Self.state(storage.servers, slotsWithoutMaster: storage.slotsWithoutMaster)
-        metrics.breakerOpen.record(storage.state.links - storage.state.available)
+        var state = storage.newState
+        state.notEnforcingSince =
+            state.isEnforcing ? nil : storage.state.notEnforcingSince ?? unixMilliseconds() / 1_000
+        storage.state = state
+        metrics.breakerOpen.record(state.links - state.available)
+        metrics.enforcing.record(state.isEnforcing ? 1 : 0)
+        metrics.notEnforcingSince.record(state.notEnforcingSince ?? 0)
     }
+}
 
-    private static func state(_ servers: [Server], slotsWithoutMaster: Int) -> State {
+extension RedisHealth.Storage {
+    /// The state that follows from all that is known, but for since when.
+    fileprivate var newState: RedisHealth.State {
         let links = servers.reduce(0) { $0 + $1.failures.count }
         let failed = servers.reduce(0) { $0 + $1.failures.count { $0 != nil } }
         let worst = servers.last(where: \.isAway) ?? servers.last { !$0.isAvailable }
-        var state = State(
+        let isProven = servers.allSatisfy(\.isProven)
+        var state = RedisHealth.State(
             available: links - failed, links: links, reason: worst?.failure?.reason, detail: worst?.failure?.detail,
-            isAvailable: failed == 0 && slotsWithoutMaster == 0,
-            isConnecting: failed > 0 && !servers.contains(where: \.isAway)
+            isEnforcing: failed == 0 && slotsWithoutMaster == 0 && isProven && enforcement.isEnforcing,
+            isRefusing: failed == 0 && !enforcement.isEnforcing,
+            isConnecting: (failed > 0 || !isProven) && !servers.contains(where: \.isAway) && enforcement.isEnforcing
         )
-        if let worst, let name = worst.name, let detail = state.detail {
-            state.detail =
-                "\(servers.count { $0.isAvailable }) of \(servers.count) masters reachable; \(name): \(detail)"
+        if let worst {
+            if let name = worst.name, let detail = state.detail {
+                state.detail = "\(reachable) reachable; \(name): \(detail)"
+            }
+        } else if let refusal = enforcement.refusal {
+            state.reason = .redisError
+            state.detail = refusal.server.map { "\($0): \(refusal.words)" } ?? refusal.words
         } else if slotsWithoutMaster > 0 {
             state.reason = .redisError
             state.detail = "\(slotsWithoutMaster) slots of the cluster have no master"
+        } else if !isProven {
+            state.detail = "no heartbeat has been answered yet"
         }
         return state
+    }
+}
+
+// MARK: - Refusals and heartbeats
+
+extension RedisHealth {
+    /// From now on a server counts as deciding only when it has answered a heartbeat.
+    func awaitHeartbeats() {
+        storage.withLock { storage in
+            storage.awaitsHeartbeats = true
+            for index in storage.servers.indices { storage.servers[index].isProven = false }
+            update(&storage)
+        }
+    }
+
+    /// Takes note of an error with which Redis did not decide.
+    ///
+    /// - Parameter name: the master's address in a cluster.
+    func wasRefused(
+        _ refusal: RedisRefusal, by name: String?, on path: EnforcementState.Path, isHeartbeat: Bool = false
+    ) {
+        storage.withLock { storage in
+            let server = refusal.scope == .cluster ? nil : name
+            // One that is no master any more is asked by nobody.
+            guard server == nil || storage.servers.contains(where: { $0.name == server }) else { return }
+            let transition = storage.enforcement.refused(
+                by: server, refusal.words, on: path, isHeartbeat: isHeartbeat, at: .now())
+            update(&storage)
+            if let transition { report(transition) }
+        }
+    }
+
+    /// Takes note of what became of a heartbeat.
+    ///
+    /// - Parameter name: the master's address in a cluster.
+    func heartbeat(_ outcome: HeartbeatOutcome, of name: String?) {
+        switch outcome {
+        case .unanswered, .elsewhere: return
+        case .refused(let refusal, let path): wasRefused(refusal, by: name, on: path, isHeartbeat: true)
+        case .decided: break
+        }
+        storage.withLock { storage in
+            guard let index = storage.servers.firstIndex(where: { $0.name == name }) else { return }
+            storage.servers[index].isProven = true
+            var transitions: [EnforcementState.Transition?] = []
+            if case .decided = outcome {
+                transitions.append(storage.enforcement.decidedHeartbeat(by: name, at: .now()))
+                // A node that decides says that the cluster does.
+                if name != nil { transitions.append(storage.enforcement.decidedHeartbeat(by: nil, at: .now())) }
+            }
+            update(&storage)
+            for transition in transitions.compactMap(\.self) { report(transition) }
+        }
+    }
+
+    private func report(_ transition: EnforcementState.Transition) {
+        var metadata: Logger.Metadata = [:]
+        switch transition {
+        case .begun(let server, let path, let words):
+            metadata = [
+                "reason": "\(FailureReason.redisError.rawValue)", "detail": "\(words)", "path": "\(path.rawValue)",
+            ]
+            if let server { metadata["node"] = "\(server)" }
+            logger.warning(
+                server == nil
+                    ? "Redis refuses to decide: the failure mode answers until it decides again"
+                    : "Redis node refuses to decide: the failure mode answers its users until it decides again",
+                metadata: metadata)
+        case .over(let server, let milliseconds, let isGone):
+            metadata["refused_ms"] = "\(milliseconds)"
+            if let server { metadata["node"] = "\(server)" }
+            logger.notice(
+                isGone
+                    ? "Redis node that refused to decide is no master any more"
+                    : server == nil
+                        ? "Redis decides again: decisions are exact again"
+                        : "Redis node decides again: decisions on its users are exact again",
+                metadata: metadata)
+        }
     }
 }
 
@@ -130,8 +235,10 @@ extension RedisHealth {
         storage.withLock { storage in
             let former = storage.servers
             storage.servers = masters.map { name in
-                former.first { $0.name == name } ?? Server(name: name, links: eventLoops)
+                former.first { $0.name == name }
+                    ?? Server(name: name, links: eventLoops, isProven: !storage.awaitsHeartbeats)
             }
+            for transition in storage.enforcement.keep(masters, at: .now()) { report(transition) }
             let wereWithout = storage.slotsWithoutMaster
             storage.slotsWithoutMaster = slotsWithoutMaster
             update(&storage)
@@ -204,7 +311,7 @@ extension RedisHealth {
     private func reportBack(_ server: Server, _ storage: inout Storage) {
         var metadata: Logger.Metadata = ["away_ms": "\(server.awayMilliseconds)"]
         let isFirst = !storage.wasComplete && !server.isReported
-        if storage.state.isAvailable { storage.wasComplete = true }
+        if storage.servers.allSatisfy(\.isAvailable), storage.slotsWithoutMaster == 0 { storage.wasComplete = true }
         if let name = server.name {
             metadata["reachable"] = "\(storage.reachable)"
             guard !isFirst else {
@@ -213,15 +320,18 @@ extension RedisHealth {
                 return
             }
             metadata["node"] = "\(name)"
+            let isExact = !storage.enforcement.isRefusing(name)
             logger.notice(
                 server.isReported
-                    ? "Redis node is back: decisions on its users are exact again"
+                    ? "Redis node is back\(isExact ? ": decisions on its users are exact again" : "")"
                     : "connected to Redis node",
                 metadata: metadata
             )
         } else {
+            let isExact = !storage.enforcement.isRefusing(nil)
             logger.notice(
-                server.isReported ? "Redis is back: decisions are exact again" : "connected to Redis",
+                server.isReported
+                    ? "Redis is back\(isExact ? ": decisions are exact again" : "")" : "connected to Redis",
                 metadata: metadata
             )
         }

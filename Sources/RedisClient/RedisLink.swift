@@ -196,6 +196,8 @@ extension RedisLink {
     /// Steps below 0 are the link's own, AUTH, SELECT and ROLE; the one after the user's is the closing PING.
     private func receivedSetup(_ reply: Reply, step: Int) {
         let isUsers = (0..<setupCount).contains(step)
+        // So a server that cannot save answers PING. It refuses writes alone: whoever asks hears that.
+        if step == setupCount, reply.errorText?.hasPrefix("MISCONF ") == true { return becomeAvailable() }
         if step == -1, refusesReplica { return receivedRole(reply) }
         if isUsers ? delegate?.acceptsSetupReply(reply, step: step) == false : reply.errorText != nil {
             let text = reply.errorText ?? "setup command \(step) was not answered as expected"

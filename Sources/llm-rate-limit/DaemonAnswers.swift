@@ -33,7 +33,13 @@ struct GrantAnswer: Decodable {
 
 /// `GET /healthz`: the members that are told.
 struct HealthAnswer: Decodable {
+    struct Redis: Decodable {
+        /// Why it does not decide; nil while it does.
+        var detail: String?
+    }
+
     var status: String
+    var redis: Redis?
     var version: String?
 }
 

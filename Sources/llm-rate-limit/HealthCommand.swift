@@ -14,7 +14,7 @@ struct HealthCommand: AsyncParsableCommand {
               llm-rate-limit health --require-redis --json
             """)
 
-    @Flag(help: "Count a daemon that cannot reach Redis as unhealthy.")
+    @Flag(help: "Count a daemon for which Redis does not decide as unhealthy: away, or refusing.")
     var requireRedis = false
 
     @OptionGroup var daemon: DaemonConnection
@@ -34,7 +34,8 @@ struct HealthCommand: AsyncParsableCommand {
         case "ok":
             return CommandReport(output: ["ok\(program)"])
         case "degraded":
-            let line = "degraded: it serves, but Redis cannot decide\(program)"
+            let why = answer.redis?.detail.map { ": \($0)" } ?? ""
+            let line = "degraded: it serves, but Redis cannot decide\(why)\(program)"
             return CommandReport(output: [line], exitCode: requireRedis ? .denied : .success)
         default:
             return CommandReport(output: ["\(answer.status)\(program)"], exitCode: .denied)

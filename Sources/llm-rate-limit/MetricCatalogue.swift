@@ -41,6 +41,14 @@ enum MetricCatalogue {
         ),
         .init(name: CheckMetrics.Name.breakerOpenings, help: "How often a breaker has opened.", kind: .counter),
         .init(
+            name: CheckMetrics.Name.enforcing,
+            help: "1 while decisions are being made: Redis is there, and takes what decisions need.", kind: .gauge
+        ),
+        .init(
+            name: CheckMetrics.Name.notEnforcingSince,
+            help: "Since when no decisions are being made, in Unix seconds; 0 while they are.", kind: .gauge
+        ),
+        .init(
             name: CheckMetrics.Name.dataLosses,
             help: "How often Redis was found to have forgotten: emptied, or gone back to an older state (rollback).",
             kind: .counter

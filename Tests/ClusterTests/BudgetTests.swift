@@ -135,7 +135,7 @@ private struct ClusterService {
         )
         self.eventLoop = eventLoop
         await service.start(patience: .seconds(10))
-        try #require(service.health.state.isAvailable)
+        try #require(service.health.state.isEnforcing)
     }
 
     func change(_ change: BudgetChange) async throws {

@@ -225,7 +225,7 @@ struct WithoutRedisTests {
         let user = someUser()
         #expect(try await service.check(user).degradedReason == .redisUnreachable)
         try redis.restart()
-        #expect(try await service.eventually { service.service.health.state.isAvailable })
+        #expect(try await service.eventually { service.service.health.state.isEnforcing })
         let outcomes = try await service.checks(Array(repeating: (user, 1), count: 3))
         #expect(outcomes.map(\.isAllowed) == [true, true, false])
         await service.service.stop()

@@ -107,17 +107,19 @@ package final class RedisServer: Sendable {
     /// Lets it go on after ``stop()``.
     package func resume() { process.withLock { $0 }?.send(SIGCONT) }
 
-    /// The keys there are, but for the daemons' beat.
+    /// The keys there are, but for those of the daemons' heartbeats.
     package func keys(prefix: String = "llm-rate") throws -> [String] {
-        try command("KEYS", "*").elements.compactMap(\.text).filter { $0 != "\(prefix):beat" }
+        try command("KEYS", "*").elements.compactMap(\.text)
+            .filter { $0 != "\(prefix):beat" && !$0.contains(":heartbeat:") }
     }
 
     /// How often checks have been sent with the script's whole text, by Redis's log of commands, which a server started
-    /// with `--slowlog-log-slower-than 0` keeps. The daemons' beat is always sent whole and does not count.
+    /// with `--slowlog-log-slower-than 0` keeps. The daemons' heartbeats do not count.
     package func checksInFull() throws -> Int {
         try command("SLOWLOG", "GET", "1000").elements.count { entry in
             let words = entry.elements.count > 3 ? entry.elements[3].elements.compactMap(\.text) : []
             return words.first == "EVAL" && words.contains { $0.hasPrefix("-- Decides a batch") }
+                && !words.contains { $0.contains(":heartbeat:") }
         }
     }
 
@@ -134,12 +136,19 @@ package final class RedisServer: Sendable {
     /// The id of its process; nil while it is not started.
     package var processID: pid_t? { process.withLock { $0 }?.id }
 
-    /// How often a command has been called, by Redis's own count.
+    /// How often a command has been called, by Redis's own count; EVALSHA without the daemons' heartbeats.
+    ///
+    /// A heartbeat is two of them, and three more under a limits file. Each calls STRLEN once, and ZRANGE under a limits
+    /// file, which short windows without leases never do.
     package func calls(of command: String) throws -> Int {
         let statistics = try self.command("INFO", "commandstats").text ?? ""
-        let prefix = "cmdstat_\(command):calls="
-        guard let start = statistics.range(of: prefix)?.upperBound else { return 0 }
-        return Int(statistics[start...].prefix { $0.isNumber }) ?? 0
+        func calls(_ command: String) -> Int {
+            let prefix = "cmdstat_\(command):calls="
+            guard let start = statistics.range(of: prefix)?.upperBound else { return 0 }
+            return Int(statistics[start...].prefix { $0.isNumber }) ?? 0
+        }
+        let heartbeats = command == "evalsha" ? 2 * calls("strlen") + 3 * calls("zrange") : 0
+        return calls(command) - heartbeats
     }
 }
 

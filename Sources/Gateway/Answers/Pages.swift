@@ -12,11 +12,10 @@ enum Pages {
     /// The answer to one of the routes that need nothing but the state at hand.
     static func answer(_ route: Route, state: RedisHealth.State, pages: GatewayPages) -> Answer {
         switch route {
-        case .ready(let requiresRedis) where requiresRedis && !state.isAvailable:
-            return .problem(
-                .serviceUnavailable, "Redis is away: \(state.detail ?? "").", headers: [("Retry-After", "1")])
+        case .ready(let requiresRedis) where requiresRedis && !state.isEnforcing:
+            return .problem(.serviceUnavailable, refusal(state), headers: [("Retry-After", "1")])
         case .ready:
-            return .json("{\"status\":\"ready\",\"degraded\":\(!state.isAvailable)}")
+            return .json("{\"status\":\"ready\",\"degraded\":\(!state.isEnforcing)}")
         case .health: return .json(health(state, pages))
         case .configuration: return Answer(status: .ok, body: pages.configuration())
         case .version: return .json("{\"name\":\"llm-rate-limit\",\"version\":\(jsonText(pages.version))}")
@@ -24,14 +23,23 @@ enum Pages {
         }
     }
 
+    private static func refusal(_ state: RedisHealth.State) -> String {
+        let detail = state.detail ?? ""
+        let end = detail.hasSuffix(".") ? "" : "."
+        return "Redis \(state.isRefusing ? "refuses to decide" : "is away"): \(detail)\(end)"
+    }
+
     private static func health(_ state: RedisHealth.State, _ pages: GatewayPages) -> String {
         let uptime = (NIODeadline.now() - startedAt).nanoseconds / 1_000_000_000
         let reason = state.reason.map { jsonText($0.rawValue) } ?? "null"
         let detail = state.detail.map { jsonText($0) } ?? "null"
-        return "{\"status\":\"\(state.isAvailable ? "ok" : "degraded")\","
-            + "\"redis\":{\"state\":\"\(state.isAvailable ? "available" : "away")\",\"links\":\(state.links),"
+        let redis = state.isEnforcing ? "available" : state.isRefusing ? "refusing" : "away"
+        let since = state.notEnforcingSince.map { "\($0)" } ?? "null"
+        return "{\"status\":\"\(state.isEnforcing ? "ok" : "degraded")\","
+            + "\"redis\":{\"state\":\"\(redis)\",\"links\":\(state.links),"
             + "\"available_links\":\(state.available),\"reason\":\(reason),\"detail\":\(detail)},"
             + "\"configuration\":\(pages.configurationState()),"
+            + "\"enforcing\":\(state.isEnforcing),\"not_enforcing_since\":\(since),"
             + "\"version\":\(jsonText(pages.version)),\"uptime_seconds\":\(uptime),\"pid\":\(getpid())}"
     }
 }

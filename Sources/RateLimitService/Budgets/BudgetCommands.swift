@@ -129,8 +129,12 @@ struct ChangeParts {
     var isRepeated: Bool
 
     /// Reads the reply; throws where the change was refused, and where it is no reply of the script's.
-    init(_ reply: Reply?, of change: BudgetChange, failure: FailureReason) throws(BudgetFailure) {
-        guard let reply else { throw .redis(failure) }
+    init(_ result: CommandResult, of change: BudgetChange) throws(BudgetFailure) {
+        let reply: Reply
+        switch result {
+        case .failure(let reason): throw .redis(reason)
+        case .success(let it): reply = it
+        }
         guard case .array(let count)? = reply.elements.first, count > 0,
             let verdict = reply.text(of: reply.elements[1])
         else { throw .redis(.redisError) }

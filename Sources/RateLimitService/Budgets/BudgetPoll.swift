@@ -41,7 +41,8 @@ final class BudgetPoll {
             self?.ask()
         }
         let sentAt = NIODeadline.now()
-        lanes.perform(["GET", key], forKey: key) { [weak self] reply in
+        lanes.perform(["GET", key], forKey: key) { [weak self] result in
+            let reply = try? result.get()
             switch reply?.elements.first {
             case .bulk(let range)?: self?.heard?(reply?.text(of: .bulk(range)) ?? "", sentAt)
             case .null?: self?.heard?("-", sentAt)

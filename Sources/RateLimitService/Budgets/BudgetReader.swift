@@ -23,13 +23,13 @@ package final class BudgetReader {
     /// Who waits for something at most.
     static let waitingLimit = 8_192
 
-    /// Sends a command about a key; the answer is nil where none came.
-    typealias Ask = (_ command: [String], _ key: String, _ done: @escaping (Reply?) -> Void) -> Void
+    /// Sends a command about a key.
+    typealias Ask = (_ command: [String], _ key: String, _ done: @escaping (CommandResult) -> Void) -> Void
     private typealias Waiter<Value> = (Result<Value, OperationError>) -> Void
 
     private let keys: BudgetKeys
     private let ask: Ask
-    private let failure: () -> FailureReason
+    private let refused: (_ error: String, _ key: String) -> Void
     private let beginPolling: () -> Void
     private var cache: BudgetCache
     private var hasBegunPolling = false
@@ -41,16 +41,16 @@ package final class BudgetReader {
     /// Makes a reader that remembers nothing.
     ///
     /// - Parameters:
-    ///   - failure: why Redis has just given no answer.
+    ///   - refused: told the error with which Redis did not let a key be read.
     ///   - beginPolling: called once, before anything is asked for: from then on ``polled(_:sentAt:)`` is awaited.
     init(
         keys: BudgetKeys, cache: BudgetCache = BudgetCache(), ask: @escaping Ask,
-        failure: @escaping () -> FailureReason, beginPolling: @escaping () -> Void
+        refused: @escaping (_ error: String, _ key: String) -> Void, beginPolling: @escaping () -> Void
     ) {
         self.keys = keys
         self.cache = cache
         self.ask = ask
-        self.failure = failure
+        self.refused = refused
         self.beginPolling = beginPolling
     }
 
@@ -139,16 +139,13 @@ extension BudgetReader {
         case .load(let ticket):
             usersAwaited[ticket] = [done]
             let subject = BudgetSubject.user(user)
-            var budget: UserBudget??
+            var budget = Result<UserBudget?, OperationError>.failure(.redis(.redisError))
             // The budget first: should the user leave a group in between, the override that went with it may be seen
             // without the membership, and what is remembered ends with the message about it.
-            askForHash(keys.budget(of: subject)) { fields in
-                budget = Self.read(fields, BudgetFields.userBudget)
-            }
-            askForHash(keys.groups(of: subject)) { [weak self] fields in
-                var standing: UserStanding?
-                if let budget, let groups = Self.read(fields, BudgetFields.groups) {
-                    standing = UserStanding(budget: budget, groups: groups)
+            askForHash(keys.budget(of: subject), BudgetFields.userBudget) { budget = $0 }
+            askForHash(keys.groups(of: subject), BudgetFields.groups) { [weak self] groups in
+                let standing = budget.flatMap { budget in
+                    groups.map { UserStanding(budget: budget, groups: $0) }
                 }
                 self?.loaded(user, standing, ticket)
             }
@@ -163,20 +160,17 @@ extension BudgetReader {
         case .join(let ticket): groupsAwaited[ticket, default: []].append(done)
         case .load(let ticket):
             groupsAwaited[ticket] = [done]
-            askForHash(keys.budget(of: .group(group))) { [weak self] fields in
+            askForHash(keys.budget(of: .group(group)), BudgetFields.groupBudget) { [weak self] budget in
                 guard let self else { return }
-                let budget = Self.read(fields, BudgetFields.groupBudget)
-                cache.groups.loaded(group, budget, ticket: ticket)
-                let waiting = groupsAwaited.removeValue(forKey: ticket) ?? []
-                tell(waiting, budget.map { .success($0) } ?? .failure(.redis(fields == nil ? failure() : .redisError)))
+                cache.groups.loaded(group, try? budget.get(), ticket: ticket)
+                tell(groupsAwaited.removeValue(forKey: ticket) ?? [], budget)
             }
         }
     }
 
-    private func loaded(_ user: UserID, _ standing: UserStanding?, _ ticket: Int) {
-        cache.users.loaded(user, standing, ticket: ticket)
-        let waiting = usersAwaited.removeValue(forKey: ticket) ?? []
-        tell(waiting, standing.map { .success($0) } ?? .failure(.redis(failure())))
+    private func loaded(_ user: UserID, _ standing: Result<UserStanding, OperationError>, _ ticket: Int) {
+        cache.users.loaded(user, try? standing.get(), ticket: ticket)
+        tell(usersAwaited.removeValue(forKey: ticket) ?? [], standing)
     }
 
     private func tell<Value>(_ waiting: [Waiter<Value>], _ result: Result<Value, OperationError>) {
@@ -184,15 +178,21 @@ extension BudgetReader {
         for done in waiting { done(result) }
     }
 
-    /// What the fields stand for; nil where there are none or where they are not what the scripts write.
-    private static func read<Value>(
-        _ fields: [String]?, _ reading: ([String]) throws(BudgetFailure) -> Value
-    ) -> Value? {
-        guard let fields else { return nil }
-        do { return .some(try reading(fields)) } catch { return nil }
-    }
-
-    private func askForHash(_ key: String, _ done: @escaping ([String]?) -> Void) {
-        ask(["HGETALL", key], key) { reply in done(reply?.texts) }
+    /// Reads a hash. One whose fields are not what the scripts write is an error of Redis's, as is one that it refuses.
+    private func askForHash<Value>(
+        _ key: String, _ reading: @escaping ([String]) throws(BudgetFailure) -> Value,
+        _ done: @escaping (Result<Value, OperationError>) -> Void
+    ) {
+        ask(["HGETALL", key], key) { [refused] result in
+            switch result {
+            case .failure(let reason): done(.failure(.redis(reason)))
+            case .success(let reply):
+                if let error = reply.errorText { refused(error, key) }
+                guard let fields = reply.texts, let value = try? reading(fields) else {
+                    return done(.failure(.redis(.redisError)))
+                }
+                done(.success(value))
+            }
+        }
     }
 }

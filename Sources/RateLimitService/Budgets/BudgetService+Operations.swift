@@ -14,9 +14,9 @@ extension BudgetService {
         let version = "\(UInt64.random(in: 1 ... .max))"
         let key = commands.keys.budget(of: change.subject)
         engine(on: eventLoop).perform(commands.change(change, by: actor, version: version), forKey: key) {
-            [self] reply in
+            [self] result in
             do throws(BudgetFailure) {
-                let parts = try ChangeParts(reply, of: change, failure: failure)
+                let parts = try ChangeParts(result, of: change)
                 let result = try parts.result(of: change)
                 guard commands.isCluster else { return settle(.success(result), change.subject, promise) }
                 let entry = commands.auditEntry(change, by: actor, parts)
@@ -38,16 +38,18 @@ extension BudgetService {
     ) {
         let engine = engine(on: eventLoop)
         let keys = commands.keys
-        engine.perform(commands.announcement(subject, version: version), forKey: keys.version) { [self] reply in
-            if let failure = failure(of: reply) { return done(failure) }
+        engine.perform(commands.announcement(subject, version: version), forKey: keys.version) { [self] result in
+            if let failure = failure(of: result) { return done(failure) }
             guard let entry else { return done(nil) }
-            engine.perform(entry, forKey: keys.audit) { reply in done(self.failure(of: reply)) }
+            engine.perform(entry, forKey: keys.audit) { result in done(self.failure(of: result)) }
         }
     }
 
-    private func failure(of reply: Reply?) -> FailureReason? {
-        guard let reply else { return failure }
-        return reply.errorText == nil ? nil : .redisError
+    private func failure(of result: CommandResult) -> FailureReason? {
+        switch result {
+        case .failure(let reason): reason
+        case .success(let reply): reply.errorText == nil ? nil : .redisError
+        }
     }
 
     /// A user's override; nil for none.
@@ -107,9 +109,14 @@ extension BudgetService {
         _ reading: @escaping (Reply) throws(BudgetFailure) -> Value
     ) -> EventLoopFuture<Result<Value, BudgetFailure>> {
         let promise = eventLoop.makePromise(of: Result<Value, BudgetFailure>.self)
-        engine(on: eventLoop).perform(command, forKey: key) { [self] reply in
-            guard let reply else { return promise.succeed(.failure(.redis(failure))) }
-            promise.succeed(Result { () throws(BudgetFailure) in try reading(reply) })
+        engine(on: eventLoop).perform(command, forKey: key) { result in
+            promise.succeed(
+                Result { () throws(BudgetFailure) in
+                    switch result {
+                    case .failure(let reason): throw .redis(reason)
+                    case .success(let reply): try reading(reply)
+                    }
+                })
         }
         return promise.futureResult
     }

@@ -17,22 +17,20 @@ public final class BudgetService: Sendable {
     private let engines: [NIOLoopBound<CheckEngine>]
     private let readers: [NIOLoopBound<BudgetReader>]
     private let poll: NIOLoopBound<BudgetPoll>
-    private let health: RedisHealth
 
     init(
         _ commands: BudgetCommands, _ engines: [NIOLoopBound<CheckEngine>], _ readers: [NIOLoopBound<BudgetReader>],
-        _ poll: NIOLoopBound<BudgetPoll>, _ health: RedisHealth
+        _ poll: NIOLoopBound<BudgetPoll>
     ) {
         self.commands = commands
         self.engines = engines
         self.readers = readers
         self.poll = poll
-        self.health = health
     }
 
     /// Makes what each event loop of the engines needs.
     static func make(
-        keyPrefix: String, isCluster: Bool, _ engines: [NIOLoopBound<CheckEngine>], _ health: RedisHealth
+        keyPrefix: String, isCluster: Bool, _ engines: [NIOLoopBound<CheckEngine>]
     ) async throws -> BudgetService {
         let keys = BudgetKeys(prefix: keyPrefix)
         let poll = try await engines[0].eventLoop.submit {
@@ -46,7 +44,8 @@ public final class BudgetService: Sendable {
                     let reader = BudgetReader(
                         keys: keys,
                         ask: { [lanes = checks.lanes] in lanes.perform($0, forKey: $1, $2) },
-                        failure: { health.state.reason ?? .redisTimeout }, beginPolling: { poll.execute { $0.begin() } }
+                        refused: { [lanes = checks.lanes] in lanes.lane(forKey: $1)?.wasRefused($0, on: .budgets) },
+                        beginPolling: { poll.execute { $0.begin() } }
                     )
                     checks.budgets = reader
                     return NIOLoopBound(reader, eventLoop: engine.eventLoop)
@@ -58,7 +57,7 @@ public final class BudgetService: Sendable {
                 for reader in readers { reader.execute { $0.polled(version, sentAt: sentAt) } }
             }
         }
-        return BudgetService(BudgetCommands(keys: keys, isCluster: isCluster), engines, readers, poll, health)
+        return BudgetService(BudgetCommands(keys: keys, isCluster: isCluster), engines, readers, poll)
     }
 
     /// Asks for the version no more.
@@ -88,9 +87,6 @@ public final class BudgetService: Sendable {
             promise.succeed(value)
         }
     }
-
-    /// Why Redis has just given no answer.
-    var failure: FailureReason { health.state.reason ?? .redisTimeout }
 
     /// A denial that is remembered may come from a quota that has just been raised.
     private func forgetDenials(_ subject: BudgetSubject) {

@@ -31,7 +31,7 @@ extension CheckLane {
             // Of these, and of these only, nothing ran.
             if !batch.isInFull, Self.saysNothingRan(error) { return sendAgainInFull(batch) }
             fail(batch, .redisError)
-            if router == nil, Self.isOfReplica(error) { link.leaveReplica(saying: error) }
+            wasRefused(error, on: .calls)
             return
         }
         metrics.redisDuration.recordNanoseconds((NIODeadline.now() - batch.sentAt).nanoseconds)
@@ -40,12 +40,14 @@ extension CheckLane {
             switch DecideScript.answer(index, of: batch.count, in: reply, to: pending.call) {
             case .decided(let answer): pending.done(.success(answer))
             case .failed(let error):
-                if Self.isOfReplica(error) { refusal = error }
+                if refusal == nil, RedisRefusal(error).scope != .key { refusal = error }
                 pending.done(.failure(.redisError))
-            case nil: pending.done(.failure(.redisError))
+            case nil:
+                refusal = RedisRefusal.malformedReply.words
+                pending.done(.failure(.redisError))
             }
         }
-        if let refusal, router == nil { link.leaveReplica(saying: refusal) }
+        if let refusal { wasRefused(refusal, on: .calls) }
     }
 
     /// Sends a batch of which nothing ran once more, with the script's whole text, which Redis then knows.

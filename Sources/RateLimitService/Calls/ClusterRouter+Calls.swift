@@ -29,18 +29,26 @@ extension ClusterRouter {
             _ = script.append(call)
             script.write(inFull: digest == nil, to: &buffer)
         }
-        perform(write, at: HashSlot(key: call.subjects[0].key)) { [weak self] reply in
-            guard let reply else { return done(.failure(.redisTimeout)) }
+        let slot = HashSlot(key: call.subjects[0].key)
+        perform(write, at: slot) { [weak self] result in
+            let reply: Reply
+            switch result {
+            case .failure(let reason): return done(.failure(reason))
+            case .success(let it): reply = it
+            }
+            let refusal: String
             if let error = reply.errorText {
-                guard digest != nil, CheckLane.saysNothingRan(error), let self else {
-                    return done(.failure(.redisError))
+                if digest != nil, CheckLane.saysNothingRan(error), let self { return decide(call, inFull: true, done) }
+                refusal = error
+            } else {
+                switch DecideScript.answer(0, of: 1, in: reply, to: call) {
+                case .decided(let answer): return done(.success(answer))
+                case .failed(let error): refusal = error
+                case nil: refusal = RedisRefusal.malformedReply.words
                 }
-                return decide(call, inFull: true, done)
             }
-            guard case .decided(let answer)? = DecideScript.answer(0, of: 1, in: reply, to: call) else {
-                return done(.failure(.redisError))
-            }
-            done(.success(answer))
+            self?.owner(of: slot)?.lane.wasRefused(refusal, on: .calls)
+            done(.failure(.redisError))
         }
     }
 

@@ -83,17 +83,24 @@ enum CheckLanes {
         }
     }
 
-    /// Sends a command off the way of a check to the server that has the user's key, or to any; `done` gets nil where
-    /// no answer came.
-    func perform(_ command: [String], for user: UserID?, _ done: @escaping (Reply?) -> Void) {
+    /// Sends a command off the way of a check to the server that has the user's key, or to any.
+    func perform(_ command: [String], for user: UserID?, _ done: @escaping (CommandResult) -> Void) {
         switch self {
         case .single(let lane): lane.perform(command, done)
         case .cluster(let router): router.perform(command, for: user, done)
         }
     }
 
-    /// Sends a command off the way of a check to the server that has a key; `done` gets nil where no answer came.
-    func perform(_ command: [String], forKey key: String, _ done: @escaping (Reply?) -> Void) {
+    /// The lane to the server that has a key; nil where none does.
+    func lane(forKey key: String) -> CheckLane? {
+        switch self {
+        case .single(let lane): lane
+        case .cluster(let router): router.owner(of: HashSlot(key: key.utf8))?.lane
+        }
+    }
+
+    /// Sends a command off the way of a check to the server that has a key.
+    func perform(_ command: [String], forKey key: String, _ done: @escaping (CommandResult) -> Void) {
         switch self {
         case .single(let lane): lane.perform(command, done)
         case .cluster(let router): router.perform(command, at: HashSlot(key: key.utf8), done)
@@ -130,7 +137,7 @@ enum CheckLanes {
 
 extension LinkOptions {
     /// The scripts that Redis is told at the start of each connection.
-    static let scripts = [CheckScript.text, DecideScript.text]
+    static let scripts = [CheckScript.text, DecideScript.text, BeatScript.text]
 
     /// Those of a link that carries checks.
     static func checks(_ options: CheckLane.Options) -> LinkOptions {

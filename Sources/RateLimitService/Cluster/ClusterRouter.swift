@@ -10,6 +10,8 @@ import RedisClient
 final class ClusterRouter {
     /// How often a check is sent before it counts as failed.
     static let maximumAttempts = 5
+    /// What is told where a check has been sent that often.
+    private static let noAgreement = RedisRefusal("the nodes of the cluster do not agree on who has a slot")
     /// How soon a check is tried again that has to wait for the cluster.
     static let retryInterval = TimeAmount.milliseconds(2)
 
@@ -92,7 +94,8 @@ final class ClusterRouter {
         unwritten.append(node)
     }
 
-    private func owner(of slot: HashSlot) -> ClusterNode? {
+    /// The master of a slot; nil where it has none.
+    func owner(of slot: HashSlot) -> ClusterNode? {
         let owner = owners[slot.number]
         return owner == SlotMap.nobody ? nil : nodes[Int(owner)]
     }
@@ -135,6 +138,7 @@ extension ClusterRouter {
             return
         }
         guard next.route.attempts < Self.maximumAttempts else {
+            engine?.wasRefused(Self.noAgreement, by: nil, on: .checks)
             engine?.undecided(check, because: .redisError)
             return
         }
@@ -197,35 +201,34 @@ extension ClusterRouter {
         engine?.onDelivered?()
     }
 
-    /// Sends a command off the way of a check to the node of a user's key, or to any; `done` gets nil where no answer
-    /// came.
-    func perform(_ command: [String], for user: UserID?, _ done: @escaping (Reply?) -> Void) {
+    /// Sends a command off the way of a check to the node of a user's key, or to any.
+    func perform(_ command: [String], for user: UserID?, _ done: @escaping (CommandResult) -> Void) {
         perform(command, at: user.map { slots.slot(of: $0) }, done)
     }
 
-    /// Sends a command off the way of a check to the node of a slot, or to any; `done` gets nil where no answer came.
-    func perform(_ command: [String], at slot: HashSlot?, _ done: @escaping (Reply?) -> Void) {
+    /// Sends a command off the way of a check to the node of a slot, or to any.
+    func perform(_ command: [String], at slot: HashSlot?, _ done: @escaping (CommandResult) -> Void) {
         perform({ $0.writeRESPCommand(command) }, at: slot, done)
     }
 
     /// Sends the one command that `write` writes to the node of a slot, or to any.
     func perform(
-        _ write: @escaping (inout ByteBuffer) -> Void, at slot: HashSlot?, _ done: @escaping (Reply?) -> Void
+        _ write: @escaping (inout ByteBuffer) -> Void, at slot: HashSlot?, _ done: @escaping (CommandResult) -> Void
     ) {
         let node = slot.map { owner(of: $0) } ?? nodes.first(where: \.isAvailable)
-        guard let node else { return done(nil) }
+        guard let node else { return done(.failure(hasMap ? .redisError : .redisUnreachable)) }
         perform(write, at: node, attempts: 0, done)
     }
 
     private func perform(
         _ write: @escaping (inout ByteBuffer) -> Void, at node: ClusterNode, isAsking: Bool = false, attempts: Int,
-        _ done: @escaping (Reply?) -> Void
+        _ done: @escaping (CommandResult) -> Void
     ) {
         if isAsking { node.lane.perform(["ASKING"]) { _ in } }
-        node.lane.perform(write) { [weak self] reply in
-            guard let self, attempts < Self.maximumAttempts, let error = reply?.errorText,
+        node.lane.perform(write) { [weak self] result in
+            guard let self, attempts < Self.maximumAttempts, let error = try? result.get().errorText,
                 let redirection = Redirection(error, from: node.address)
-            else { return done(reply) }
+            else { return done(result) }
             switch redirection {
             case .moved(let slot, let address):
                 correct(slot, to: address)
@@ -233,7 +236,7 @@ extension ClusterRouter {
                 performWhenConnected(write, at: connect(to: address), isAsking: false, attempts + 1, done)
             case .ask(let address):
                 performWhenConnected(write, at: connect(to: address), isAsking: true, attempts + 1, done)
-            case .tryAgain, .clusterDown: done(reply)
+            case .tryAgain, .clusterDown: done(result)
             }
         }
     }
@@ -241,9 +244,9 @@ extension ClusterRouter {
     /// A node that has just been named needs some milliseconds for its first connection.
     private func performWhenConnected(
         _ write: @escaping (inout ByteBuffer) -> Void, at node: ClusterNode?, isAsking: Bool, _ attempts: Int,
-        _ done: @escaping (Reply?) -> Void
+        _ done: @escaping (CommandResult) -> Void
     ) {
-        guard let node, !isStopped else { return done(nil) }
+        guard let node, !isStopped else { return done(.failure(.redisUnreachable)) }
         guard node.isConnecting(at: .now(), patience: laneOptions.deadline) else {
             return perform(write, at: node, isAsking: isAsking, attempts: attempts, done)
         }
@@ -270,6 +273,8 @@ extension ClusterRouter {
         hasMap = true
         isMapDoubted = false
         for node in masters { report(node) }
+        // One that has just become a master has to prove itself.
+        for node in masters { engine?.heartbeat?.beat(node.lane) }
     }
 
     /// Says that the map seems to be out of date.
@@ -303,6 +308,7 @@ extension ClusterRouter {
         let lane = CheckLane(link: link, options: laneOptions)
         lane.engine = engine
         lane.router = self
+        lane.serverName = address.description
         link.start()
         return ClusterNode(endpoint: endpoint, lane: lane)
     }

@@ -88,10 +88,10 @@ extension ClusterWatcher {
         isAsking = true
         askedAt = now
         earliest = now + Pace.leastInterval
-        node.lane.perform(["CLUSTER", usesShards ? "SHARDS" : "SLOTS"]) { [weak self, request] reply in
+        node.lane.perform(["CLUSTER", usesShards ? "SHARDS" : "SLOTS"]) { [weak self, request] result in
             guard let self, self.request == request else { return }
             isAsking = false
-            received(reply, from: node)
+            received(try? result.get(), from: node)
         }
     }
 
