@@ -31,6 +31,7 @@ package final class BudgetReader {
     private let ask: Ask
     private let failure: () -> FailureReason
     private let beginPolling: () -> Void
+    private let notices: LimitNotices
     private var cache: BudgetCache
     private var hasBegunPolling = false
     /// Those who wait, under the ticket of what they wait for.
@@ -43,14 +44,16 @@ package final class BudgetReader {
     /// - Parameters:
     ///   - failure: why Redis has just given no answer.
     ///   - beginPolling: called once, before anything is asked for: from then on ``polled(_:sentAt:)`` is awaited.
+    ///   - notices: is shown every budget that is read.
     init(
-        keys: BudgetKeys, cache: BudgetCache = BudgetCache(), ask: @escaping Ask,
+        keys: BudgetKeys, cache: BudgetCache = BudgetCache(), notices: LimitNotices, ask: @escaping Ask,
         failure: @escaping () -> FailureReason, beginPolling: @escaping () -> Void
     ) {
         self.keys = keys
         self.cache = cache
         self.ask = ask
         self.failure = failure
+        self.notices = notices
         self.beginPolling = beginPolling
     }
 
@@ -166,6 +169,7 @@ extension BudgetReader {
             askForHash(keys.budget(of: .group(group))) { [weak self] fields in
                 guard let self else { return }
                 let budget = Self.read(fields, BudgetFields.groupBudget)
+                if let kept = budget ?? nil { notices.read(kept.limits, kept.grants) }
                 cache.groups.loaded(group, budget, ticket: ticket)
                 let waiting = groupsAwaited.removeValue(forKey: ticket) ?? []
                 tell(waiting, budget.map { .success($0) } ?? .failure(.redis(fields == nil ? failure() : .redisError)))
@@ -174,6 +178,7 @@ extension BudgetReader {
     }
 
     private func loaded(_ user: UserID, _ standing: UserStanding?, _ ticket: Int) {
+        if let kept = standing?.budget { notices.read(kept.limits, kept.grants) }
         cache.users.loaded(user, standing, ticket: ticket)
         let waiting = usersAwaited.removeValue(forKey: ticket) ?? []
         tell(waiting, standing.map { .success($0) } ?? .failure(.redis(failure())))

@@ -32,7 +32,8 @@ public final class BudgetService: Sendable {
 
     /// Makes what each event loop of the engines needs.
     static func make(
-        keyPrefix: String, isCluster: Bool, _ engines: [NIOLoopBound<CheckEngine>], _ health: RedisHealth
+        keyPrefix: String, isCluster: Bool, _ engines: [NIOLoopBound<CheckEngine>], _ health: RedisHealth,
+        _ notices: LimitNotices
     ) async throws -> BudgetService {
         let keys = BudgetKeys(prefix: keyPrefix)
         let poll = try await engines[0].eventLoop.submit {
@@ -44,7 +45,7 @@ public final class BudgetService: Sendable {
                 try await engine.eventLoop.submit {
                     let checks = engine.value
                     let reader = BudgetReader(
-                        keys: keys,
+                        keys: keys, notices: notices,
                         ask: { [lanes = checks.lanes] in lanes.perform($0, forKey: $1, $2) },
                         failure: { health.state.reason ?? .redisTimeout }, beginPolling: { poll.execute { $0.begin() } }
                     )
