@@ -229,8 +229,8 @@ let package = Package(
         .testTarget(
             name: "DocumentationTests",
             dependencies: [
-                "llm-rate-limit", "DaemonConfiguration", "Gateway", "PrometheusMetrics", "RateLimitService",
-                "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "llm-rate-limit", "DaemonConfiguration", "Gateway", "LoadGenerator", "PrometheusMetrics",
+                "RateLimitService", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             swiftSettings: strict

@@ -49,7 +49,15 @@ extension TextPattern {
     private init(_ parts: [Character?]) { self.parts = parts }
 
     /// Reads literals of one line and of several; raw ones are taken as they stand.
-    static func literals(in text: [Character]) -> [TextPattern] {
+    static func literals(in text: [Character]) -> [TextPattern] { all(in: text).filter { $0.core.count > 3 } }
+
+    /// The literal with which a text begins, and those that are joined to it; nil where it begins with something else.
+    static func leading(_ text: some StringProtocol) -> TextPattern? {
+        let text = text.drop(while: \.isWhitespace)
+        return text.first == "\"" ? all(in: Array(text)).first : nil
+    }
+
+    private static func all(in text: [Character]) -> [TextPattern] {
         var found: [TextPattern] = []
         var index = 0
         var isJoined = false
@@ -68,7 +76,7 @@ extension TextPattern {
             }
             isJoined = true
         }
-        return found.filter { $0.core.count > 3 }
+        return found
     }
 
     /// The literal that begins at `index`, which ends up behind it.
