@@ -95,7 +95,7 @@ struct RouteTests {
 
     @Test("Every route that a page names is served, and takes the method named with it", arguments: Page.all)
     func named(page: Page) {
-        let requests = matches(of: "((?:(?:GET|HEAD|POST|PUT|DELETE|PATCH) )?(?<![\\w.:*])/(?:v1/|livez|readyz|healthz|metrics)[^`'\" ,|)]*)", in: page.text)
+        let requests = matches(of: "((?:(?:GET|HEAD|POST|PUT|DELETE|PATCH) )?(?<![\\w.:*])/(?:v1/|livez|readyz|healthz|metrics)[^`'\" ,;|)]*)", in: page.text)
         for request in requests {
             let parts = request.split(separator: " ").map(String.init)
             var path = String((parts.last ?? "").prefix { $0 != "?" && $0 != "\n" })

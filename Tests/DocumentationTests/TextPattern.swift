@@ -104,7 +104,14 @@ extension TextPattern {
             index += 1
         }
         index += isLong ? 3 : 1
-        return parts
+        // Of a literal of several lines, what indents them is no part of the text.
+        return isLong ? unindented(parts) : parts
+    }
+
+    private static func unindented(_ parts: [Character?]) -> [Character?] {
+        let lines = parts.split(separator: "\n", omittingEmptySubsequences: false).dropFirst()
+        let indent = lines.last?.count ?? 0
+        return Array(lines.dropLast().map { Array($0.dropFirst(indent)) }.joined(separator: ["\n"]))
     }
 
     private static func skipParentheses(in text: [Character], from index: inout Int) {

@@ -40,6 +40,7 @@ struct WordTests {
         if let isMetric = isMetric(word) { return isMetric }
         if let isName = isName(word) { return isName }
         if let isKey = isKey(word) { return isKey }
+        if let isForm = isForm(word) { return isForm }
         if let isCommand = isCommand(word) { return isCommand }
         if Repository.contains(word: word) { return true }
         if isRequest(word) { return true }
@@ -90,20 +91,28 @@ struct WordTests {
 
     /// A key in Redis, or its pattern.
     private static func isKey(_ word: String) -> Bool? {
-        guard let rest = matches(of: "^[~&]?\\{?(?:llm-rate|<prefix>)(:.*)$", in: word).first else { return nil }
+        guard let rest = matches(of: "^[~&]?\\{?(?:llm-rate|<prefix>|grant)(:.*)$", in: word).first else { return nil }
         let parts = rest.components(separatedBy: ":").map { $0.filter { $0 != "}" } }
         return parts.allSatisfy { $0.isEmpty || $0 == "*" || $0.contains("<") || $0 == "…" || Repository.contains(word: $0) }
     }
 
-    /// A method and a path, a path with a query, or a query: `RouteTests` holds the paths themselves.
+    /// A method and a path, or a query: `RouteTests` holds the paths themselves.
     private static func isRequest(_ word: String) -> Bool {
-        guard let query = matches(of: "^(?:[A-Z]+ )?(?:(?:/|…/)[a-z0-9/<>…]+)?(?:\\?(.*))?$", in: word).first else {
-            return false
+        guard !matches(of: "^(?:[A-Z]+ )?(?:(?:/|…/)[a-z0-9/<>…]+)?(?:\\?.*)?$", in: word).isEmpty else { return false }
+        let query = word.components(separatedBy: "?").dropFirst().first ?? ""
+        return query.split(separator: "&").allSatisfy { pair in
+            pair == "…" || Repository.contains(word: String(pair.prefix { $0 != "=" }))
         }
-        return query.isEmpty || query == word
-            || query.components(separatedBy: "&").allSatisfy { pair in
-                Repository.contains(word: String(pair.prefix { $0 != "=" })) || pair == "…"
-            }
+    }
+
+    /// A JSON text, or members of one, by the names in it; a permission of Redis's, by its command.
+    private static func isForm(_ word: String) -> Bool? {
+        if word.hasPrefix("{\"") || word.hasPrefix("\"") {
+            let names = matches(of: "\"([a-z_]+)\":", in: word)
+            return names.isEmpty ? nil : names.allSatisfy { Repository.contains(word: $0) }
+        }
+        guard !matches(of: "^[+][a-z|\\\\]+$", in: word).isEmpty else { return nil }
+        return word.dropFirst().split { "|\\".contains($0) }.allSatisfy { Repository.contains(word: $0.uppercased()) }
     }
 }
 
