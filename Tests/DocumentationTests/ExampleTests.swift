@@ -43,13 +43,13 @@ struct ExampleTests {
     /// What is done before a command, by a part of it: a page leaves out how a state came about.
     private static let preparations = [
         "http://localhost/v1/users/6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11\n": """
-            curl -s --unix-socket "$SOCKET" 'http://localhost/v1/check?user=6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11&cost=18'
-            """,
+        curl -s --unix-socket "$SOCKET" 'http://localhost/v1/check?user=6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11&cost=18'
+        """,
         "http://localhost/v1/reserve": """
-            for i in 1 2 3 4; do curl -s --unix-socket "$SOCKET" -H 'Content-Type: application/json' \
-            http://localhost/v1/usage -d '{"user":"6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11","model":"gpt-4o",
-            "input_tokens":1200,"output_tokens":300}'; done
-            """,
+        for i in 1 2 3 4; do curl -s --unix-socket "$SOCKET" -H 'Content-Type: application/json' \
+        http://localhost/v1/usage -d '{"user":"6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11","model":"gpt-4o",
+        "input_tokens":1200,"output_tokens":300}'; done
+        """,
     ]
 
     private func daemon(for page: Page, _ settings: [String: String] = [:]) throws -> Daemon {
@@ -78,11 +78,13 @@ struct ExampleTests {
         lines.removeAll { $0.hasPrefix("Date: ") || $0.hasPrefix("Content-Length: ") || $0.isEmpty }
         return lines.joined(separator: "\n")
             .replacing(/\d{4}-\d\d-\d\dT[\d:.]+Z/, with: "#time")
-            .replacing(/"(pid|uptime_seconds|retry_after|reset_after|expires_in)":[1-9]\d*|"uptime_seconds":0/) { match in
+            .replacing(/"(pid|uptime_seconds|retry_after|reset_after|expires_in)":[1-9]\d*|"uptime_seconds":0/) {
+                match in
                 "\"\(match.output.1 ?? "uptime_seconds")\":#"
             }
             .replacing(/([;]t=|Retry-After: )[1-9]\d*/) { "\($0.output.1)#" }
-            .replacing(#/ in [1-9]\d* (?:day|hour|minute|second)s?(?: [1-9]\d* (?:day|hour|minute|second)s?)*/#, with: " in #")
+            .replacing(
+                #/ in [1-9]\d* (?:day|hour|minute|second)s?(?: [1-9]\d* (?:day|hour|minute|second)s?)*/#, with: " in #")
     }
 
     private func compare(_ shown: String, _ real: String, _ name: String) {
@@ -91,7 +93,8 @@ struct ExampleTests {
     }
 
     private func play(
-        _ page: Page, _ daemon: Daemon, _ variables: [String: String] = [:], where isPlayed: (String) -> Bool = { _ in true }
+        _ page: Page, _ daemon: Daemon, _ variables: [String: String] = [:],
+        where isPlayed: (String) -> Bool = { _ in true }
     ) throws {
         var played = 0
         var before = ""
@@ -116,7 +119,8 @@ struct ExampleTests {
     func protocolPage() throws {
         let page = try Page.named("Protocol")
         try play(page, daemon(for: page)) { !$0.contains("limit=token") }
-        let file = try folder.write("limits: [{name: tokens, per: user, unit: tokens, quota: 9, window: 1h}]", to: "file")
+        let file = try folder.write(
+            "limits: [{name: tokens, per: user, unit: tokens, quota: 9, window: 1h}]", to: "file")
         try play(page, daemon(for: page, ["LIMITS_FILE": file])) { $0.contains("limit=token") }
     }
 
@@ -146,7 +150,8 @@ struct ExampleTests {
         let daemon = try daemon(for: page)
         try play(page, daemon, ["LLM_RATE_LIMIT_REDIS_URL": "redis://user:secret@h:1/2"]) { !$0.contains("health") }
         redis.end()
-        #expect(try eventually(within: 20) { try daemon.connect().request("GET", "/readyz?require=redis").status == 503 })
+        #expect(
+            try eventually(within: 20) { try daemon.connect().request("GET", "/readyz?require=redis").status == 503 })
         try play(page, daemon) { $0.contains("health") }
     }
 

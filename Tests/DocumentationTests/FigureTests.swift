@@ -81,7 +81,9 @@ struct FigureTests {
 
     @Test("The scripts are as large as the pages say")
     func sizes() throws {
-        func kilobytes(_ text: String) -> String { "\((text.utf8.count + 50) / 1_000).\((text.utf8.count + 50) / 100 % 10)" }
+        func kilobytes(_ text: String) -> String {
+            "\((text.utf8.count + 50) / 1_000).\((text.utf8.count + 50) / 100 % 10)"
+        }
         let check = kilobytes(CheckScript.text)
         #expect(matches(of: "script has ([0-9.]+) kB of text", in: try Page.named("Window").prose) == [check])
         let access = try Page.named("TLSAndAccess").text
@@ -104,7 +106,8 @@ struct FigureTests {
 
 @Suite("What the benchmark says it does")
 struct BenchmarkTests {
-    @Test("A reservation of its load holds the tokens and the slot that its table names, and its settlement charges them")
+    @Test(
+        "A reservation of its load holds the tokens and the slot that its table names, and its settlement charges them")
     func reservation() throws {
         let text = try Page.named("Performance").text
         let held = try #require(matches(of: "reserve \\+ settle: ([0-9,]+) tokens and a slot held", in: text).first)

@@ -14,7 +14,9 @@ enum KnownWords {
         "a name of the kernel's": [
             "SCHED_BATCH", "/proc/<pid>/cmdline", "/proc/<pid>/environ", "/proc/<pid>/schedstat", "/etc/ssl/certs",
         ],
-        "a program of the system": ["ps", "xxd", "promtool check rules", "sudo -u llm-rate-limit llm-rate-limit reset …"],
+        "a program of the system": [
+            "ps", "xxd", "promtool check rules", "sudo -u llm-rate-limit llm-rate-limit reset …",
+        ],
         "an argument of curl": ["-H 'Content-Type: application/json'"],
         "a name of swift-nio's or of the Swift runtime": [
             "BaseSocketChannel", "BaseSocketChannel.isOpen", "isOpen", "lifecycleManager", "readFromSocket",

@@ -13,7 +13,8 @@ struct PermissionTests {
 
     @Test("TLSAndAccess says of every permission of Operating's line what it is for, and of no other")
     func reasons() throws {
-        let section = try #require(try Page.named("TLSAndAccess").tables.first { $0.section == "The least permissions" })
+        let section = try #require(
+            try Page.named("TLSAndAccess").tables.first { $0.section == "The least permissions" })
         let told = section.rows.flatMap { matches(of: "`([^`]+)`", in: $0[0]) }
         let line = try rules("Operating").filter { "~&+".contains($0.prefix(1)) }
         #expect(told.sorted() == line.sorted())
@@ -33,7 +34,8 @@ struct PermissionTests {
         }
     }
 
-    @Test("Cluster's line lets a daemon do everything in a cluster, and is Operating's but for what a cluster has apart")
+    @Test(
+        "Cluster's line lets a daemon do everything in a cluster, and is Operating's but for what a cluster has apart")
     func cluster() throws {
         let rules = try rules("Cluster")
         let own = ["+cluster|slots", "+asking"]

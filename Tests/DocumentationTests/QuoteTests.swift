@@ -71,7 +71,8 @@ struct QuoteTests {
         for (table, column) in tables {
             let cells = try #require(table).column(column)
             #expect(!cells.isEmpty)
-            for text in cells.flatMap({ matches(of: "`([^`]+)`", in: $0) }) where text.contains(": ") || text.contains(" …") {
+            for text in cells.flatMap({ matches(of: "`([^`]+)`", in: $0) })
+            where text.contains(": ") || text.contains(" …") {
                 guard !KnownWords.isKnown(text) else { continue }
                 #expect(Self.isSaid(text), "\(text)")
             }

@@ -21,7 +21,8 @@ enum Repository {
         let kept = files.filter { file in
             !file.contains(".docc") && !file.contains("Tests/Fuzz/Corpus") && !file.contains("Tests/DocumentationTests")
                 && [".swift", ".lua", ".c", ".h", ".env", ".service", ".socket", ".conf", ".txt"]
-                    .contains { file.hasSuffix($0) } || file.hasPrefix("scripts/")
+                    .contains { file.hasSuffix($0) }
+                || file.hasPrefix("scripts/")
         }
         let all = (kept + ["Package.swift"]).map { ($0, readFile(path($0))) }
         return Dictionary(uniqueKeysWithValues: all).mapValues(withoutComments)
@@ -39,7 +40,9 @@ enum Repository {
 
     /// Whether a text stands in one of the files as a word of its own.
     static func contains(word: String) -> Bool {
-        func isPart(_ character: Character?) -> Bool { character.map { $0.isLetter || $0.isNumber || $0 == "_" } ?? false }
+        func isPart(_ character: Character?) -> Bool {
+            character.map { $0.isLetter || $0.isNumber || $0 == "_" } ?? false
+        }
         var rest = text[...]
         while let found = rest.range(of: word) {
             let before = found.lowerBound == text.startIndex ? nil : text[text.index(before: found.lowerBound)]
@@ -74,10 +77,10 @@ enum Repository {
         let manifest = readFile(path("Package.swift")).components(separatedBy: "    targets: [\n").dropFirst().joined()
         // The first closing bracket at this depth ends them.
         let list = manifest.components(separatedBy: "\n    ]\n")[0]
-        let kinds = "\\.(?:target|executableTarget|testTarget|systemLibrary)\\("
-        let starts = list.ranges(of: try! Regex("\\n        \(kinds)")).map(\.lowerBound) + [list.endIndex]
-        let parts = zip([list.startIndex] + starts, starts).map { String(list[$0..<$1]) }
-            .filter { $0.contains("name: \"") }
+        let parts = list.components(separatedBy: "\n").reduce(into: [String]()) { parts, line in
+            if line.hasPrefix("        .") { return parts.append(line) }
+            if let last = parts.popLast() { parts.append("\(last)\n\(line)") }
+        }
         let names = parts.map { matches(of: "name: \"([^\"]+)\"", in: $0)[0] }
         return zip(names, parts).map { name, part in
             let lines = part.components(separatedBy: "\n").filter { !$0.contains(".product(") }.joined(separator: "\n")

@@ -11,7 +11,8 @@ private struct Methods: Equatable, CustomStringConvertible {
     var admin: Set<String> = []
 
     var description: String {
-        all.sorted().joined(separator: ", ") + (admin.isEmpty ? "" : "; admin: \(admin.sorted().joined(separator: ", "))")
+        all.sorted().joined(separator: ", ")
+            + (admin.isEmpty ? "" : "; admin: \(admin.sorted().joined(separator: ", "))")
     }
 }
 
@@ -83,7 +84,9 @@ struct RouteTests {
         for (path, methods) in Self.routes where told[path] != methods {
             Issue.record("\(path) takes \(methods); Protocol has \(told[path].map { "\($0)" } ?? "no row")")
         }
-        for path in told.keys where Self.routes[path] == nil { Issue.record("Protocol has \(path), which is not served") }
+        for path in told.keys where Self.routes[path] == nil {
+            Issue.record("Protocol has \(path), which is not served")
+        }
     }
 
     @Test("What is said of an unknown path names every path that is served")
@@ -95,7 +98,10 @@ struct RouteTests {
 
     @Test("Every route that a page names is served, and takes the method named with it", arguments: Page.all)
     func named(page: Page) {
-        let requests = matches(of: "((?:(?:GET|HEAD|POST|PUT|DELETE|PATCH) )?(?<![\\w.:*])/(?:v1/|livez|readyz|healthz|metrics)[^`'\" ,;|)]*)", in: page.text)
+        let requests = matches(
+            of:
+                "((?:(?:GET|HEAD|POST|PUT|DELETE|PATCH) )?(?<![\\w.:*])/(?:v1/|livez|readyz|healthz|metrics)[^`'\" ,;|)]*)",
+            in: page.text)
         for request in requests {
             let parts = request.split(separator: " ").map(String.init)
             var path = String((parts.last ?? "").prefix { $0 != "?" && $0 != "\n" })

@@ -127,7 +127,8 @@ extension TextPattern {
     static func isLiteral(_ text: String) -> Bool {
         let quote = TextPattern(quoting: text)
         return literals.contains { literal in
-            let isCandidate = text.contains(literal.core) || String(literal.parts.map { $0 ?? "…" }).contains(quote.core)
+            let isCandidate =
+                text.contains(literal.core) || String(literal.parts.map { $0 ?? "…" }).contains(quote.core)
             return isCandidate && quote.fits(literal)
         }
     }

@@ -25,7 +25,8 @@ struct WordTests {
     @Test("Every command and flag of a block of commands is one of the program or of the scripts", arguments: Page.all)
     func commands(page: Page) {
         for block in page.blocks where ["console", "bash", ""].contains(block.language) {
-            for line in block.text.replacing("\\\n", with: "").components(separatedBy: "\n") where line.hasPrefix("$ ") {
+            for line in block.text.replacing("\\\n", with: "").components(separatedBy: "\n") where line.hasPrefix("$ ")
+            {
                 for command in line.dropFirst(2).components(separatedBy: ";") {
                     guard let isRight = Self.isCommand(command.trimmingCharacters(in: .whitespaces)) else { continue }
                     #expect(isRight, "\(page.name): \(command)")
@@ -93,7 +94,9 @@ struct WordTests {
     private static func isKey(_ word: String) -> Bool? {
         guard let rest = matches(of: "^[~&]?\\{?(?:llm-rate|<prefix>|grant)(:.*)$", in: word).first else { return nil }
         let parts = rest.components(separatedBy: ":").map { $0.filter { $0 != "}" } }
-        return parts.allSatisfy { $0.isEmpty || $0 == "*" || $0.contains("<") || $0 == "…" || Repository.contains(word: $0) }
+        return parts.allSatisfy {
+            $0.isEmpty || $0 == "*" || $0.contains("<") || $0 == "…" || Repository.contains(word: $0)
+        }
     }
 
     /// A method and a path, or a query: `RouteTests` holds the paths themselves.
@@ -131,14 +134,17 @@ extension WordTests {
         if program.hasPrefix("scripts/") {
             guard let script = Repository.texts[program] else { return false }
             // What bench-table, chaos and swift test take is theirs.
-            let sources = Repository.texts.filter { $0.key.hasPrefix("Sources/bench-table") || $0.key.hasPrefix("Tests/Chaos") }
+            let sources = Repository.texts.filter {
+                $0.key.hasPrefix("Sources/bench-table") || $0.key.hasPrefix("Tests/Chaos")
+            }
             let declared = sources.values.flatMap { matches(of: "@(?:Option|Flag)[^\n]*\n? *var ([A-Za-z]+)", in: $0) }
             let names = declared.map { "--" + $0.replacing(/[A-Z]/) { "-\($0.output.lowercased())" } }
             let flags = Set(names + matches(of: "(--[a-z-]+)", in: readFile(Repository.path(program))) + ["--filter"])
             return !script.isEmpty && arguments.filter { $0.hasPrefix("--") }.allSatisfy(flags.contains)
         }
         guard program == "llm-rate-limit", let name = arguments.first, name != "…" else { return nil }
-        guard let command = LLMRateLimit.configuration.subcommands.first(where: { $0.configuration.commandName == name })
+        guard
+            let command = LLMRateLimit.configuration.subcommands.first(where: { $0.configuration.commandName == name })
         else { return false }
         let help = LLMRateLimit.helpMessage(for: command)
         let flags = Set(matches(of: "(--[a-z-]+)", in: help))
