@@ -225,6 +225,16 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        // Holds the README and the pages against the code.
+        .testTarget(
+            name: "DocumentationTests",
+            dependencies: [
+                "llm-rate-limit", "DaemonConfiguration", "Gateway", "LoadGenerator", "PrometheusMetrics",
+                "RateLimitService", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
         .systemLibrary(name: "CEpoll"),
         .target(name: "LoadGenerator", dependencies: ["CEpoll"], swiftSettings: strict),
         .executableTarget(

@@ -38,23 +38,64 @@ set_up() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# Builds products for release; the compiler's output is shown on a terminal, and in a pipe only where it fails.
+# Runs a command that takes long. On a terminal it shows itself; in a pipe a line a minute says how far it is, such as
+# "building: 612 of 1,357, 2 min", and what it wrote to its standard error is shown where it fails.
+#
+#   watched WHAT HOW COMMAND…     HOW is given a file of what was written so far, and prints how far that is
+watched() {
+    local what=$1 how=$2 log ticker status=0
+    shift 2
+    if [ -t 2 ]; then
+        "$@"
+        return
+    fi
+    log=$(mktemp)
+    tick "$what" "$how" "$log" &
+    ticker=$!
+    SHOW_PROGRESS=1 "$@" 2>"$log" || status=$?
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    # Without the lines that were written over.
+    [ "$status" -eq 0 ] || sed 's/.*\r.\[K//' "$log" >&2
+    rm -f "$log"
+    return "$status"
+}
+
+# How long nothing is said.
+progress_seconds=60
+
+tick() {
+    local what=$1 how=$2 log=$3 started=$SECONDS far
+    # The one that sleeps must not keep the pipe open when all is over.
+    while sleep "$progress_seconds" <&- >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+        far=$("$how" "$log")
+        say "$what: ${far:+$far, }$(((SECONDS - started) / 60)) min"
+    done
+}
+
+# What swift build has done: "612 of 1,357".
+steps_built() {
+    local step
+    step=$(grep -aoE '^\[[0-9]+/[0-9]+\]' "$1" | tail -n 1 | tr -d '[]') || true
+    # A comma between thousands, whatever the locale.
+    [ -z "$step" ] || echo "${step%/*} of ${step#*/}" | sed -E ':a; s/([0-9])([0-9]{3})\b/\1,\2/; ta'
+}
+
+# What a program has last shown of itself.
+last_shown() { tr '\r' '\n' <"$1" | sed 's/^.\[K//' | grep -a . | tail -n 1 || true; }
+
+# How many tests have passed.
+tests_passed() { printf '%s tests passed' "$(grep -acE '^(.\[[0-9]+m)?✔.* Test ' "$1" || true)"; }
+
+swift_build() { swift build "$@" >&2; }
+
+# Builds products for release.
 build_release() {
     local product
     for product in "$@"; do
         say "building $product for release (a first build takes some minutes)"
-        if [ -t 2 ]; then
-            swift build "${release_flags[@]}" --product "$product" >&2
-        else
-            local log
-            log=$(mktemp)
-            swift build "${release_flags[@]}" --product "$product" >"$log" 2>&1 || {
-                cat "$log" >&2
-                rm -f "$log"
-                fail "cannot build $product"
-            }
-            rm -f "$log"
-        fi
+        watched "building $product" steps_built swift_build "${release_flags[@]}" --product "$product" ||
+            fail "cannot build $product"
     done
     binaries=$(swift build "${release_flags[@]}" --show-bin-path)
 }

@@ -128,7 +128,7 @@ struct RequestTemplate: Sendable {
     }
 
     /// A reservation over HTTP.
-    static let httpReservation = httpPost("/v1/reserve", #"{"user":"\#(hole)","estimate":{"input_tokens":1000}}"#)
+    static let httpReservation = httpPost("/v1/reserve", #"{"user":"\#(hole)","input_tokens":1000}"#)
 
     /// The settlement of a reservation over HTTP.
     static func httpSettlement(lease: String) -> RequestTemplate {

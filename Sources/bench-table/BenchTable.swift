@@ -55,6 +55,7 @@ struct BenchTable: ParsableCommand {
             print(text)
             if let output { try write(text + "\n", to: output) }
         } catch {
+            tell("\r\u{1b}[K", isProgress: true)
             tell("\(error)\n")
             throw ExitCode(1)
         }
@@ -79,16 +80,16 @@ struct BenchTable: ParsableCommand {
         for round in 1...rounds {
             for scenario in Scenario.all + Scenario.more
             where scenario.server.map({ servers[$0] != nil }) ?? true {
-                tell("\r\u{1b}[Kround \(round) of \(rounds): \(scenario.name)", onTerminalOnly: true)
+                tell("\r\u{1b}[Kround \(round) of \(rounds): \(scenario.name)", isProgress: true)
                 results.add(try bench.measure(scenario), to: scenario)
             }
         }
         if let served, let daemon {
-            tell("\r\u{1b}[Kmemory over \(groupedText(flatChecks)) checks", onTerminalOnly: true)
+            tell("\r\u{1b}[Kmemory over \(groupedText(flatChecks)) checks", isProgress: true)
             if flatChecks > 0 { results.memory = try bench.memory(over: flatChecks, of: served) }
             results.firstAnswers = try testbed.firstAnswers(binary: daemon, count: 5)
         }
-        tell("\r\u{1b}[K", onTerminalOnly: true)
+        tell("\r\u{1b}[K", isProgress: true)
         let machine = Machine(redis: try testbed.session.information("redis_version", section: "server"), swift: swift)
         return Report(machine: machine, results: results, rounds: rounds, seconds: seconds, users: users).markdown
     }
@@ -123,8 +124,8 @@ func reason(_ code: Int32 = errno) -> String {
     String(cString: strerror(code))
 }
 
-/// Writes to standard error.
-func tell(_ text: String, onTerminalOnly: Bool = false) {
-    if onTerminalOnly, isatty(STDERR_FILENO) == 0 { return }
+/// Writes to standard error; what is progress on a terminal and where a script that watches asks for it.
+func tell(_ text: String, isProgress: Bool = false) {
+    if isProgress, isatty(STDERR_FILENO) == 0, getenv("SHOW_PROGRESS") == nil { return }
     _ = Array(text.utf8).withUnsafeBytes { Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
 }

@@ -10,9 +10,9 @@ struct ChaosCommand: ParsableCommand {
     )
 }
 
-/// What is shown while a run goes on: a line that changes on a terminal, nothing in a pipe.
+/// What is shown while a run goes on: a line that changes, on a terminal and where a script that watches asks for it.
 struct ProgressLine {
-    private let isShown = isatty(STDERR_FILENO) == 1
+    private let isShown = isatty(STDERR_FILENO) == 1 || getenv("SHOW_PROGRESS") != nil
 
     func show(_ text: String) {
         guard isShown else { return }

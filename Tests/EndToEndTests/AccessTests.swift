@@ -37,7 +37,13 @@ extension EndToEnd {
             _ = try admin.request("PUT", member)
             _ = try admin.request("PUT", "/v1/users/\(user)/budget", body: #"{"spend_limit_micros":5}"#)
             _ = try admin.request("GET", "/v1/users/\(user)/budget")
+            _ = try admin.request("GET", member)
             _ = try admin.request("DELETE", member)
+            _ = try admin.request("DELETE", "/v1/users/\(user)/budget")
+            let group = "/v1/groups/\(newUser())/budget"
+            _ = try admin.request("PUT", group, body: #"{"spend_limit_micros":5}"#)
+            _ = try admin.request("GET", group)
+            _ = try admin.request("DELETE", group)
             _ = try admin.request("GET", "/v1/audit")
         }
 
@@ -65,9 +71,24 @@ extension EndToEnd {
             _ = try ask("/v1/renew", lease)
             _ = try ask("/v1/settle", lease)
             _ = try ask("/v1/usage", ",\"request_id\":\"a\"")
+            _ = try ask("/v1/release", try reserve(seconds: 60))
             _ = try reserve(seconds: 1)
             pause(milliseconds: 1_050)
             _ = try ask("/v1/check")
+            try grantAndReset(daemon, user: user)
+        }
+
+        private func grantAndReset(_ daemon: Daemon, user: String) throws {
+            let id = user.filter { $0 != "\"" }.dropFirst("user:".count)
+            let admin = try daemon.connectAdmin()
+            let grant = #"{"limit":"tokens","amount":5,"request_id":"b"}"#
+            _ = try admin.request("POST", "/v1/users/\(id)/grants", body: grant)
+            _ = try admin.request("DELETE", "/v1/users/\(id)/grants")
+            _ = try daemon.connect().request("GET", "/v1/users/\(id)/usage")
+            _ = try admin.request("DELETE", "/v1/users/\(id)?limit=tokens")
+            for path in ["/v1/users/\(id)", "/v1/groups/\(id)/usage", "/v1/global/usage"] {
+                _ = try admin.request("DELETE", path)
+            }
         }
 
         private func denials(_ redis: RedisServer) throws -> [String] {

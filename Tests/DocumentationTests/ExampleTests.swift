@@ -1,0 +1,208 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// A command of a block, and what the page shows behind it.
+private struct Example {
+    var command: String
+    var output: String
+
+    /// The commands of a block of the kind `console`.
+    static func all(in block: Page.Block) -> [Example] {
+        block.lines.reduce(into: []) { examples, line in
+            if line.hasPrefix("$ ") {
+                examples.append(Example(command: String(line.dropFirst(2)), output: ""))
+            } else if let last = examples.last {
+                let isContinued = last.command.hasSuffix("\\")
+                if isContinued { examples[examples.count - 1].command += "\n\(line)" }
+                if !isContinued { examples[examples.count - 1].output += "\(line)\n" }
+            }
+        }
+    }
+}
+
+/// The examples of the pages, run against real daemons. What differs from run to run is compared by its form alone.
+@Suite("The examples of the pages", .serialized)
+struct ExampleTests {
+    private let redis: RedisServer
+    private let folder: TemporaryFolder
+
+    init() throws {
+        redis = try RedisServer()
+        folder = try TemporaryFolder()
+    }
+
+    /// What cannot be run in a test, each with the reason.
+    private static let reasons = [
+        "scripts/": "builds, or runs the tests themselves",
+        "perf ": "is not on every machine",
+        "llm-rate-limit explain 2b1e9f70": "shows a month of spending, which TeamBudgetTests goes through",
+        "systemd-socket-activate": "serves until it is ended; ServiceTests hand sockets over",
+    ]
+
+    /// What is done before a command, by a part of it: a page leaves out how a state came about.
+    private static let preparations = [
+        "http://localhost/v1/users/6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11\n": """
+        curl -s --unix-socket "$SOCKET" 'http://localhost/v1/check?user=6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11&cost=18'
+        """,
+        "http://localhost/v1/reserve": """
+        for i in 1 2 3 4; do curl -s --unix-socket "$SOCKET" -H 'Content-Type: application/json' \
+        http://localhost/v1/usage -d '{"user":"6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11","model":"gpt-4o",
+        "input_tokens":1200,"output_tokens":300}'; done
+        """,
+    ]
+
+    private func daemon(for page: Page, _ settings: [String: String] = [:]) throws -> Daemon {
+        try Daemon(redis: redis.url, settings)
+    }
+
+    /// Runs a command of a page, and gives what it wrote.
+    private func run(
+        _ command: String, on daemon: Daemon, _ more: [String: String] = [:]
+    ) throws -> String {
+        let path = (Daemon.program as NSString).deletingLastPathComponent
+        let variables = [
+            "SOCKET": daemon.socketPath, "ADMIN_SOCKET": daemon.adminSocketPath,
+            "REDIS_SOCKET": redis.socketPath, "PATH": "\(path):\(ProcessInfo.processInfo.environment["PATH"] ?? "")",
+            "LLM_RATE_LIMIT_SOCKET": daemon.socketPath, "LLM_RATE_LIMIT_ADMIN_SOCKET": daemon.adminSocketPath,
+        ]
+        let curl = "curl() { command curl -sS \"$@\" && case \" $* \" in *' -i '*) ;; *) echo ;; esac; }\n"
+        let process = try ChildProcess("bash", ["-c", curl + command], environment: variables.merging(more) { $1 })
+        _ = try process.wait(seconds: 60)
+        return process.output + process.errors
+    }
+
+    /// A text without what differs from run to run: times, waits, the ids of processes, and headers a page leaves out.
+    private func form(_ text: String) -> String {
+        var lines = text.replacing("\r\n", with: "\n").components(separatedBy: "\n")
+        lines.removeAll { $0.hasPrefix("Date: ") || $0.hasPrefix("Content-Length: ") || $0.isEmpty }
+        return lines.joined(separator: "\n")
+            .replacing(/\d{4}-\d\d-\d\dT[\d:.]+Z/, with: "#time")
+            .replacing(/"(pid|uptime_seconds|retry_after|reset_after|expires_in)":[1-9]\d*|"uptime_seconds":0/) {
+                match in
+                "\"\(match.output.1 ?? "uptime_seconds")\":#"
+            }
+            .replacing(/([;]t=|Retry-After: )[1-9]\d*/) { "\($0.output.1)#" }
+            .replacing(
+                #/ in [1-9]\d* (?:day|hour|minute|second)s?(?: [1-9]\d* (?:day|hour|minute|second)s?)*/#, with: " in #")
+    }
+
+    private func compare(_ shown: String, _ real: String, _ name: String) {
+        let quote = TextPattern(quoting: form(shown))
+        #expect(quote.fits(TextPattern(quoting: form(real))), "\(name)\nshown:\n\(form(shown))\nreal:\n\(form(real))")
+    }
+
+    private func play(
+        _ page: Page, _ daemon: Daemon, _ variables: [String: String] = [:],
+        where isPlayed: (String) -> Bool = { _ in true }
+    ) throws {
+        var played = 0
+        var before = ""
+        for var example in page.blocks.filter({ $0.language == "console" }).flatMap(Example.all)
+        where isPlayed(example.command) {
+            if example.command == "echo $?" { example.command = "(\(before)) >/dev/null 2>&1; echo $?" }
+            before = example.command
+            if Self.reasons.keys.contains(where: example.command.hasPrefix) { continue }
+            for (part, preparation) in Self.preparations where "\(example.command)\n".contains(part) {
+                _ = try run(preparation, on: daemon)
+            }
+            compare(example.output, try run(example.command, on: daemon, variables), "\(page.name): \(example.command)")
+            played += 1
+        }
+        #expect(played > 0)
+    }
+
+    @Test("The README's commands print what it shows")
+    func readme() throws { try play(.readme, daemon(for: .readme)) }
+
+    @Test("Protocol's commands print what it shows")
+    func protocolPage() throws {
+        let page = try Page.named("Protocol")
+        try play(page, daemon(for: page)) { !$0.contains("limit=token") }
+        let file = try folder.write(
+            "limits: [{name: tokens, per: user, unit: tokens, quota: 9, window: 1h}]", to: "file")
+        try play(page, daemon(for: page, ["LIMITS_FILE": file])) { $0.contains("limit=token") }
+    }
+
+    @Test("Limits' commands print what it shows, under the file of its first block")
+    func limits() throws {
+        let page = try Page.named("Limits")
+        let yaml = try #require(page.blocks.first { $0.language == "yaml" })
+        let file = try folder.write(yaml.text, to: "file")
+        try play(page, daemon(for: page, ["LIMITS_FILE": file, "REQUESTS": "0"]))
+    }
+
+    @Test("Budgets' commands print what it shows")
+    func budgets() throws {
+        let page = try Page.named("Budgets")
+        let limits = """
+            limits:
+              - {name: tokens, per: user, unit: tokens, quota: 1000, window: 1h}
+              - {name: member-day, per: user, unit: spend, quota: $5, window: 1d}
+            """
+        let file = try folder.write(limits, to: "file")
+        try play(page, daemon(for: page, ["LIMITS_FILE": file]))
+    }
+
+    @Test("Operating's commands print what it shows, with Redis and without")
+    func operating() throws {
+        let page = try Page.named("Operating")
+        let daemon = try daemon(for: page)
+        try play(page, daemon, ["LLM_RATE_LIMIT_REDIS_URL": "redis://user:secret@h:1/2"]) { !$0.contains("health") }
+        redis.end()
+        #expect(
+            try eventually(within: 20) { try daemon.connect().request("GET", "/readyz?require=redis").status == 503 })
+        try play(page, daemon) { $0.contains("health") }
+    }
+
+    @Test("Security's command gives the hash that it shows")
+    func security() throws {
+        let page = try Page.named("Security")
+        try play(page, daemon(for: page))
+    }
+
+    @Test("The load of Performance reports in the form that it shows")
+    func performance() throws {
+        let page = try Page.named("Performance")
+        let daemon = try daemon(for: page)
+        let examples = page.blocks.filter { $0.language == "console" }.flatMap(Example.all)
+        let example = try #require(examples.first { $0.command.contains("llm-rate-limit bench") })
+        let real = try run(example.command.replacing("--duration 3", with: "--duration 1"), on: daemon)
+        func labels(_ text: String) -> [String] {
+            form(text).replacing(/[0-9][0-9,.]*|[^ \n]*\/[^ \n]*/, with: "#").replacing(#/ +/#, with: " ")
+                .components(separatedBy: "\n")
+        }
+        #expect(labels(example.output) == labels(real))
+    }
+}
+
+extension ExampleTests {
+    @Test("The answers that Protocol and the README show are those of a daemon, but for the instants")
+    func answers() throws {
+        let page = try Page.named("Protocol")
+        let shown = page.blocks.filter { $0.language == "http" && $0.text.hasPrefix("HTTP/1.1") }.map(\.text)
+        let daemon = try daemon(for: page)
+        let user = newUser()
+        func answer(_ daemon: Daemon, cost: Int) throws -> String {
+            let response = try daemon.connect().check(user, cost: cost)
+            let phrases = [200: "OK", 429: "Too Many Requests", 503: "Service Unavailable"]
+            let headers = response.headers.map { "\($0.name): \($0.value)" }.joined(separator: "\n")
+            return "HTTP/1.1 \(response.status) \(phrases[response.status] ?? "")\n\(headers)\n\(response.text)"
+        }
+        var real = [try answer(daemon, cost: 1)]
+        _ = try daemon.connect().check(user, cost: 19)
+        real += [try answer(daemon, cost: 1), try answer(daemon, cost: 21)]
+        let denied = real[1]
+        let closed = try Daemon(redis: "unix:///nonexistent/redis", ["FAILURE_MODE": "closed"])
+        real.append(try answer(closed, cost: 1))
+        #expect(shown.count == real.count)
+        for (shown, real) in zip(shown, real) { compare(shown, real, "Protocol") }
+
+        let annotated = try #require(Page.readme.blocks.first { $0.text.hasPrefix("HTTP/1.1") })
+        let lines = annotated.lines.map { $0.components(separatedBy: "<-")[0].trimmingCharacters(in: .whitespaces) }
+        let head = lines.filter { !$0.hasPrefix("\"") && !$0.hasPrefix("{") }
+        let body = lines.filter { $0.hasPrefix("\"") || $0.hasPrefix("{") }.joined()
+        let known = form(denied).components(separatedBy: "\n").filter { !$0.hasPrefix("Content-Type") }
+        #expect(form(head.joined(separator: "\n") + "\n" + body) == known.joined(separator: "\n"))
+    }
+}

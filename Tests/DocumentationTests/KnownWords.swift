@@ -1,0 +1,37 @@
+/// The words in backticks that no file of this repository can show to be right, each with the reason.
+enum KnownWords {
+    private static let groups: [String: [String]] = [
+        "a variable of the reader's shell": ["$SOCKET", "$PID", "$SOCK"],
+        "a command or an option of Redis": [
+            "SET … PXAT", "MEMORY USAGE", "redis-cli -s $SOCK MEMORY USAGE llm-rate:big", "TYPE llm-rate:<uuid>",
+            "appendfsync always", "min-replicas-max-lag", "min-replicas-to-write", "min-replicas-to-write 1",
+            "sentinel announce-hostnames yes", "sentinel monitor mymaster …",
+        ],
+        "a word of Redis's or the system's, in a field of a log line": [
+            "detail=\"Connection refused\"", "detail=\"NOAUTH Authentication required.\"", "Connection reset by peer",
+        ],
+        "a field of a log line with one of the values that it has": ["detail=\"TLS: …\"", "reason=redis_timeout"],
+        "a name of the kernel's": [
+            "SCHED_BATCH", "/proc/<pid>/cmdline", "/proc/<pid>/environ", "/proc/<pid>/schedstat", "/etc/ssl/certs",
+        ],
+        "a program of the system": [
+            "ps", "xxd", "promtool check rules", "sudo -u llm-rate-limit llm-rate-limit reset …",
+        ],
+        "an argument of curl": ["-H 'Content-Type: application/json'"],
+        "a name of swift-nio's or of the Swift runtime": [
+            "BaseSocketChannel", "BaseSocketChannel.isOpen", "isOpen", "lifecycleManager", "readFromSocket",
+            "swift_release", "swift_retain",
+        ],
+        "a folder that a script makes": [".build/address", ".build/thread", ".build/fuzz/findings/<target>"],
+        "a value that is read, and stands in no source": ["7d", "redis://user:"],
+    ]
+
+    /// Each word with its reason.
+    static let reasons: [(word: String, reason: String)] = groups.flatMap { reason, words in
+        words.map { (word: $0, reason: reason) }
+    }
+
+    private static let words = Set(reasons.map(\.word))
+
+    static func isKnown(_ word: String) -> Bool { words.contains(word) }
+}

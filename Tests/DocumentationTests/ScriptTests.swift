@@ -1,0 +1,48 @@
+import TestSupport
+import Testing
+
+/// The functions of `scripts/lib.sh`, sourced as the scripts do.
+@Suite("What the scripts say while they work")
+struct ScriptTests {
+    private func run(_ text: String) throws -> ChildProcess {
+        let source = "set -euo pipefail; source '\(Repository.path("scripts/lib.sh"))'; progress_seconds=0.2; \(text)"
+        let process = try ChildProcess("bash", ["-c", source, "\(Repository.path("scripts/run"))"])
+        _ = try process.wait(seconds: 60)
+        return process
+    }
+
+    @Test("In a pipe a build says again and again how far it is, and keeps the rest to itself")
+    func progress() throws {
+        let build = "build() { echo '[612/1357] Compiling X' >&2; sleep 2; }"
+        let process = try run("\(build); watched building steps_built build; echo done")
+        #expect(process.exitCode == 0)
+        #expect(process.output == "done\n")
+        let lines = process.errors.split(separator: "\n")
+        #expect(!lines.isEmpty)
+        for line in lines { #expect(line == "run: building: 612 of 1,357, 0 min") }
+    }
+
+    @Test("A program's own line of progress is told, and its output passes")
+    func program() throws {
+        let program = "program() { printf '\\r\\e[Kround 1 of 5' >&2; sleep 2; printf '\\r\\e[K' >&2; echo table; }"
+        let process = try run("\(program); watched measuring last_shown program")
+        #expect(process.exitCode == 0 && process.output == "table\n")
+        #expect(process.errors.contains("run: measuring: round 1 of 5, 0 min\n"))
+    }
+
+    @Test("What a command wrote is shown where it fails, and its exit code is kept")
+    func failure() throws {
+        let program = "program() { printf '\\r\\e[Kround 1\\r\\e[K' >&2; echo 'error: no' >&2; return 7; }"
+        let process = try run("\(program); watched measuring last_shown program")
+        #expect(process.exitCode == 7)
+        #expect(process.errors.contains("error: no") && !process.errors.contains("round"))
+    }
+
+    @Test("Every script that builds does it through the function that tells how far it is")
+    func builds() {
+        for (name, text) in Repository.texts where name.hasPrefix("scripts/") && name != "scripts/lib.sh" {
+            let direct = matches(of: "(^\\s*swift build.*)$", in: text).filter { !$0.contains("--show-bin-path") }
+            #expect(direct.isEmpty, "\(name): \(direct)")
+        }
+    }
+}
