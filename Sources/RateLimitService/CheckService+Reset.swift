@@ -9,18 +9,20 @@ extension CheckService {
         _ reset: LimitReset, on eventLoop: any EventLoop
     ) -> EventLoopFuture<Result<Void, ResetError>> {
         let known = policy.limits(of: reset.owner)
-        if let limit = reset.limit, !known.contains(limit) {
-            return eventLoop.makeSucceededFuture(.failure(.unknownLimit(known: known)))
+        let named = reset.limit.flatMap { limit in known.first { $0.name == limit } }
+        if reset.limit != nil, named == nil {
+            return eventLoop.makeSucceededFuture(.failure(.unknownLimit(known: known.map(\.name))))
         }
         // That of checks may be off now and have been in force when Redis was lost.
-        localWindows.reset(reset.owner, limits: reset.limit.map { [$0] } ?? known + [.requests])
+        localWindows.reset(
+            reset.owner, limitIDs: named.map { [$0.id] } ?? known.map(\.id) + [LimitDefinition.requestsID])
         let message = Invalidation(reset)
         if case .user(let user) = reset.owner {
             for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
         }
         let promise = eventLoop.makePromise(of: Result<Void, ResetError>.self)
         let engine = engine(on: eventLoop)
-        engine.reset(reset) { [self] failure in
+        engine.reset(reset.owner, limitID: named?.id) { [self] failure in
             if let failure { return promise.succeed(.failure(.redis(failure))) }
             if reset.limit == nil { dataLossWatch.wasReset(reset.owner) }
             promise.succeed(.success(()))

@@ -53,6 +53,7 @@ public final class CheckService: Sendable {
     private let metrics: CheckMetrics
     let localWindows: LocalWindows
     let dataLossWatch: DataLossWatch
+    private let notices: LimitNotices
     private let policyStorage: Mutex<CheckPolicy>
 
     /// Makes an engine on each of `eventLoops`; nothing is connected before ``start(patience:)``.
@@ -91,10 +92,14 @@ public final class CheckService: Sendable {
             )
         }
         let isCluster = if case .cluster = options.redis { true } else { false }
-        let budgets = try await BudgetService.make(keyPrefix: options.keyPrefix, isCluster: isCluster, engines)
+        let notices = LimitNotices(policy.limits.rules.limits, logger: logger)
+        let budgets = try await BudgetService.make(
+            keyPrefix: options.keyPrefix, isCluster: isCluster, engines, notices
+        )
         let listener = try await makeListener(options, engines, watch, budgets, health)
         let watcher = try await makeWatcher(options.redis, engines, listener, health, logger)
-        return CheckService(options, policy, engines, listener, watcher, budgets, health, metrics, localWindows, watch)
+        return CheckService(
+            options, policy, engines, listener, watcher, budgets, health, metrics, localWindows, watch, notices)
     }
 
     private static func makeListener(
@@ -123,8 +128,9 @@ public final class CheckService: Sendable {
         _ options: CheckServiceOptions, _ policy: CheckPolicy, _ engines: [NIOLoopBound<CheckEngine>],
         _ listener: NIOLoopBound<InvalidationListener>, _ watcher: NIOLoopBound<any TopologyWatcher>?,
         _ budgets: BudgetService, _ health: RedisHealth, _ metrics: CheckMetrics, _ localWindows: LocalWindows,
-        _ dataLossWatch: DataLossWatch
+        _ dataLossWatch: DataLossWatch, _ notices: LimitNotices
     ) {
+        self.notices = notices
         self.budgets = budgets
         self.dataLossWatch = dataLossWatch
         self.options = options
@@ -209,6 +215,7 @@ extension CheckService {
         metrics.limit.record(policy.limit.quota)
         metrics.limits.setLimits(policy.limits.rules.limits.limits)
         dataLossWatch.setWindow(policy.longestWindow)
+        notices.setLimits(policy.limits.rules.limits)
         metrics.window.record(policy.limit.windowMilliseconds / 1000)
     }
 

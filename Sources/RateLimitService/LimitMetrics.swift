@@ -87,14 +87,14 @@ final class LimitMetrics: Sendable {
         /// Counts under these limits from now on; what has not been reported is lost.
         mutating func setLimits(_ limits: [LimitDefinition]) {
             self.limits = limits.map(\.name)
-            places = Dictionary(uniqueKeysWithValues: limits.enumerated().map { ($1.name.id, $0) })
+            places = Dictionary(uniqueKeysWithValues: limits.enumerated().map { ($1.id, $0) })
             counts = [Int](repeating: 0, count: limits.count * Self.decisions)
         }
 
         /// Counts what each limit says in an answer; nothing of a limit that has left since it was asked.
         mutating func count(_ outcome: CallOutcome) {
             for standing in outcome.standings {
-                guard let place = places[standing.limit.name.id] else { continue }
+                guard let place = places[standing.limit.id] else { continue }
                 let decision: Decision =
                     if standing.state.isShadowDenied || standing.state.isDenied && outcome.isShadowDenied {
                         .shadowDenied

@@ -13,14 +13,7 @@ final class LocalWindows: Sendable {
     /// Whose window of which limit it is.
     private struct Key: Hashable {
         var owner: WindowOwner
-        var limit: UInt32
-
-        init(_ subject: CallSubject, of user: UserID, limit: LimitName) { self.init(subject.owner(user), limit: limit) }
-
-        init(_ owner: WindowOwner, limit: LimitName) {
-            self.owner = owner
-            self.limit = limit.id
-        }
+        var limitID: UInt32
     }
 
     private struct Generations {
@@ -51,7 +44,8 @@ final class LocalWindows: Sendable {
     func check(_ user: UserID, cost: Int, limit: Limit, clockMicroseconds: Int) -> Decision {
         generations.withLock {
             $0.check(
-                Key(.user, of: user, limit: .requests), cost: cost, limit: limit, clockMicroseconds: clockMicroseconds)
+                Key(owner: .user(user), limitID: LimitDefinition.requestsID), cost: cost, limit: limit,
+                clockMicroseconds: clockMicroseconds)
         }
     }
 
@@ -60,7 +54,7 @@ final class LocalWindows: Sendable {
     func check(_ plan: CallPlan, user: UserID, replicas: Int, clockMicroseconds: Int) -> Decision.Verdict {
         let windows = zip(plan.terms, plan.call?.subjects.flatMap(\.terms) ?? []).compactMap { term, asked in
             Self.limit(of: term, replicas: replicas).map { limit in
-                (key: Key(term.subject, of: user, limit: term.limit.name), limit: limit, cost: asked.cost)
+                (key: Key(owner: term.subject.owner(user), limitID: term.limit.id), limit: limit, cost: asked.cost)
             }
         }
         return generations.withLock { generations in
@@ -93,10 +87,10 @@ final class LocalWindows: Sendable {
     }
 
     /// Forgets somebody's windows of some limits.
-    func reset(_ owner: WindowOwner, limits: [LimitName]) {
+    func reset(_ owner: WindowOwner, limitIDs: [UInt32]) {
         generations.withLock { generations in
-            for limit in limits {
-                let key = Key(owner, limit: limit)
+            for limitID in limitIDs {
+                let key = Key(owner: owner, limitID: limitID)
                 generations.young[key] = nil
                 generations.old[key] = nil
             }

@@ -45,11 +45,12 @@ extension BudgetValue {
     }
 
     private static func text(
-        _ group: UserID?, _ spendLimitMicros: Int?, _ limits: [String: Int], _ grants: [String: Grant]
+        _ group: UserID?, _ spendLimitMicros: Int?, _ limits: [String: BudgetAmount],
+        _ grants: [String: Grant]
     ) -> String {
         var words = group.map { ["group_id=\($0)"] } ?? []
         if let spendLimitMicros { words.append("spend_limit_micros=\(spendLimitMicros)") }
-        words += limits.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+        words += limits.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.amount)" }
         words += grants.sorted { $0.key < $1.key }.map { "\($0.key)+=\($0.value.amount)" }
         return words.isEmpty ? "nothing set" : words.joined(separator: " ")
     }

@@ -177,10 +177,13 @@ struct CallClient: LoadingClient {
         case .check, .reserve:
             if response.status == 200 { return .done }
             return response.status == 429 || body["at_capacity"] as? Bool == true ? .denied : .unknown
-        case .settle, .usage, .release:
+        case .settle, .usage:
+            guard response.status == 200 else { return .unknown }
+            return body["repeated"] as? Bool == true ? .repeated : .done
+        case .release:
             if response.status == 404 { return .noLease }
             guard response.status == 200 else { return .unknown }
-            return (body["charged"] ?? body["released"]) as? Bool == true ? .done : .repeated
+            return body["released"] as? Bool == true ? .done : .repeated
         case .renew: return response.status == 200 ? .done : (response.status == 404 ? .noLease : .unknown)
         case .look, .reset, .flush: return response.status == 200 ? .done : .unknown
         }

@@ -141,7 +141,7 @@ struct DecideAnswerTests {
     private static let reset = DecisionCall(.reset, subjects: call.subjects)
 
     private func head(_ status: UInt8, _ term: UInt8, _ retry: Int) -> [UInt8] {
-        [status, term] + littleEndian(retry, 6)
+        [status] + littleEndian(Int(term), 2) + littleEndian(retry, 6)
     }
 
     private func state(_ used: Int, _ reset: Int, _ flags: UInt8) -> [UInt8] {
@@ -170,12 +170,13 @@ struct DecideAnswerTests {
             + answer.states.flatMap {
                 state(
                     $0.used, $0.resetAfterMilliseconds,
-                    ($0.isDenied ? 1 : 0) + ($0.isShadowDenied ? 2 : 0) + ($0.isForGood ? 4 : 0))
+                    ($0.isDenied ? 1 : 0) + ($0.isShadowDenied ? 2 : 0) + ($0.isForGood ? 4 : 0)
+                        + ($0.isCharged ? 8 : 0))
             }
     }
 
     private var good: [[UInt8]] {
-        let states = state(1 << 48 - 1, 5, 1) + state(3, 31_536_000_000, 6)
+        let states = state(1 << 48 - 1, 5, 1) + state(3, 31_536_000_000, 14)
         return [
             head(0, 0, 0) + states, head(1, 2, 725_000) + states, head(2, 1, 0) + states,
             head(3, 1, 1 << 48 - 1) + states,
@@ -187,7 +188,9 @@ struct DecideAnswerTests {
     func kinds() throws {
         let states = [
             LimitState(used: 1 << 48 - 1, resetAfterMilliseconds: 5, isDenied: true),
-            LimitState(used: 3, resetAfterMilliseconds: 31_536_000_000, isShadowDenied: true, isForGood: true),
+            LimitState(
+                used: 3, resetAfterMilliseconds: 31_536_000_000, isShadowDenied: true, isForGood: true,
+                isCharged: true),
         ]
         let verdicts: [CallVerdict] = [
             .done, .denied(term: 1, retryAfterMilliseconds: 725_000), .deniedForGood(term: 0),
@@ -229,7 +232,7 @@ struct DecideAnswerTests {
         ] {
             #expect(try answer(start + states) == nil)
         }
-        #expect(try answer(head(0, 0, 0) + state(1, 1, 0) + state(1, 1, 8)) == nil)
+        #expect(try answer(head(0, 0, 0) + state(1, 1, 0) + state(1, 1, 16)) == nil)
     }
 
     @Test(

@@ -18,10 +18,12 @@ struct GrantServiceTests {
     }
 
     private func grant(
-        _ amount: Int, of name: String = "tokens", end: GrantEnd? = nil, id: String? = nil
+        _ amount: Int, of name: String = "tokens", unit: LimitUnit = .tokens(.total), end: GrantEnd? = nil,
+        id: String? = nil
     ) throws -> BudgetChange {
         let limit = try #require(LimitName(name))
-        let order = GrantOrder(limit: limit, amount: amount, end: end ?? hour, requestID: id.map { Array($0.utf8) })
+        let order = GrantOrder(
+            limit: limit, unit: unit, amount: amount, end: end ?? hour, requestID: id.map { Array($0.utf8) })
         return .addGrant(.user(user), order)
     }
 
@@ -47,7 +49,9 @@ struct GrantServiceTests {
         // A shorter one shortens nothing.
         let second = try await service.change(grant(50, end: .after(milliseconds: 1_000))).get()
         guard case .user(let sum)? = second.after else { throw TestFailure("nothing is granted") }
-        #expect(second.before != nil && sum.grants["tokens"] == Grant(amount: 150, expiresAt: one.expiresAt))
+        #expect(
+            second.before != nil
+                && sum.grants["tokens"] == Grant(amount: 150, expiresAt: one.expiresAt, unit: .tokens(.total)))
         #expect(try await granted(service) == ["tokens": 150, "spend": 7])
         // The sum is bounded as quotas are.
         _ = try await service.change(grant(BudgetBounds.amounts.upperBound))
@@ -161,7 +165,7 @@ struct GrantServiceTests {
         _ = try await services[0].change(.putMember(user, group: group)).get()
         #expect(try await services[1].lookUp(user).get().groups == [CallerBudgets.Group(id: group, budget: nil)])
         let name = try #require(LimitName("team"))
-        let order = GrantOrder(limit: name, amount: 8, end: hour)
+        let order = GrantOrder(limit: name, unit: .tokens(.total), amount: 8, end: hour)
         let result = try await services[0].change(.addGrant(.group(group), order)).get()
         guard case .group(let budget)? = result.after else { throw TestFailure("nothing is granted") }
         try await Task.sleep(for: .milliseconds(1_000))

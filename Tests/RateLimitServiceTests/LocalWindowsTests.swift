@@ -28,9 +28,10 @@ struct LocalWindowsTests {
     @Test("forget a user at a reset, and only that one")
     func reset() {
         for number in 1...2 { check(number, cost: 3) }
-        windows.reset(.user(user(1)), limits: [.spend])
+        windows.reset(.user(user(1)), limitIDs: [LimitDefinition.id(of: .spend, in: .requests)])
         #expect(!check(1, cost: 3).isAllowed)
-        windows.reset(.user(user(1)), limits: [.spend, .requests])
+        windows.reset(
+            .user(user(1)), limitIDs: [LimitDefinition.id(of: .spend, in: .requests), LimitDefinition.requestsID])
         #expect(check(1, cost: 3).isAllowed)
         #expect(!check(2, cost: 3).isAllowed)
     }

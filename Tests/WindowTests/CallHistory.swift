@@ -13,8 +13,8 @@ enum CallStep: Hashable, Sendable {
     /// Forgets everything of one subject.
     case resetAll(subject: Int)
     case setQuota(limit: Int, Int)
-    /// Only of a sliding window.
-    case setWindow(limit: Int, milliseconds: Int)
+    /// Not of a concurrency limit.
+    case setWindow(limit: Int, ModelWindow)
     case advance(microseconds: Int)
     case stepBack(microseconds: Int)
     /// Waits as long as the last denial said, and asks again.
@@ -35,7 +35,8 @@ struct CallShape: Sendable {
     /// The longest of the usual steps of the clock, and of the rare ones, in microseconds.
     var usualAdvance = 600_000
     var rareAdvance = 100_000_000_000
-    var windows: [Int] = []
+    /// What limits change to; the clock steps back by less than the calendars' periods.
+    var windows: [ModelWindow] = []
     /// Whether costs are few and nothing is reset, so that hundreds of admissions come together in a window.
     var gathers = false
     /// Whether keys expire as Redis lets them; where not, the clock steps back as well.
@@ -87,11 +88,10 @@ struct CallShape: Sendable {
     }
 
     private func change(_ random: inout some RandomNumberGenerator) -> CallStep {
-        let sliding = limits.indices.filter { limits[$0].isSliding }
-        guard let milliseconds = windows.randomElement(using: &random),
-            let limit = sliding.randomElement(using: &random)
+        let counting = limits.indices.filter { !limits[$0].isConcurrency }
+        guard let window = windows.randomElement(using: &random), let limit = counting.randomElement(using: &random)
         else { return .resetAll(subject: Int.random(in: 0...1, using: &random)) }
-        return .setWindow(limit: limit, milliseconds: milliseconds)
+        return .setWindow(limit: limit, window)
     }
 
     private func costs(_ random: inout some RandomNumberGenerator) -> [Int] {

@@ -41,7 +41,7 @@ struct CallPlayer {
             case .setQuota(let limit, let quota):
                 model.limits[limit].quota = quota
                 denied = nil
-            case .setWindow(let limit, let milliseconds): try change(limit, to: milliseconds)
+            case .setWindow(let limit, let window): try change(limit, to: window)
             case .waitAsTold: try waitAsTold()
             default: break
             }
@@ -61,11 +61,11 @@ struct CallPlayer {
 
     /// Gives a limit another window. Where keys expire, what has left the old window must leave before, and the key must
     /// learn of the new one: both comes with a charge.
-    private mutating func change(_ limit: Int, to milliseconds: Int) throws {
+    private mutating func change(_ limit: Int, to window: ModelWindow) throws {
         let charge = CallStep.usage(id: nil, costs: model.limits.indices.map { $0 == limit ? 1 : 0 })
         if shape.expires { try decide(charge) }
         try flush()
-        model.limits[limit].windowMilliseconds = milliseconds
+        model.limits[limit].window = window
         denied = nil
         if shape.expires { try decide(charge) }
     }
@@ -139,22 +139,13 @@ struct CallPlayer {
         _ operation: DecisionOperation, _ costs: [Int], id: UInt8? = nil, ttl: Int? = nil, only: Int? = nil,
         looks: Bool = false
     ) -> DecisionCall {
-        let day = DecideModel.dayMilliseconds / 1000
-        let today = clock / 1_000_000 / day * day
-        let calendar = CalendarBoundaries(
-            previousStart: today - day, start: today, nextStart: today + day, afterNextStart: today + 2 * day)
         let subjects = Self.keys.enumerated().compactMap { subject, key in
             let terms = model.limits.indices.compactMap { index -> LimitTerm? in
                 let limit = model.limits[index]
                 guard limit.subject == subject, only == nil || only == index else { return nil }
-                let kind: LimitKind =
-                    switch limit.windowMilliseconds {
-                    case nil: .calendar(calendar)
-                    case 0: .concurrency
-                    case let milliseconds?: .sliding(windowMilliseconds: milliseconds)
-                    }
                 return LimitTerm(
-                    id: limit.id, kind: kind, isShadow: limit.isShadow, quota: limit.quota, cost: costs[index],
+                    id: limit.id, kind: limit.window.kind(clockMicroseconds: clock), isShadow: limit.isShadow,
+                    quota: limit.quota, cost: costs[index],
                     needsRoom: limit.needsRoom && !looks)
             }
             return terms.isEmpty ? nil : SubjectTerms(key: key, terms: terms)

@@ -2,21 +2,6 @@ import RateLimitCore
 
 @testable import RateLimitService
 
-/// A limit under which a model and the script are put side by side.
-struct ModelLimit: Sendable {
-    var id: UInt32
-    /// 0 is the user, 1 the group.
-    var subject: Int
-    /// Of a sliding window; nil for a calendar day, 0 for concurrency.
-    var windowMilliseconds: Int?
-    var isShadow = false
-    var quota: Int
-    var needsRoom = false
-
-    var isConcurrency: Bool { windowMilliseconds == 0 }
-    var isSliding: Bool { (windowMilliseconds ?? 0) > 0 }
-}
-
 /// What `decide.lua` must say, in the plainest form: each window a log of its own, each lease a value.
 struct DecideModel {
     struct Lease {
@@ -37,19 +22,15 @@ struct DecideModel {
         var states: [LimitState]
     }
 
-    static let dayMilliseconds = 86_400_000
-
     var limits: [ModelLimit]
-    private var logs: [SlidingWindowLog]
-    private var days: [(start: Int, used: Int)]
+    private var logs: [ModelLog]
     /// By subject and id: a lease is known to each of its subjects by itself.
     private var leases: [[UInt8: Lease]] = [[:], [:]]
     private var dealtWith: Set<UInt8> = []
 
     init(_ limits: [ModelLimit]) {
         self.limits = limits
-        logs = limits.map { _ in SlidingWindowLog() }
-        days = limits.map { _ in (0, 0) }
+        logs = limits.map { _ in ModelLog() }
     }
 
     private func held(_ limit: Int) -> Int {
@@ -58,30 +39,13 @@ struct DecideModel {
 
     /// What the window counts, without what leases hold, and how long until it is empty.
     private func counted(_ limit: Int, clock: Int) -> (used: Int, reset: Int) {
-        guard let milliseconds = limits[limit].windowMilliseconds else {
-            let ends = days[limit].start + Self.dayMilliseconds
-            let isOver = clock / 1000 >= ends || days[limit].used == 0
-            return isOver ? (0, 0) : (days[limit].used, ends - clock / 1000)
-        }
-        guard milliseconds > 0 else { return (0, 0) }
-        var log = logs[limit]
-        let look = log.check(cost: 0, limit: unbounded(milliseconds), clockMicroseconds: clock)
-        return (look.used, look.resetAfterMilliseconds)
+        logs[limit].counted(limits[limit].window, clock: clock)
     }
 
-    private func unbounded(_ milliseconds: Int) -> Limit {
-        Limit(name: "model", quota: 1_000_000_000_000, windowMilliseconds: milliseconds)
-    }
-
-    private mutating func charge(_ limit: Int, _ cost: Int, clock: Int) {
-        guard cost > 0 else { return }
-        guard let milliseconds = limits[limit].windowMilliseconds else {
-            let today = clock / 1000 / Self.dayMilliseconds * Self.dayMilliseconds
-            days[limit] = (max(today, days[limit].start), counted(limit, clock: clock).used + cost)
-            return
-        }
-        guard milliseconds > 0 else { return }
-        _ = logs[limit].check(cost: cost, limit: unbounded(milliseconds), clockMicroseconds: clock)
+    /// Charges a limit, and whether there was something to charge.
+    private mutating func charge(_ limit: Int, _ cost: Int, clock: Int) -> Bool {
+        logs[limit].charge(cost, limits[limit].window, clock: clock)
+        return cost > 0 && !limits[limit].isConcurrency
     }
 
     private func denials(_ costs: [Int], takesSlots: Bool, clock: Int) -> [Denial] {
@@ -106,12 +70,13 @@ struct DecideModel {
         lapse(clock: clock, at: step)
         var denials = limits.map { _ in Denial() }
         var kind = Outcome.Kind.done
+        var charged: Set<Int> = []
         switch step {
         case .check(let costs):
             denials = self.denials(costs, takesSlots: false, clock: clock)
             kind = judged(denials)
             for limit in limits.indices where kind == .done && !denials[limit].isDenied {
-                charge(limit, costs[limit], clock: clock)
+                _ = charge(limit, costs[limit], clock: clock)
             }
         case .reserve(let id, let costs, let ttl):
             if dealtWith.contains(id) || leases.contains(where: { $0[id] != nil }) {
@@ -126,13 +91,15 @@ struct DecideModel {
             for subject in leases.indices where kind == .done {
                 leases[subject][id]?.expiryMilliseconds = clock / 1000 + ttl
             }
-        case .settle(let id, let costs): kind = settle(id, costs, clock: clock)
+        case .settle(let id, let costs): kind = settle(id, costs, clock: clock, &charged)
         case .release(let id):
             kind = leases.contains { $0[id] != nil } ? .done : .unknownLease
             if !dealtWith.insert(id).inserted { kind = .repeated } else { free(id) }
         case .usage(let id, let costs):
             if let id, !dealtWith.insert(id).inserted { kind = .repeated }
-            for limit in limits.indices where kind == .done { charge(limit, costs[limit], clock: clock) }
+            for limit in limits.indices where kind == .done {
+                if charge(limit, costs[limit], clock: clock) { charged.insert(limit) }
+            }
         case .reset(let limit): forget(limit)
         case .resetAll(let subject):
             for limit in limits.indices where limits[limit].subject == subject { forget(limit) }
@@ -145,7 +112,7 @@ struct DecideModel {
                 used: window.used + held(limit), resetAfterMilliseconds: window.reset,
                 isDenied: denials[limit].isDenied && !limits[limit].isShadow,
                 isShadowDenied: denials[limit].isDenied && limits[limit].isShadow,
-                isForGood: denials[limit].isForGood)
+                isForGood: denials[limit].isForGood, isCharged: charged.contains(limit))
         }
         return Outcome(kind: kind, states: states)
     }
@@ -168,14 +135,16 @@ struct DecideModel {
         }
     }
 
-    private mutating func settle(_ id: UInt8, _ costs: [Int], clock: Int) -> Outcome.Kind {
+    private mutating func settle(
+        _ id: UInt8, _ costs: [Int], clock: Int, _ charged: inout Set<Int>
+    ) -> Outcome.Kind {
         guard dealtWith.insert(id).inserted else { return .repeated }
         let known = leases.map { $0[id] }
         free(id)
         for limit in limits.indices {
             // A shadow limit that did not admit the reservation keeps the window it would have had: without it.
             if limits[limit].isShadow, let lease = known[limits[limit].subject], lease.held[limit] == nil { continue }
-            charge(limit, costs[limit], clock: clock)
+            if charge(limit, costs[limit], clock: clock) { charged.insert(limit) }
         }
         return .done
     }
@@ -185,8 +154,7 @@ struct DecideModel {
     }
 
     private mutating func forget(_ limit: Int) {
-        logs[limit] = SlidingWindowLog()
-        days[limit] = (0, 0)
+        logs[limit] = ModelLog()
         let subject = limits[limit].subject
         for (id, lease) in leases[subject] where lease.held[limit] != nil { leases[subject][id]?.held[limit] = 0 }
     }

@@ -7,36 +7,47 @@ import Testing
 @Suite("Decisions over several limits, on generated histories")
 struct DecidePropertyTests {
     private static let limits = [
-        ModelLimit(id: 1, subject: 0, windowMilliseconds: 1000, quota: 8),
-        ModelLimit(id: 2, subject: 0, windowMilliseconds: 60_000, quota: 90_000),
-        ModelLimit(id: 3, subject: 0, windowMilliseconds: 3000, isShadow: true, quota: 6),
-        ModelLimit(id: 4, subject: 0, windowMilliseconds: nil, quota: 40),
-        ModelLimit(id: 5, subject: 0, windowMilliseconds: 0, quota: 2),
-        ModelLimit(id: 6, subject: 1, windowMilliseconds: 10_000, quota: 300),
-        ModelLimit(id: 7, subject: 1, windowMilliseconds: 0, isShadow: true, quota: 2),
-        ModelLimit(id: 8, subject: 1, windowMilliseconds: nil, quota: 5000),
+        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 1000), quota: 8),
+        ModelLimit(id: 2, subject: 0, window: .sliding(milliseconds: 60_000), quota: 90_000),
+        ModelLimit(id: 3, subject: 0, window: .sliding(milliseconds: 3000), isShadow: true, quota: 6),
+        ModelLimit(id: 4, subject: 0, window: .day, quota: 40),
+        ModelLimit(id: 5, subject: 0, window: .concurrency, quota: 2),
+        ModelLimit(id: 6, subject: 1, window: .sliding(milliseconds: 10_000), quota: 300),
+        ModelLimit(id: 7, subject: 1, window: .concurrency, isShadow: true, quota: 2),
+        ModelLimit(id: 8, subject: 1, window: .day, quota: 5000),
     ]
 
     private static let thousands = [
-        ModelLimit(id: 1, subject: 0, windowMilliseconds: 10_000, quota: 2_000_000),
-        ModelLimit(id: 2, subject: 0, windowMilliseconds: nil, isShadow: true, quota: 100_000_000),
-        ModelLimit(id: 3, subject: 1, windowMilliseconds: 3000, quota: 150_000),
-        ModelLimit(id: 4, subject: 1, windowMilliseconds: 0, quota: 8),
-        ModelLimit(id: 5, subject: 1, windowMilliseconds: nil, quota: 400_000_000_000),
+        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 10_000), quota: 2_000_000),
+        ModelLimit(id: 2, subject: 0, window: .day, isShadow: true, quota: 100_000_000),
+        ModelLimit(id: 3, subject: 1, window: .sliding(milliseconds: 3000), quota: 150_000),
+        ModelLimit(id: 4, subject: 1, window: .concurrency, quota: 8),
+        ModelLimit(id: 5, subject: 1, window: .day, quota: 400_000_000_000),
     ]
 
     private static let needsRoom = [
-        ModelLimit(id: 1, subject: 0, windowMilliseconds: 1000, quota: 4, needsRoom: true),
-        ModelLimit(id: 2, subject: 0, windowMilliseconds: 3000, isShadow: true, quota: 5, needsRoom: true),
-        ModelLimit(id: 3, subject: 0, windowMilliseconds: 0, quota: 2, needsRoom: true),
-        ModelLimit(id: 4, subject: 1, windowMilliseconds: nil, quota: 20, needsRoom: true),
-        ModelLimit(id: 5, subject: 1, windowMilliseconds: 5000, quota: 30),
+        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 1000), quota: 4, needsRoom: true),
+        ModelLimit(id: 2, subject: 0, window: .sliding(milliseconds: 3000), isShadow: true, quota: 5, needsRoom: true),
+        ModelLimit(id: 3, subject: 0, window: .concurrency, quota: 2, needsRoom: true),
+        ModelLimit(id: 4, subject: 1, window: .day, quota: 20, needsRoom: true),
+        ModelLimit(id: 5, subject: 1, window: .sliding(milliseconds: 5000), quota: 30),
     ]
 
     private static let long = [
-        ModelLimit(id: 1, subject: 0, windowMilliseconds: 20_000, quota: 3000),
-        ModelLimit(id: 2, subject: 0, windowMilliseconds: 60_000, isShadow: true, quota: 60_000),
-        ModelLimit(id: 3, subject: 1, windowMilliseconds: 5000, quota: 3000),
+        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 20_000), quota: 3000),
+        ModelLimit(id: 2, subject: 0, window: .sliding(milliseconds: 60_000), isShadow: true, quota: 60_000),
+        ModelLimit(id: 3, subject: 1, window: .sliding(milliseconds: 5000), quota: 3000),
+    ]
+
+    /// What windows change to: lengths, and periods of several lengths and time zones.
+    private static let changes: [ModelWindow] = [
+        .sliding(milliseconds: 1000), .sliding(milliseconds: 2000), .sliding(milliseconds: 30_000),
+        .calendar(seconds: 20), .calendar(seconds: 20, offset: 7), .calendar(seconds: 100, offset: 3), .day,
+    ]
+
+    private static let longChanges: [ModelWindow] = [
+        .sliding(milliseconds: 5000), .sliding(milliseconds: 20_000), .sliding(milliseconds: 60_000),
+        .calendar(seconds: 20), .calendar(seconds: 60, offset: 11),
     ]
 
     /// Two seconds before a day ends, over and over.
@@ -48,11 +59,11 @@ struct DecidePropertyTests {
         ("leases above all", CallShape(limits: limits, batch: 2, sharesOfLeases: 90)),
         ("costs in thousands", CallShape(limits: thousands)),
         ("limits that need room", CallShape(limits: needsRoom, batch: 3)),
-        ("windows that change", CallShape(limits: limits, rareAdvance: 100_000_000, windows: [1000, 2000, 30_000])),
-        ("keys that expire", CallShape(limits: limits, windows: [1000, 5000, 30_000], expires: true)),
+        ("windows that change", CallShape(limits: limits, rareAdvance: 100_000_000, windows: changes)),
+        ("keys that expire", CallShape(limits: limits, windows: changes, expires: true)),
         (
             "keys of short windows that expire",
-            CallShape(limits: limits.filter { $0.windowMilliseconds != nil }, usualAdvance: 4_000_000, expires: true)
+            CallShape(limits: limits.filter { $0.window != .day }, usualAdvance: 4_000_000, expires: true)
         ),
         ("days that end", CallShape(limits: limits, start: beforeMidnight)),
         ("the turn of the clock's 48 bits", CallShape(limits: limits, start: WindowPropertyTests.beforeTurn)),
@@ -60,13 +71,13 @@ struct DecidePropertyTests {
             "windows that outgrow the bundle",
             CallShape(
                 limits: long, steps: 1500, runs: 4, batch: 24, sharesOfLeases: 20, usualAdvance: 60_000,
-                rareAdvance: 2_000_000, windows: [5000, 20_000, 60_000], gathers: true)
+                rareAdvance: 2_000_000, windows: longChanges, gathers: true)
         ),
         (
             "windows that outgrow the bundle, and keys that expire",
             CallShape(
                 limits: long, steps: 1500, runs: 4, batch: 24, sharesOfLeases: 10, usualAdvance: 60_000,
-                rareAdvance: 30_000_000, windows: [5000, 20_000, 60_000], gathers: true, expires: true)
+                rareAdvance: 30_000_000, windows: longChanges, gathers: true, expires: true)
         ),
     ]
 
@@ -105,8 +116,13 @@ struct DecidePropertyTests {
         // Tells a wait before the lease lapses.
         (0, "if amount <= 0 then return tonumber(lease[2]) - now_ms end", "if amount <= 0 then return 1 end"),
         // Forgets that the clock has stepped back, or that a day has ended.
-        (8, "elseif now_ms < began then", "elseif false then"),
-        (0, "elseif ends <= now_ms and began ~= start then", "elseif false then"),
+        (8, "if newest > now then now = newest end", ""),
+        (0, "total = remaining(subject, k, now, since)", ""),
+        // Takes what a calendar has counted for an admission of now.
+        (
+            5, "pack('<I6I6', heads[at + 6] % WRAP, heads[at + 4]), 0",
+            "pack('<I6I6', redis_now % WRAP, heads[at + 4]), 0"
+        ),
         // Keeps a reset limit's part of the leases.
         (0, "if kept ~= record then", "if false then"),
         // Renews without a lease.

@@ -250,7 +250,7 @@ struct DecideTests {
 
     @Test("takes a window of check.lua over as that of the limit named requests", arguments: [3, 500, 3000])
     func takesOver(_ admissions: Int) throws {
-        let requests: UInt32 = 1_722_637_011
+        let requests = LimitDefinition.requestsID
         let script = try ScriptWindow(calls.redis, key: user)
         let limit = Limit(name: "requests", quota: 5000, windowMilliseconds: 60_000)
         for index in 0..<admissions {

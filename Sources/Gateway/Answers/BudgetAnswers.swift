@@ -105,9 +105,13 @@ extension Answer {
         }
     }
 
-    private static func terms(_ spendLimitMicros: Int?, _ limits: [String: Int]) -> String {
-        let limits = limits.sorted { $0.key < $1.key }.map { "\(jsonText($0.key)):\($0.value)" }
-        return "\"spend_limit_micros\":\(json(spendLimitMicros)),\"limits\":{\(limits.joined(separator: ","))}"
+    /// What is set, and in which unit of each limit: one that counts another unit by now has none of it.
+    private static func terms(_ spendLimitMicros: Int?, _ limits: [String: BudgetAmount]) -> String {
+        let limits = limits.sorted { $0.key < $1.key }
+        let amounts = limits.map { "\(jsonText($0.key)):\($0.value.amount)" }
+        let units = limits.compactMap { name, amount in amount.unit.map { "\(jsonText(name)):\"\($0.text)\"" } }
+        return "\"spend_limit_micros\":\(json(spendLimitMicros)),\"limits\":{\(amounts.joined(separator: ","))}"
+            + (units.isEmpty ? "" : ",\"units\":{\(units.joined(separator: ","))}")
     }
 
     private static func times(_ createdAt: Int, _ updatedAt: Int) -> String {

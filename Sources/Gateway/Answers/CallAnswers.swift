@@ -17,19 +17,21 @@ extension Answer {
                     .notFound, "There is no such lease, or not any more: it lapsed, or was settled or released.")
             case .unknownModel:
                 return .problem(.badRequest, "The model has no price, and unknown_model is deny: send cost_micros.")
-            default: return done(request.operation, outcome, isVerbose: isVerbose)
+            default: return done(request, outcome, isVerbose: isVerbose)
             }
         }
     }
 
-    private static func done(_ operation: CallRequest.Operation, _ outcome: CallOutcome, isVerbose: Bool) -> Answer {
+    private static func done(_ request: CallRequest, _ outcome: CallOutcome, isVerbose: Bool) -> Answer {
         let isNew = outcome.verdict == .allowed
         var members =
-            switch operation {
+            switch request.operation {
             case .renew: lease(outcome)
             case .release: ["\"released\":\(isNew)"]
-            default: ["\"charged\":\(isNew)"]
+            default: ["\"charged\":\(outcome.isCharged)"] + (isNew ? [] : ["\"repeated\":true"])
             }
+        // The lease is somebody else's, and so is what it held and came to.
+        if let owner = request.operation.lease?.owner, owner != request.user { members.append("\"user\":\"\(owner)\"") }
         members += warnings(outcome)
         if isVerbose { members.append(limits(outcome)) }
         return .json("{\(members.joined(separator: ","))}")

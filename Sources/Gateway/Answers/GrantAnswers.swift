@@ -46,5 +46,6 @@ extension Answer {
     /// How much was granted, and until when.
     static func members(of grant: Grant) -> String {
         "\"amount\":\(grant.amount),\"expires_at\":\"\(rfc3339(milliseconds: grant.expiresAt))\""
+            + (grant.unit.map { ",\"unit\":\"\($0.text)\"" } ?? "")
     }
 }

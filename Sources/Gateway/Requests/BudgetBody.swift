@@ -4,7 +4,7 @@ import RateLimitCore
 /// any order; what is left out or null is not set.
 ///
 /// A member that is not known is refused: with a misspelt one somebody would be without a limit. `created_at`,
-/// `updated_at` and `grants` may stand there, so that an answer can be sent back, and are not read.
+/// `updated_at`, `grants` and `units` may stand there, so that an answer can be sent back, and are not read.
 struct BudgetBody: Hashable {
     var terms = BudgetTerms()
     /// The group to which a user's budget is attributed.
@@ -24,7 +24,7 @@ struct BudgetBody: Hashable {
                     body.terms.limits = try text.limits()
                 } else if takesGroup, text.isName(name, "group_id") {
                     body.group = try text.isNull() ? nil : text.group()
-                } else if ["created_at", "updated_at", "grants"].contains(where: { text.isName(name, $0) }) {
+                } else if ["created_at", "updated_at", "grants", "units"].contains(where: { text.isName(name, $0) }) {
                     try text.skipValue(depth: 1)
                 } else {
                     throw .invalidBudget("it has a member that is not known, which ends at byte \(text.position)")
@@ -53,8 +53,8 @@ extension JSONText {
         return amount
     }
 
-    fileprivate mutating func limits() throws(RequestError) -> [String: Int] {
-        var limits: [String: Int] = [:]
+    fileprivate mutating func limits() throws(RequestError) -> [String: BudgetAmount] {
+        var limits: [String: BudgetAmount] = [:]
         try object { (text, name) throws(RequestError) in
             let key = String(decoding: text.bytes[name], as: UTF8.self)
             guard LimitName(key) != nil else {
@@ -62,7 +62,7 @@ extension JSONText {
                     "a limit's name has 1 to \(LimitName.lengths.upperBound) bytes of a-z, 0-9, '-', '_' and '.'"
                 )
             }
-            limits[key] = try text.amount(key)
+            limits[key] = BudgetAmount(try text.amount(key))
             guard limits.count <= BudgetBounds.limits else {
                 throw .invalidBudget("it names more than \(BudgetBounds.limits) limits")
             }

@@ -15,13 +15,13 @@ public struct CallAttributes: Hashable, Sendable {
     }
 
     /// The model's name, if the call gives one.
-    public let model: String?
+    public private(set) var model: String?
     /// The provider's name, if the call gives one.
-    public let provider: String?
+    public private(set) var provider: String?
     /// At most 16, no two of one name.
-    public let labels: [Label]
+    public private(set) var labels: [Label]
     /// The groups given in the call, at most 32 and no one twice.
-    public let groups: [UserID]
+    public private(set) var groups: [UserID]
 
     /// How many labels a call may have.
     public static let maximumLabels = 16
@@ -61,6 +61,24 @@ public struct CallAttributes: Hashable, Sendable {
         var distinct: [UserID] = []
         for group in groups where !distinct.contains(group) { distinct.append(group) }
         self.groups = distinct
+    }
+
+    /// The same call, with other groups: the first ``maximumGroups``, each once.
+    public func counted(for groups: [UserID]) -> CallAttributes {
+        var call = self
+        call.groups = []
+        for group in groups where call.groups.count < Self.maximumGroups && !call.groups.contains(group) {
+            call.groups.append(group)
+        }
+        return call
+    }
+
+    /// The same call, where another one says by which model and provider it was served; what that leaves out stays.
+    public func served(as other: CallAttributes) -> CallAttributes {
+        var call = self
+        if let model = other.model { call.model = model }
+        if let provider = other.provider { call.provider = provider }
+        return call
     }
 
     /// The value of a label, or nil where the call has none of that name.

@@ -18,6 +18,8 @@ public struct LimitDefinition: Hashable, Sendable {
     public let failureAnswer: FailureAnswer
     /// Shares of the quota, in thousandths and ascending, from which on an answer carries a warning.
     public let warnAtPerMille: [Int]
+    /// What its window is kept under. Two limits of one set never share one.
+    public let id: UInt32
 
     /// The bounds of a quota: the script keeps sums in 48 bits.
     public static let quotas = Limit.quotas
@@ -48,7 +50,17 @@ public struct LimitDefinition: Hashable, Sendable {
         self.isShadow = isShadow
         self.failureAnswer = failureAnswer
         self.warnAtPerMille = warnAtPerMille.sorted()
+        id = Self.id(of: name, in: unit)
     }
+
+    /// The id of the limit that a name and a unit make: what was counted in one unit is nothing in another. It is the
+    /// FNV-1a hash of 32 bits of the name, a colon, which no name holds, and the unit.
+    public static func id(of name: LimitName, in unit: LimitUnit) -> UInt32 {
+        "\(name):\(unit.text)".utf8.reduce(0x811c_9dc5) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
+    }
+
+    /// The id of the limit that the environment gives: ``LimitName/requests``, in requests.
+    public static let requestsID = id(of: .requests, in: .requests)
 
     /// Whether the limit applies to a call.
     @inlinable

@@ -5,8 +5,6 @@
 public struct LimitName: Hashable, Sendable {
     /// The name as it is written.
     public let text: String
-    /// Stands for the name where space is short: its FNV-1a hash of 32 bits. Two limits of one set never share one.
-    public let id: UInt32
 
     /// How many bytes a name has.
     public static let lengths = 1...64
@@ -26,7 +24,6 @@ public struct LimitName: Hashable, Sendable {
 
     private init(checked text: String) {
         self.text = text
-        id = text.utf8.reduce(0x811c_9dc5) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
     }
 
     private static func isLetterOrDigit(_ byte: UInt8) -> Bool {

@@ -19,9 +19,9 @@ public struct LimitSet: Hashable, Sendable {
     public init(_ limits: [LimitDefinition]) throws(LimitSetError) {
         guard limits.count <= Self.maximumCount else { throw .tooMany }
         for (index, limit) in limits.enumerated() {
-            for (earlierIndex, earlier) in limits[..<index].enumerated() where earlier.name.id == limit.name.id {
-                throw earlier.name == limit.name
-                    ? .sameName(earlierIndex, index) : .sameID(earlierIndex, index)
+            for (earlierIndex, earlier) in limits[..<index].enumerated() {
+                if earlier.name == limit.name { throw .sameName(earlierIndex, index) }
+                if earlier.id == limit.id { throw .sameID(earlierIndex, index) }
             }
         }
         self.init(checked: limits)
@@ -49,7 +49,7 @@ public struct LimitSet: Hashable, Sendable {
 
     /// The place of the limit of a name; nil where there is none.
     public func index(of name: LimitName) -> Int? {
-        limits.firstIndex { $0.name.id == name.id && $0.name == name }
+        limits.firstIndex { $0.name == name }
     }
 }
 
@@ -87,6 +87,6 @@ public enum LimitSetError: Error, Hashable, Sendable {
     case tooMany
     /// Two have one name.
     case sameName(Int, Int)
-    /// Two have different names with one id, so that their windows could not be told apart.
+    /// Two of different names have one id, so that their windows could not be told apart.
     case sameID(Int, Int)
 }

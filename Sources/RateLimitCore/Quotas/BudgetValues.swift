@@ -8,20 +8,49 @@ public enum BudgetBounds {
     public static let groups = CallAttributes.maximumGroups
 }
 
+/// A quota that a budget sets, with the unit of the limit that it was set for.
+public struct BudgetAmount: Hashable, Sendable, ExpressibleByIntegerLiteral {
+    /// How much; within ``BudgetBounds/amounts``.
+    public var amount: Int
+    /// What it is an amount of; nil where nobody knows, and then it is believed of any unit.
+    public var unit: LimitUnit?
+
+    /// Makes an amount.
+    public init(_ amount: Int, unit: LimitUnit? = nil) {
+        self.amount = amount
+        self.unit = unit
+    }
+
+    /// Makes an amount of which nobody has said the unit.
+    public init(integerLiteral amount: Int) { self.init(amount) }
+
+    /// The amount, for a limit of this unit; nil where it is one of another unit.
+    public func amount(in unit: LimitUnit) -> Int? { self.unit == nil || self.unit == unit ? amount : nil }
+}
+
 /// What a budget grants: the part that an operator sets.
 public struct BudgetTerms: Hashable, Sendable {
     /// What may be spent in the window of the limit of ``LimitSet/userSpendIndex``, in micro-dollars; 0 blocks, nil leaves it to the next rule.
     public var spendLimitMicros: Int?
     /// Quotas by the name of their limit; 0 blocks. At most ``BudgetBounds/limits``.
-    public var limits: [String: Int]
+    public var limits: [String: BudgetAmount]
 
     /// Nothing is set.
     public static let none = BudgetTerms()
 
     /// Makes the terms; amounts are within ``BudgetBounds/amounts``.
-    public init(spendLimitMicros: Int? = nil, limits: [String: Int] = [:]) {
+    public init(spendLimitMicros: Int? = nil, limits: [String: BudgetAmount] = [:]) {
         self.spendLimitMicros = spendLimitMicros
         self.limits = limits
+    }
+
+    /// The same, each amount in the unit that the limit of its name has among these; one that has a unit keeps it.
+    public func inUnits(of limits: LimitSet) -> BudgetTerms {
+        var terms = self
+        for (name, amount) in self.limits where amount.unit == nil {
+            terms.limits[name]?.unit = limits.limits.first { $0.name.text == name }?.unit
+        }
+        return terms
     }
 }
 
@@ -32,7 +61,7 @@ public struct UserBudget: Hashable, Sendable {
     /// What may be spent in the window of the limit of ``LimitSet/userSpendIndex``, in micro-dollars; 0 blocks, nil leaves it to the next rule.
     public var spendLimitMicros: Int?
     /// Quotas by the name of their limit; 0 blocks.
-    public var limits: [String: Int]
+    public var limits: [String: BudgetAmount]
     /// What was granted on top, by the name of the limit; some of it may have ended.
     public var grants: [String: Grant]
     /// When it was made, in milliseconds since 1970 by Redis's clock.
@@ -42,7 +71,7 @@ public struct UserBudget: Hashable, Sendable {
 
     /// Makes a budget as it is kept.
     public init(
-        groupID: UserID? = nil, spendLimitMicros: Int? = nil, limits: [String: Int] = [:],
+        groupID: UserID? = nil, spendLimitMicros: Int? = nil, limits: [String: BudgetAmount] = [:],
         grants: [String: Grant] = [:], createdAt: Int, updatedAt: Int
     ) {
         self.groupID = groupID
@@ -64,7 +93,7 @@ public struct GroupBudget: Hashable, Sendable {
     /// What may be spent in the window of the limit of ``LimitSet/userSpendIndex``, in micro-dollars; 0 blocks, nil leaves it to the next rule.
     public var spendLimitMicros: Int?
     /// Quotas by the name of their limit; 0 blocks.
-    public var limits: [String: Int]
+    public var limits: [String: BudgetAmount]
     /// What was granted on top, by the name of the limit; some of it may have ended.
     public var grants: [String: Grant]
     /// When it was made, in milliseconds since 1970 by Redis's clock.
@@ -74,7 +103,8 @@ public struct GroupBudget: Hashable, Sendable {
 
     /// Makes a budget as it is kept.
     public init(
-        spendLimitMicros: Int? = nil, limits: [String: Int] = [:], grants: [String: Grant] = [:], createdAt: Int,
+        spendLimitMicros: Int? = nil, limits: [String: BudgetAmount] = [:], grants: [String: Grant] = [:],
+        createdAt: Int,
         updatedAt: Int
     ) {
         self.spendLimitMicros = spendLimitMicros

@@ -4,20 +4,27 @@ public struct Grant: Hashable, Sendable {
     public var amount: Int
     /// From when on it counts for nothing, in milliseconds since 1970.
     public var expiresAt: Int
+    /// The unit of the limit that it was granted of; nil where nobody knows, and then it is believed of any unit.
+    public var unit: LimitUnit?
 
     /// Makes a grant.
-    public init(amount: Int, expiresAt: Int) {
+    public init(amount: Int, expiresAt: Int, unit: LimitUnit? = nil) {
         self.amount = amount
         self.expiresAt = expiresAt
+        self.unit = unit
     }
+
+    /// Whether it was granted of a limit of this unit.
+    public func isOf(_ unit: LimitUnit) -> Bool { self.unit == nil || self.unit == unit }
 
     /// Whether it still counts.
     public func isInForce(atUnixMilliseconds now: Int) -> Bool { now < expiresAt }
 }
 
 extension Quota {
-    /// The quota with a grant on top, where the grant is in force. What is unlimited stays so; what was blocked has what
-    /// was granted. It never passes the upper bound of ``BudgetBounds/amounts``.
+    /// The quota with a grant on top, where the grant is in force and of the quota's unit, which the caller sees to. What
+    /// is unlimited stays so; what was blocked has what was granted. It never passes the upper bound of
+    /// ``BudgetBounds/amounts``.
     public func raised(by grant: Grant?, atUnixMilliseconds now: Int) -> Quota {
         guard let grant, let amount, grant.isInForce(atUnixMilliseconds: now) else { return self }
         return Quota(amount: min(amount + grant.amount, BudgetBounds.amounts.upperBound), rule: rule, grant: grant)
@@ -50,6 +57,8 @@ extension LimitDefinition {
 public struct GrantOrder: Hashable, Sendable {
     /// The limit whose quota is raised.
     public var limit: LimitName
+    /// The limit's unit.
+    public var unit: LimitUnit
     /// By how much; within ``amounts``.
     public var amount: Int
     /// Until when.
@@ -63,8 +72,9 @@ public struct GrantOrder: Hashable, Sendable {
     public static let idLengths = 1...128
 
     /// Makes an order.
-    public init(limit: LimitName, amount: Int, end: GrantEnd, requestID: [UInt8]? = nil) {
+    public init(limit: LimitName, unit: LimitUnit, amount: Int, end: GrantEnd, requestID: [UInt8]? = nil) {
         self.limit = limit
+        self.unit = unit
         self.amount = amount
         self.end = end
         self.requestID = requestID

@@ -85,7 +85,7 @@ public struct QuotaRules: Hashable, Sendable {
     /// A group's own quota of the `per: group` limit at a place in ``limits``; of any other limit the default.
     public func quota(ofLimitAt index: Int, group: Group) -> Quota {
         let limit = limits.limits[index]
-        if limit.scope == .group, let amount = group.terms.limits[limit.name.text] {
+        if limit.scope == .group, let amount = group.terms.limits[limit.name.text]?.amount(in: limit.unit) {
             return Quota(amount: amount, rule: .group(group.id))
         }
         return defaultQuota(ofLimitAt: index)
@@ -97,9 +97,11 @@ public struct QuotaRules: Hashable, Sendable {
         return Quota(amount: amount, rule: amount == nil ? .unlimited : .default)
     }
 
-    /// A quota by the limit's name comes before the one that `spend_limit_micros` gives.
+    /// A quota by the limit's name comes before the one that `spend_limit_micros` gives. One in another unit than the
+    /// limit's is none.
     private func amount(ofLimitAt index: Int, in terms: BudgetTerms) -> Int? {
-        if !terms.limits.isEmpty, let amount = terms.limits[limits.limits[index].name.text] { return amount }
+        let limit = limits.limits[index]
+        if !terms.limits.isEmpty, let amount = terms.limits[limit.name.text]?.amount(in: limit.unit) { return amount }
         return index == limits.userSpendIndex ? terms.spendLimitMicros : nil
     }
 }

@@ -38,6 +38,16 @@ public enum BudgetChange: Hashable, Sendable {
         }
     }
 
+    /// The same, each amount in the unit that its limit has among these.
+    func inUnits(of limits: LimitSet) -> BudgetChange {
+        switch self {
+        case .putUserBudget(let user, let terms, let group):
+            .putUserBudget(user, terms.inUnits(of: limits), attributedTo: group)
+        case .putGroupBudget(let group, let terms): .putGroupBudget(group, terms.inUnits(of: limits))
+        case .deleteUserBudget, .deleteGroupBudget, .putMember, .deleteMember, .addGrant, .deleteGrants: self
+        }
+    }
+
     /// Whose keys it changes.
     public var subject: BudgetSubject {
         switch self {

@@ -101,7 +101,7 @@ struct BudgetCommands: Sendable {
     }
 
     private static func arguments(_ order: GrantOrder) -> [String] {
-        var arguments = ["\(order.limit)", "\(order.amount)", "\(BudgetBounds.amounts.upperBound)"]
+        var arguments = ["\(order.limit)", order.unit.text, "\(order.amount)", "\(BudgetBounds.amounts.upperBound)"]
         arguments += ["\(BudgetBounds.limits)", order.requestID == nil ? "0" : "\(grantIDMilliseconds)"]
         switch order.end {
         case .after(let milliseconds): arguments.append("\(milliseconds)")
@@ -171,7 +171,9 @@ enum BudgetFields {
         var fields: [String] = []
         if let group { fields += ["group_id", "\(group)"] }
         if let spend = terms.spendLimitMicros { fields += ["spend_limit_micros", "\(spend)"] }
-        for (name, quota) in terms.limits.sorted(by: { $0.key < $1.key }) { fields += ["limit:\(name)", "\(quota)"] }
+        for (name, quota) in terms.limits.sorted(by: { $0.key < $1.key }) {
+            fields += ["limit:\(name)", "\(quota.amount)" + (quota.unit.map { ":\($0.text)" } ?? "")]
+        }
         return fields
     }
 
@@ -238,18 +240,27 @@ enum BudgetFields {
         Int(text).flatMap { BudgetBounds.amounts.contains($0) ? $0 : nil }
     }
 
-    private static func limit(_ name: String, _ value: String) -> (String, Int)? {
-        guard name.hasPrefix("limit:"), let quota = amount(value) else { return nil }
-        return (String(name.dropFirst("limit:".utf8.count)), quota)
+    /// `limit:<name>` is `<amount>:<unit>`.
+    private static func limit(_ name: String, _ value: String) -> (String, BudgetAmount)? {
+        let parts = value.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        guard name.hasPrefix("limit:"), let amount = amount(parts[0]), let unit = unit(parts, at: 1) else { return nil }
+        return (String(name.dropFirst("limit:".utf8.count)), BudgetAmount(amount, unit: unit))
     }
 
-    /// `grant:<name>` is `<amount>:<end>`.
+    /// `grant:<name>` is `<amount>:<end>:<unit>`.
     private static func grant(_ name: String, _ value: String) -> (String, Grant)? {
-        let parts = value.split(separator: ":", omittingEmptySubsequences: false)
-        guard name.hasPrefix("grant:"), parts.count == 2, let amount = amount(String(parts[0])),
-            let end = time(String(parts[1]))
+        let parts = value.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        guard name.hasPrefix("grant:"), parts.count > 1, let amount = amount(parts[0]), let end = time(parts[1]),
+            let unit = unit(parts, at: 2)
         else { return nil }
-        return (String(name.dropFirst("grant:".utf8.count)), Grant(amount: amount, expiresAt: end))
+        return (String(name.dropFirst("grant:".utf8.count)), Grant(amount: amount, expiresAt: end, unit: unit))
+    }
+
+    /// The unit that is the last part; nil where it is something else, and none where it is left out.
+    private static func unit(_ parts: [String], at index: Int) -> LimitUnit?? {
+        if parts.count == index { return .some(nil) }
+        guard parts.count == index + 1, let unit = LimitUnit(parts[index]) else { return nil }
+        return .some(unit)
     }
 }
 

@@ -31,6 +31,7 @@ package final class BudgetReader {
     private let ask: Ask
     private let refused: (_ error: String, _ key: String) -> Void
     private let beginPolling: () -> Void
+    private let notices: LimitNotices
     private var cache: BudgetCache
     private var hasBegunPolling = false
     /// Those who wait, under the ticket of what they wait for.
@@ -43,14 +44,16 @@ package final class BudgetReader {
     /// - Parameters:
     ///   - refused: told the error with which Redis did not let a key be read.
     ///   - beginPolling: called once, before anything is asked for: from then on ``polled(_:sentAt:)`` is awaited.
+    ///   - notices: is shown every budget that is read.
     init(
-        keys: BudgetKeys, cache: BudgetCache = BudgetCache(), ask: @escaping Ask,
+        keys: BudgetKeys, cache: BudgetCache = BudgetCache(), notices: LimitNotices, ask: @escaping Ask,
         refused: @escaping (_ error: String, _ key: String) -> Void, beginPolling: @escaping () -> Void
     ) {
         self.keys = keys
         self.cache = cache
         self.ask = ask
         self.refused = refused
+        self.notices = notices
         self.beginPolling = beginPolling
     }
 
@@ -162,6 +165,7 @@ extension BudgetReader {
             groupsAwaited[ticket] = [done]
             askForHash(keys.budget(of: .group(group)), BudgetFields.groupBudget) { [weak self] budget in
                 guard let self else { return }
+                if let kept = try? budget.get() { notices.read(kept.limits, kept.grants) }
                 cache.groups.loaded(group, try? budget.get(), ticket: ticket)
                 tell(groupsAwaited.removeValue(forKey: ticket) ?? [], budget)
             }
@@ -169,6 +173,7 @@ extension BudgetReader {
     }
 
     private func loaded(_ user: UserID, _ standing: Result<UserStanding, OperationError>, _ ticket: Int) {
+        if let kept = try? standing.get().budget { notices.read(kept.limits, kept.grants) }
         cache.users.loaded(user, try? standing.get(), ticket: ticket)
         tell(usersAwaited.removeValue(forKey: ticket) ?? [], standing)
     }

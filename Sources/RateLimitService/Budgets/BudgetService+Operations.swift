@@ -4,7 +4,7 @@ import RedisClient
 
 /// Every operation is called on one of the service's event loops, and answered there.
 extension BudgetService {
-    /// Makes a change. When it is answered, everybody who asks this process sees it, and whoever asks another replica a
+    /// Makes a change; what it sets is of the units that the limits in force have. When it is answered, everybody who asks this process sees it, and whoever asks another replica a
     /// second later.
     public func change(
         _ change: BudgetChange, by actor: BudgetActor, on eventLoop: any EventLoop
@@ -13,7 +13,9 @@ extension BudgetService {
         // Drawn and not counted: a Redis that has gone back to older data never comes to a version that was before.
         let version = "\(UInt64.random(in: 1 ... .max))"
         let key = commands.keys.budget(of: change.subject)
-        engine(on: eventLoop).perform(commands.change(change, by: actor, version: version), forKey: key) {
+        let engine = engine(on: eventLoop)
+        let change = change.inUnits(of: engine.policy.limits.rules.limits)
+        engine.perform(commands.change(change, by: actor, version: version), forKey: key) {
             [self] result in
             do throws(BudgetFailure) {
                 let parts = try ChangeParts(result, of: change)

@@ -30,7 +30,7 @@ public final class BudgetService: Sendable {
 
     /// Makes what each event loop of the engines needs.
     static func make(
-        keyPrefix: String, isCluster: Bool, _ engines: [NIOLoopBound<CheckEngine>]
+        keyPrefix: String, isCluster: Bool, _ engines: [NIOLoopBound<CheckEngine>], _ notices: LimitNotices
     ) async throws -> BudgetService {
         let keys = BudgetKeys(prefix: keyPrefix)
         let poll = try await engines[0].eventLoop.submit {
@@ -42,7 +42,7 @@ public final class BudgetService: Sendable {
                 try await engine.eventLoop.submit {
                     let checks = engine.value
                     let reader = BudgetReader(
-                        keys: keys,
+                        keys: keys, notices: notices,
                         ask: { [lanes = checks.lanes] in lanes.perform($0, forKey: $1, $2) },
                         refused: { [lanes = checks.lanes] in lanes.lane(forKey: $1)?.wasRefused($0, on: .budgets) },
                         beginPolling: { poll.execute { $0.begin() } }

@@ -81,6 +81,9 @@ public struct CallOutcome: Hashable, Sendable {
     /// What a reservation expects its call to come to; nil for everything else.
     public var estimate: CallEstimate?
 
+    /// Whether a settle or usage was charged to at least one limit.
+    public var isCharged: Bool { standings.contains { $0.state.isCharged } }
+
     /// Makes an outcome without standings.
     public init(_ verdict: Verdict, source: DecisionSource, degradedReason: FailureReason? = nil) {
         self.verdict = verdict

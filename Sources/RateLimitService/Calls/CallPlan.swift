@@ -32,6 +32,8 @@ struct CallPlan {
 enum CallRefusal: Error, Hashable {
     /// Nobody knows what its model costs, and unknown models are denied.
     case unknownModel
+    /// It meets more windows than one decision has room for, ``DecisionCall/largestTermCount``.
+    case tooManyWindows
 }
 
 /// Lays a call out over the limits that apply to it, as a value: no socket, no clock of its own.
@@ -46,12 +48,12 @@ struct CallPlanner {
         var spend: Int?
     }
 
-    /// Lays a call out.
+    /// Lays a call out; one about a lease as ``CallRequest/underItsLease()`` has it.
     ///
     /// - Parameters:
     ///   - learned: what a reservation that gives no estimate is to be expected to come to. It holds no more than a limit's
     ///     quota: what nobody said must deny nobody for good.
-    ///   - caller: the user's override and groups with their budgets; for a lease, the groups it names.
+    ///   - caller: the user's override and groups with their budgets; for a lease, its owner's and the groups it names.
     ///   - now: Unix milliseconds, for grants and calendar windows; Redis decides by its own clock which of four periods it
     ///     is.
     func plan(
@@ -76,7 +78,7 @@ struct CallPlanner {
                 limitTerms.append(
                     LimitTerm(
                         // What is unlimited is counted all the same, and never denies.
-                        id: limit.name.id, kind: kind, isShadow: limit.isShadow || quota.amount == nil,
+                        id: limit.id, kind: kind, isShadow: limit.isShadow || quota.amount == nil,
                         quota: quota.amount ?? LimitTerm.amounts.upperBound, cost: cost,
                         needsRoom: cost == 0 && request.operation.asks))
                 terms.append(CallPlan.Term(limit: limit, subject: subject, quota: quota, period: period))
@@ -88,7 +90,9 @@ struct CallPlanner {
         let own = caller.budget?.terms ?? .none
         func raised(_ quota: Quota, ofLimitAt index: Int, by grants: [String: Grant]?) -> Quota {
             guard let grants, !grants.isEmpty else { return quota }
-            return quota.raised(by: grants[limits.rules.limits.limits[index].name.text], atUnixMilliseconds: now)
+            let limit = limits.rules.limits.limits[index]
+            guard let grant = grants[limit.name.text], grant.isOf(limit.unit) else { return quota }
+            return quota.raised(by: grant, atUnixMilliseconds: now)
         }
         add(.user, scope: .user) { index in
             let quota = limits.rules.quota(
@@ -103,6 +107,7 @@ struct CallPlanner {
         }
         add(.global, scope: .global) { limits.rules.defaultQuota(ofLimitAt: $0) }
         guard !subjects.isEmpty else { return CallPlan(call: nil, terms: []) }
+        guard terms.count <= DecisionCall.largestTermCount else { throw .tooManyWindows }
         var plan = finish(request, subjects, terms, groups.map(\.id), using: &random)
         if case .reserve = request.operation {
             plan.estimate = estimate(of: request, costs, learnedFrom: learned?.source)
@@ -132,12 +137,10 @@ struct CallPlanner {
         case .check, .look: plan.call = DecisionCall(.check, subjects: subjects)
         case .usage(let id): plan.call = DecisionCall(.usage, id: id, subjects: subjects)
         case .reserve(let milliseconds):
-            var held: [UInt32] = []
-            for term in terms where !held.contains(term.limit.name.id) { held.append(term.limit.name.id) }
             let lease = Lease(
-                cost: request.cost, limits: held,
-                groups: terms.contains { $0.limit.scope == .group } ? groups : [],
-                isGlobal: terms.contains { $0.limit.scope == .global }, model: request.attributes.model, using: &random)
+                of: request.user, cost: request.cost, attributes: request.attributes.counted(for: groups),
+                isHeldInGroups: terms.contains { $0.limit.scope == .group },
+                isGlobal: terms.contains { $0.limit.scope == .global }, using: &random)
             plan.lease = lease
             plan.call = DecisionCall(.reserve, id: lease.key, timeToLiveMilliseconds: milliseconds, subjects: subjects)
         case .renew(let lease, let milliseconds):
@@ -153,18 +156,12 @@ struct CallPlanner {
 // MARK: - What applies, and what it costs
 
 extension CallPlanner {
-    /// The places of the limits that apply; of a call with a lease those that applied when the lease was given and are
-    /// still there.
+    /// The places of the limits that apply: to a settle those that are in force now, whatever the lease was given under.
     private func applicable(to request: CallRequest) -> LimitIndices {
         switch request.operation {
-        case .settle(let lease), .renew(let lease, _), .release(let lease):
-            var bits: UInt64 = 0
-            for (index, limit) in limits.rules.limits.limits.enumerated() where lease.limits.contains(limit.name.id) {
-                bits |= 1 << UInt64(index)
-            }
-            return LimitIndices(bits: bits)
+        case .renew, .release: return LimitIndices(bits: 0)
         case .look: return LimitIndices(bits: ~0 >> UInt64(64 - limits.rules.limits.limits.count))
-        case .check, .reserve, .usage: return limits.rules.limits.applicable(to: request.attributes)
+        case .check, .reserve, .settle, .usage: return limits.rules.limits.applicable(to: request.attributes)
         }
     }
 
@@ -172,7 +169,7 @@ extension CallPlanner {
         of request: CallRequest, under applicable: LimitIndices, groups: Int
     ) throws(CallRefusal) -> Costs {
         var spend = request.costMicros
-        let model = request.operation.lease?.model ?? request.attributes.model
+        let model = request.attributes.model
         let isPriced = applicable.contains { index in
             let limit = limits.rules.limits.limits[index]
             return limit.unit == .spend && (limit.scope != .group || groups > 0)
@@ -182,7 +179,7 @@ extension CallPlanner {
             guard let price = limits.prices.price(ofModel: model) else { throw .unknownModel }
             spend = request.tokens.map { price.spend(of: $0) }
         }
-        return Costs(requests: request.operation.lease?.cost ?? request.cost, tokens: request.tokens, spend: spend)
+        return Costs(requests: request.cost, tokens: request.tokens, spend: spend)
     }
 
     /// What an operation costs under a limit; nil where it has nothing to do with it.
@@ -224,7 +221,7 @@ extension Lease {
     fileprivate func isHeld(by subject: CallSubject) -> Bool {
         switch subject {
         case .user: true
-        case .group(let group): groups.contains(group)
+        case .group(let group): isHeldInGroups && attributes.groups.contains(group)
         case .global: isGlobal
         }
     }
@@ -242,7 +239,7 @@ extension LimitUnit {
 
 extension CallRequest.Operation {
     /// The lease it is about, which another call gave.
-    var lease: Lease? {
+    package var lease: Lease? {
         switch self {
         case .renew(let lease, _), .settle(let lease), .release(let lease): lease
         case .check, .reserve, .usage, .look: nil

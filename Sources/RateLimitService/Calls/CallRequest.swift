@@ -45,4 +45,14 @@ public struct CallRequest: Hashable, Sendable {
         self.tokens = tokens
         self.costMicros = costMicros
     }
+    /// The same, as the lease has it that the call was given: whose it is, and what it said about itself. The model and
+    /// the provider are those that a settle names, where it does: a gateway may have fallen back to others.
+    func underItsLease() -> CallRequest {
+        guard let lease = operation.lease else { return self }
+        var request = self
+        request.user = lease.owner
+        request.cost = lease.cost
+        request.attributes = lease.attributes.served(as: attributes)
+        return request
+    }
 }

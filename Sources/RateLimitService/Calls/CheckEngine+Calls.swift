@@ -17,8 +17,9 @@ extension CheckEngine {
     ) -> CallOutcome? {
         let limits = policy.limits
         guard !limits.isEmpty, let budgets else { return CallOutcome(.allowed, source: .off) }
-        let given: [UserID]? =
-            request.operation.lease?.groups ?? (limits.groupsAreGiven ? request.attributes.groups : nil)
+        let request = request.underItsLease()
+        let areGiven = limits.groupsAreGiven || request.operation.lease != nil
+        let given = areGiven ? request.attributes.groups : nil
         if let caller = budgets.known(request.user, groups: given, at: now) {
             return decide(request, caller, arrivedAt: now, requester, ticket)
         }
@@ -48,6 +49,8 @@ extension CheckEngine {
             plan = try planner.plan(
                 request, learned: learned(for: request), for: caller, atUnixMilliseconds: unixMilliseconds(),
                 using: &random)
+        } catch .tooManyWindows {
+            return counted(withoutRedis(request, nil, because: .overloaded), request)
         } catch {
             // Shadow mode lets everybody pass, but what a call came to is not charged where nobody knows its price.
             let passes = policy.isShadow && request.operation.asks
@@ -149,7 +152,8 @@ extension CheckEngine {
     func decideInBundle(_ check: PendingCheck) {
         let limit = policy.limit
         let term = LimitTerm(
-            id: LimitName.requests.id, kind: .sliding(windowMilliseconds: limit.windowMilliseconds), quota: limit.quota,
+            id: LimitDefinition.requestsID, kind: .sliding(windowMilliseconds: limit.windowMilliseconds),
+            quota: limit.quota,
             cost: check.cost)
         let call = DecisionCall(
             .check, subjects: [SubjectTerms(key: Array("\(keyPrefix):\(check.user)".utf8), terms: [term])])

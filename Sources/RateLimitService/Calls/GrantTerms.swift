@@ -27,7 +27,7 @@ extension LimitsInForce {
         let limit = rules.limits.limits[index]
         guard limit.scope == scope else { throw .otherScope(name, limit.scope) }
         guard let end = limit.grantEnd(aroundUnixSeconds: now) else { throw .noWindow(name) }
-        return GrantOrder(limit: name, amount: amount, end: end, requestID: requestID)
+        return GrantOrder(limit: name, unit: limit.unit, amount: amount, end: end, requestID: requestID)
     }
 }
 

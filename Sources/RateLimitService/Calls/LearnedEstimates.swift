@@ -92,8 +92,7 @@ extension CheckEngine {
         switch request.operation {
         case .settle, .usage:
             estimates.note(
-                request.user, model: request.operation.lease?.model ?? request.attributes.model,
-                tokens: request.tokens, costMicros: request.costMicros)
+                request.user, model: request.attributes.model, tokens: request.tokens, costMicros: request.costMicros)
         case .check, .reserve, .renew, .release, .look: break
         }
     }

@@ -1,69 +1,99 @@
 public import RateLimitCore
 
-/// What a gateway holds while a call is under way: an id, and what is needed to settle it in any replica.
+/// What a gateway holds while a call is under way: an id, and what is needed to settle it in any replica, whatever the
+/// limits are by then.
 ///
-/// Its text is opaque to gateways: in hexadecimal digits a version byte, the id, the cost, whether it is held for
-/// all, the limits that apply, the groups and the model. Nothing of it is secret or trusted: whoever may ask at the socket may do with a user's budget
-/// what a forged lease could.
+/// Its text is opaque to gateways: in hexadecimal digits a version byte, the id, the owner, the cost, in whose windows it
+/// is held, the groups, and what the call said about itself. Nothing of it is secret or trusted: whoever may ask at the
+/// socket may do with a user's budget what a forged lease could.
 public struct Lease: Hashable, Sendable {
     /// How many bytes an id has.
     public static let idLength = 16
-    /// The longest text: every limit, every group and the longest model.
-    public static let maximumTextLength = 2_100
+    /// The longest text: the most groups, and the longest model, provider and labels.
+    public static let maximumTextLength = 2 * (39 + 16 * CallAttributes.maximumGroups + maximumTextBytes)
+
+    private static let maximumTextBytes: Int = {
+        let value = 2 + CallAttributes.maximumValueLength
+        return 2 * value + 1 + CallAttributes.maximumLabels * (2 + CallAttributes.nameLengths.upperBound + value)
+    }()
 
     /// The id, drawn at random.
     public let id: [UInt8]
+    /// The user who has it, whoever settles it.
+    public let owner: UserID
     /// What the call counts for in limits of requests.
     public let cost: Int
-    /// The ids of the limits that applied when it was given.
-    public let limits: [UInt32]
-    /// The groups whose windows it is held in; none where no limit is theirs.
-    public let groups: [UserID]
+    /// What the call said about itself, with the groups it counts for.
+    public let attributes: CallAttributes
+    /// Whether it is held in the windows of these groups.
+    public let isHeldInGroups: Bool
     /// Whether it is held in the windows of all.
     public let isGlobal: Bool
-    /// The model the call named.
-    public let model: String?
 
-    private static let version: UInt8 = 1
+    private static let version: UInt8 = 2
+
+    /// What one byte says.
+    private enum Flag {
+        static let isHeldInGroups: UInt8 = 1
+        static let isGlobal: UInt8 = 2
+        static let hasModel: UInt8 = 4
+        static let hasProvider: UInt8 = 8
+        static let all: UInt8 = 15
+    }
 
     /// Makes a lease with an id of its own.
     public init(
-        cost: Int, limits: [UInt32], groups: [UserID], isGlobal: Bool, model: String?,
+        of owner: UserID, cost: Int, attributes: CallAttributes, isHeldInGroups: Bool, isGlobal: Bool,
         using random: inout some RandomNumberGenerator
     ) {
         id = (0..<Self.idLength).map { _ in UInt8.random(in: 0 ... .max, using: &random) }
+        self.owner = owner
         self.cost = cost
-        self.limits = limits
-        self.groups = groups
+        self.attributes = attributes
+        self.isHeldInGroups = isHeldInGroups
         self.isGlobal = isGlobal
-        self.model = model
     }
 
     /// Reads a lease's text; nil for anything that is none.
     public init?(_ text: some StringProtocol) {
         guard text.utf8.count <= Self.maximumTextLength, var reader = LeaseReader(text.utf8) else { return nil }
-        guard reader.byte() == Self.version, let id = reader.bytes(Self.idLength), let cost = reader.number(bytes: 4),
-            Limit.costs.contains(cost), let isGlobal = reader.byte(), isGlobal <= 1, let limitCount = reader.byte(),
-            limitCount <= LimitSet.maximumCount
+        guard reader.byte() == Self.version, let id = reader.bytes(Self.idLength), let owner = reader.identity(),
+            let cost = reader.number(bytes: 4), Limit.costs.contains(cost), let flags = reader.byte(),
+            flags & ~Flag.all == 0, let attributes = Self.attributes(&reader, flags), reader.isAtEnd
         else { return nil }
-        var limits: [UInt32] = []
-        for _ in 0..<limitCount {
-            guard let limit = reader.number(bytes: 4) else { return nil }
-            limits.append(UInt32(limit))
-        }
-        guard let groupCount = reader.byte(), groupCount <= CallAttributes.maximumGroups else { return nil }
+        self.id = Array(id)
+        self.owner = owner
+        self.cost = cost
+        self.attributes = attributes
+        isHeldInGroups = flags & Flag.isHeldInGroups != 0
+        isGlobal = flags & Flag.isGlobal != 0
+    }
+
+    private static func attributes(_ reader: inout LeaseReader, _ flags: UInt8) -> CallAttributes? {
+        guard let groupCount = reader.byte() else { return nil }
         var groups: [UserID] = []
         for _ in 0..<groupCount {
-            guard let high = reader.word(), let low = reader.word() else { return nil }
-            groups.append(UserID(high: high, low: low))
+            guard let group = reader.identity() else { return nil }
+            groups.append(group)
         }
-        guard Set(groups).count == groups.count, let model = reader.rest() else { return nil }
-        self.id = Array(id)
-        self.cost = cost
-        self.limits = limits
-        self.groups = groups
-        self.isGlobal = isGlobal == 1
-        self.model = model.isEmpty ? nil : model
+        var model: String?
+        var provider: String?
+        if flags & Flag.hasModel != 0 {
+            guard let text = reader.text() else { return nil }
+            model = text
+        }
+        if flags & Flag.hasProvider != 0 {
+            guard let text = reader.text() else { return nil }
+            provider = text
+        }
+        guard let labelCount = reader.byte() else { return nil }
+        var labels: [CallAttributes.Label] = []
+        for _ in 0..<labelCount {
+            guard let name = reader.text(), let value = reader.text() else { return nil }
+            labels.append(CallAttributes.Label(name, value))
+        }
+        let attributes = try? CallAttributes(model: model, provider: provider, labels: labels, groups: groups)
+        return attributes?.groups.count == groups.count ? attributes : nil
     }
 
     /// The text that gateways keep.
@@ -72,16 +102,28 @@ public struct Lease: Hashable, Sendable {
         func append(_ value: UInt64, _ count: Int) {
             for shift in (0..<count).reversed() { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * shift))) }
         }
-        append(UInt64(cost), 4)
-        bytes.append(isGlobal ? 1 : 0)
-        bytes.append(UInt8(limits.count))
-        for limit in limits { append(UInt64(limit), 4) }
-        bytes.append(UInt8(groups.count))
-        for group in groups {
-            append(group.high, 8)
-            append(group.low, 8)
+        func append(_ identity: UserID) {
+            append(identity.high, 8)
+            append(identity.low, 8)
         }
-        bytes += (model ?? "").utf8
+        func append(_ text: String) {
+            append(UInt64(text.utf8.count), 2)
+            bytes += text.utf8
+        }
+        append(owner)
+        append(UInt64(cost), 4)
+        bytes.append(
+            (isHeldInGroups ? Flag.isHeldInGroups : 0) | (isGlobal ? Flag.isGlobal : 0)
+                | (attributes.model == nil ? 0 : Flag.hasModel) | (attributes.provider == nil ? 0 : Flag.hasProvider))
+        bytes.append(UInt8(attributes.groups.count))
+        for group in attributes.groups { append(group) }
+        if let model = attributes.model { append(model) }
+        if let provider = attributes.provider { append(provider) }
+        bytes.append(UInt8(attributes.labels.count))
+        for label in attributes.labels {
+            append(label.name)
+            append(label.value)
+        }
         return String(decoding: hexadecimalDigits(of: bytes), as: UTF8.self)
     }
 
@@ -126,9 +168,16 @@ private struct LeaseReader {
 
     mutating func word() -> UInt64? { bytes(8).map { $0.reduce(0) { $0 << 8 | UInt64($1) } } }
 
-    /// What is left, as text of a bounded length.
-    mutating func rest() -> String? {
-        guard left.count <= CallAttributes.maximumValueLength else { return nil }
-        return String(validating: left, as: UTF8.self)
+    mutating func identity() -> UserID? {
+        guard let high = word(), let low = word() else { return nil }
+        return UserID(high: high, low: low)
     }
+
+    /// A text behind its length in two bytes.
+    mutating func text() -> String? {
+        guard let length = number(bytes: 2), let text = bytes(length) else { return nil }
+        return String(validating: text, as: UTF8.self)
+    }
+
+    var isAtEnd: Bool { left.isEmpty }
 }

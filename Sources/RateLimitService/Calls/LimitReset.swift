@@ -68,21 +68,22 @@ public enum ResetError: Error, Hashable, Sendable {
 }
 
 extension CheckPolicy {
-    /// The limits in force whose windows somebody has.
-    func limits(of owner: WindowOwner) -> [LimitName] {
+    /// The limits in force whose windows somebody has, with what these are kept under.
+    func limits(of owner: WindowOwner) -> [(name: LimitName, id: UInt32)] {
         guard limits.isEmpty else {
-            return limits.rules.limits.limits.filter { $0.scope == owner.scope }.map(\.name)
+            return limits.rules.limits.limits.filter { $0.scope == owner.scope }.map { ($0.name, $0.id) }
         }
-        return owner.scope == .user && !limit.isOff ? [.requests] : []
+        return owner.scope == .user && !limit.isOff ? [(.requests, LimitDefinition.requestsID)] : []
     }
 }
 
 extension CheckEngine {
-    /// Forgets in Redis what a reset names; `done` is told why that failed, where it did.
-    func reset(_ reset: LimitReset, _ done: @escaping (FailureReason?) -> Void) {
+    /// Forgets in Redis the window of one limit, by its id, or everything of somebody; `done` is told why that failed,
+    /// where it did.
+    func reset(_ owner: WindowOwner, limitID: UInt32?, _ done: @escaping (FailureReason?) -> Void) {
         // How the limit counts is of no interest to who forgets it.
-        let terms = reset.limit.map { [LimitTerm(id: $0.id, kind: .concurrency, quota: 0, cost: 0)] } ?? []
-        let key = Array(reset.owner.key(prefix: keyPrefix).utf8)
+        let terms = limitID.map { [LimitTerm(id: $0, kind: .concurrency, quota: 0, cost: 0)] } ?? []
+        let key = Array(owner.key(prefix: keyPrefix).utf8)
         let call = DecisionCall(.reset, subjects: [SubjectTerms(key: key, terms: terms)])
         let pending = PendingCall(call: call, arrivedAt: .now()) { result in
             switch result {

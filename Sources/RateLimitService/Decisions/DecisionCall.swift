@@ -27,8 +27,10 @@ public enum DecisionOperation: UInt8, Hashable, Sendable {
 public struct DecisionCall: Hashable, Sendable {
     /// How long a lease may live without being renewed, and how long an id may be known, in milliseconds.
     public static let timesToLive = 1...86_400_000
-    /// The most bytes of an id, the most subjects and the most terms of all of them.
+    /// The most bytes of an id, the most subjects, and the most terms of one of them.
     public static let largestCount = 255
+    /// The most terms of all subjects together: the script puts three numbers of each on Lua's stack of 8,000 places.
+    public static let largestTermCount = 2_000
 
     /// What it wants.
     public let operation: DecisionOperation
@@ -64,7 +66,8 @@ public struct DecisionCall: Hashable, Sendable {
             case .check, .usage, .reset: false
             }
         return (needsID ? 1 : 0)...Self.largestCount ~= id.count && Self.timesToLive ~= timeToLiveMilliseconds
-            && 1...Self.largestCount ~= subjects.count && termCount <= Self.largestCount
+            && 1...Self.largestCount ~= subjects.count && termCount <= Self.largestTermCount
+            && subjects.allSatisfy { $0.terms.count <= Self.largestCount }
     }
 }
 
@@ -96,17 +99,20 @@ public struct LimitState: Hashable, Sendable {
     public var isShadowDenied: Bool
     /// Whether no wait helps.
     public var isForGood: Bool
+    /// Whether a settle or usage was charged to it.
+    public var isCharged: Bool
 
     /// Makes a state from its parts.
     public init(
         used: Int, resetAfterMilliseconds: Int, isDenied: Bool = false, isShadowDenied: Bool = false,
-        isForGood: Bool = false
+        isForGood: Bool = false, isCharged: Bool = false
     ) {
         self.used = used
         self.resetAfterMilliseconds = resetAfterMilliseconds
         self.isDenied = isDenied
         self.isShadowDenied = isShadowDenied
         self.isForGood = isForGood
+        self.isCharged = isCharged
     }
 }
 

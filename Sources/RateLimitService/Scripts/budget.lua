@@ -2,8 +2,8 @@
 -- now.
 --
 -- KEYS[1]   the budget of the user or the group: a hash of created_at, updated_at, what has been set of group_id,
---           spend_limit_micros and limit:<name>, and grant:<name>, which is <amount>:<end>. One that sets nothing goes
---           with the last of its grants.
+--           spend_limit_micros and limit:<name>, which is <amount>:<unit>, and grant:<name>, which is
+--           <amount>:<end>:<unit>. One that sets nothing goes with the last of its grants.
 -- KEYS[2]   the user's groups: a hash from UUID to created_at; for a group a key that never exists. For a grant with an id
 --           what says that it was made: a string
 -- KEYS[3]   the version of all budgets, and KEYS[4] the audit; both are left out in a cluster, where they are elsewhere
@@ -16,7 +16,7 @@
 -- ARGV[8..] these, as fields and values; then,
 --           for put, the fields of the budget;
 --           for join, how many groups a user may have;
---           for grant, the limit, the amount, the most that may be granted of a limit, how many limits may have a grant, for
+--           for grant, the limit, its unit, the amount, the most that may be granted of a limit, how many limits may have a grant, for
 --           how long the id is known (0: it has none), how long the grant lasts, and where that is 0 instants of which the
 --           first that is to come ends it;
 --           for revoke, the limit, '' for all
@@ -51,9 +51,9 @@ local times, terms, grants = {}, {}, {}
 for index = 1, #budget, 2 do
     local name, text = budget[index], budget[index + 1]
     if string.sub(name, 1, 6) == 'grant:' then
-        local amount, ends = string.match(text, '^(%d+):(%d+)$')
+        local amount, ends, unit = string.match(text, '^(%d+):(%d+):?([a-z_.]*)$')
         if ends and tonumber(ends) > now then
-            grants[#grants + 1] = { name = name, amount = tonumber(amount), ends = tonumber(ends) }
+            grants[#grants + 1] = { name = name, amount = tonumber(amount), ends = tonumber(ends), unit = unit }
         end
     else
         append((name == 'created_at' or name == 'updated_at') and times or terms, { name, text })
@@ -64,7 +64,8 @@ end
 local function whole(times, terms)
     local fields, last = append(append({}, times), terms), 0
     for _, grant in ipairs(grants) do
-        append(fields, { grant.name, decimal(grant.amount) .. ':' .. decimal(grant.ends) })
+        local unit = grant.unit == '' and '' or ':' .. grant.unit
+        append(fields, { grant.name, decimal(grant.amount) .. ':' .. decimal(grant.ends) .. unit })
         last = math.max(last, grant.ends)
     end
     return fields, last
@@ -91,13 +92,14 @@ if operation == 'put' then
 elseif operation == 'delete' then
     after = keep({})
 elseif operation == 'grant' then
-    local name, amount, most = 'grant:' .. ARGV[rest], tonumber(ARGV[rest + 1]), tonumber(ARGV[rest + 2])
-    local known, length = tonumber(ARGV[rest + 4]), tonumber(ARGV[rest + 5])
+    local name, unit = 'grant:' .. ARGV[rest], ARGV[rest + 1]
+    local amount, most = tonumber(ARGV[rest + 2]), tonumber(ARGV[rest + 3])
+    local known, length = tonumber(ARGV[rest + 5]), tonumber(ARGV[rest + 6])
     if known > 0 and redis.call('EXISTS', KEYS[2]) == 1 then
         verdict, after = 'repeated', before
     else
         local ends, grant = length > 0 and now + length or nil, nil
-        for index = rest + 6, #ARGV do
+        for index = rest + 7, #ARGV do
             if not ends and tonumber(ARGV[index]) > now then ends = tonumber(ARGV[index]) end
         end
         if not ends then return { 'too_late' } end
@@ -105,10 +107,13 @@ elseif operation == 'grant' then
             if other.name == name then grant = other end
         end
         if not grant then
-            if #grants >= tonumber(ARGV[rest + 3]) then return { 'too_many' } end
-            grant = { name = name, amount = 0, ends = ends }
+            if #grants >= tonumber(ARGV[rest + 4]) then return { 'too_many' } end
+            grant = { name = name, amount = 0, ends = ends, unit = unit }
             grants[#grants + 1] = grant
         end
+        -- What was granted in another unit is nothing in this one.
+        if grant.unit ~= '' and grant.unit ~= unit then grant.amount, grant.ends = 0, ends end
+        grant.unit = unit
         grant.amount, grant.ends = math.min(grant.amount + amount, most), math.max(grant.ends, ends)
         if known > 0 then redis.call('SET', KEYS[2], '', 'PX', decimal(known)) end
         after = keep(terms)

@@ -16,7 +16,7 @@ local function see(argument, first, subjects, at, keeps, asks)
       local k = heads[8 * n - 7] == rule.id and n <= subject.count and n or place(subject, rule.id)
       owners[i], places[i], rules[i], costs[i], waits[i] = subject, k, rule, cost, 0
       if rule.kind == 1 then
-        see_calendar(i, subject, k, rule)
+        see_calendar(i, subject, k, rule, keeps and (cost > 0 or asks and rule.floor > 0))
       elseif rule.kind == 0 and k > 0 then
         local from, window = 8 * k - 8, rule.window
         local oldest, left = heads[from + 8], heads[from + 6] + window - redis_now
@@ -28,7 +28,7 @@ local function see(argument, first, subjects, at, keeps, asks)
           left = left + 999
           totals[i], gones[i], oldests[i], resets[i] = heads[from + 4], 0, oldest, (left - left % 1000) / 1000
         else
-          see_sliding(i, subject, k, window, keeps and cost > 0)
+          see_sliding(i, subject, k, window, keeps and (cost > 0 or asks and rule.floor > 0))
         end
       else
         totals[i], gones[i], oldests[i], resets[i] = 0, 0, 0, 0
@@ -99,8 +99,8 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
     for j = 1, #seen do
       local subject, record = seen[j], {}
       while i <= terms and owners[i] == subject do
+        record[#record + 1] = pack('<I4I6', rules[i].id, waits[i] == 0 and costs[i] or MOST)
         if waits[i] == 0 then
-          record[#record + 1] = pack('<I4I6', rules[i].id, costs[i])
           if costs[i] > 0 then
             if places[i] == 0 then places[i] = new_place(subject, rules[i].id) end
             local at = 8 * places[i] - 3
@@ -122,10 +122,11 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
     return 0
   end
 
-  -- Whether a lease's record has a part of a limit.
-  local function has(record, id)
+  -- Whether a shadow limit did not admit a lease, by its record.
+  local function declined(record, id)
     for at = 1, #record, 10 do
-      if unpack('<I4', record, at) == id then return true end
+      local limit, amount = unpack('<I4I6', record, at)
+      if limit == id then return amount == MOST end
     end
     return false
   end
@@ -146,9 +147,12 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
     if id ~= '' then call('SET', mark, '', 'PX', ttl) end
     for i = 1, op ~= RELEASE and terms or 0 do
       local record = records[owners[i]]
-      -- A shadow limit that did not admit the reservation keeps the window it would have had: without it.
-      if costs[i] > 0 and rules[i].kind ~= 2 and not (record and rules[i].shadow and not has(record, rules[i].id)) then
+      charged[i] = 0
+      -- A shadow limit that did not admit the reservation keeps the window it would have had: without it. One that has
+      -- come since was not asked, and is charged.
+      if costs[i] > 0 and rules[i].kind ~= 2 and not (record and rules[i].shadow and declined(record, rules[i].id)) then
         charge(i, costs[i])
+        charged[i] = 8
       end
     end
     return status
@@ -165,11 +169,12 @@ local function operate(op, status, seen, terms, argument, first, subjects, ttl, 
       subject.bodies[k], subject.dirty = '', true
     end
     local leases = subject.earliest > 0 and call('HGETALL', held) or {}
-    -- A part of nothing stays: it says that the limit has admitted the lease.
+    -- That the limit did not admit a lease stays: its settle charges nothing.
     for n = 1, #leases, 2 do
       local kept, record = {}, leases[n + 1]
       for at = 1, #record, 10 do
-        kept[#kept + 1] = unpack('<I4', record, at) == id and pack('<I4I6', id, 0) or sub(record, at, at + 9)
+        local limit, amount = unpack('<I4I6', record, at)
+        if limit ~= id or amount == MOST then kept[#kept + 1] = sub(record, at, at + 9) end
       end
       kept = table.concat(kept)
       if kept ~= record then call('HSET', held, leases[n], kept) end
@@ -219,7 +224,7 @@ end
 local function decide(argument, first, op, subjects, ttl, id, at)
   if op == RESET then
     operate(op, 0, nil, 0, argument, first, subjects, ttl, id, at)
-    return pack('<BBI6', 0, 0, 0)
+    return pack('<BI2I6', 0, 0, 0)
   end
   local asks = (op == CHECK or op == RESERVE) and op
   local seen, terms = see(argument, first, subjects, at, op ~= RENEW and op ~= RELEASE, asks)
@@ -236,8 +241,9 @@ local function decide(argument, first, op, subjects, ttl, id, at)
       for i = 1, terms do waits[i] = 0 end
     end
   end
+  local counts = (op == SETTLE or op == USAGE) and status == 0
   for i = 1, terms do
-    local subject, k, flags = owners[i], places[i], 0
+    local subject, k, flags = owners[i], places[i], counts and charged[i] or 0
     if waits[i] ~= 0 then flags = (rules[i].shadow and 2 or 1) + (waits[i] < 0 and 4 or 0) end
     states[3 * i - 2] = math.min(totals[i] + (k > 0 and subject.heads[8 * k - 3] or 0), MOST)
     states[3 * i - 1], states[3 * i] = resets[i], flags
@@ -257,7 +263,7 @@ while first <= #KEYS do
   if not whole then
     answer = '!' .. (type(answer) == 'table' and answer.err or answer)
   elseif status then
-    answer = pack('<BBI6', status, decider, retry) .. answer
+    answer = pack('<BI2I6', status, decider, retry) .. answer
   end
   reply[#reply + 1] = answer
   first = first + subjects

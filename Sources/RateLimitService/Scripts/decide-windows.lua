@@ -8,6 +8,10 @@ local function open(subject, k)
   local at, heads, body = 8 * k - 8, subject.heads, subject.bodies[k]
   local form = heads[at + 2]
   chunk, base = body or subject.text, body and 0 or 1 - subject.at[k]
+  if form == CALENDAR then
+    chunk, base = pack('<I6I6', heads[at + 6] % WRAP, heads[at + 4]), 0
+    return 12, 0, 0, heads[at + 4] > 0 and 1 or 0
+  end
   if form ~= LONG then return form, 0, 0, heads[at + 3] / form end
   local size, dead, merged, live = unpack('<BI2I2I2', chunk, 1 - base)
   if size ~= 8 and size ~= 12 then refuse() end
@@ -40,16 +44,21 @@ local function remaining(subject, k, now, window)
   return 0, gone, 0
 end
 
+-- Under its definition a window keeps what it counts until `ends`, in milliseconds: it must not expire before, with the
+-- definition it was charged under. A denial writes no more than this.
+local function keep_until(subject, k, ends)
+  local heads, at = subject.heads, 8 * k - 8
+  if heads[at + 7] >= ends then return end
+  heads[at + 7], subject.dirty = ends, true
+  if ends > subject.expiry then subject.expiry = ends end
+  if heads[at + 2] == LONG then
+    subject.longer = subject.longer or {}
+    table.insert(subject.longer, window_key(subject, heads[at + 1]))
+  end
+end
+
 local function see_sliding(i, subject, k, window, keeps)
   local heads, at, now = subject.heads, 8 * k - 8, redis_now
-  if heads[at + 2] == CALENDAR then
-    -- The limit's window was a calendar's: what it counts becomes one admission, now.
-    local counted = heads[at + 7] > now_ms and heads[at + 4] or 0
-    local size = counted > 65535 and 12 or 8
-    local body = counted > 0 and pack(size == 8 and '<I6I2' or '<I6I6', now, counted) or ''
-    heads[at + 2], heads[at + 3], heads[at + 4], heads[at + 6], heads[at + 8] = size, #body, counted, now, now % WRAP
-    subject.bodies[k], subject.dirty = body, subject.dirty or keeps
-  end
   local total, gone, oldest, newest = heads[at + 4], 0, heads[at + 8], heads[at + 6]
   -- Where Redis's clock has stepped back, time stands still for this window until the clock has caught up.
   if newest > now then now = newest end
@@ -59,37 +68,34 @@ local function see_sliding(i, subject, k, window, keeps)
   totals[i], gones[i], oldests[i], resets[i] = total, gone, oldest, 0
   if total > 0 then
     resets[i] = ceil((newest + window - redis_now) / 1000)
-    if keeps and heads[at + 7] * 1000 < newest + window then
-      -- A longer window has come: what it counts must not expire with the shorter one.
-      local ends = ceil((newest + window) / 1000)
-      heads[at + 7], subject.dirty = ends, true
-      if ends > subject.expiry then subject.expiry = ends end
-      if heads[at + 2] == LONG then
-        subject.longer = subject.longer or {}
-        table.insert(subject.longer, window_key(subject, heads[at + 1]))
-      end
-    end
+    if keeps then keep_until(subject, k, ceil((newest + window) / 1000)) end
   end
 end
 
-local function see_calendar(i, subject, k, rule)
-  local start, stop, total = rule[1], rule[2], 0
+-- What was charged in the period that contains this instant, or the last charge where Redis's clock has stepped back
+-- behind it: time stands still then.
+local function see_calendar(i, subject, k, rule, keeps)
   if now_ms >= rule[4] then error('ERR the calendar periods are past', 0) end
-  if now_ms >= rule[3] then start, stop = rule[3], rule[4] elseif now_ms >= stop then start, stop = stop, rule[3] end
-  if k > 0 then
-    local heads, at = subject.heads, 8 * k - 8
-    local began, ends = heads[at + 6], heads[at + 7]
-    total = heads[at + 4]
-    if heads[at + 2] ~= CALENDAR then
-      if ends <= now_ms then total = 0 end
-    elseif now_ms < began then
-      -- Redis's clock has stepped back: the period that has begun goes on.
-      start, stop = began, ends
-    elseif ends <= now_ms and began ~= start then
-      total = 0
-    end
+  local heads, at, now, newest, total = subject.heads, 8 * k - 8, redis_now, 0, 0
+  if k > 0 then newest = heads[at + 6] end
+  if newest > now then now = newest end
+  local start, stop, time = rule[1], rule[2], now / 1000
+  if time >= rule[3] then start, stop = rule[3], rule[4] elseif time >= stop then start, stop = stop, rule[3] end
+  if time >= stop then
+    -- The clock has stepped back by more than a period: those to come are taken to be as long as the last one known.
+    local length = stop - start
+    start = start + math.floor((time - start) / length) * length
+    stop = start + length
   end
-  totals[i], starts[i], oldests[i], resets[i] = total, start, stop, total > 0 and stop - now_ms or 0
+  if k > 0 then
+    total = heads[at + 4]
+    local since = now - start * 1000 + 1
+    if total > 0 and ((now - heads[at + 8]) % WRAP >= since or heads[at + 2] == LONG) then
+      total = remaining(subject, k, now, since)
+    end
+    if total > 0 and keeps then keep_until(subject, k, stop) end
+  end
+  totals[i], gones[i], oldests[i], resets[i] = total, 0, stop, total > 0 and stop - now_ms or 0
 end
 
 -- (What is rare stands inside of what needs it: Redis runs all of this anew each time, and makes each outer function.)
@@ -120,7 +126,7 @@ local function wait(i, held, quota, cost)
       local record = lease[1] and call('HGET', held, lease[1]) or ''
       for at = 1, #record, 10 do
         local limit, part = unpack('<I4I6', record, at)
-        if limit == id then amount = amount - part end
+        if limit == id and part < MOST then amount = amount - part end
       end
       if not lease[1] then break end
     if amount <= 0 then return tonumber(lease[2]) - now_ms end
@@ -221,7 +227,9 @@ local function charge_sliding(i, now, cost, total, ends)
   end
   if form == LONG then return charge_long(i, now, cost, total, ends) end
   local first, length = gone * form, heads[at + 3]
-  if body then
+  if form == CALENDAR then
+    form, body = 12, pack('<I6I6', heads[at + 6] % WRAP, total - cost)
+  elseif body then
     body = sub(body, first + 1)
   else
     body = sub(subject.text, subject.at[k] + first, subject.at[k] + length - 1)
@@ -250,29 +258,30 @@ local function charge(i, cost)
     k = new_place(subject, rule.id)
     places[i] = k
   end
-  local heads, at = subject.heads, 8 * k - 8
+  local heads, at, now = subject.heads, 8 * k - 8, redis_now
+  local stands = heads[at + 6] > now
+  if stands then now = heads[at + 6] end
   total = total + cost
   if rule.kind == 0 then
-    local now, window = redis_now, rule.window
+    local window = rule.window
     ends = redis_ends + window / 1000
     resets[i] = window / 1000
-    if heads[at + 6] > now then
-      now = heads[at + 6]
+    if stands then
       ends = ceil((now + window) / 1000)
       resets[i] = ceil((now + window - redis_now) / 1000)
     end
     local body, form = charge_sliding(i, now, cost, total, ends)
-    heads[at + 2], heads[at + 3], heads[at + 6], heads[at + 8], subject.bodies[k] = form, #body, now, oldests[i], body
+    heads[at + 2], heads[at + 3], heads[at + 8], subject.bodies[k] = form, #body, oldests[i], body
   else
     if heads[at + 2] == LONG then
       call('DEL', window_key(subject, rule.id))
       subject.raw = nil
     end
     ends = oldests[i]
-    heads[at + 2], heads[at + 3], heads[at + 6], subject.bodies[k] = CALENDAR, 0, starts[i], ''
+    heads[at + 2], heads[at + 3], heads[at + 8], subject.bodies[k] = CALENDAR, 0, now % WRAP, ''
     resets[i] = ends - now_ms
   end
-  heads[at + 4], heads[at + 7], totals[i], subject.dirty = total, ends, total, true
+  heads[at + 4], heads[at + 6], heads[at + 7], totals[i], subject.dirty = total, now, ends, total, true
   if ends > subject.expiry then subject.expiry = ends end
 end
 

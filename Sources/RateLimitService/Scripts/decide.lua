@@ -21,9 +21,9 @@
 --   7 reset    forgets what the terms' limits count and hold, or everything where a subject has none; a later settle of
 --              a lease that stood charges all the same
 --
--- Returns a string for each call: status B, deciding term B (from 1; 0 none), retry in milliseconds I6, and for each
+-- Returns a string for each call: status B, deciding term I2 (from 1; 0 none), retry in milliseconds I6, and for each
 -- term: used I6 (held costs included), milliseconds until its window is empty I6, flags B (1 denied, 2 denied by a
--- shadow limit, 4 for good). A string that begins with ! is the error that failed this call alone; nothing of it was
+-- shadow limit, 4 for good, 8 charged by a settle or usage). A string that begins with ! is the error that failed this call alone; nothing of it was
 -- charged. Status: 0 done, 1 denied, 2 denied for good, 3 at capacity, 4 no such lease, 5 the id was settled, released
 -- or charged before. The term that decides is the one with the longest retry, of the concurrency limits where one of
 -- them denies; the retry is the longest of all.
@@ -38,13 +38,16 @@
 --   form 8, 12  sliding: the entries as check.lua has them, oldest first; newest in microseconds, oldest modulo 2^48
 --   form 1      sliding, long: size B, dead I2, merged I2, live I2 of the entries in {key}:w:<id in hex>, which are
 --               kept, merged and removed as check.lua does it. It is home again when few are left, none of them merged.
---   form 0      calendar: no body; the period began at newest, in milliseconds
+--   form 0      calendar: no body, as one entry of the total at newest would be
+-- newest is the time of the last charge, whatever the form. So a window says under any definition what it counts: how
+-- long it slides, and which period it is, are of the definition alone, and may be others each time.
 -- A window of check.lua itself is taken for the one of the limit `requests`, and becomes a bundle at the first write.
 -- Leases: {key}:leases is a sorted set of their ids by the millisecond in which they lapse, {key}:held has for each id
--- what it holds (limit id I4, amount I6 each). {first key}:seen:<id> says that an id has been dealt with.
+-- what it holds (limit id I4, amount I6 each; MOST: nothing, a shadow limit did not admit it). {first key}:seen:<id>
+-- says that an id has been dealt with.
 local byte, rep, ceil, text_of, values = string.byte, string.rep, math.ceil, string.format, unpack
 local call, unpack, pack, sub = redis.call, struct.unpack, struct.pack, string.sub
-local MARK, LONG, CALENDAR, WRAP, MOST, REQUESTS = 177, 1, 0, 281474976710656, 281474976710655, 1722637011
+local MARK, LONG, CALENDAR, WRAP, MOST, REQUESTS = 177, 1, 0, 281474976710656, 281474976710655, 1384221189
 local SMALL, HOME, EXACT, SLACK, REAPED, HOUR, DAY = 1024, 64, 1024, 256, 10000, 3600000, 86400000
 local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET = 1, 2, 3, 4, 5, 6, 7
 local clock = call('TIME')
@@ -57,8 +60,8 @@ local definitions, head_formats, term_formats, state_formats = {}, {}, {}, {}
 -- (Tables are made with room for a few elements: to grow one by one costs more than all else.)
 local owners, places, rules, costs = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
 local waits, totals, gones, oldests = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
-local resets = { 0, 0, 0, 0 }
-local starts, states, parts = {}, { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, { '', '', '', '', '', '', '', '' }
+local resets, charged = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
+local states, parts = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, { '', '', '', '', '', '', '', '' }
 
 local function repeated(formats, item, count)
   local format = '<' .. rep(item, count)
@@ -146,7 +149,9 @@ local function free(subject, lease)
   for at = 1, #record, 10 do
     local id, amount = unpack('<I4I6', record, at)
     local k = place(subject, id)
-    if k > 0 then subject.heads[8 * k - 3] = math.max(0, subject.heads[8 * k - 3] - amount) end
+    if k > 0 and amount < MOST then
+      subject.heads[8 * k - 3] = math.max(0, subject.heads[8 * k - 3] - amount)
+    end
   end
   local freed = subject.freed or {}
   freed[#freed + 1], subject.freed, subject.dirty = lease, freed, true

@@ -12,8 +12,9 @@ struct PlantedCallBugTests {
             name: "charges one limit though another denied",
             original: "for i = 1, status == 0 and terms or 0 do", mutated: "for i = 1, terms do"),
         Mutation(
-            name: "a settlement counts twice", original: "has(record, rules[i].id)) then\n        charge(i, costs[i])",
-            mutated: "has(record, rules[i].id)) then\n        charge(i, costs[i]) charge(i, costs[i])"),
+            name: "a settlement counts twice",
+            original: "declined(record, rules[i].id)) then\n        charge(i, costs[i])",
+            mutated: "declined(record, rules[i].id)) then\n        charge(i, costs[i]) charge(i, costs[i])"),
         Mutation(
             name: "a second settlement is charged too",
             original: "if id ~= '' and call('EXISTS', mark) == 1 then return 5 end", mutated: ""),

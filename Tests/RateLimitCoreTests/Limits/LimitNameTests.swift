@@ -18,10 +18,13 @@ struct LimitNameTests {
         #expect(LimitName(text) == nil)
     }
 
-    /// From the test vectors of the algorithm's authors.
-    @Test("a name's id is its FNV-1a hash", arguments: [("a", UInt32(0xe40c_292c)), ("foobar", 0xbf9c_f968)])
-    func id(_ text: String, _ expected: UInt32) {
-        #expect(LimitName(text)?.id == expected)
+    /// The hashes of `requests:requests` and `a:spend`, by another implementation.
+    @Test("a limit's id is the FNV-1a hash of name and unit, and another one in each unit")
+    func id() throws {
+        #expect(LimitDefinition.requestsID == 0x5281_8a05)
+        let name = try #require(LimitName("a"))
+        #expect(LimitDefinition.id(of: name, in: .spend) == 0x380b_d7ce)
+        #expect(Set(LimitUnit.all.map { LimitDefinition.id(of: name, in: $0) }).count == LimitUnit.all.count)
     }
 
     @Test("every unit is read back from its text", arguments: LimitUnit.all)

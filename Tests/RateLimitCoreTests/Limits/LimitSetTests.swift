@@ -70,7 +70,7 @@ struct LimitSetTests {
     @Test("tells two names of one hash apart")
     func sameHash() throws {
         let limits = try [limit("a"), limit("costarring"), limit("liquid")]
-        #expect(limits[1].name.id == limits[2].name.id)
+        #expect(limits[1].id == limits[2].id)
         #expect(throws: LimitSetError.sameID(1, 2)) { try LimitSet(limits) }
     }
 

@@ -1,0 +1,45 @@
+@testable import RateLimitCore
+
+/// What a window has been charged with, whatever it was defined as; and what that comes to as it is defined now.
+struct ModelLog {
+    private var log = SlidingWindowLog()
+
+    private static func unbounded(_ milliseconds: Int) -> Limit {
+        Limit(name: "model", quota: Limit.quotas.upperBound, windowMilliseconds: milliseconds)
+    }
+
+    /// Where the clock has stepped back, time stands still at the last charge.
+    private func time(_ clock: Int) -> Int { max(clock, log.entries.last?.timeMicroseconds ?? clock) }
+
+    /// What counts, and how long until nothing does, in milliseconds.
+    func counted(_ window: ModelWindow, clock: Int) -> (used: Int, reset: Int) {
+        switch window {
+        case .concurrency: return (0, 0)
+        case .sliding(let milliseconds):
+            var log = log
+            let look = log.check(cost: 0, limit: Self.unbounded(milliseconds), clockMicroseconds: clock)
+            return (look.used, look.resetAfterMilliseconds)
+        case .calendar(let seconds, let offset):
+            let period = ModelWindow.period(of: seconds, offset: offset, at: time(clock))
+            let live = log.entries[log.dead...].filter { $0.timeMicroseconds >= period.lowerBound * 1_000_000 }
+            let used = live.reduce(0) { $0 + $1.cost }
+            return (used, used > 0 ? period.upperBound * 1000 - clock / 1000 : 0)
+        }
+    }
+
+    mutating func charge(_ cost: Int, _ window: ModelWindow, clock: Int) {
+        guard cost > 0 else { return }
+        switch window {
+        case .concurrency: break
+        case .sliding(let milliseconds):
+            _ = log.check(cost: cost, limit: Self.unbounded(milliseconds), clockMicroseconds: clock)
+        case .calendar:
+            // A calendar's period ends as a whole: what it counts is kept as one charge, the last one.
+            let total = counted(window, clock: clock).used + cost
+            let now = time(clock)
+            log = SlidingWindowLog()
+            log.entries = [SlidingWindowLog.Entry(timeMicroseconds: now, cost: total)]
+            log.total = total
+        }
+    }
+}
