@@ -24,7 +24,7 @@ private struct ChangingLimit {
     private var random: SeededGenerator
     private var window: LimitWindow
     private var clock: Int
-    /// What was admitted since the limit is as it is now.
+    /// What was admitted, and counted until the limit last changed.
     private var admissions: [(at: Int, cost: Int)] = []
     private var keepsKey = false
 
@@ -80,9 +80,10 @@ private struct ChangingLimit {
         keepsKey = Bool.random(using: &random)
         try consume(12)
         for window in changes {
-            self.window = window
-            admissions = []
             if Bool.random(using: &random) { advance() }
+            // What had left the window before may be gone.
+            admissions = admissions.filter { counted.contains($0.at) }
+            self.window = window
             try consume(6)
         }
     }
@@ -157,10 +158,10 @@ struct ChangedLimitTests {
     /// Mistakes that decide.lua could have with windows that change.
     static let plantedBugs: [(text: String, bug: String)] = [
         // Lets what counts for longer now expire as it would have before.
-        ("if total > 0 and keeps then keep_until(subject, k, stop) end", ""),
-        ("if keeps then keep_until(subject, k, ceil((newest + window) / 1000)) end", ""),
-        // Lets a window that was charged in one period count in the next.
-        ("local since = now - start * 1000 + 1", "local since = now - start * 1000 + 3600000000"),
+        ("heads[at + 7] < stop then", "false then"),
+        ("if keeps and heads[at + 7] < ends then", "if false then"),
+        // Forgets of a sliding window what was charged early in the calendar's period.
+        ("now - start * 1000 + 1)", "now - start * 1000 - 3600000000)"),
         // Takes a calendar's count for one of the period's beginning.
         ("CALENDAR, 0, now % WRAP, ''", "CALENDAR, 0, now % WRAP, '' now = redis_now - 60000000"),
     ]

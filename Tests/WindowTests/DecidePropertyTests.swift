@@ -116,8 +116,10 @@ struct DecidePropertyTests {
         // Tells a wait before the lease lapses.
         (0, "if amount <= 0 then return tonumber(lease[2]) - now_ms end", "if amount <= 0 then return 1 end"),
         // Forgets that the clock has stepped back, or that a day has ended.
-        (8, "if newest > now then now = newest end", ""),
-        (0, "total = remaining(subject, k, now, since)", ""),
+        (8, "if newest > now then now, time = newest, newest / 1000 end", ""),
+        (0, "if newest >= start * 1000 then total", "if true then total"),
+        // Counts of a sliding window what was before the calendar's period.
+        (5, "heads[at + 2] ~= CALENDAR then total = remaining", "false then total = remaining"),
         // Takes what a calendar has counted for an admission of now.
         (
             5, "pack('<I6I6', heads[at + 6] % WRAP, heads[at + 4]), 0",

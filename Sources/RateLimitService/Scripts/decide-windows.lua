@@ -48,7 +48,6 @@ end
 -- definition it was charged under. A denial writes no more than this.
 local function keep_until(subject, k, ends)
   local heads, at = subject.heads, 8 * k - 8
-  if heads[at + 7] >= ends then return end
   heads[at + 7], subject.dirty = ends, true
   if ends > subject.expiry then subject.expiry = ends end
   if heads[at + 2] == LONG then
@@ -68,7 +67,8 @@ local function see_sliding(i, subject, k, window, keeps)
   totals[i], gones[i], oldests[i], resets[i] = total, gone, oldest, 0
   if total > 0 then
     resets[i] = ceil((newest + window - redis_now) / 1000)
-    if keeps then keep_until(subject, k, ceil((newest + window) / 1000)) end
+    local ends = ceil((newest + window) / 1000)
+    if keeps and heads[at + 7] < ends then keep_until(subject, k, ends) end
   end
 end
 
@@ -76,10 +76,9 @@ end
 -- behind it: time stands still then.
 local function see_calendar(i, subject, k, rule, keeps)
   if now_ms >= rule[4] then error('ERR the calendar periods are past', 0) end
-  local heads, at, now, newest, total = subject.heads, 8 * k - 8, redis_now, 0, 0
-  if k > 0 then newest = heads[at + 6] end
-  if newest > now then now = newest end
-  local start, stop, time = rule[1], rule[2], now / 1000
+  local heads, at, start, stop = subject.heads, 8 * k - 8, rule[1], rule[2]
+  local now, time, newest, total = redis_now, now_ms, k > 0 and heads[at + 6] or 0, 0
+  if newest > now then now, time = newest, newest / 1000 end
   if time >= rule[3] then start, stop = rule[3], rule[4] elseif time >= stop then start, stop = stop, rule[3] end
   if time >= stop then
     -- The clock has stepped back by more than a period: those to come are taken to be as long as the last one known.
@@ -88,12 +87,9 @@ local function see_calendar(i, subject, k, rule, keeps)
     stop = start + length
   end
   if k > 0 then
-    total = heads[at + 4]
-    local since = now - start * 1000 + 1
-    if total > 0 and ((now - heads[at + 8]) % WRAP >= since or heads[at + 2] == LONG) then
-      total = remaining(subject, k, now, since)
-    end
-    if total > 0 and keeps then keep_until(subject, k, stop) end
+    if newest >= start * 1000 then total = heads[at + 4] end
+    if total > 0 and heads[at + 2] ~= CALENDAR then total = remaining(subject, k, now, now - start * 1000 + 1) end
+    if total > 0 and keeps and heads[at + 7] < stop then keep_until(subject, k, stop) end
   end
   totals[i], gones[i], oldests[i], resets[i] = total, 0, stop, total > 0 and stop - now_ms or 0
 end
