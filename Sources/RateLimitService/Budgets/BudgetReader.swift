@@ -165,7 +165,7 @@ extension BudgetReader {
             groupsAwaited[ticket] = [done]
             askForHash(keys.budget(of: .group(group)), BudgetFields.groupBudget) { [weak self] budget in
                 guard let self else { return }
-                if let kept = (try? budget.get()) ?? nil { notices.read(kept.limits, kept.grants) }
+                if let kept = try? budget.get() { notices.read(kept.limits, kept.grants) }
                 cache.groups.loaded(group, try? budget.get(), ticket: ticket)
                 tell(groupsAwaited.removeValue(forKey: ticket) ?? [], budget)
             }
