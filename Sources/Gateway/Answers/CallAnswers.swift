@@ -30,7 +30,7 @@ extension Answer {
             case .release: ["\"released\":\(isNew)"]
             default: ["\"charged\":\(isNew)"]
             }
-        members += warnings(outcome)
+        members += warnings(outcome) + ignored(outcome)
         if isVerbose { members.append(limits(outcome)) }
         return .json("{\(members.joined(separator: ","))}")
     }
@@ -75,7 +75,7 @@ extension Answer {
             members.append("\"degraded\":false")
         }
         if outcome.isShadowDenied { members.append("\"shadow_denied\":true") }
-        members += lease(outcome) + estimate(outcome) + warnings(outcome)
+        members += lease(outcome) + estimate(outcome) + warnings(outcome) + ignored(outcome)
         if isVerbose { members.append(limits(outcome)) }
         if !isAllowed { members.append("\"message\":\(jsonText(message(outcome, foremost, retryAfter)))") }
         var answer = Answer.json(
@@ -148,6 +148,12 @@ extension Answer {
         return warnings.isEmpty ? [] : ["\"warnings\":[\(warnings.joined(separator: ","))]"]
     }
 
+    /// What the call said and was passed over, and why.
+    private static func ignored(_ outcome: CallOutcome) -> [String] {
+        let members = outcome.ignored.map { "{\"member\":\"\($0.name.rawValue)\",\"reason\":\(jsonText($0.reason))}" }
+        return members.isEmpty ? [] : ["\"ignored\":[\(members.joined(separator: ","))]"]
+    }
+
     private static func limits(_ outcome: CallOutcome) -> String {
         "\"limits\":[\(outcome.standings.map { "{\(members(of: $0).joined(separator: ","))}" }.joined(separator: ","))]"
     }
@@ -169,7 +175,7 @@ extension Answer {
 
     /// How much of each limit a user has used.
     private static func usage(of user: UserID, _ outcome: CallOutcome) -> Answer {
-        .json("{\"user\":\"\(user)\",\(limits(outcome))}")
+        .json("{\"user\":\"\(user)\",\(([limits(outcome)] + ignored(outcome)).joined(separator: ","))}")
     }
 
     /// How one limit stands.

@@ -80,6 +80,8 @@ public struct CallOutcome: Hashable, Sendable {
 
     /// What a reservation expects its call to come to; nil for everything else.
     public var estimate: CallEstimate?
+    /// What the call said and was passed over.
+    public var ignored: [IgnoredMember] = []
 
     /// Makes an outcome without standings.
     public init(_ verdict: Verdict, source: DecisionSource, degradedReason: FailureReason? = nil) {

@@ -9,7 +9,7 @@ public struct Lease: Hashable, Sendable {
     /// How many bytes an id has.
     public static let idLength = 16
     /// The longest text: every limit, every group and the longest model.
-    public static let maximumTextLength = 2_100
+    public static let maximumTextLength = 5_200
 
     /// The id, drawn at random.
     public let id: [UInt8]
@@ -128,7 +128,7 @@ private struct LeaseReader {
 
     /// What is left, as text of a bounded length.
     mutating func rest() -> String? {
-        guard left.count <= CallAttributes.maximumValueLength else { return nil }
+        guard left.count <= CallAttributes.maximumKeptLength else { return nil }
         return String(validating: left, as: UTF8.self)
     }
 }
