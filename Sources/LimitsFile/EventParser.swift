@@ -82,17 +82,14 @@ final class EventParser {
 
     private func node(_ event: (kind: Kind, line: Int), depth: Int) throws(LimitsFileError) -> FileNode {
         let line = event.line
-        guard depth <= FileNode.maximumDepth else {
-            throw LimitsFileError(line: line, "more than \(FileNode.maximumDepth) values stand in one another")
-        }
+        guard depth <= FileNode.maximumDepth else { throw .tooDeep(line: line) }
         count += 1
-        guard count <= FileNode.maximumValues else {
-            throw LimitsFileError(line: line, "the file holds more than \(FileNode.maximumValues) values")
-        }
+        guard count <= FileNode.maximumValues else { throw .tooManyValues(line: line) }
         switch event.kind {
         case .scalar(let text, let isPlain):
-            let isNothing = isPlain && ["", "~", "null", "Null", "NULL"].contains(text)
-            return FileNode(line: line, content: isNothing ? .nothing : .text(text))
+            let isNull = isPlain && ["~", "null", "Null", "NULL"].contains(text)
+            let isNothing = isPlain && text.isEmpty
+            return FileNode(line: line, content: isNull ? .null : isNothing ? .nothing : .text(text))
         case .listStart:
             var elements: [FileNode] = []
             while true {
@@ -113,9 +110,7 @@ final class EventParser {
             switch key.kind {
             case .close: return entries
             case .scalar(let text, _):
-                guard keys.insert(text).inserted else {
-                    throw LimitsFileError(line: key.line, "the key \(shown(text)) stands twice in one map")
-                }
+                guard keys.insert(text).inserted else { throw .sameKey(text, line: key.line) }
                 let value = try node(try next(), depth: depth + 1)
                 entries.append(FileNode.Entry(key: text, line: key.line, value: value))
             default: throw LimitsFileError(line: key.line, "a key is a list or a map", accepted: "texts")
@@ -136,6 +131,18 @@ final class EventParser {
 }
 
 extension LimitsFileError {
+    static func tooDeep(line: Int) -> LimitsFileError {
+        LimitsFileError(line: line, "more than \(FileNode.maximumDepth) values stand in one another")
+    }
+
+    static func tooManyValues(line: Int) -> LimitsFileError {
+        LimitsFileError(line: line, "the file holds more than \(FileNode.maximumValues) values")
+    }
+
+    static func sameKey(_ key: String, line: Int) -> LimitsFileError {
+        LimitsFileError(line: line, "the key \(shown(key)) stands twice in one map")
+    }
+
     static func alias(line: Int) -> LimitsFileError {
         LimitsFileError(
             line: line,

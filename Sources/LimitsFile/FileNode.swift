@@ -6,7 +6,9 @@ struct FileNode: Hashable {
         case list([FileNode])
         /// In the file's order; no key comes twice.
         case map([Entry])
-        /// Nothing, `null` or `~`.
+        /// `null` or `~`: as left out.
+        case null
+        /// Nothing at all, where YAML takes null as well: more likely forgotten than meant.
         case nothing
     }
 
@@ -26,7 +28,7 @@ struct FileNode: Hashable {
     /// How many values a file may hold.
     static let maximumValues = 100_000
 
-    /// Reads a whole file.
+    /// Reads a whole file: JSON where it is that, else YAML. A byte order mark before it is passed over.
     init(reading bytes: [UInt8]) throws(LimitsFileError) {
         guard bytes.count <= Self.maximumBytes else {
             throw LimitsFileError(line: nil, "the file is longer than \(Self.maximumBytes / 1024) KiB")
@@ -36,11 +38,22 @@ struct FileNode: Hashable {
         }
         let result = bytes.withUnsafeBytes { bytes in
             Result { () throws(LimitsFileError) in
-                let parser = EventParser(bytes)
-                return try parser.root()
+                try Self.root(bytes.starts(with: [0xef, 0xbb, 0xbf]) ? .init(rebasing: bytes.dropFirst(3)) : bytes)
             }
         }
         self = try result.get()
+    }
+
+    private static func root(_ bytes: UnsafeRawBufferPointer) throws(LimitsFileError) -> FileNode {
+        guard JSONReader.isLikely(bytes) else { return try EventParser(bytes).root() }
+        do throws(LimitsFileError) {
+            var reader = JSONReader(bytes)
+            return try reader.root()
+        } catch {
+            // Braces with comments, commas at the end or texts without quotes are YAML.
+            if let root = try? EventParser(bytes).root() { return root }
+            throw error
+        }
     }
 
     init(line: Int, content: Content) {

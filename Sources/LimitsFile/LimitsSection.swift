@@ -123,7 +123,7 @@ struct LimitsSection {
         }
         let map = try MapReader(node, what: what, keys: entries.map(\.key))
         var matches: [LabelMatch] = []
-        for entry in entries { matches.append(try match(entry, in: map)) }
+        for entry in entries where entry.value.content != .null { matches.append(try match(entry, in: map)) }
         return matches
     }
 

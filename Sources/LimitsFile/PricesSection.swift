@@ -17,7 +17,7 @@ enum PricesSection {
         let modelsNode = try map.value("models")
         let models =
             try modelsNode.map { node throws(LimitsFileError) in
-                try MapReader.entries(of: node, what: "models of prices")
+                try MapReader.entries(of: node, what: "models of prices").filter { $0.value.content != .null }
             } ?? []
         guard models.count <= PriceTable.maximumEntries else {
             throw LimitsFileError(

@@ -29,11 +29,11 @@ struct MapReader {
         return entries
     }
 
-    /// The value of a key; nil where the map does not have it. A key without a value is refused.
+    /// The value of a key; nil where the map does not have it, or null. A key without a value is refused.
     func value(_ key: String) throws(LimitsFileError) -> FileNode? {
-        guard let entry = entries.first(where: { $0.key == key }) else { return nil }
+        guard let entry = entries.first(where: { $0.key == key }), entry.value.content != .null else { return nil }
         if entry.value.content == .nothing {
-            throw LimitsFileError(line: entry.line, "\(key) of \(what) has no value")
+            throw LimitsFileError(line: entry.line, "\(key) of \(what) has no value; where none is meant, write null")
         }
         return entry.value
     }
@@ -77,6 +77,7 @@ extension FileNode {
         case .text(let text): shown(text)
         case .list: "a list"
         case .map: "a map"
+        case .null: "null"
         case .nothing: "empty"
         }
     }
@@ -95,7 +96,12 @@ enum ValueText {
         "whole micro-dollars from 0 to 1,000,000,000,000 (1,000,000 are a dollar), or dollars such as $5 "
         + "and $0.25"
 
-    static func wholeNumber(_ text: some StringProtocol, in range: ClosedRange<Int>) -> Int? {
+    /// A whole number, as digits or as JSON has it (``WholeNumber``).
+    static func wholeNumber(_ text: String, in range: ClosedRange<Int>) -> Int? {
+        plainNumber(text, in: range) ?? WholeNumber.read(text.utf8).flatMap { range.contains($0) ? $0 : nil }
+    }
+
+    private static func plainNumber(_ text: some StringProtocol, in range: ClosedRange<Int>) -> Int? {
         // Twelve digits and one are enough for each number of the file.
         guard (1...13).contains(text.utf8.count), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
             let number = Int(text), range.contains(number)
@@ -114,7 +120,7 @@ enum ValueText {
     static func milliseconds(_ text: String, in range: ClosedRange<Int>) -> Int? {
         let millisecondsOfUnit: [Character: Int] = ["s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
         guard let unit = text.last.flatMap({ millisecondsOfUnit[$0] }),
-            let count = wholeNumber(text.dropLast(), in: 0...range.upperBound / unit), range.contains(count * unit)
+            let count = plainNumber(text.dropLast(), in: 0...range.upperBound / unit), range.contains(count * unit)
         else { return nil }
         return count * unit
     }
@@ -128,11 +134,11 @@ enum ValueText {
     /// A number with at most `places` places, times ten to their power.
     private static func decimal(_ text: Substring, places: Int) -> Int? {
         let parts = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let whole = wholeNumber(parts[0], in: 0...1_000_000) else { return nil }
+        guard let whole = plainNumber(parts[0], in: 0...1_000_000) else { return nil }
         var scaled = whole
         let digits = parts.count == 2 ? parts[1] : ""
         guard parts.count == 1 || (1...places).contains(digits.utf8.count) else { return nil }
-        let fraction = digits.isEmpty ? 0 : wholeNumber(digits, in: 0...999_999)
+        let fraction = digits.isEmpty ? 0 : plainNumber(digits, in: 0...999_999)
         guard let fraction else { return nil }
         for _ in 0..<places { scaled *= 10 }
         var scaledFraction = fraction

@@ -38,6 +38,8 @@ public struct CheckMetrics: Sendable {
         public static let limitQuota = "llm_rate_limit_limit_quota"
         /// The length of each `limit`'s sliding window.
         public static let limitWindow = "llm_rate_limit_limit_window_seconds"
+        /// What calls said and was passed over, by `member`.
+        public static let ignoredMembers = "llm_rate_limit_ignored_members_total"
     }
 
     /// What became of a check, as the label says it.
@@ -50,6 +52,7 @@ public struct CheckMetrics: Sendable {
 
     private let checks: [Counter]
     private let degraded: [Counter]
+    private let ignoredMembers: [Counter]
     let decisionDuration: Timer
     let redisDuration: Timer
     let batchSize: Recorder
@@ -77,6 +80,9 @@ public struct CheckMetrics: Sendable {
         degraded = FailureReason.allCases.map {
             Counter(label: Name.degraded, dimensions: [("reason", $0.rawValue)], factory: factory)
         }
+        ignoredMembers = IgnoredMember.Name.allCases.map {
+            Counter(label: Name.ignoredMembers, dimensions: [("member", $0.rawValue)], factory: factory)
+        }
         decisionDuration = Timer(label: Name.decisionDuration, dimensions: [], factory: factory)
         redisDuration = Timer(label: Name.redisDuration, dimensions: [], factory: factory)
         batchSize = Recorder(label: Name.batchSize, dimensions: [], aggregate: true, factory: factory)
@@ -96,6 +102,7 @@ public struct CheckMetrics: Sendable {
     struct Tally {
         private var checks = [Int](repeating: 0, count: DecisionSource.allCases.count * Verdict.allCases.count)
         private var degraded = [Int](repeating: 0, count: FailureReason.allCases.count)
+        private var ignoredMembers: [IgnoredMember.Name: Int] = [:]
 
         mutating func count(_ outcome: Outcome) {
             let verdict: Verdict =
@@ -113,6 +120,10 @@ public struct CheckMetrics: Sendable {
                 case .refused, .unknownLease: .refused
                 }
             count(verdict, outcome.source, outcome.degradedReason)
+        }
+
+        mutating func count(_ ignored: [IgnoredMember]) {
+            for member in ignored { ignoredMembers[member.name, default: 0] += 1 }
         }
 
         private mutating func count(_ verdict: Verdict, _ decider: DecisionSource, _ degradedReason: FailureReason?) {
@@ -152,6 +163,10 @@ public struct CheckMetrics: Sendable {
                 metrics.degraded[index].increment(by: degraded[index])
                 degraded[index] = 0
             }
+            for (index, name) in IgnoredMember.Name.allCases.enumerated() {
+                if let count = ignoredMembers[name] { metrics.ignoredMembers[index].increment(by: count) }
+            }
+            ignoredMembers.removeAll()
         }
     }
 }

@@ -68,6 +68,10 @@ enum MetricCatalogue {
             name: CheckMetrics.Name.limitWindow, help: "The length of each limit's window, where it slides.",
             kind: .gauge
         ),
+        .init(
+            name: CheckMetrics.Name.ignoredMembers,
+            help: "What calls said and was passed over so that the rest of them counts, by member.", kind: .counter
+        ),
         .init(name: GatewayMetricName.connections, help: "Client connections that are open.", kind: .gauge),
         .init(
             name: GatewayMetricName.accepted,

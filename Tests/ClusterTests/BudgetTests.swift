@@ -19,7 +19,14 @@ extension ClusterSuite {
         @Test(
             "What one daemon changes another reads, for users and groups of every master, and the audit has all of it")
         func everywhere() throws {
-            let daemons = try (0..<2).map { _ in try Daemon(redis: cluster.url()) }
+            let folder = try TemporaryFolder()
+            let file = """
+                limits:
+                  - {name: tokens, per: user, unit: tokens, window: 1d}
+                  - {name: money, per: user, unit: spend, window: 1d}
+                """
+            let settings = ["LIMITS_FILE": try folder.write(file, to: "limits.yaml")]
+            let daemons = try (0..<2).map { _ in try Daemon(redis: cluster.url(), settings) }
             let admins = try daemons.map { try $0.connectAdmin() }
             let group = newUser()
             for round in 0..<30 {

@@ -33,9 +33,10 @@ extension EndToEnd {
 
         private func useBudgets(of daemon: Daemon, _ user: String) throws {
             let admin = try daemon.connectAdmin()
-            let member = "/v1/groups/\(newUser())/members/\(user)"
+            let group = newUser()
+            let member = "/v1/groups/\(group)/members/\(user)"
             _ = try admin.request("PUT", member)
-            _ = try admin.request("PUT", "/v1/users/\(user)/budget", body: #"{"spend_limit_micros":5}"#)
+            _ = try admin.request("PUT", "/v1/users/\(user)/budget", body: #"{"group_id":"\#(group)"}"#)
             _ = try admin.request("GET", "/v1/users/\(user)/budget")
             _ = try admin.request("GET", member)
             _ = try admin.request("DELETE", member)

@@ -8,8 +8,21 @@ extension EndToEnd {
         let redis: RedisServer
         let user = newUser()
         let group = newUser()
+        let folder: TemporaryFolder
+        /// Under which the budgets here have an effect.
+        let limits: [String: String]
 
-        init() throws { redis = try RedisServer() }
+        init() throws {
+            redis = try RedisServer()
+            folder = try TemporaryFolder()
+            let file = """
+                limits:
+                  - {name: tokens, per: user, unit: tokens, window: 1d}
+                  - {name: chat, per: user, unit: requests, window: 1d, match: {route: chat}}
+                  - {name: money, per: user, unit: spend, window: 1d}
+                """
+            limits = ["LIMITS_FILE": try folder.write(file, to: "limits.yaml")]
+        }
 
         private var userPath: String { "/v1/users/\(user)/budget" }
         private var groupPath: String { "/v1/groups/\(group)/budget" }
@@ -27,7 +40,7 @@ extension EndToEnd {
 
         @Test("are put, read and deleted; answers say what is kept and since when")
         func lifecycle() throws {
-            let daemon = try Daemon(redis: redis.url, ["THREADS": "2"])
+            let daemon = try Daemon(redis: redis.url, limits.merging(["THREADS": "2"]) { $1 })
             let admin = try daemon.connectAdmin()
             for path in [userPath, groupPath, memberPath] {
                 let missing = try admin.request("GET", path)
@@ -66,7 +79,7 @@ extension EndToEnd {
 
         @Test("are refused where they cannot be: 400 that says why, and nothing is changed")
         func refused() throws {
-            let daemon = try Daemon(redis: redis.url)
+            let daemon = try Daemon(redis: redis.url, limits)
             let admin = try daemon.connectAdmin()
             let bodies = [
                 (#"{"group_id":"\#(group)"}"#, "is not a member of the group \(group)"),
@@ -103,7 +116,8 @@ extension EndToEnd {
         func audit() throws {
             for (logging, isPlain) in [("plain", true), ("hash", false), ("none", false)] {
                 let redis = try RedisServer()
-                let daemon = try Daemon(redis: redis.url, ["LOG_USERS": logging, "LOG_FORMAT": "json"])
+                let daemon = try Daemon(
+                    redis: redis.url, limits.merging(["LOG_USERS": logging, "LOG_FORMAT": "json"]) { $1 })
                 let admin = try daemon.connectAdmin()
                 _ = try admin.request("PUT", userPath, body: #"{"group_id":"\#(group)"}"#)
                 _ = try admin.request("PUT", memberPath)
@@ -172,7 +186,7 @@ extension EndToEnd {
 
         @Test("cannot be read or changed where Redis is away: 503, and they are there again afterwards")
         func away() throws {
-            let daemon = try Daemon(redis: redis.url, ["REDIS_TIMEOUT_MS": "200"])
+            let daemon = try Daemon(redis: redis.url, limits.merging(["REDIS_TIMEOUT_MS": "200"]) { $1 })
             let admin = try daemon.connectAdmin()
             #expect(try admin.request("PUT", userPath, body: #"{"spend_limit_micros":1}"#).status == 200)
             redis.stop()

@@ -80,15 +80,21 @@ struct AdminRouterTests {
         #expect(put(#" { \#(limits) , "spend_limit_micros" : 50000000 } "#) == stored(terms))
         #expect(put(#"{"group_id":"\#(group)"}"#) == stored(BudgetTerms(), group))
         #expect(put(#"{"group_id":null,"spend_limit_micros":null,"limits":{}}"#) == stored(BudgetTerms()))
+        #expect(put(#"{"limits":null}"#) == stored(BudgetTerms()))
+        #expect(put(#"{"limits":{"x":null,"\u0061":1200.0}}"#) == stored(BudgetTerms(limits: ["a": 1_200])))
+        #expect(put("\u{feff}{\"spend_limit_micros\":1.2e3}") == stored(BudgetTerms(spendLimitMicros: 1_200)))
         #expect(
-            put(#"{"created_at":"x","updated_at":[1],"spend_limit_micros":0}"#) == stored(.init(spendLimitMicros: 0)))
+            put(#"{"created_at":"x","updated_at":[1],"without_effect":["y"],"spend_limit_micros":0}"#)
+                == stored(.init(spendLimitMicros: 0)))
         #expect(put(#"{"spend\u005flimit_micros":1}"#) == stored(BudgetTerms(spendLimitMicros: 1)))
         #expect(put(#"{"spend_limit_micros":1,"spend_limit_micros":2}"#) == stored(BudgetTerms(spendLimitMicros: 2)))
     }
 
     @Test(
         "refuse amounts that are no whole numbers in bounds",
-        arguments: ["-1", "-0", "1.0", "1e3", "0.5", "1000000000001", "99999999999999999999", "\"1\"", "[1]", "true"])
+        arguments: [
+            "-1", "1.5", "1e-3", "1e13", "0.5", "1000000000001", "99999999999999999999", "\"1\"", "[1]", "true",
+        ])
     func amounts(_ amount: String) {
         let reason = "is no whole number from 0 to 1000000000000"
         #expect(put("{\"spend_limit_micros\":\(amount)}") == .failure(.invalidBudget("spend_limit_micros \(reason)")))
@@ -98,11 +104,11 @@ struct AdminRouterTests {
     @Test(
         "refuse what is no budget",
         arguments: [
-            "", "[]", "{", #"{"spend_limit_micros":01}"#, #"{"limits":[]}"#, #"{"limits":null}"#, #"{"spend_limit":1}"#,
+            "", "[]", "{", #"{"spend_limit_micros":01}"#, #"{"limits":[]}"#, #"{"limits":5}"#, #"{"spend_limit":1}"#,
             #"{"limits":{"":1}}"#, #"{"limits":{"a b":1}}"#, #"{"limits":{"A":1}}"#, #"{"limits":{"-a":1}}"#,
             #"{"limits":{"é":1}}"#, #"{"limits":{"x":1,}}"#, "{}x",
-            #"{"limits":{"\u0061":1}}"#, #"{"limits":{"\#(String(repeating: "x", count: 65))":1}}"#,
-            #"{"limits":{"x":null}}"#,
+            #"{"limits":{"\u0041":1}}"#, #"{"limits":{"\#(String(repeating: "x", count: 65))":1}}"#,
+            #"{"limits":{"x":"null"}}"#, #"{"limits":{"\ud800":1}}"#,
         ])
     func refused(_ body: String) {
         for uri in [user, ofGroup] {

@@ -35,14 +35,15 @@ struct GrantRouterTests {
                             .group(group),
                             GrantBody(limit: tokens, amount: 1_000_000_000_000, requestID: Array("a b".utf8))))))
         #expect(
-            route(.POST, user, body: #"{"amount":5,"limit":"tokens","request_id":null}"#)
+            route(.POST, user, body: #"{"amount":5.0,"limit":"tokens","request_id":null}"#)
                 == .success(.admin(.grant(.user(someUser), GrantBody(limit: tokens, amount: 5)))))
     }
 
     @Test(
         "refuse what is no grant",
         arguments: [
-            "", "{}", "[]", #"{"limit":"tokens"}"#, #"{"amount":5}"#, #"{"limit":"A","amount":5}"#,
+            "", "{}", "[]", #"{"limit":null,"amount":5}"#, #"{"limit":"tokens","amount":null}"#, #"{"limit":"tokens"}"#,
+            #"{"amount":5}"#, #"{"limit":"A","amount":5}"#,
             #"{"limit":5,"amount":5}"#, #"{"limit":"tokens","amount":0}"#, #"{"limit":"tokens","amount":-5}"#,
             #"{"limit":"tokens","amount":1.5}"#, #"{"limit":"tokens","amount":1000000000001}"#,
             #"{"limit":"tokens","amount":"5"}"#, #"{"limit":"tokens","amount":5,"request_id":""}"#,

@@ -31,6 +31,10 @@ struct JSONCheckBodyTests {
             ("{\(user),\"n\":[0,-0,-1,1.5,1e9,1E+9,1e-9,-0.0e0,123456789012345678901234567890]}", 1),
             ("{\(user),\"s\":[\"\",\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\uD83D\\uDE00\",\"é\u{7f}\"]}", 1),
             ("{\(user),\"\":0,\"Cost\":0,\"cost \":0,\"USER\":0,\"cos\":0,\"costs\":0}", 1),
+            ("\u{feff}{\(user),\"cost\":2}", 2), ("{\(user),\"cost\":null}", 1), ("{\(user),\"cost\":12.0}", 12),
+            ("{\(user),\"cost\":1.2e1}", 12), ("{\(user),\"cost\":120e-1}", 12),
+            ("{\(user),\"cost\":5,\"cost\":null}", 1),
+            ("{\"user\":\"\(someText.replacing("-", with: "\\u002d"))\",\"cost\":2}", 2),
             ("{\(user),\"c\\u00f6st\":0,\"cos\\t\":0,\"user\\u0000\":0,\"\\u0175ser\":0}", 1),
         ])
     func good(_ text: String, _ cost: Int) {
@@ -56,7 +60,8 @@ struct JSONCheckBodyTests {
             "{\(user),\"a\":\"\\x\"}", "{\(user),\"a\":\"\\u12\"}", "{\(user),\"a\":\"\\u12g4\"}",
             "{\(user),\"a\":\"\\\"}",
             "{\(user),\"a\":\"x", "{\(user),\"a\":\"\n\"}", "{\(user),\"a\":\"\t\"}", "{\(user),\"a\":\"\0\"}",
-            "{\(user),\"a\n\":1}", "\u{feff}{\(user)}", "{\(user)}\0", "\u{b}{\(user)}", "{\u{a0}\(user)}",
+            " {\(user),\"a\n\":1}", "\u{feff}\u{feff}{\(user)}", " \u{feff}{\(user)}", "\u{feff}",
+            "{\(user)}\0", "\u{b}{\(user)}", "{\u{a0}\(user)}",
             "{\(user)/**/}", "{\"\\u007\":1}",
         ])
     func malformed(_ text: String) {
@@ -70,7 +75,7 @@ struct JSONCheckBodyTests {
     @Test(
         "is refused where the user is none",
         arguments: [
-            "{\"user\":1}", "{\"user\":null}", "{\"user\":[]}", "{\"user\":{\"a\":1}}", "{\"user\":true}",
+            "{\"user\":1}", "{\"user\":[]}", "{\"user\":{\"a\":1}}", "{\"user\":true}",
             "{\"user\":\"\"}", "{\"user\":\"x\"}", "{\"user\":\"\(someText) \"}", "{\"user\":\" \(someText)\"}",
             "{\"user\":\"{\(someText)}\"}", "{\"user\":\"0123456789abcdef0123456789abcdef\"}",
         ])
@@ -78,7 +83,8 @@ struct JSONCheckBodyTests {
         #expect(read(text) == .failure(.invalidUser))
     }
 
-    @Test("is refused where no user is named", arguments: ["{}", "{\"cost\":1}", "{\"User\":\"x\"}"])
+    @Test(
+        "is refused where no user is named", arguments: ["{}", "{\"cost\":1}", "{\"User\":\"x\"}", "{\"user\":null}"])
     func noUser(_ text: String) {
         #expect(read(text) == .failure(.missingUser))
     }
@@ -86,8 +92,9 @@ struct JSONCheckBodyTests {
     @Test(
         "is refused where the cost is no whole number from 1 to 1,000,000",
         arguments: [
-            "0", "-1", "-0", "1.0", "1.5", "1e0", "1E2", "1000001", "9999999", "10000000", "18446744073709551617",
-            "99999999999999999999999999", "\"1\"", "null", "true", "[]", "[1]", "{}",
+            "0", "-1", "-0", "0.0", "1.5", "1e-1", "1E7", "1e99999999999", "1000001", "9999999", "10000000",
+            "18446744073709551617",
+            "99999999999999999999999999", "\"1\"", "\"null\"", "true", "[]", "[1]", "{}",
         ])
     func badCost(_ cost: String) {
         #expect(read("{\(Self.user),\"cost\":\(cost)}") == .failure(.invalidCost))
@@ -156,6 +163,8 @@ struct CheckQueryTests {
             ("user=%3\("0" + someText.dropFirst())", 1),
             ("user=01234567%2d89ab%2Dcdef-0123-456789abcdef&cost=%31%32", 12),
             ("user=\(someText)&User=x&costs=0&COST=0", 1),
+            ("%75ser=\(someText)&c%6fst=7", 7), ("user=\(someText)&cost=2.0", 2), ("user=\(someText)&cost=1e1", 10),
+            ("user=\(someText)&next=100%&%=1&%zz=2&a+b=c+d&=5", 1),
         ])
     func good(_ query: String, _ cost: Int) {
         #expect(read(query) == .success(CheckRequest(user: someUser, cost: cost)))
@@ -178,7 +187,9 @@ struct CheckQueryTests {
 
     @Test(
         "is refused where the cost is no whole number from 1 to 1,000,000",
-        arguments: ["", "=", "=0", "=-1", "=+1", "=01", "=1.0", "=1000001", "=10000000", "=1%20", "=%", "=a"])
+        arguments: [
+            "", "=", "=0", "=-1", "=+1", "=01", "=1.5", "=1e+1", "=1e-1", "=1000001", "=10000000", "=1%20", "=%", "=a",
+        ])
     func badCost(_ cost: String) {
         guard case .failure(let error) = read("user=\(someText)&cost\(cost)") else {
             Issue.record("taken")

@@ -98,6 +98,82 @@ struct LimitsFileTests {
         #expect(content.prices.unknownModel == .free)
     }
 
+    @Test(
+        "in JSON is read as JSON, also where YAML would not read it",
+        arguments: [
+            #"{"limits":[{"name":"a","per":"user","unit":"requests","quota":5,"window":"1h","match":{"team":"\ud83d\ude80 \u00e9\/\"\\"}}]}"#,
+            """
+            {
+            \t"limits"
+            \t: [\t{"name"
+                :"a", "per" : "user", "unit":"requests","quota":5e0,"window":"1h",
+            \t"match":{"team":"🚀 é/\\"\\\\"} } ]
+            }
+            """,
+            "\u{feff} \r\n{\"limits\":[{\"name\":\"a\",\"per\":\"user\",\"unit\":\"requests\",\"quota\":5.0,\r\n"
+                + "\"window\":\"1h\",\"match\":{\"team\":\"\\ud83d\\uDE80 é/\\\"\\\\\"}}],\"prices\":null}\r\n",
+        ])
+    func strictJSON(_ text: String) throws {
+        let limits = try read(text).limits.limits
+        #expect(limits.map(\.quota) == [5])
+        #expect(limits[0].matches == [LabelMatch(.label("team"), anyOf: [.exact("🚀 é/\"\\")])])
+    }
+
+    @Test("in braces that is no JSON is read as YAML")
+    func bracesOfYAML() throws {
+        let texts = [
+            "{limits: [{name: a, per: user, unit: requests, window: 1s}]}",
+            "{\"limits\": [{name: a, per: user, unit: requests, window: 1s}]}",
+            "{\"limits\": [{\"name\": \"a\", \"per\": \"user\", \"unit\": \"requests\", \"window\": \"1s\"},], } # end",
+        ]
+        for text in texts { #expect(try read(text).limits.limits.map(\.name.text) == ["a"], "\(text)") }
+    }
+
+    @Test("with a byte order mark before it is read")
+    func byteOrderMark() throws {
+        #expect(try read("\u{feff}" + Self.whole) == read(Self.whole))
+        #expect(refusal("\u{feff}limits:\n  - {name: a, per: user}").hasPrefix("line 2: limit a has no unit"))
+    }
+
+    @Test("takes null for left out, whatever may be left out", arguments: ["null", "~", "Null", "NULL"])
+    func null(_ null: String) throws {
+        let limit = "name: a, per: user, unit: requests, window: 1h"
+        let text = """
+            limits:
+              - {\(limit), quota: \(null), match: \(null), mode: \(null), on_redis_failure: \(null), warn_at: \(null)}
+              - {name: b, per: user, unit: concurrency, window: \(null), match: {model: \(null), team: x}}
+              - {name: c, per: user, unit: requests, window: {calendar: day, time_zone: \(null)}}
+            prices:
+              unknown_model: \(null)
+              models: {x: {input: 1, output: 2, cache_read: \(null), cache_write: \(null)}, y: \(null)}
+            group_policy: \(null)
+            lease: {ttl: \(null), max_ttl: \(null)}
+            """
+        let same = """
+            limits:
+              - {\(limit)}
+              - {name: b, per: user, unit: concurrency, match: {team: x}}
+              - {name: c, per: user, unit: requests, window: {calendar: day}}
+            prices: {models: {x: {input: 1, output: 2}}}
+            """
+        #expect(try read(text) == read(same))
+        let nothing = "{limits: \(null), prices: \(null), group_policy: \(null), lease: \(null)}"
+        #expect(try read(nothing) == LimitsFileContent.none)
+        let required = "limits:\n - {name: a, per: \(null), unit: requests, window: 1h}"
+        #expect(refusal(required) == "line 2: limit a has no per: accepted are user, group and global")
+    }
+
+    @Test("takes whole numbers however JSON writes them, and no others")
+    func wholeNumbers() throws {
+        func quota(_ text: String) throws -> Int? {
+            try read("limits: [{name: a, per: user, unit: spend, window: 1h, quota: \(text)}]").limits.limits[0].quota
+        }
+        for text in ["1200", "1200.0", "1.2e3", "12E+2", "$0.0012"] { #expect(try quota(text) == 1_200, "\(text)") }
+        for text in ["1200.5", "1e13", "1e999999999", "-1.0", "$1e3", "$5.1e1", "1.2e3s"] {
+            #expect(throws: LimitsFileError.self, "\(text)") { try quota(text) }
+        }
+    }
+
     @Test("may leave out everything that has a standard")
     func standards() throws {
         let content = try read("{}")
@@ -181,7 +257,7 @@ struct LimitsFileRefusalTests {
                 "line 6: quota of limit a is -1: accepted are whole numbers from 0 (blocks) to "
                     + "1,000,000,000,000, or no quota at all"
             ),
-            ("quota:", "line 6: quota of limit a has no value"),
+            ("quota:", "line 6: quota of limit a has no value; where none is meant, write null"),
             (
                 "quota: [5]",
                 "line 6: quota of limit a is a list: accepted are whole numbers from 0 (blocks) to "
@@ -261,6 +337,35 @@ struct LimitsFileRefusalTests {
         #expect(refusal(limit(line)) == message)
     }
 
+    @Test(
+        "in JSON is refused with its line where it is none",
+        arguments: [
+            ("{\"limits\":\n[}", "line 2: this is no JSON: here should be a value"),
+            ("{\"limits\":[],\n\r\n\"lease\" 5}", "line 3: this is no JSON: here should be a colon"),
+            ("{\"limits\":[]\n\n\"lease\":5}", "line 3: this is no JSON: here should be a comma or a closing brace"),
+            (
+                "{\"group_policy\":\n\"\\ud83d\"}",
+                "line 2: this is no JSON: here should be the second half of a surrogate pair"
+            ),
+            (
+                "{\"group_policy\":\n\"\\ud83d\\u0041\"}",
+                "line 2: this is no JSON: here should be the second half of a surrogate pair"
+            ),
+            (
+                "{\"group_policy\":\n\"\\ude80\"}",
+                "line 2: this is no JSON: here should be the second half of a surrogate pair"
+            ),
+            ("{\"limits\":[],\n\"limits\":[]}", "line 2: the key limits stands twice in one map"),
+            ("{\"limits\":[]}\n{}", "line 2: this is no JSON: here should be nothing more"),
+            (
+                "{\"lease\":\n{\"ttl\":\n5}}",
+                "line 3: ttl of lease is 5: accepted are lengths from 1s to 1d, such as 60s and 5m"
+            ),
+        ])
+    func badJSON(_ text: String, _ message: String) {
+        #expect(refusal(text) == message)
+    }
+
     @Test("names what a limit lacks")
     func missing() {
         #expect(
@@ -277,7 +382,7 @@ struct LimitsFileRefusalTests {
                 == "line 1: quota of limit a is 0.5: accepted are whole micro-dollars from 0 to 1,000,000,000,000 "
                 + "(1,000,000 are a dollar), or dollars such as $5 and $0.25")
         #expect(refusal("limits:\n  a: 5\n") == "line 2: limits is a map: accepted are lists of limits")
-        #expect(refusal("limits:\n") == "line 1: limits of the file has no value")
+        #expect(refusal("limits:\n") == "line 1: limits of the file has no value; where none is meant, write null")
     }
 
     @Test("names both lines of a name that stands twice")

@@ -68,7 +68,7 @@ struct LearnedEstimatesTests {
         }
         func request(_ tokens: TokenUsage? = nil) throws -> CallRequest {
             CallRequest(
-                user: user, operation: .reserve(milliseconds: 1_000), attributes: try CallAttributes(model: "m"),
+                user: user, operation: .reserve(milliseconds: 1_000), attributes: CallAttributes(model: "m"),
                 tokens: tokens)
         }
         let usage = TokenUsage(input: 60, output: 70)

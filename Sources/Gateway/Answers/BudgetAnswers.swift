@@ -5,9 +5,44 @@ import RateLimitService
 /// The answers on the admin socket.
 extension Answer {
     /// What is kept, or 404 with a sentence that says what is not there.
-    static func stored(_ value: BudgetValue?, of user: UserID?, group: UserID?, absent: String) -> Answer {
+    ///
+    /// - Parameter rules: those in force, under which a part of what another replica has written may have no effect.
+    static func stored(
+        _ value: BudgetValue?, of user: UserID?, group: UserID?, under rules: QuotaRules? = nil, absent: String
+    ) -> Answer {
         guard let value else { return .problem(.notFound, absent) }
-        return .json(json(value, user: user, group: group))
+        var text = json(value, user: user, group: group)
+        if let names = rules.map(value.withoutEffect), !names.isEmpty {
+            text = text.dropLast() + ",\"without_effect\":[\(names.map(jsonText).joined(separator: ","))]}"
+        }
+        return .json(text)
+    }
+
+    /// Why a budget cannot be set.
+    static func refused(_ refusal: BudgetRefusal) -> Answer {
+        func listed(_ names: [LimitName]) -> String {
+            names.isEmpty ? "none" : names.map(\.text).joined(separator: ", ")
+        }
+        let reason =
+            switch refusal {
+            case .noMoreLimits:
+                "there is no limit here that it could change; LLM_RATE_LIMIT_LIMITS_FILE, LLM_RATE_LIMIT_PER_SECOND and "
+                    + "LLM_RATE_LIMIT_MAX_CONCURRENCY set such limits"
+            case .unknownLimit(let name, let known):
+                "there is no limit \(name); those that it can set: \(listed(known))"
+            case .otherScope(let name, .group, let known):
+                "\(name) is a limit of groups, which a group's budget sets; those that a user's can set: \(listed(known))"
+            case .otherScope(let name, _, let known):
+                "\(name) is a limit of all together, which the limits file alone sets; those that a budget can set: "
+                    + listed(known)
+            case .severalSpendLimits(let names):
+                "spend_limit_micros is for the one limit of spend or the one named spend, and there are \(listed(names)): "
+                    + "name them in limits"
+            case .noSpendLimit(let known):
+                "spend_limit_micros is for a limit of spend, and it can set none; those that it can set in limits: "
+                    + listed(known)
+            }
+        return .problem(.invalidBudget(reason))
     }
 
     /// What became of a change.
@@ -121,6 +156,17 @@ extension Answer {
     private static func json(_ id: UserID?) -> String { id.map { "\"\($0)\"" } ?? "null" }
 
     private static func json(_ number: (some BinaryInteger)?) -> String { number.map { "\($0)" } ?? "null" }
+}
+
+extension BudgetValue {
+    /// The parts of it that have no effect under some rules.
+    fileprivate func withoutEffect(under rules: QuotaRules) -> [String] {
+        switch self {
+        case .user(let budget): rules.withoutEffect(budget.terms, grants: budget.grants.keys, of: .user)
+        case .group(let budget): rules.withoutEffect(budget.terms, grants: budget.grants.keys, of: .group)
+        case .membership: []
+        }
+    }
 }
 
 extension WindowOwner {

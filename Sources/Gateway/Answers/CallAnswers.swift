@@ -32,7 +32,7 @@ extension Answer {
             }
         // The lease is somebody else's, and so is what it held and came to.
         if let owner = request.operation.lease?.owner, owner != request.user { members.append("\"user\":\"\(owner)\"") }
-        members += warnings(outcome)
+        members += warnings(outcome) + ignored(outcome)
         if isVerbose { members.append(limits(outcome)) }
         return .json("{\(members.joined(separator: ","))}")
     }
@@ -77,7 +77,7 @@ extension Answer {
             members.append("\"degraded\":false")
         }
         if outcome.isShadowDenied { members.append("\"shadow_denied\":true") }
-        members += lease(outcome) + estimate(outcome) + warnings(outcome)
+        members += lease(outcome) + estimate(outcome) + warnings(outcome) + ignored(outcome)
         if isVerbose { members.append(limits(outcome)) }
         if !isAllowed { members.append("\"message\":\(jsonText(message(outcome, foremost, retryAfter)))") }
         var answer = Answer.json(
@@ -150,6 +150,12 @@ extension Answer {
         return warnings.isEmpty ? [] : ["\"warnings\":[\(warnings.joined(separator: ","))]"]
     }
 
+    /// What the call said and was passed over, and why.
+    private static func ignored(_ outcome: CallOutcome) -> [String] {
+        let members = outcome.ignored.map { "{\"member\":\"\($0.name.rawValue)\",\"reason\":\(jsonText($0.reason))}" }
+        return members.isEmpty ? [] : ["\"ignored\":[\(members.joined(separator: ","))]"]
+    }
+
     private static func limits(_ outcome: CallOutcome) -> String {
         "\"limits\":[\(outcome.standings.map { "{\(members(of: $0).joined(separator: ","))}" }.joined(separator: ","))]"
     }
@@ -171,7 +177,7 @@ extension Answer {
 
     /// How much of each limit a user has used.
     private static func usage(of user: UserID, _ outcome: CallOutcome) -> Answer {
-        .json("{\"user\":\"\(user)\",\(limits(outcome))}")
+        .json("{\"user\":\"\(user)\",\(([limits(outcome)] + ignored(outcome)).joined(separator: ","))}")
     }
 
     /// How one limit stands.

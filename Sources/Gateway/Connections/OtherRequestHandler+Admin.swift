@@ -9,14 +9,18 @@ extension OtherRequestHandler {
         let budgets = connection.loop.service.budgets
         switch request {
         case .userBudget(let user):
+            let rules = connection.loop.engine.limits.rules
             answer(budgets.userBudget(of: user, on: eventLoop), ticket) { budget in
                 .stored(
-                    budget.map { .user($0) }, of: user, group: nil, absent: "The user \(user) has no budget of its own."
-                )
+                    budget.map { .user($0) }, of: user, group: nil, under: rules,
+                    absent: "The user \(user) has no budget of its own.")
             }
         case .groupBudget(let group):
+            let rules = connection.loop.engine.limits.rules
             answer(budgets.groupBudget(of: group, on: eventLoop), ticket) { budget in
-                .stored(budget.map { .group($0) }, of: nil, group: group, absent: "The group \(group) has no budget.")
+                .stored(
+                    budget.map { .group($0) }, of: nil, group: group, under: rules,
+                    absent: "The group \(group) has no budget.")
             }
         case .membership(let user, let group):
             answer(budgets.membership(of: user, in: group, on: eventLoop), ticket) { membership in
@@ -27,7 +31,13 @@ extension OtherRequestHandler {
             }
         case .audit(let limit, let cursor):
             answer(budgets.audit(limit: limit, olderThan: cursor, on: eventLoop), ticket) { .audit($0) }
-        case .change(let change): perform(change, ticket, eventLoop)
+        case .change(let change):
+            do throws(BudgetRefusal) {
+                try change.check(under: connection.loop.engine.limits.rules)
+                perform(change, ticket, eventLoop)
+            } catch {
+                connection.answer(.refused(error), ticket: ticket)
+            }
         case .grant(let subject, let body):
             do throws(GrantRefusal) {
                 let order = try connection.loop.engine.limits.grant(
@@ -75,6 +85,17 @@ extension OtherRequestHandler {
             case .failure(let error): connection.answer(.unreadable(error), ticket: ticket)
             }
             loop.flush()
+        }
+    }
+}
+
+extension BudgetChange {
+    /// Refuses a budget of which a part can have no effect.
+    fileprivate func check(under rules: QuotaRules) throws(BudgetRefusal) {
+        switch self {
+        case .putUserBudget(_, let terms, _): try rules.check(terms, of: .user)
+        case .putGroupBudget(_, let terms): try rules.check(terms, of: .group)
+        case .deleteUserBudget, .deleteGroupBudget, .putMember, .deleteMember, .addGrant, .deleteGrants: break
         }
     }
 }

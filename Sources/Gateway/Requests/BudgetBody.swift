@@ -4,11 +4,14 @@ import RateLimitCore
 /// any order; what is left out or null is not set.
 ///
 /// A member that is not known is refused: with a misspelt one somebody would be without a limit. `created_at`,
-/// `updated_at`, `grants` and `units` may stand there, so that an answer can be sent back, and are not read.
+/// `updated_at`, `grants`, `units` and `without_effect` may stand there, so that an answer can be sent back, and are not
+/// read.
 struct BudgetBody: Hashable {
     var terms = BudgetTerms()
     /// The group to which a user's budget is attributed.
     var group: UserID?
+
+    private static let unread: [StaticString] = ["created_at", "updated_at", "grants", "units", "without_effect"]
 
     /// Reads a whole body.
     ///
@@ -24,7 +27,7 @@ struct BudgetBody: Hashable {
                     body.terms.limits = try text.limits()
                 } else if takesGroup, text.isName(name, "group_id") {
                     body.group = try text.isNull() ? nil : text.group()
-                } else if ["created_at", "updated_at", "grants", "units"].contains(where: { text.isName(name, $0) }) {
+                } else if Self.unread.contains(where: { text.isName(name, $0) }) {
                     try text.skipValue(depth: 1)
                 } else {
                     throw .invalidBudget("it has a member that is not known, which ends at byte \(text.position)")
@@ -39,8 +42,6 @@ struct BudgetBody: Hashable {
 }
 
 extension JSONText {
-    fileprivate mutating func isNull() -> Bool { skipWord("null") }
-
     fileprivate mutating func group() throws(RequestError) -> UserID {
         guard let group = try identity() else { throw .invalidGroup }
         return group
@@ -55,14 +56,14 @@ extension JSONText {
 
     fileprivate mutating func limits() throws(RequestError) -> [String: BudgetAmount] {
         var limits: [String: BudgetAmount] = [:]
+        if isNull() { return limits }
         try object { (text, name) throws(RequestError) in
-            let key = String(decoding: text.bytes[name], as: UTF8.self)
-            guard LimitName(key) != nil else {
+            guard let key = text.unescaped(name), LimitName(key) != nil else {
                 throw .invalidBudget(
                     "a limit's name has 1 to \(LimitName.lengths.upperBound) bytes of a-z, 0-9, '-', '_' and '.'"
                 )
             }
-            limits[key] = BudgetAmount(try text.amount(key))
+            limits[key] = try text.isNull() ? nil : BudgetAmount(text.amount(key))
             guard limits.count <= BudgetBounds.limits else {
                 throw .invalidBudget("it names more than \(BudgetBounds.limits) limits")
             }

@@ -1,28 +1,42 @@
 import RateLimitCore
 import RateLimitService
 
-/// Reads what a gateway says of a call: the members of a JSON body, in any order, all but `user` optional. Members that
-/// are not known are ignored.
+/// Reads what a gateway says of a call: the members of a JSON body, in any order, all but `user` optional. One that is null
+/// is as left out, and members that are not known are ignored.
 ///
 ///     {"user":"<uuid>","cost":1,"model":"…","provider":"…","labels":{"route":"…"},"groups":["<uuid>"],
 ///      "input_tokens":0,"output_tokens":0,"cache_read_input_tokens":0,"cache_write_input_tokens":0,"cost_micros":0,
-///      "ttl":60,"lease":"…","request_id":"…"}
+///      "usage":{…},"ttl":60,"lease":"…","request_id":"…"}
+///
+/// A member that cannot be used does not make the body unusable: what a call came to cannot be asked for a second time. It
+/// is in ``problems``, and ``request(_:)`` refuses it where the operation can be refused.
 struct CallBody: Hashable {
+    /// A member that cannot be used, whole or in part.
+    struct Problem: Hashable {
+        var ignored: IgnoredMember
+        /// What is wrong; nil where no operation is refused for it.
+        var refusal: RequestError?
+    }
+
     var user: UserID?
     var cost: Int?
     var model: String?
     var provider: String?
-    var labels: [CallAttributes.Label] = []
+    var labels: [String: String] = [:]
     var groups: [UserID] = []
     var input: Int?
     var output: Int?
     var cacheRead: Int?
     var cacheWrite: Int?
+    /// What a provider's own usage object says.
+    var usage: TokenUsage?
     var costMicros: Int?
     /// How long a lease lives, in seconds.
     var timeToLiveSeconds: Int?
     var lease: Lease?
     var requestID: [UInt8]?
+    /// At most one for each member.
+    private(set) var problems: [Problem] = []
 
     /// How long a lease may live without being renewed.
     static let timesToLive = 1...86_400
@@ -30,99 +44,247 @@ struct CallBody: Hashable {
     static let idLengths = 1...128
 
     /// Reads a whole body.
-    static func read(_ bytes: UnsafeRawBufferPointer) throws(RequestError) -> CallBody {
+    ///
+    /// - Parameter limits: those in force: of labels only what they name is kept, and groups only where they count those
+    ///   that calls name.
+    static func read(
+        _ bytes: UnsafeRawBufferPointer, under limits: LimitsInForce
+    ) throws(RequestError) -> CallBody {
         var text = JSONText(bytes)
         var body = CallBody()
         try text.wholeObject { (text, name) throws(RequestError) in
-            if try body.readIdentity(&text, name) { return }
-            if try body.readCosts(&text, name) { return }
-            try text.skipValue(depth: 1)
+            if text.isName(name, "user") {
+                body.user = try text.isNull() ? nil : text.identity(.invalidUser)
+            } else if let member = text.member(name) {
+                try body.read(member, &text, under: limits)
+            } else {
+                try text.skipValue(depth: 1)
+            }
         }
         return body
     }
 
-    private mutating func readIdentity(_ text: inout JSONText, _ name: Range<Int>) throws(RequestError) -> Bool {
-        if text.isName(name, "user") {
-            user = try text.identity(.invalidUser)
-        } else if text.isName(name, "model") {
-            model = try text.text("model")
-        } else if text.isName(name, "provider") {
-            provider = try text.text("provider")
-        } else if text.isName(name, "labels") {
-            labels = []
-            try text.object { (text, name) throws(RequestError) in
-                let label = try text.resolved(name, "a label's name")
-                guard labels.count < CallAttributes.maximumLabels else {
-                    throw .invalidCall("\(CallAttributesError.tooManyLabels)")
+    private mutating func read(
+        _ member: IgnoredMember.Name, _ text: inout JSONText, under limits: LimitsInForce
+    ) throws(RequestError) {
+        // Of a repeated member the last one counts.
+        problems.removeAll { $0.ignored.name == member }
+        switch member {
+        case .model: model = try take(member, &text) { (text) throws(RequestError) in try text.text("model") }
+        case .provider: provider = try take(member, &text) { (text) throws(RequestError) in try text.text("provider") }
+        case .labels: try readLabels(&text, named: limits.rules.limits.labelNames)
+        case .groups:
+            groups = []
+            if limits.groupsAreGiven { try readGroups(&text) } else { try text.skipValue(depth: 1) }
+        case .lease:
+            lease = try take(member, &text) { (text) throws(RequestError) in
+                guard let lease = Lease(try text.text("lease")) else {
+                    throw .invalidCall("lease is none that was given here")
                 }
-                labels.append(CallAttributes.Label(label, try text.text("label \(label)")))
+                return lease
             }
-        } else if text.isName(name, "groups") {
-            groups = try text.identities(.invalidGroup, atMost: CallAttributes.maximumGroups)
-        } else if text.isName(name, "lease") {
-            guard let lease = Lease(try text.text("lease")) else {
-                throw .invalidCall("lease is none that was given here")
+        case .requestID:
+            requestID = try take(member, &text) { (text) throws(RequestError) in
+                let id = Array(try text.text("request_id").utf8)
+                guard Self.idLengths.contains(id.count) else {
+                    throw .invalidCall("request_id does not have 1 to \(Self.idLengths.upperBound) bytes")
+                }
+                return id
             }
-            self.lease = lease
-        } else if text.isName(name, "request_id") {
-            let id = Array(try text.text("request_id").utf8)
-            guard Self.idLengths.contains(id.count) else {
-                throw .invalidCall("request_id does not have 1 to \(Self.idLengths.upperBound) bytes")
-            }
-            requestID = id
-        } else {
-            return false
+        case .cost: cost = try takeNumber(member, &text, in: Limit.costs, .invalidCost)
+        case .inputTokens: input = try takeNumber(member, &text, in: TokenUsage.counts)
+        case .outputTokens: output = try takeNumber(member, &text, in: TokenUsage.counts)
+        case .cacheReadTokens: cacheRead = try takeNumber(member, &text, in: TokenUsage.counts)
+        case .cacheWriteTokens: cacheWrite = try takeNumber(member, &text, in: TokenUsage.counts)
+        case .costMicros: costMicros = try takeNumber(member, &text, in: ModelPrice.spends)
+        case .timeToLive: timeToLiveSeconds = try takeNumber(member, &text, in: Self.timesToLive)
+        case .usage: try readUsage(&text)
         }
-        return true
-    }
-
-    private mutating func readCosts(_ text: inout JSONText, _ name: Range<Int>) throws(RequestError) -> Bool {
-        let tokens = TokenUsage.counts
-        if text.isName(name, "cost") {
-            do throws(RequestError) { cost = try text.wholeNumber("cost", in: Limit.costs) } catch {
-                throw .invalidCost
-            }
-        } else if text.isName(name, "input_tokens") {
-            input = try text.wholeNumber("input_tokens", in: tokens)
-        } else if text.isName(name, "output_tokens") {
-            output = try text.wholeNumber("output_tokens", in: tokens)
-        } else if text.isName(name, "cache_read_input_tokens") {
-            cacheRead = try text.wholeNumber("cache_read_input_tokens", in: tokens)
-        } else if text.isName(name, "cache_write_input_tokens") {
-            cacheWrite = try text.wholeNumber("cache_write_input_tokens", in: tokens)
-        } else if text.isName(name, "cost_micros") {
-            costMicros = try text.wholeNumber("cost_micros", in: ModelPrice.spends)
-        } else if text.isName(name, "ttl") {
-            timeToLiveSeconds = try text.wholeNumber("ttl", in: Self.timesToLive)
-        } else {
-            return false
-        }
-        return true
-    }
-
-    /// What is asked, with an operation that the route says.
-    func request(_ operation: CallRequest.Operation) throws(RequestError) -> CallRequest {
-        guard let user else { throw .missingUser }
-        let attributes: CallAttributes
-        do {
-            attributes = try CallAttributes(model: model, provider: provider, labels: labels, groups: groups)
-        } catch {
-            throw .invalidCall("\(error)")
-        }
-        let isCounted = [input, output, cacheRead, cacheWrite].contains { $0 != nil }
-        let tokens = TokenUsage(
-            input: input ?? 0, output: output ?? 0, cacheRead: cacheRead ?? 0, cacheWrite: cacheWrite ?? 0)
-        return CallRequest(
-            user: user, operation: operation, attributes: attributes, cost: cost ?? 1, tokens: isCounted ? tokens : nil,
-            costMicros: costMicros)
     }
 }
 
+// MARK: - Members
+
+extension CallBody {
+    /// Reads a value; nil for null, and for one that cannot be used, which is noted and passed over.
+    private mutating func take<Value>(
+        _ member: IgnoredMember.Name, _ text: inout JSONText,
+        _ read: (inout JSONText) throws(RequestError) -> Value
+    ) throws(RequestError) -> Value? {
+        if text.isNull() { return nil }
+        let start = text.position
+        do throws(RequestError) {
+            return try read(&text)
+        } catch {
+            // What is no JSON cannot be passed over: nobody knows where it ends.
+            if case .malformedJSON = error { throw error }
+            note(member, error)
+            text.position = start
+            try text.skipValue(depth: 2)
+            return nil
+        }
+    }
+
+    private mutating func takeNumber(
+        _ member: IgnoredMember.Name, _ text: inout JSONText, in range: ClosedRange<Int>, _ error: RequestError? = nil
+    ) throws(RequestError) -> Int? {
+        try take(member, &text) { (text) throws(RequestError) in
+            guard let number = try text.wholeNumber(), range.contains(number) else {
+                throw error
+                    ?? .invalidCall(
+                        "\(member.rawValue) is no whole number from \(range.lowerBound) to \(range.upperBound)")
+            }
+            return number
+        }
+    }
+
+    /// Notes what is wrong with a member, the first thing alone.
+    private mutating func note(_ member: IgnoredMember.Name, _ error: RequestError) {
+        guard !problems.contains(where: { $0.ignored.name == member }) else { return }
+        problems.append(Problem(ignored: IgnoredMember(member, error.reason), refusal: error))
+    }
+
+    private mutating func readLabels(_ text: inout JSONText, named names: Set<String>) throws(RequestError) {
+        labels = [:]
+        guard text.position < text.bytes.count, text.bytes[text.position] == 0x7b else {
+            if text.isNull() { return }
+            note(.labels, .invalidCall("labels is no object"))
+            return try text.skipValue(depth: 1)
+        }
+        var read: [String: String] = [:]
+        try text.object { (text, name) throws(RequestError) in
+            // What no limit looks at is passed over, whatever it is.
+            guard let label = text.unescaped(name), names.contains(label) else { return try text.skipValue(depth: 2) }
+            read[label] = try take(.labels, &text) { (text) throws(RequestError) in try text.text("label \(label)") }
+        }
+        labels = read
+    }
+
+    private mutating func readGroups(_ text: inout JSONText) throws(RequestError) {
+        guard text.position < text.bytes.count, text.bytes[text.position] == 0x5b else {
+            if text.isNull() { return }
+            note(.groups, .invalidGroup)
+            return try text.skipValue(depth: 1)
+        }
+        var named: [UserID] = []
+        try text.array { (text) throws(RequestError) in
+            let group = try take(.groups, &text) { (text) throws(RequestError) in try text.identity(.invalidGroup) }
+            if let group { named.append(group) }
+        }
+        add(named)
+    }
+
+    /// Takes the groups that were named, up to the most that count, and notes how many do not.
+    mutating func add(_ named: [UserID]) {
+        let most = CallAttributes.maximumGroups
+        groups = named
+        let count = Set(named).count
+        guard count > most, !problems.contains(where: { $0.ignored.name == .groups }) else { return }
+        let reason = "there are more than \(most) groups: the last \(count - most) do not count"
+        problems.append(Problem(ignored: IgnoredMember(.groups, reason), refusal: nil))
+    }
+
+    private mutating func readUsage(_ text: inout JSONText) throws(RequestError) {
+        usage = nil
+        guard text.position < text.bytes.count, text.bytes[text.position] == 0x7b else {
+            if text.isNull() { return }
+            note(.usage, .invalidCall("usage is no object"))
+            return try text.skipValue(depth: 1)
+        }
+        var unusable: String?
+        let object = try text.providerUsage(unusable: &unusable)
+        if let unusable {
+            let range = TokenUsage.counts
+            note(
+                .usage,
+                .invalidCall(
+                    "\(unusable) of usage is no whole number from \(range.lowerBound) to \(range.upperBound)"))
+        }
+        usage = object.tokens
+        if usage == nil {
+            note(
+                .usage,
+                .invalidCall("usage is none that OpenAI, Anthropic or Gemini return: no tokens are counted of it"))
+        }
+    }
+}
+
+// MARK: - The request
+
+extension CallBody {
+    /// What is asked, with an operation that the route says.
+    func request(_ operation: CallRequest.Operation) throws(RequestError) -> CallRequest {
+        guard let user else { throw .missingUser }
+        let used = operation.refusableMembers
+        let problems = problems + doubleTokens
+        if let refusal = problems.first(where: { $0.refusal != nil && used.contains($0.ignored.name) })?.refusal {
+            throw refusal
+        }
+        var request = CallRequest(
+            user: user, operation: operation,
+            attributes: CallAttributes(model: model, provider: provider, labels: labels, groups: groups),
+            cost: cost ?? 1, tokens: usage ?? ownTokens, costMicros: costMicros)
+        request.ignored = problems.map(\.ignored)
+        return request
+    }
+
+    private var ownTokens: TokenUsage? {
+        guard [input, output, cacheRead, cacheWrite].contains(where: { $0 != nil }) else { return nil }
+        return TokenUsage(
+            input: input ?? 0, output: output ?? 0, cacheRead: cacheRead ?? 0, cacheWrite: cacheWrite ?? 0)
+    }
+
+    /// Counts of our own beside a provider's object: that is whole, and counts.
+    private var doubleTokens: [Problem] {
+        guard usage != nil else { return [] }
+        let own: [(IgnoredMember.Name, Int?)] = [
+            (.inputTokens, input), (.outputTokens, output), (.cacheReadTokens, cacheRead),
+            (.cacheWriteTokens, cacheWrite),
+        ]
+        return own.filter { $1 != nil }.map { name, _ in
+            let reason = "\(name.rawValue) stands beside usage, which counts: send one of them"
+            return Problem(ignored: IgnoredMember(name, reason), refusal: .invalidCall(reason))
+        }
+    }
+}
+
+extension CallRequest.Operation {
+    /// The members for which it is refused where they cannot be used. What tells of a call that was made is refused for
+    /// nothing but its lease: nobody can make the call anew.
+    fileprivate var refusableMembers: Set<IgnoredMember.Name> {
+        switch self {
+        case .check, .look: Self.ofCalls
+        case .reserve: Self.ofCalls.union([.timeToLive])
+        case .renew: [.lease, .timeToLive]
+        case .settle, .release: [.lease]
+        case .usage: []
+        }
+    }
+
+    private static let ofCalls: Set<IgnoredMember.Name> = [
+        .cost, .model, .provider, .labels, .groups, .inputTokens, .outputTokens, .cacheReadTokens, .cacheWriteTokens,
+        .costMicros, .usage,
+    ]
+}
+
+extension RequestError {
+    /// What is wrong, as a part of a sentence.
+    fileprivate var reason: String {
+        switch self {
+        case .invalidCall(let reason): reason
+        default: detail
+        }
+    }
+}
+
+// MARK: - JSON
+
 extension JSONText {
-    /// A string's text with its escapes resolved.
-    mutating func text(_ name: String) throws(RequestError) -> String {
-        guard position < bytes.count, bytes[position] == 0x22 else { throw .invalidCall("\(name) is no string") }
-        return try resolved(try string(), name)
+    /// The member of a call that a name stands for; nil for one that is not known.
+    fileprivate func member(_ name: Range<Int>) -> IgnoredMember.Name? {
+        // Gemini calls its object so.
+        if isName(name, "usageMetadata") || isName(name, "usage_metadata") { return .usage }
+        return unescaped(name).flatMap { IgnoredMember.Name(rawValue: $0) }
     }
 
     fileprivate mutating func identity(_ error: RequestError) throws(RequestError) -> UserID {
@@ -130,75 +292,45 @@ extension JSONText {
         return identity
     }
 
-    fileprivate mutating func identities(_ error: RequestError, atMost limit: Int) throws(RequestError) -> [UserID] {
-        guard skip(0x5b) else { throw error }
-        var identities: [UserID] = []
+    /// Reads an array, and has `element` read or skip each of its elements.
+    fileprivate mutating func array(
+        _ element: (inout JSONText) throws(RequestError) -> Void
+    ) throws(RequestError) {
+        try expect(0x5b, "an array")
         skipSpace()
-        if skip(0x5d) { return [] }
+        if skip(0x5d) { return }
         repeat {
             skipSpace()
-            guard identities.count < limit else { throw .invalidCall("\(CallAttributesError.tooManyGroups)") }
-            identities.append(try identity(error))
+            try element(&self)
             skipSpace()
         } while skip(0x2c)
         try expect(0x5d, "a comma or a closing bracket")
-        return identities
     }
 
-    fileprivate mutating func wholeNumber(_ name: String, in range: ClosedRange<Int>) throws(RequestError) -> Int {
-        guard let number = try wholeNumber(), range.contains(number) else {
-            throw .invalidCall("\(name) is no whole number from \(range.lowerBound) to \(range.upperBound)")
-        }
-        return number
-    }
-
-    /// The text between quotes, escapes resolved.
-    fileprivate func resolved(_ range: Range<Int>, _ name: String) throws(RequestError) -> String {
-        let raw = bytes[range]
-        var units: [UInt8] = []
-        var index = range.lowerBound
-        if !raw.contains(0x5c) {
-            units = Array(raw)
-            index = range.upperBound
-        }
-        while index < range.upperBound {
-            guard bytes[index] == 0x5c else {
-                units.append(bytes[index])
-                index += 1
-                continue
-            }
-            let escape = bytes[index + 1]
-            index += 2
-            switch escape {
-            case 0x62: units.append(0x08)
-            case 0x66: units.append(0x0c)
-            case 0x6e: units.append(0x0a)
-            case 0x72: units.append(0x0d)
-            case 0x74: units.append(0x09)
-            case 0x75:
-                guard let scalar = scalar(at: &index, before: range.upperBound) else {
-                    throw .invalidCall("\(name) holds half a surrogate pair")
-                }
-                units += Array(String(scalar).utf8)
-            default: units.append(escape)
+    /// Reads a provider's usage object.
+    ///
+    /// - Parameter unusable: the first count in it that is none.
+    fileprivate mutating func providerUsage(unusable: inout String?) throws(RequestError) -> ProviderUsage {
+        var usage = ProviderUsage()
+        var bad: String?
+        func take(_ text: inout JSONText, _ name: String, depth: Int) throws(RequestError) {
+            guard ProviderUsage.knows(name) else { return try text.skipValue(depth: depth) }
+            if text.isNull() { return }
+            if let count = try text.wholeNumber(), TokenUsage.counts.contains(count) {
+                usage.set(name, count)
+            } else {
+                bad = bad ?? name
             }
         }
-        guard let text = String(validating: units, as: UTF8.self) else { throw .invalidCall("\(name) is no UTF-8") }
-        return text
-    }
-
-    /// The character that four digits stand for, or twice four where they are a surrogate pair.
-    private func scalar(at index: inout Int, before end: Int) -> UnicodeScalar? {
-        func unit() -> UInt32 {
-            defer { index += 4 }
-            return bytes[index..<index + 4].reduce(0) { $0 << 4 | UInt32(hexadecimalDigit($1) ?? 0) }
+        try object { (text, name) throws(RequestError) in
+            let name = text.unescaped(name) ?? ""
+            let isObject = text.position < text.bytes.count && text.bytes[text.position] == 0x7b
+            guard ProviderUsage.containers.contains(name), isObject else { return try take(&text, name, depth: 2) }
+            try text.object { (text, inner) throws(RequestError) in
+                try take(&text, "\(name).\(text.unescaped(inner) ?? "")", depth: 3)
+            }
         }
-        let first = unit()
-        guard 0xd800...0xdbff ~= first else { return UnicodeScalar(first) }
-        guard index + 6 <= end, bytes[index] == 0x5c, bytes[index + 1] == 0x75 else { return nil }
-        index += 2
-        let second = unit()
-        guard 0xdc00...0xdfff ~= second else { return nil }
-        return UnicodeScalar(0x10000 + (first - 0xd800) << 10 + (second - 0xdc00))
+        unusable = bad
+        return usage
     }
 }

@@ -54,12 +54,12 @@ enum CallRouter {
         guard let user = UserID(parts[3]) else { throw .invalidUser }
         var body = CallBody()
         body.user = user
-        body.groups = try CallQuery.read(query).body.groups
+        body.add(try CallQuery.groups(query))
         return Call(request: try body.request(.look), isVerbose: true)
     }
 
     private static func check(_ request: Router.Request, _ query: [UInt8]) throws(RequestError) -> Call {
-        var values = try CallQuery.read(query)
+        var values = try CallQuery.read(query, under: request.limits)
         if values.body.user == nil {
             guard request.method == .POST else { throw .missingUser }
             values.body = try body(request)
@@ -73,22 +73,24 @@ enum CallRouter {
     ) throws(RequestError) -> Call {
         guard request.method == .POST else { throw .methodNotAllowed(allowed: "POST") }
         let body = try body(request)
-        return Call(request: try body.request(try operation(body)), isVerbose: try CallQuery.read(query).isVerbose)
+        return Call(request: try body.request(try operation(body)), isVerbose: CallQuery.isVerbose(query))
     }
 
     private static func body(_ request: Router.Request) throws(RequestError) -> CallBody {
         guard request.hasLength else { throw .lengthRequired }
         guard !request.body.isEmpty else { throw .missingUser }
         try Router.requireJSON(request)
-        return try Router.withBytes(request.body) { (bytes) throws(RequestError) in try CallBody.read(bytes) }
+        return try Router.withBytes(request.body) { (bytes) throws(RequestError) in
+            try CallBody.read(bytes, under: request.limits)
+        }
     }
 }
 
 extension CallBody {
     fileprivate var givenLease: Lease {
         get throws(RequestError) {
-            guard let lease else { throw .invalidCall("lease is missing") }
-            return lease
+            if let lease { return lease }
+            throw problems.first { $0.ignored.name == .lease }?.refusal ?? .invalidCall("lease is missing")
         }
     }
 
@@ -103,45 +105,58 @@ extension CallBody {
     }
 }
 
-/// Reads the query of a call: `user`, `cost`, `model`, `provider`, `group` (any number) and `verbose`. Others are labels
-/// where they begin with `label.`, and ignored where not.
+/// Reads the query of a call: `user`, `cost`, `model`, `provider`, `group` (any number), `verbose`, and labels as
+/// `label.<name>`. Others are ignored, and so are labels that no limit looks at.
 struct CallQuery {
     var body = CallBody()
     var isVerbose = false
 
-    static func read(_ query: [UInt8]) throws(RequestError) -> CallQuery {
+    static func read(_ query: [UInt8], under limits: LimitsInForce) throws(RequestError) -> CallQuery {
         var values = CallQuery()
-        for pair in query.split(separator: UInt8(ascii: "&")) {
-            let parts = pair.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
-            let name = String(decoding: parts[0], as: UTF8.self)
-            let raw = parts.count > 1 ? parts[1] : []
-            let bytes = try Router.withBytes(Array(raw)) { (bytes) throws(RequestError) in
-                try CheckQuery.decoded(bytes) { Array($0) } ?? []
+        for parameter in QueryParameters(query) {
+            switch parameter.name {
+            case "user":
+                guard let user = UserID(try text(parameter)) else { throw .invalidUser }
+                values.body.user = user
+            case "cost":
+                guard let cost = Array(try text(parameter).utf8).withUnsafeBytes({ decimalCost($0) }) else {
+                    throw .invalidCost
+                }
+                values.body.cost = cost
+            case "model": values.body.model = try text(parameter)
+            case "provider": values.body.provider = try text(parameter)
+            case let name where name.hasPrefix("label."):
+                let label = String(name.dropFirst(6))
+                guard limits.rules.limits.labelNames.contains(label) else { continue }
+                values.body.labels[label] = try text(parameter)
+            default: continue
             }
-            guard let value = String(validating: bytes, as: UTF8.self) else {
-                throw .malformedQuery("\(name) is no UTF-8")
-            }
-            try values.set(name, value)
         }
+        if limits.groupsAreGiven { values.body.add(try groups(query)) }
+        values.isVerbose = isVerbose(query)
         return values
     }
 
-    private mutating func set(_ name: String, _ value: String) throws(RequestError) {
-        switch name {
-        case "user":
-            guard let user = UserID(value) else { throw .invalidUser }
-            body.user = user
-        case "cost":
-            guard let cost = Array(value.utf8).withUnsafeBytes({ decimalCost($0) }) else { throw .invalidCost }
-            body.cost = cost
-        case "model": body.model = value
-        case "provider": body.provider = value
-        case "group":
-            guard let group = UserID(value) else { throw .invalidGroup }
-            body.groups.append(group)
-        case "verbose": isVerbose = value == "1" || value == "true"
-        default:
-            if name.hasPrefix("label.") { body.labels.append(CallAttributes.Label(String(name.dropFirst(6)), value)) }
+    /// Whether every limit is to be told of.
+    static func isVerbose(_ query: [UInt8]) -> Bool {
+        let parameter = Array(QueryParameters(query)).last { $0.name == "verbose" }
+        return ["1", "true"].contains(parameter?.value)
+    }
+
+    /// The groups that are named.
+    static func groups(_ query: [UInt8]) throws(RequestError) -> [UserID] {
+        var groups: [UserID] = []
+        for parameter in QueryParameters(query) where parameter.name == "group" {
+            guard let group = UserID(try text(parameter)) else { throw .invalidGroup }
+            groups.append(group)
         }
+        return groups
+    }
+
+    private static func text(_ parameter: QueryParameters.Parameter) throws(RequestError) -> String {
+        guard let value = parameter.value else {
+            throw .malformedQuery("\(parameter.name) is no UTF-8 text, or \(CheckQuery.encoding)")
+        }
+        return value
     }
 }

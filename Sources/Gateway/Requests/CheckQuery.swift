@@ -20,39 +20,50 @@ enum CheckQuery {
             let equals = query[start..<end].firstIndex(of: 0x3d) ?? end
             let name = UnsafeRawBufferPointer(rebasing: query[start..<equals])
             let value = UnsafeRawBufferPointer(rebasing: query[min(equals + 1, end)..<end])
-            if name.equals("user") {
+            switch Name(name) {
+            case .user:
                 user = try decoded(value) { text in UserID(text) }
                 guard user != nil else { throw .invalidUser }
-            } else if name.equals("cost") {
+            case .cost:
                 guard let value = try decoded(value, { text in decimalCost(text) }) else { throw .invalidCost }
                 cost = value
-            } else {
-                saysMore = true
+            case nil: saysMore = true
             }
             start = end + 1
         }
         return user.map { CheckRequest(user: $0, cost: cost) }
     }
 
-    /// Gives `read` the value with its percent-encoding resolved; the plain value itself where it has none.
-    static func decoded<Value>(
-        _ value: UnsafeRawBufferPointer, _ read: (UnsafeRawBufferPointer) -> Value?
-    ) throws(RequestError) -> Value? {
-        guard value.contains(0x25) else { return read(value) }
-        var plain: [UInt8] = []
-        var index = 0
-        while index < value.count {
-            if value[index] == 0x25 {
-                guard index + 2 < value.count, let high = hexadecimalDigit(value[index + 1]),
-                    let low = hexadecimalDigit(value[index + 2])
-                else { throw .malformedQuery("a percent sign needs two hexadecimal digits") }
-                plain.append(high << 4 | low)
-                index += 3
+    private enum Name {
+        case user
+        case cost
+
+        /// Nil for a parameter that is ignored, as is one whose name is encoded wrongly.
+        init?(_ text: UnsafeRawBufferPointer) {
+            if text.equals("user") {
+                self = .user
+            } else if text.equals("cost") {
+                self = .cost
+            } else if text.contains(0x25), let name = QueryParameters.decoded(text, { Self(plain: $0) }) ?? nil {
+                self = name
             } else {
-                plain.append(value[index])
-                index += 1
+                return nil
             }
         }
-        return plain.withUnsafeBytes { read($0) }
+
+        private init?(plain text: UnsafeRawBufferPointer) {
+            if text.equals("user") { self = .user } else if text.equals("cost") { self = .cost } else { return nil }
+        }
     }
+
+    /// Gives `read` the value that an encoded one stands for.
+    private static func decoded<Value>(
+        _ value: UnsafeRawBufferPointer, _ read: (UnsafeRawBufferPointer) -> Value?
+    ) throws(RequestError) -> Value? {
+        guard let value = QueryParameters.decoded(value, read) else { throw .malformedQuery(Self.encoding) }
+        return value
+    }
+
+    /// What is wrong with a value that cannot be decoded.
+    static let encoding = "a percent sign needs two hexadecimal digits"
 }

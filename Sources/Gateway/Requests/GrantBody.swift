@@ -1,6 +1,7 @@
 import RateLimitCore
 
-/// Reads the JSON body of a grant, `{"limit":"<name>","amount":1000,"request_id":"…"}`, in any order; the id is optional.
+/// Reads the JSON body of a grant, `{"limit":"<name>","amount":1000,"request_id":"…"}`, in any order; the id is optional,
+/// and what is null is as left out.
 ///
 /// A member that is not known is refused, as in a budget.
 struct GrantBody: Hashable {
@@ -18,13 +19,11 @@ struct GrantBody: Hashable {
         do throws(RequestError) {
             try text.wholeObject { (text, name) throws(RequestError) in
                 if text.isName(name, "limit") {
-                    limit = LimitName(try text.text("limit"))
-                    if limit == nil { throw .invalidGrant("limit is the name of no limit") }
+                    limit = try text.isNull() ? nil : text.limitName()
                 } else if text.isName(name, "amount") {
-                    amount = try text.wholeNumber()
-                    guard let amount, GrantOrder.amounts.contains(amount) else { throw .invalidGrant(amountText) }
+                    amount = try text.isNull() ? nil : text.grantAmount()
                 } else if text.isName(name, "request_id") {
-                    requestID = text.skipWord("null") ? nil : Array(try text.text("request_id").utf8)
+                    requestID = try text.isNull() ? nil : Array(text.text("request_id").utf8)
                     guard requestID.map({ GrantOrder.idLengths.contains($0.count) }) ?? true else {
                         throw .invalidGrant("request_id does not have 1 to \(GrantOrder.idLengths.upperBound) bytes")
                     }
@@ -42,8 +41,18 @@ struct GrantBody: Hashable {
         guard let amount else { throw .invalidGrant("amount is missing") }
         return GrantBody(limit: limit, amount: amount, requestID: requestID)
     }
+}
 
-    private static var amountText: String {
-        "amount is no whole number from 1 to \(GrantOrder.amounts.upperBound)"
+extension JSONText {
+    fileprivate mutating func limitName() throws(RequestError) -> LimitName {
+        guard let name = LimitName(try text("limit")) else { throw .invalidGrant("limit is the name of no limit") }
+        return name
+    }
+
+    fileprivate mutating func grantAmount() throws(RequestError) -> Int {
+        guard let amount = try wholeNumber(), GrantOrder.amounts.contains(amount) else {
+            throw .invalidGrant("amount is no whole number from 1 to \(GrantOrder.amounts.upperBound)")
+        }
+        return amount
     }
 }

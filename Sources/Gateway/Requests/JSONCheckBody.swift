@@ -3,7 +3,7 @@ import RateLimitCore
 /// Reads the JSON body of a check: `{"user":"<uuid>","cost":1}`, in any order, with any other members besides.
 ///
 /// It reads all of RFC 8259, so both ways into the daemon use it and answer alike; of a repeated member the last one
-/// counts.
+/// counts, and one that is null is as left out.
 enum JSONCheckBody {
     /// Reads a whole body.
     static func read(_ bytes: UnsafeRawBufferPointer) throws(RequestError) -> CheckRequest {
@@ -40,8 +40,11 @@ enum JSONCheckBody {
 }
 
 extension JSONText {
-    fileprivate mutating func userValue(offset: inout Int?) throws(RequestError) -> UserID {
+    /// The user; nil for null.
+    fileprivate mutating func userValue(offset: inout Int?) throws(RequestError) -> UserID? {
+        offset = nil
         guard position < bytes.count, bytes[position] == 0x22 else {
+            if isNull() { return nil }
             try skipValue(depth: 1)
             throw .invalidUser
         }
@@ -54,24 +57,28 @@ extension JSONText {
             position = end + 1
             return user
         }
-        offset = nil
-        let text = try string()
-        guard let user = UserID(UnsafeRawBufferPointer(rebasing: bytes[text])) else { throw .invalidUser }
+        guard let user = identity(in: try string()) else { throw .invalidUser }
         return user
     }
 
+    /// The cost; 1 for null, as where it is left out.
     fileprivate mutating func costValue() throws(RequestError) -> Int {
         let start = position
         try skipValue(depth: 1)
-        guard let cost = decimalCost(UnsafeRawBufferPointer(rebasing: bytes[start..<position])) else {
-            throw .invalidCost
-        }
-        return cost
+        let text = UnsafeRawBufferPointer(rebasing: bytes[start..<position])
+        if let cost = decimalCost(text) { return cost }
+        guard text.equals("null") else { throw .invalidCost }
+        return 1
     }
 }
 
-/// A cost's decimal text: 1 to 1,000,000 without sign, point or leading zero; nil for anything else.
+/// A cost's text, a whole number from 1 to 1,000,000; nil for anything else.
 func decimalCost(_ text: UnsafeRawBufferPointer) -> Int? {
+    plainCost(text) ?? WholeNumber.read(text).flatMap { Limit.costs.contains($0) ? $0 : nil }
+}
+
+/// A cost as nearly everybody writes it: without sign, point, exponent or leading zero.
+private func plainCost(_ text: UnsafeRawBufferPointer) -> Int? {
     guard (1...7).contains(text.count), text[0] != 0x30 else { return nil }
     var value = 0
     for byte in text {

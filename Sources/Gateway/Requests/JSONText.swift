@@ -35,30 +35,44 @@ struct JSONText {
         try expect(0x7d, "a comma or a closing brace")
     }
 
-    /// Reads an object and nothing behind it.
+    /// Reads an object and nothing behind it; a byte order mark before it is passed over.
     @inline(__always)
     mutating func wholeObject(
         _ member: (inout JSONText, _ name: Range<Int>) throws(RequestError) -> Void
     ) throws(RequestError) {
+        if bytes.first == 0xef { skipByteOrderMark() }
         skipSpace()
         try object(member)
         skipSpace()
         guard position == bytes.count else { throw malformed("nothing after the object") }
     }
 
-    /// A whole number without sign, point or exponent; nil where the value is anything else, or too large for an Int.
+    /// A whole number, however it is written (``WholeNumber``); nil where the value is anything else.
     mutating func wholeNumber() throws(RequestError) -> Int? {
         let start = position
         try skipValue(depth: 2)
-        // The grammar takes no leading zero.
-        let digits = bytes[start..<position]
-        return digits.allSatisfy { $0 &- 0x30 < 10 } ? Int(String(decoding: digits, as: UTF8.self)) : nil
+        return WholeNumber.read(bytes[start..<position])
     }
 
-    /// A string that is a canonical UUID; nil where the value is anything else.
+    /// A string that is a canonical UUID, written with or without escapes; nil where the value is anything else.
     mutating func identity() throws(RequestError) -> UserID? {
         guard position < bytes.count, bytes[position] == 0x22 else { return nil }
-        return UserID(UnsafeRawBufferPointer(rebasing: bytes[try string()]))
+        return identity(in: try string())
+    }
+
+    /// The canonical UUID that the text between two quotes stands for; nil where it is none.
+    func identity(in range: Range<Int>) -> UserID? {
+        let raw = UnsafeRawBufferPointer(rebasing: bytes[range])
+        if let identity = UserID(raw) { return identity }
+        guard raw.contains(0x5c), let text = unescaped(range) else { return nil }
+        return UserID(text)
+    }
+
+    /// Passes over what stands for nothing, so that a member that is null is as one that is left out.
+    mutating func isNull() -> Bool { skipWord("null") }
+
+    private mutating func skipByteOrderMark() {
+        if bytes.starts(with: [0xef, 0xbb, 0xbf]) { position += 3 }
     }
 
     mutating func skipValue(depth: Int) throws(RequestError) {

@@ -32,6 +32,8 @@ enum Router {
         var isAdmin: Bool
         /// How long leases live; nil where there are no limits but that of checks.
         var leases: LeaseTimes?
+        /// The limits of the file in force, which say what of a call is looked at.
+        var limits = LimitsInForce.none
         var body: [UInt8]
     }
 

@@ -5,6 +5,11 @@ public struct LimitSet: Hashable, Sendable {
     /// The place of the per-user limit that `spend_limit_micros` sets: the one named `spend`, else the only one of
     /// spend; nil where there is none, or several and none named so.
     public let userSpendIndex: Int?
+    /// The place of the per-group limit that a group's `spend_limit_micros` sets, where no limit per user counts spend: the
+    /// one named `spend`, else the only one; nil where there is none, or several and none named so.
+    public let groupSpendIndex: Int?
+    /// The names of the labels that some limit looks at.
+    public let labelNames: Set<String>
 
     private let unconditional: UInt64
     private let conditional: [Int]
@@ -36,8 +41,18 @@ public struct LimitSet: Hashable, Sendable {
         }
         self.unconditional = unconditional
         self.conditional = conditional
-        let spend = limits.indices.filter { limits[$0].scope == .user && limits[$0].unit == .spend }
-        userSpendIndex = spend.first { limits[$0].name == .spend } ?? (spend.count == 1 ? spend[0] : nil)
+        func places(_ scope: LimitScope) -> [Int] {
+            limits.indices.filter { limits[$0].scope == scope && limits[$0].unit == .spend }
+        }
+        func only(_ places: [Int]) -> Int? {
+            places.first { limits[$0].name == .spend } ?? (places.count == 1 ? places[0] : nil)
+        }
+        userSpendIndex = only(places(.user))
+        groupSpendIndex = places(.user).isEmpty ? only(places(.group)) : nil
+        let names = limits.flatMap(\.matches).compactMap { match in
+            if case .label(let name) = match.key { name } else { nil }
+        }
+        labelNames = Set(names)
     }
 
     /// Which limits apply to a call; allocates nothing.

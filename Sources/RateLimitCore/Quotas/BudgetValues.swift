@@ -4,8 +4,8 @@ public enum BudgetBounds {
     public static let amounts = Limit.quotas
     /// How many limits one budget may name.
     public static let limits = LimitSet.maximumCount
-    /// How many groups one user may be in.
-    public static let groups = CallAttributes.maximumGroups
+    /// How many groups one user may be in, of those that are kept; a call may name more.
+    public static let groups = 32
 }
 
 /// A quota that a budget sets, with the unit of the limit that it was set for.
@@ -30,7 +30,8 @@ public struct BudgetAmount: Hashable, Sendable, ExpressibleByIntegerLiteral {
 
 /// What a budget grants: the part that an operator sets.
 public struct BudgetTerms: Hashable, Sendable {
-    /// What may be spent in the window of the limit of ``LimitSet/userSpendIndex``, in micro-dollars; 0 blocks, nil leaves it to the next rule.
+    /// What may be spent, in micro-dollars, in the window of the limit that ``QuotaRules/spendLimit(of:)`` names; 0 blocks, nil
+    /// leaves it to the next rule.
     public var spendLimitMicros: Int?
     /// Quotas by the name of their limit; 0 blocks. At most ``BudgetBounds/limits``.
     public var limits: [String: BudgetAmount]
@@ -58,7 +59,8 @@ public struct BudgetTerms: Hashable, Sendable {
 public struct UserBudget: Hashable, Sendable {
     /// The group to which the user's spend is attributed, one of the user's own; nil for none.
     public var groupID: UserID?
-    /// What may be spent in the window of the limit of ``LimitSet/userSpendIndex``, in micro-dollars; 0 blocks, nil leaves it to the next rule.
+    /// What may be spent, in micro-dollars, in the window of the limit that ``QuotaRules/spendLimit(of:)`` names; 0 blocks, nil
+    /// leaves it to the next rule.
     public var spendLimitMicros: Int?
     /// Quotas by the name of their limit; 0 blocks.
     public var limits: [String: BudgetAmount]
@@ -90,7 +92,8 @@ extension UserBudget {
 
 /// What the members of a group have, and the group itself for limits that count by group.
 public struct GroupBudget: Hashable, Sendable {
-    /// What may be spent in the window of the limit of ``LimitSet/userSpendIndex``, in micro-dollars; 0 blocks, nil leaves it to the next rule.
+    /// What may be spent, in micro-dollars, in the window of the limit that ``QuotaRules/spendLimit(of:)`` names; 0 blocks, nil
+    /// leaves it to the next rule.
     public var spendLimitMicros: Int?
     /// Quotas by the name of their limit; 0 blocks.
     public var limits: [String: BudgetAmount]

@@ -85,7 +85,8 @@ public struct QuotaRules: Hashable, Sendable {
     /// A group's own quota of the `per: group` limit at a place in ``limits``; of any other limit the default.
     public func quota(ofLimitAt index: Int, group: Group) -> Quota {
         let limit = limits.limits[index]
-        if limit.scope == .group, let amount = group.terms.limits[limit.name.text]?.amount(in: limit.unit) {
+        let spend = index == limits.groupSpendIndex ? group.terms.spendLimitMicros : nil
+        if limit.scope == .group, let amount = group.terms.limits[limit.name.text]?.amount(in: limit.unit) ?? spend {
             return Quota(amount: amount, rule: .group(group.id))
         }
         return defaultQuota(ofLimitAt: index)

@@ -80,6 +80,8 @@ public struct CallOutcome: Hashable, Sendable {
 
     /// What a reservation expects its call to come to; nil for everything else.
     public var estimate: CallEstimate?
+    /// What the call said and was passed over.
+    public var ignored: [IgnoredMember] = []
 
     /// Whether a settle or usage was charged to at least one limit.
     public var isCharged: Bool { standings.contains { $0.state.isCharged } }

@@ -18,6 +18,8 @@ struct CallPlan {
     var lease: Lease?
     /// What a reservation expects its call to come to.
     var estimate: CallEstimate?
+    /// How many of the caller's groups are left out, because their limits do not fit into one decision.
+    var groupsLeftOut = 0
 
     /// What is told of a term, with the state that Redis gave.
     func standings(_ states: [LimitState]) -> [LimitStanding] {
@@ -32,8 +34,6 @@ struct CallPlan {
 enum CallRefusal: Error, Hashable {
     /// Nobody knows what its model costs, and unknown models are denied.
     case unknownModel
-    /// It meets more windows than one decision has room for, ``DecisionCall/largestTermCount``.
-    case tooManyWindows
 }
 
 /// Lays a call out over the limits that apply to it, as a value: no socket, no clock of its own.
@@ -67,7 +67,8 @@ struct CallPlanner {
         var terms: [CallPlan.Term] = []
         var subjects: [SubjectTerms] = []
         var calendars: [LimitWindow: CalendarBoundaries] = [:]
-        func add(_ subject: CallSubject, scope: LimitScope, quota: (Int) -> Quota) {
+        // Without a scope a subject has no terms, and frees only what a lease holds.
+        func add(_ subject: CallSubject, scope: LimitScope?, quota: (Int) -> Quota) {
             var limitTerms: [LimitTerm] = []
             for index in applicable where limits.rules.limits.limits[index].scope == scope {
                 let limit = limits.rules.limits.limits[index]
@@ -86,6 +87,7 @@ struct CallPlanner {
             guard !limitTerms.isEmpty || request.operation.lease?.isHeld(by: subject) == true else { return }
             subjects.append(SubjectTerms(key: key(of: subject, request.user), terms: limitTerms))
         }
+        let fitting = groupsThatFit(caller.groups, applicable, request.operation, costs)
         let groups: [QuotaRules.Group] = caller.groups.map { ($0.id, $0.budget?.terms ?? .none) }
         let own = caller.budget?.terms ?? .none
         func raised(_ quota: Quota, ofLimitAt index: Int, by grants: [String: Grant]?) -> Quota {
@@ -99,16 +101,17 @@ struct CallPlanner {
                 ofLimitAt: index, user: own, attributedTo: caller.budget?.groupID, groups: groups)
             return raised(quota, ofLimitAt: index, by: caller.budget?.grants)
         }
-        for (group, kept) in zip(groups, caller.groups) {
-            add(.group(group.id), scope: .group) { index in
+        for (place, (group, kept)) in zip(groups, caller.groups).enumerated() {
+            add(.group(group.id), scope: fitting.contains(place) ? .group : nil) { index in
                 raised(
                     limits.rules.quota(ofLimitAt: index, group: group), ofLimitAt: index, by: kept.budget?.grants)
             }
         }
         add(.global, scope: .global) { limits.rules.defaultQuota(ofLimitAt: $0) }
         guard !subjects.isEmpty else { return CallPlan(call: nil, terms: []) }
-        guard terms.count <= DecisionCall.largestTermCount else { throw .tooManyWindows }
-        var plan = finish(request, subjects, terms, groups.map(\.id), using: &random)
+        let counted = fitting.map { groups[$0].id }
+        var plan = finish(request, subjects, terms, counted, using: &random)
+        plan.groupsLeftOut = groups.count - counted.count
         if case .reserve = request.operation {
             plan.estimate = estimate(of: request, costs, learnedFrom: learned?.source)
         }
@@ -163,6 +166,26 @@ extension CallPlanner {
         case .look: return LimitIndices(bits: ~0 >> UInt64(64 - limits.rules.limits.limits.count))
         case .check, .reserve, .settle, .usage: return limits.rules.limits.applicable(to: request.attributes)
         }
+    }
+
+    /// The places of the groups whose limits fit into one decision, beside those of user and all.
+    ///
+    /// Where not all of them do, those come first that have a quota; a group without one would be counted, and never
+    /// denied.
+    private func groupsThatFit(
+        _ groups: [CallerBudgets.Group], _ applicable: LimitIndices, _ operation: CallRequest.Operation, _ costs: Costs
+    ) -> [Int] {
+        let asked = applicable.filter { cost(of: limits.rules.limits.limits[$0], in: operation, costs) != nil }
+        let ofGroups = asked.filter { limits.rules.limits.limits[$0].scope == .group }
+        guard !ofGroups.isEmpty else { return Array(groups.indices) }
+        let room = (DecisionCall.largestCount - (asked.count - ofGroups.count)) / ofGroups.count
+        guard groups.count > room else { return Array(groups.indices) }
+        let limited = groups.indices.filter { place in
+            let group = (groups[place].id, groups[place].budget?.terms ?? .none)
+            return ofGroups.contains { limits.rules.quota(ofLimitAt: $0, group: group).amount != nil }
+        }
+        let others = Set(groups.indices).subtracting(limited).sorted()
+        return Array((limited + others).prefix(room)).sorted()
     }
 
     private func costs(

@@ -32,6 +32,8 @@ public struct CallRequest: Hashable, Sendable {
     public var tokens: TokenUsage?
     /// What it cost, or may cost, in micro-dollars; nil where the tokens' price says it, or nothing does.
     public var costMicros: Int?
+    /// What it said besides and whoever read it could not use.
+    public var ignored: [IgnoredMember] = []
 
     /// Makes a request.
     public init(

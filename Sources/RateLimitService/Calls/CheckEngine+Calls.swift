@@ -49,8 +49,6 @@ extension CheckEngine {
             plan = try planner.plan(
                 request, learned: learned(for: request), for: caller, atUnixMilliseconds: unixMilliseconds(),
                 using: &random)
-        } catch .tooManyWindows {
-            return counted(withoutRedis(request, nil, because: .overloaded), request)
         } catch {
             // Shadow mode lets everybody pass, but what a call came to is not charged where nobody knows its price.
             let passes = policy.isShadow && request.operation.asks
@@ -81,6 +79,10 @@ extension CheckEngine {
         var outcome = CallOutcome(.allowed, source: .redis)
         outcome.standings = plan.standings(answer.states)
         outcome.estimate = plan.estimate
+        if plan.groupsLeftOut > 0 {
+            let reason = "the limits of \(plan.groupsLeftOut) groups do not fit into one decision and do not count"
+            outcome.ignored.append(IgnoredMember(.groups, reason))
+        }
         switch answer.verdict {
         case .done:
             learn(from: request)
@@ -139,8 +141,11 @@ extension CheckEngine {
         return outcome
     }
 
-    /// Counts a decision; what charges or frees without being asked whether it may is none.
+    /// Counts a decision, and what it passed over; what charges or frees without being asked whether it may is no decision.
     private func counted(_ outcome: CallOutcome, _ request: CallRequest) -> CallOutcome {
+        var outcome = outcome
+        if !request.ignored.isEmpty { outcome.ignored += request.ignored }
+        if !outcome.ignored.isEmpty { tally.count(outcome.ignored) }
         guard request.operation.asks else { return outcome }
         tally.count(outcome)
         limitTally.count(outcome)

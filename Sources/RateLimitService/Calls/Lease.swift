@@ -9,12 +9,14 @@ public import RateLimitCore
 public struct Lease: Hashable, Sendable {
     /// How many bytes an id has.
     public static let idLength = 16
+    /// How many labels it carries: a call has those that limits name.
+    public static let maximumLabels = 64
     /// The longest text: the most groups, and the longest model, provider and labels.
     public static let maximumTextLength = 2 * (39 + 16 * CallAttributes.maximumGroups + maximumTextBytes)
 
     private static let maximumTextBytes: Int = {
-        let value = 2 + CallAttributes.maximumValueLength
-        return 2 * value + 1 + CallAttributes.maximumLabels * (2 + CallAttributes.nameLengths.upperBound + value)
+        let value = 2 + CallAttributes.maximumKeptLength
+        return 2 * value + 1 + maximumLabels * (2 + CallAttributes.nameLengths.upperBound + value)
     }()
 
     /// The id, drawn at random.
@@ -87,13 +89,18 @@ public struct Lease: Hashable, Sendable {
             provider = text
         }
         guard let labelCount = reader.byte() else { return nil }
-        var labels: [CallAttributes.Label] = []
+        var labels: [String: String] = [:]
         for _ in 0..<labelCount {
             guard let name = reader.text(), let value = reader.text() else { return nil }
-            labels.append(CallAttributes.Label(name, value))
+            labels[name] = value
         }
-        let attributes = try? CallAttributes(model: model, provider: provider, labels: labels, groups: groups)
-        return attributes?.groups.count == groups.count ? attributes : nil
+        guard labelCount <= maximumLabels, labels.count == labelCount else { return nil }
+        let attributes = CallAttributes(model: model, provider: provider, labels: labels, groups: groups)
+        // Whatever the attributes would cut or leave out was not written here.
+        guard attributes.groups == groups, attributes.labels == labels, attributes.model == model,
+            attributes.provider == provider
+        else { return nil }
+        return attributes
     }
 
     /// The text that gateways keep.
@@ -119,10 +126,11 @@ public struct Lease: Hashable, Sendable {
         for group in attributes.groups { append(group) }
         if let model = attributes.model { append(model) }
         if let provider = attributes.provider { append(provider) }
-        bytes.append(UInt8(attributes.labels.count))
-        for label in attributes.labels {
-            append(label.name)
-            append(label.value)
+        let labels = attributes.labels.sorted { $0.key < $1.key }.prefix(Self.maximumLabels)
+        bytes.append(UInt8(labels.count))
+        for (name, value) in labels {
+            append(name)
+            append(value)
         }
         return String(decoding: hexadecimalDigits(of: bytes), as: UTF8.self)
     }

@@ -5,27 +5,55 @@ import RateLimitService
 
 @testable import Gateway
 
-/// The body of a call is JSON where it is read, by Foundation's word, and all that it says is within its bounds.
+/// The body of a call is JSON where it is read, by Foundation's word; all that it says is within its bounds; and what tells
+/// of a call that was made is never refused for more than its user.
 func fuzzCallBody(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
-    let result = Result { () throws(RequestError) in try CallBody.read(bytes) }
+    let result = Result { () throws(RequestError) in try CallBody.read(bytes, under: fuzzedLimits) }
     guard case .success(let body) = result else { return }
     if let text = String(validating: bytes, as: UTF8.self), !text.utf8.contains(0), !text.hasPrefix("\u{feff}") {
         // Foundation refuses numbers that no Double holds, and halves of surrogate pairs; RFC 8259 refuses neither.
         let isJSON = (try? JSONSerialization.jsonObject(with: Data(bytes))) is [String: Any]
         try hold(isJSON || text.contains("\\u") || hasLargeNumber(text), "read \(body), and it is no JSON")
     }
-    if let cost = body.cost { try hold(Limit.costs.contains(cost), "a cost of \(cost)") }
-    for count in [body.input, body.output, body.cacheRead, body.cacheWrite, body.costMicros] {
-        try hold(count.map(TokenUsage.counts.contains) ?? true, "a count of \(count ?? 0)")
-    }
     if let lease = body.lease { try hold(Lease(lease.text) == lease, "a lease that does not read back: \(lease)") }
     switch Result(catching: { () throws(RequestError) in try body.request(.check) }) {
-    case .success(let request): try hold(request.user == body.user, "another user")
+    case .success(let request): try holdInBounds(request, of: body)
     case .failure(.missingUser): try hold(body.user == nil, "a user that is missing")
-    case .failure(.invalidCall): break
+    case .failure(.invalidCall), .failure(.invalidCost), .failure(.invalidGroup):
+        try hold(!body.problems.isEmpty || body.usage != nil, "refused for nothing")
     case .failure(let error): throw FuzzFinding(description: "refused with \(error)")
     }
+    let usage = Result { () throws(RequestError) in try body.request(.usage(id: [])) }
+    guard case .success(let request) = usage else { return try hold(body.user == nil, "usage is lost: \(usage)") }
+    try holdInBounds(request, of: body)
+    try hold(body.problems.allSatisfy { request.ignored.contains($0.ignored) }, "\(body.problems) are not told")
 }
+
+private func holdInBounds(_ request: CallRequest, of body: CallBody) throws(FuzzFinding) {
+    try hold(request.user == body.user, "another user")
+    try hold(Limit.costs.contains(request.cost), "a cost of \(request.cost)")
+    for kind in TokenKind.allCases {
+        try hold(request.tokens.map { TokenUsage.counts.contains($0.count(of: kind)) } ?? true, "\(kind) tokens")
+    }
+    try hold(request.costMicros.map(ModelPrice.spends.contains) ?? true, "\(request.costMicros ?? 0) micro-dollars")
+    let said = request.attributes
+    try hold(said.groups.count <= CallAttributes.maximumGroups, "\(said.groups.count) groups")
+    try hold(Set(said.groups).count == said.groups.count, "a group twice")
+    try hold(fuzzedLimits.rules.limits.labelNames.isSuperset(of: said.labels.keys), "labels that nobody looks at")
+    let texts = [said.model ?? "", said.provider ?? ""] + said.labels.values
+    try hold(texts.allSatisfy { $0.utf8.count <= CallAttributes.maximumKeptLength }, "a text that is not cut")
+    try hold(request.ignored.count <= IgnoredMember.Name.allCases.count + 4, "\(request.ignored)")
+}
+
+/// Limits that look at labels, under which the groups are those a call names.
+private let fuzzedLimits: LimitsInForce = {
+    let matches = ["route", "team", "a"].map { LabelMatch(.label($0), anyOf: [.exact("x")]) }
+    let limit = LimitDefinition(
+        name: .requests, scope: .user, unit: .requests, quota: 1, window: .sliding(milliseconds: 1_000),
+        matches: matches)
+    guard let set = try? LimitSet([limit]) else { preconditionFailure("one limit makes a set") }
+    return LimitsInForce(rules: QuotaRules(limits: set, policy: .min), groupsAreGiven: true)
+}()
 
 /// A lease's text that is read is the one that is written.
 func fuzzLease(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
@@ -56,6 +84,14 @@ func fuzzLimitsFile(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
         let lines = 1 + file.count { $0 == 0x0a || $0 == 0x0d }
         try hold((1...lines + 1).contains(error.line ?? 1), "line \(error.line ?? 0) of \(lines)")
         try hold(!error.reason.isEmpty, "no reason")
+        // Foundation takes a comma behind the last member as well, and halves of nothing.
+        let isRefusedAsJSON =
+            error.reason.hasPrefix("this is no JSON") || error.reason.contains("neither YAML nor JSON")
+        guard isRefusedAsJSON, let text = String(validating: file, as: UTF8.self), !text.utf8.contains(0),
+            !text.hasPrefix("\u{feff}"), !hasTrailingComma(text)
+        else { return }
+        let isJSON = (try? JSONSerialization.jsonObject(with: Data(file))) is [String: Any]
+        try hold(!isJSON, "refused for \(error), and it is JSON")
     }
 }
 

@@ -85,7 +85,7 @@ func fuzzJSONBody(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     }
 }
 
-private func hasTrailingComma(_ text: String) -> Bool {
+func hasTrailingComma(_ text: String) -> Bool {
     let dense = text.filter { !$0.isWhitespace }
     return dense.contains(",}") || dense.contains(",]")
 }
@@ -112,7 +112,9 @@ private func plainQuery(_ query: [UInt8]) throws(RequestError) -> CheckRequest? 
     var cost = 1
     for parameter in query.split(separator: UInt8(ascii: "&")) {
         let parts = parameter.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
-        let name = String(decoding: parts[0], as: UTF8.self)
+        // One whose name cannot be read is nobody's.
+        guard let plain = try? plainValue(Array(parts[0])) else { continue }
+        let name = String(decoding: plain, as: UTF8.self)
         guard name == "user" || name == "cost" else { continue }
         let value = try plainValue(parts.count > 1 ? Array(parts[1]) : [])
         if name == "user" {
@@ -120,15 +122,25 @@ private func plainQuery(_ query: [UInt8]) throws(RequestError) -> CheckRequest? 
             if user == nil { throw .invalidUser }
         } else {
             let text = String(decoding: value, as: UTF8.self)
-            guard let number = Int(text), "\(number)" == text, Limit.costs.contains(number) else { throw .invalidCost }
+            guard let number = plainNumber(text), Limit.costs.contains(number) else { throw .invalidCost }
             cost = number
         }
     }
     return user.map { CheckRequest(user: $0, cost: cost) }
 }
 
+/// A number of JSON's grammar that is whole, by Foundation's decimals.
+private func plainNumber(_ text: String) -> Int? {
+    guard text.wholeMatch(of: /-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?/) != nil,
+        let decimal = Decimal(string: text), decimal >= 0, decimal <= 1_000_000
+    else { return nil }
+    let number = (decimal as NSDecimalNumber).intValue
+    return Decimal(number) == decimal ? number : nil
+}
+
 private func plainValue(_ value: [UInt8]) throws(RequestError) -> [UInt8] {
     var plain: [UInt8] = []
+    let value = value.map { $0 == UInt8(ascii: "+") ? UInt8(ascii: " ") : $0 }
     for (index, part) in value.split(separator: UInt8(ascii: "%"), omittingEmptySubsequences: false).enumerated() {
         guard index > 0 else {
             plain += part

@@ -33,20 +33,20 @@ struct LimitSetTests {
                     LabelMatch(.label("route"), anyOf: [.exact("/v1/chat")]),
                 ]),
         ])
-        func applied(_ model: String?, _ provider: String?, _ route: String?) throws -> [Int] {
-            let labels = route.map { [CallAttributes.Label("route", $0)] } ?? []
-            return Array(set.applicable(to: try CallAttributes(model: model, provider: provider, labels: labels)))
+        func applied(_ model: String?, _ provider: String?, _ route: String?) -> [Int] {
+            let labels = route.map { ["route": $0] } ?? [:]
+            return Array(set.applicable(to: CallAttributes(model: model, provider: provider, labels: labels)))
         }
-        #expect(try applied(nil, nil, nil) == [1])
-        #expect(try applied("gpt-4", nil, nil) == [0, 1])
-        #expect(try applied("gpt-4o", nil, nil) == [0, 1])
-        #expect(try applied("gpt-", nil, nil) == [1])
-        #expect(try applied("GPT-4", nil, nil) == [1])
-        #expect(try applied(nil, "azure", nil) == [1])
-        #expect(try applied(nil, "azure", "/v1/chat") == [1, 2])
-        #expect(try applied(nil, "azur", "/v1/chat") == [1])
-        #expect(try applied("gpt-4o", "openai", "/v1/chat") == [0, 1, 2])
-        #expect(try applied("gpt-4o", "openai", "/v1/chat/") == [0, 1])
+        #expect(applied(nil, nil, nil) == [1])
+        #expect(applied("gpt-4", nil, nil) == [0, 1])
+        #expect(applied("gpt-4o", nil, nil) == [0, 1])
+        #expect(applied("gpt-", nil, nil) == [1])
+        #expect(applied("GPT-4", nil, nil) == [1])
+        #expect(applied(nil, "azure", nil) == [1])
+        #expect(applied(nil, "azure", "/v1/chat") == [1, 2])
+        #expect(applied(nil, "azur", "/v1/chat") == [1])
+        #expect(applied("gpt-4o", "openai", "/v1/chat") == [0, 1, 2])
+        #expect(applied("gpt-4o", "openai", "/v1/chat/") == [0, 1])
     }
 
     @Test("compares byte for byte, also where Unicode sees one character")
@@ -84,6 +84,26 @@ struct LimitSetTests {
         #expect(try LimitSet([limit("spend", .user, .requests)]).userSpendIndex == nil)
     }
 
+    @Test("finds the limit of a group's own that spend_limit_micros sets, where none per user counts spend")
+    func groupSpend() throws {
+        #expect(try LimitSet([limit("a", .group, .spend), limit("b", .global, .spend)]).groupSpendIndex == 0)
+        #expect(try LimitSet([limit("a", .group, .spend), limit("spend", .group, .spend)]).groupSpendIndex == 1)
+        #expect(try LimitSet([limit("a", .group, .spend), limit("b", .group, .spend)]).groupSpendIndex == nil)
+        #expect(try LimitSet([limit("a", .group, .spend), limit("b", .user, .spend)]).groupSpendIndex == nil)
+        #expect(try LimitSet([limit("a", .group, .requests)]).groupSpendIndex == nil)
+    }
+
+    @Test("knows the labels that its limits look at")
+    func labelNames() throws {
+        let set = try LimitSet([
+            limit(
+                "a",
+                matches: [LabelMatch(.label("route"), anyOf: [.exact("x")]), LabelMatch(.model, anyOf: [.prefix("")])]),
+            limit("b", matches: [LabelMatch(.label("team"), anyOf: [.exact("x")])]), limit("c"),
+        ])
+        #expect(set.labelNames == ["route", "team"])
+    }
+
     @Test("finds a limit by its name")
     func index() throws {
         let set = try LimitSet([limit("a"), limit("b")])
@@ -108,43 +128,55 @@ struct LimitSetTests {
 struct CallAttributesTests {
     private let user = UserID(high: 1, low: 2)
 
-    @Test("is kept up to its bounds")
-    func bounds() throws {
-        let labels = (0..<16).map {
-            CallAttributes.Label(String(repeating: "n", count: 62) + "\($0 + 10)", String(repeating: "v", count: 256))
-        }
-        let groups = (0..<32).map { UserID(high: 0, low: UInt64($0)) }
+    @Test("is kept as it is up to its bounds")
+    func bounds() {
+        let labels = Dictionary(
+            uniqueKeysWithValues: (0..<40).map {
+                (String(repeating: "n", count: 62) + "\($0 + 10)", String(repeating: "v", count: 256))
+            })
+        let groups = (0..<128).map { UserID(high: 0, low: UInt64($0)) }
         let text = String(repeating: "m", count: 256)
-        let call = try CallAttributes(model: text, provider: text, labels: labels, groups: groups)
-        #expect(call.value(ofLabel: labels[15].name) == labels[15].value)
+        let call = CallAttributes(model: text, provider: text, labels: labels, groups: groups)
+        #expect(call.model == text && call.provider == text && call.labels == labels)
         #expect(call.value(ofLabel: "other") == nil)
         #expect(call.groups == groups)
     }
 
-    @Test("is refused beyond them")
-    func refused() {
-        let text = String(repeating: "m", count: 257)
-        let label = CallAttributes.Label("route", "/")
-        #expect(throws: CallAttributesError.modelTooLong) { try CallAttributes(model: text) }
-        #expect(throws: CallAttributesError.providerTooLong) { try CallAttributes(provider: text) }
-        #expect(throws: CallAttributesError.labelValueTooLong) { try CallAttributes(labels: [.init("a", text)]) }
-        #expect(throws: CallAttributesError.labelNameLength) { try CallAttributes(labels: [.init("", "a")]) }
-        #expect(throws: CallAttributesError.labelNameLength) {
-            try CallAttributes(labels: [.init(String(repeating: "n", count: 65), "a")])
+    @Test(
+        "is cut where it is too long, so that no limit and no price sees that",
+        arguments: [300, 257, 258, 70_000], ["m", "é", "語", "🚀"])
+    func cut(_ count: Int, _ character: String) {
+        for offset in 0..<4 {
+            let whole = String(repeating: "a", count: offset) + String(repeating: character, count: count)
+            let call = CallAttributes(model: whole, provider: whole, labels: ["x": whole])
+            guard let kept = call.model else {
+                Issue.record("nothing is kept")
+                return
+            }
+            #expect(call.provider == kept && call.value(ofLabel: "x") == kept)
+            #expect((257...CallAttributes.maximumKeptLength).contains(kept.utf8.count) && whole.hasPrefix(kept))
+            // All that a file can say of it: whole names and beginnings, of 256 bytes at most.
+            for length in [0, 1, 100, 255, 256] {
+                let bytes = Array(whole.utf8.prefix(length))
+                guard let text = String(validating: bytes, as: UTF8.self) else { continue }
+                for pattern in [LabelMatch.Pattern.exact(text), .prefix(text)] {
+                    #expect(pattern.matches(kept) == pattern.matches(whole), "\(pattern)")
+                }
+            }
         }
-        #expect(throws: CallAttributesError.labelTwice) { try CallAttributes(labels: [label, label]) }
-        #expect(throws: CallAttributesError.tooManyLabels) {
-            try CallAttributes(labels: (0..<17).map { .init("l\($0)", "") })
-        }
-        #expect(throws: CallAttributesError.tooManyGroups) {
-            try CallAttributes(groups: Array(repeating: UserID(high: 1, low: 2), count: 33))
-        }
-        #expect(Set(CallAttributesError.allCases.map(\.description)).count == CallAttributesError.allCases.count)
     }
 
-    @Test("counts a group that is named twice once")
-    func sameGroup() throws {
+    @Test("has no labels that no limit can name")
+    func labelNames() {
+        let long = String(repeating: "n", count: 65)
+        #expect(CallAttributes(labels: ["": "a", long: "a", "team": "b"]).labels == ["team": "b"])
+    }
+
+    @Test("has the first 128 of its groups, one that is named twice once")
+    func groups() {
         let other = UserID(high: 3, low: 4)
-        #expect(try CallAttributes(groups: [user, other, user]).groups == [user, other])
+        #expect(CallAttributes(groups: [user, other, user]).groups == [user, other])
+        let many = (0..<300).map { UserID(high: 0, low: UInt64($0 / 2)) }
+        #expect(CallAttributes(groups: many).groups == (0..<128).map { UserID(high: 0, low: UInt64($0)) })
     }
 }

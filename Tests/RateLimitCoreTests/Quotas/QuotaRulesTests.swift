@@ -84,4 +84,16 @@ struct QuotaRulesTests {
         let user = BudgetTerms(limits: ["team": 1, "all": 1])
         #expect(rules.quota(ofLimitAt: 2, user: user, groups: []) == Quota(amount: 5000, rule: .default))
     }
+
+    @Test("of a group's own spend is its spend_limit_micros where no limit per user counts spend")
+    func groupSpend() throws {
+        let team = LimitDefinition(
+            name: try #require(LimitName("team")), scope: .group, unit: .spend, quota: 5000,
+            window: .calendar(.day, .utc))
+        let rules = QuotaRules(limits: try LimitSet([team]), policy: .min)
+        let budget = BudgetTerms(spendLimitMicros: 20)
+        #expect(rules.quota(ofLimitAt: 0, group: (teamA, budget)) == Quota(amount: 20, rule: .group(teamA)))
+        let named = BudgetTerms(spendLimitMicros: 20, limits: ["team": 30])
+        #expect(rules.quota(ofLimitAt: 0, group: (teamA, named)) == Quota(amount: 30, rule: .group(teamA)))
+    }
 }

@@ -1,0 +1,96 @@
+import Testing
+
+@testable import RateLimitCore
+
+@Suite("A provider's usage object")
+struct ProviderUsageTests {
+    private func usage(_ counts: KeyValuePairs<String, Int>) -> ProviderUsage {
+        var usage = ProviderUsage()
+        for (name, count) in counts { usage.set(name, count) }
+        return usage
+    }
+
+    private func tokens(_ input: Int, _ output: Int, read: Int = 0, written: Int = 0) -> TokenUsage? {
+        TokenUsage(input: input, output: output, cacheRead: read, cacheWrite: written)
+    }
+
+    @Test("of OpenAI's chat counts cached tokens in its input, from which they are taken")
+    func openAIChat() {
+        let usage = usage([
+            "prompt_tokens": 2006, "completion_tokens": 300, "total_tokens": 2306,
+            "prompt_tokens_details.cached_tokens": 1920, "completion_tokens_details.reasoning_tokens": 120,
+        ])
+        #expect(usage.format == .openAIChat && usage.tokens == tokens(86, 300, read: 1920))
+        #expect(self.usage(["prompt_tokens": 8, "total_tokens": 8]).tokens == tokens(8, 0))
+        #expect(self.usage(["completion_tokens": 8]).tokens == tokens(0, 8))
+    }
+
+    @Test("of OpenAI's responses counts cached tokens in its input, from which they are taken")
+    func openAIResponses() {
+        let usage = usage([
+            "input_tokens": 2006, "input_tokens_details.cached_tokens": 1920, "output_tokens": 300,
+            "total_tokens": 2306,
+        ])
+        #expect(usage.format == .openAIResponses && usage.tokens == tokens(86, 300, read: 1920))
+    }
+
+    @Test("of Anthropic counts what came from a cache, and what went into one, beside its input")
+    func anthropic() {
+        let usage = usage([
+            "input_tokens": 50, "cache_creation_input_tokens": 248, "cache_read_input_tokens": 100_000,
+            "output_tokens": 503, "cache_creation.ephemeral_5m_input_tokens": 148,
+            "cache_creation.ephemeral_1h_input_tokens": 100,
+        ])
+        #expect(usage.format == .anthropic && usage.tokens == tokens(50, 503, read: 100_000, written: 248))
+        let parts = self.usage([
+            "input_tokens": 5, "output_tokens": 6, "cache_creation.ephemeral_5m_input_tokens": 7,
+            "cache_creation.ephemeral_1h_input_tokens": 8,
+        ])
+        #expect(parts.tokens == tokens(5, 6, written: 15))
+    }
+
+    @Test("of Gemini counts cached tokens in its prompt, thoughts as output, and what tools prompted as input")
+    func gemini() {
+        let usage = usage([
+            "promptTokenCount": 1000, "cachedContentTokenCount": 900, "candidatesTokenCount": 50,
+            "thoughtsTokenCount": 25, "toolUsePromptTokenCount": 10, "totalTokenCount": 1085,
+        ])
+        #expect(usage.format == .gemini && usage.tokens == tokens(110, 75, read: 900))
+        let ofSDK = self.usage([
+            "prompt_token_count": 1000, "cached_content_token_count": 900, "thoughts_token_count": 5,
+        ])
+        #expect(ofSDK.format == .gemini && ofSDK.tokens == tokens(100, 5, read: 900))
+    }
+
+    @Test("with input and output alone is the same in either form")
+    func plain() {
+        #expect(usage(["input_tokens": 5, "output_tokens": 6]).tokens == tokens(5, 6))
+    }
+
+    @Test("in OpenAI's form, of a gateway that puts others into it, has all caches in its prompt")
+    func unified() {
+        let anthropic = usage([
+            "prompt_tokens": 1100, "completion_tokens": 10, "cache_read_input_tokens": 800,
+            "cache_creation_input_tokens": 200,
+        ])
+        #expect(anthropic.tokens == tokens(100, 10, read: 800, written: 200))
+        #expect(usage(["prompt_tokens": 10, "prompt_cache_hit_tokens": 6]).tokens == tokens(4, 0, read: 6))
+    }
+
+    @Test("never comes to less than nothing: what is cached is at most the prompt")
+    func clamped() {
+        #expect(
+            usage(["prompt_tokens": 10, "prompt_tokens_details.cached_tokens": 11]).tokens == tokens(0, 0, read: 10))
+        #expect(
+            usage(["input_tokens": 10, "input_tokens_details.cached_tokens": 11]).tokens == tokens(0, 0, read: 10))
+        #expect(usage(["promptTokenCount": 10, "cachedContentTokenCount": 11]).tokens == tokens(0, 0, read: 10))
+        let most = TokenUsage.counts.upperBound
+        #expect(usage(["candidatesTokenCount": most, "thoughtsTokenCount": most]).tokens == tokens(0, most))
+    }
+
+    @Test("that has no member of any of them is none")
+    func unknown() {
+        #expect(usage([:]).tokens == nil && usage([:]).format == nil)
+        #expect(usage(["total_tokens": 5, "tokens": 6, "cache_read_input_tokens": 1]).tokens == nil)
+    }
+}
