@@ -91,10 +91,10 @@ struct ManyGroupsTests {
             let limits = try limits(count)
             let reserved = try plan(.reserve(milliseconds: 1_000), limits, caller(128))
             let lease = try #require(reserved.lease)
-            #expect(lease.groups.count == groupCount && lease.groups == groups(of: reserved))
+            #expect(lease.attributes.groups.count == groupCount && lease.attributes.groups == groups(of: reserved))
             #expect(Lease(lease.text) == lease)
             let caller = CallerBudgets(
-                budget: nil, groups: lease.groups.map { CallerBudgets.Group(id: $0, budget: nil) })
+                budget: nil, groups: lease.attributes.groups.map { CallerBudgets.Group(id: $0, budget: nil) })
             for operation in [CallRequest.Operation.settle(lease), .release(lease), .renew(lease, milliseconds: 1_000)]
             {
                 let plan = try plan(operation, limits, caller)
@@ -111,11 +111,12 @@ struct ManyGroupsTests {
         let reserved = try plan(.reserve(milliseconds: 1_000), try limits(1), caller(128))
         var lease = try #require(reserved.lease)
         let wider = try limits(62)
-        // As if each limit of the file had been one of the call's.
         var random = SeededGenerator(seed: 2)
         lease = Lease(
-            cost: 1, limits: wider.rules.limits.limits.map(\.name.id), groups: lease.groups, isGlobal: true,
-            model: String(repeating: "m", count: CallAttributes.maximumKeptLength), using: &random)
+            of: lease.owner, cost: 1,
+            attributes: CallAttributes(
+                model: String(repeating: "m", count: CallAttributes.maximumKeptLength), groups: lease.attributes.groups),
+            isHeldInGroups: true, isGlobal: true, using: &random)
         #expect(Lease(lease.text) == lease && lease.text.utf8.count <= Lease.maximumTextLength)
         let plan = try plan(.settle(lease), wider, caller(128))
         #expect(plan.call?.subjects.count == 130 && plan.terms.count <= DecisionCall.largestCount)
