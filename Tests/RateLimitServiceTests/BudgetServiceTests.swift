@@ -103,7 +103,8 @@ struct BudgetServiceTests {
                 window: .sliding(milliseconds: 60_000))
         }
         func rules(_ daily: LimitUnit) throws -> QuotaRules {
-            QuotaRules(limits: try LimitSet([counting("daily", daily), counting("tokens", .tokens(.input))]), policy: .min)
+            QuotaRules(
+                limits: try LimitSet([counting("daily", daily), counting("tokens", .tokens(.input))]), policy: .min)
         }
         let limits = LimitsInForce(rules: try rules(.spend))
         let service = try await ServiceUnderTest(redis, CheckPolicy(limit: limit(20), limits: limits))
