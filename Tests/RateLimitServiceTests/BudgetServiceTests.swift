@@ -95,6 +95,38 @@ struct BudgetServiceTests {
         await service.service.stop()
     }
 
+    @Test("keep each quota with the unit that its limit has, and believe one without of any")
+    func units() async throws {
+        func counting(_ name: String, _ unit: LimitUnit) throws -> LimitDefinition {
+            LimitDefinition(
+                name: try #require(LimitName(name)), scope: .user, unit: unit, quota: 5,
+                window: .sliding(milliseconds: 60_000))
+        }
+        func rules(_ daily: LimitUnit) throws -> QuotaRules {
+            QuotaRules(
+                limits: try LimitSet([counting("daily", daily), counting("tokens", .tokens(.input))]), policy: .min)
+        }
+        let limits = LimitsInForce(rules: try rules(.spend))
+        let service = try await ServiceUnderTest(redis, CheckPolicy(limit: limit(20), limits: limits))
+        let terms = BudgetTerms(limits: ["daily": 40_000_000, "tokens": 7, "gone": 1])
+        let put = try await service.change(.putUserBudget(user, terms, attributedTo: nil)).get()
+        guard case .user(let stored) = put.after else { throw TestFailure("nothing is stored") }
+        #expect(stored.limits["daily"] == BudgetAmount(40_000_000, unit: .spend))
+        #expect(stored.limits["tokens"] == BudgetAmount(7, unit: .tokens(.input)) && stored.limits["gone"] == 1)
+        #expect(
+            try redis.command("HGET", "{llm-rate:\(user)}:budget", "limit:tokens")
+                == .bulk(Array("7:tokens.input".utf8)))
+        #expect(try await service.lookUp(user).get().budget == stored)
+        #expect(try await service.audit(limit: 1).entries.first?.result.after == .user(stored))
+        func quotas(_ rules: QuotaRules, _ terms: BudgetTerms) -> [Int?] {
+            (0..<2).map { rules.quota(ofLimitAt: $0, user: terms, groups: []).amount }
+        }
+        #expect(quotas(limits.rules, stored.terms) == [40_000_000, 7])
+        #expect(try quotas(rules(.requests), stored.terms) == [5, 7])
+        #expect(try quotas(rules(.requests), BudgetTerms(limits: ["daily": 3])) == [3, 5])
+        await service.service.stop()
+    }
+
     @Test("attribute an override to a group of the user's alone; it goes when the membership goes, and only then")
     func attribution() async throws {
         let service = try await makeService()

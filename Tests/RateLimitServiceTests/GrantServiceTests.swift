@@ -59,6 +59,26 @@ struct GrantServiceTests {
         await service.service.stop()
     }
 
+    @Test("of a limit that counts another unit by now begin anew, and end for themselves")
+    func units() async throws {
+        let service = try await makeService()
+        _ = try await service.change(grant(40_000_000, unit: .spend, end: .after(milliseconds: 86_400_000)))
+        let changed = try await service.change(grant(5, unit: .requests, end: .after(milliseconds: 60_000))).get()
+        guard case .user(let budget)? = changed.after, let grant = budget.grants["tokens"] else {
+            throw TestFailure("nothing is granted")
+        }
+        #expect(grant.amount == 5 && grant.unit == .requests)
+        #expect(grant.expiresAt < systemMicroseconds() / 1_000 + 3_600_000)
+        #expect(grant.isOf(.requests) && !grant.isOf(.spend) && Grant(amount: 1, expiresAt: 1).isOf(.spend))
+        // One that was made before units were kept adds up with the next.
+        try redis.command("HSET", key, "grant:tokens", "7:9000000000000")
+        _ = try await service.change(self.grant(5, unit: .requests))
+        #expect(
+            try await service.lookUp(user).get().budget?.grants["tokens"]
+                == Grant(amount: 12, expiresAt: 9_000_000_000_000, unit: .requests))
+        await service.service.stop()
+    }
+
     @Test("end with the first instant that is to come, by Redis's clock, and cannot be made where there is none")
     func instants() async throws {
         let service = try await makeService()

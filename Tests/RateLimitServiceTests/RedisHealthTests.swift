@@ -178,13 +178,13 @@ struct RedisHealthTests {
     }
 }
 
-private final class Lines: Sendable {
+final class Lines: Sendable {
     private let storage = Mutex<[String]>([])
     var messages: [String] { storage.withLock { $0 } }
     func add(_ message: String) { storage.withLock { $0.append(message) } }
 }
 
-private struct LineHandler: LogHandler {
+struct LineHandler: LogHandler {
     let lines: Lines
     var metadata: Logger.Metadata = [:]
     var logLevel = Logger.Level.trace

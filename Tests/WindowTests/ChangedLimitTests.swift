@@ -155,6 +155,29 @@ struct ChangedLimitTests {
         server.end()
     }
 
+    @Test("A month of 1,000 with 600 used that becomes a day of 500 denies until the day ends, and passes then")
+    func monthToDay() throws {
+        let server = try RedisServer()
+        let calls = try DecidedCalls(server.connect())
+        let noon = 24_305 * 86_400 + 43_200
+        func check(_ kind: CalendarPeriodKind, _ quota: Int, _ cost: Int, at second: Int) throws -> CallAnswer {
+            let window = LimitKind.calendar(kind.boundaries(aroundUnixSeconds: second, in: .utc))
+            try calls.expire(clockMicroseconds: second * 1_000_000)
+            let term = LimitTerm(id: 7, kind: window, quota: quota, cost: cost)
+            return try calls.decide(
+                DecisionCall(.check, subjects: [SubjectTerms(key: Array("llm-rate:team".utf8), terms: [term])]),
+                clockMicroseconds: second * 1_000_000)
+        }
+        #expect(try check(.month, 1000, 600, at: noon).verdict == .done)
+        let denied = try check(.day, 500, 1, at: noon + 60)
+        #expect(denied.verdict == .denied(term: 0, retryAfterMilliseconds: 43_140_000))
+        #expect(denied.states[0].used == 600)
+        #expect(try check(.day, 500, 500, at: noon + 43_200).states.map(\.used) == [500])
+        #expect(
+            try check(.day, 500, 1, at: noon + 43_201).verdict == .denied(term: 0, retryAfterMilliseconds: 86_399_000))
+        server.end()
+    }
+
     /// Mistakes that decide.lua could have with windows that change.
     static let plantedBugs: [(text: String, bug: String)] = [
         // Lets what counts for longer now expire as it would have before.

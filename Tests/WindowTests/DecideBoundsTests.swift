@@ -27,7 +27,30 @@ struct DecideBoundsTests {
 
     private func slots(_ quota: Int) -> LimitTerm { LimitTerm(id: 99, kind: .concurrency, quota: quota, cost: 1) }
 
-    @Test("A call may have 255 limits; a subject that has as many takes no further one, and says so")
+    @Test("A call may meet 2,000 windows of 250 subjects, and each of them may be the one that decides")
+    func windows() throws {
+        let terms = (1...8).map {
+            LimitTerm(id: UInt32($0), kind: .sliding(windowMilliseconds: 60_000), quota: 2, cost: 1)
+        }
+        func call(_ operation: DecisionOperation, id: [UInt8] = [], last: LimitTerm) -> DecisionCall {
+            let subjects = (0..<250).map { number in
+                SubjectTerms(
+                    key: Array("\(key):\(number)".utf8), terms: number < 249 ? terms : terms.dropLast() + [last])
+            }
+            return DecisionCall(operation, id: id, subjects: subjects)
+        }
+        let admitted = try calls.decide(call(.check, last: terms[7]), clockMicroseconds: start)
+        #expect(admitted.verdict == .done && admitted.states.map(\.used) == [Int](repeating: 1, count: 2000))
+        let greedy = LimitTerm(id: 8, kind: terms[7].kind, quota: 2, cost: 2)
+        let denied = try calls.decide(call(.check, last: greedy), clockMicroseconds: start)
+        #expect(denied.verdict == .denied(term: 1999, retryAfterMilliseconds: 60_000))
+        #expect(try calls.decide(call(.reserve, id: [7], last: terms[7]), clockMicroseconds: start).verdict == .done)
+        let settled = try calls.decide(call(.settle, id: [7], last: terms[7]), clockMicroseconds: start)
+        #expect(settled.states.allSatisfy { $0.isCharged && $0.used == 2 })
+        server.end()
+    }
+
+    @Test("A subject may have 255 limits; one that has as many takes no further one, and says so")
     func limits() throws {
         let terms = (1...255).map {
             LimitTerm(id: UInt32($0), kind: .sliding(windowMilliseconds: 60_000), quota: 200, cost: 1)

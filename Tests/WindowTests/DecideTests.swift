@@ -185,6 +185,25 @@ struct DecideTests {
         server.end()
     }
 
+    @Test("A settle says which limits it was charged to: those that have come since among them, shadows or not")
+    func charged() throws {
+        let before = [term(1, 100, 40), term(2, 30, 40, isShadow: true), slot(2)]
+        #expect(try decide(.reserve, id: "a", before, at: 0).states.map(\.used) == [40, 0, 1])
+        // The first has gone, two have come.
+        let after = [
+            term(2, 30, 40, isShadow: true), term(3, 100, 40), term(4, 100, 40, isShadow: true), term(5, 9, 0),
+        ]
+        let settled = try decide(.settle, id: "a", after + [slot(2, 0)], at: 1)
+        #expect(settled.states.map(\.isCharged) == [false, true, true, false, false])
+        #expect(settled.states.map(\.used) == [0, 40, 40, 0, 0])
+        #expect(try used(before, at: 2) == [0, 0, 0])
+        let again = try decide(.settle, id: "a", after, at: 3)
+        #expect(again.verdict == .repeated && again.states.allSatisfy { !$0.isCharged })
+        #expect(try decide(.usage, [term(1, 1, 7)], at: 4).states.map(\.isCharged) == [true])
+        #expect(try decide(.check, [term(1, 9, 1)], at: 5).states.map(\.isCharged) == [false])
+        server.end()
+    }
+
     @Test("Usage passes the limit, and is charged once for each id")
     func usage() throws {
         let terms = [term(1, 10, 25)]

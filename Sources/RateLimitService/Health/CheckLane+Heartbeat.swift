@@ -101,7 +101,8 @@ extension CheckLane {
                 key: Array(key.utf8),
                 terms: [
                     LimitTerm(
-                        id: LimitDefinition.requestsID, kind: .sliding(windowMilliseconds: Self.heartbeatWindowMilliseconds),
+                        id: LimitDefinition.requestsID,
+                        kind: .sliding(windowMilliseconds: Self.heartbeatWindowMilliseconds),
                         quota: Self.heartbeatQuota, cost: 1)
                 ])
             // A lease of its own each time: one that is known is not held again.

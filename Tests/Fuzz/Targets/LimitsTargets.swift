@@ -61,6 +61,10 @@ func fuzzLease(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     guard let lease = Lease(text) else { return }
     try hold(lease.text == text.lowercased(), "\(lease.text) for \(text)")
     try hold(Limit.costs.contains(lease.cost), "a cost of \(lease.cost)")
+    let call = lease.attributes
+    let again = try? CallAttributes(
+        model: call.model, provider: call.provider, labels: call.labels, groups: call.groups)
+    try hold(again == call, "a call that says \(call)")
 }
 
 /// A limits file is read the same each time, or refused with a line that it has.

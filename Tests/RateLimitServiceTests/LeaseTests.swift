@@ -1,0 +1,193 @@
+import RateLimitCore
+import Testing
+
+@testable import RateLimitService
+
+@Suite("A lease")
+struct LeaseTests {
+    private let owner = someUser()
+    private let groups = [someUser(), someUser()]
+
+    private func lease(
+        _ attributes: CallAttributes, cost: Int = 1, inGroups: Bool = false, isGlobal: Bool = false
+    ) -> Lease {
+        var random = SystemRandomNumberGenerator()
+        return Lease(
+            of: owner, cost: cost, attributes: attributes, isHeldInGroups: inGroups, isGlobal: isGlobal, using: &random)
+    }
+
+    @Test("is read back from its text, whatever the call said about itself")
+    func text() throws {
+        let labels = [CallAttributes.Label("route", "chat"), CallAttributes.Label("é", "")]
+        for attributes in [
+            CallAttributes.none, try CallAttributes(model: "", provider: nil), try CallAttributes(provider: "p"),
+            try CallAttributes(model: "gpt-4o", provider: "openai", labels: labels, groups: groups),
+        ] {
+            for (inGroups, isGlobal) in [(false, false), (true, false), (false, true), (true, true)] {
+                let lease = lease(attributes, cost: 1_000_000, inGroups: inGroups, isGlobal: isGlobal)
+                #expect(Lease(lease.text) == lease)
+                #expect(Lease(lease.text.uppercased()) == lease)
+            }
+        }
+    }
+
+    @Test("of a call that says as much as it may has a text of the bound, and no text is longer")
+    func bound() throws {
+        let long = String(repeating: "x", count: CallAttributes.maximumValueLength)
+        let labels = (0..<CallAttributes.maximumLabels).map { number in
+            CallAttributes.Label(
+                "\(10 + number)" + String(repeating: "n", count: CallAttributes.nameLengths.upperBound - 2), long)
+        }
+        let groups = (0..<CallAttributes.maximumGroups).map { _ in someUser() }
+        let most = lease(try CallAttributes(model: long, provider: long, labels: labels, groups: groups))
+        #expect(most.text.utf8.count == Lease.maximumTextLength && Lease(most.text) == most)
+        #expect(Lease(most.text + "00") == nil)
+        // Four bytes in five of the longest body are left for what else it says.
+        #expect(Lease.maximumTextLength < 65_536 / 3)
+    }
+
+    @Test("is none where any byte is missing or too many, or stands where it may not")
+    func refused() throws {
+        let text = lease(try CallAttributes(model: "m", provider: "p", groups: groups)).text
+        for length in 0..<text.utf8.count { #expect(Lease(text.prefix(length)) == nil) }
+        #expect(Lease(text + "00") == nil && Lease("03" + text.dropFirst(2)) == nil)
+        // A flag that is not known, a cost of nothing, one group twice.
+        let bytes = Array(text)
+        #expect(Lease(String(bytes[..<74]) + "f" + String(bytes[75...])) == nil)
+        #expect(Lease(String(bytes[..<66]) + "00000000" + String(bytes[74...])) == nil)
+        let twice = String(bytes[..<78]) + String(repeating: String(bytes[78..<110]), count: 2) + String(bytes[142...])
+        #expect(twice.count == text.count && Lease(twice) == nil)
+    }
+
+    @Test("says whose call it is, and what it said; a settle says by which model and provider it was served")
+    func underItsLease() throws {
+        let said = try CallAttributes(
+            model: "big", provider: "a", labels: [CallAttributes.Label("route", "chat")], groups: groups)
+        let lease = lease(said, cost: 3)
+        func settle(_ attributes: CallAttributes) -> CallRequest {
+            CallRequest(
+                user: someUser(), operation: .settle(lease), attributes: attributes, tokens: TokenUsage(input: 1)
+            )
+            .underItsLease()
+        }
+        let plain = settle(.none)
+        #expect(plain.user == owner && plain.cost == 3 && plain.attributes == said)
+        let other = try CallAttributes(
+            model: "small", labels: [CallAttributes.Label("route", "batch")], groups: [someUser()])
+        let served = settle(other).attributes
+        #expect(served.model == "small" && served.provider == "a")
+        #expect(served.labels == said.labels && served.groups == groups)
+        let check = CallRequest(user: owner, attributes: other)
+        #expect(check.underItsLease() == check)
+    }
+}
+
+/// What a settle is charged to, as a value.
+@Suite("The plan of a call with a lease")
+struct LeasePlanTests {
+    private let user = someUser()
+    private let group = someUser()
+    private var random = SystemRandomNumberGenerator()
+
+    private func limit(
+        _ name: String, _ scope: LimitScope = .user, _ unit: LimitUnit = .tokens(.total), model: String? = nil
+    ) throws -> LimitDefinition {
+        LimitDefinition(
+            name: try #require(LimitName(name)), scope: scope, unit: unit, quota: 10_000,
+            window: unit == .concurrency ? nil : .sliding(milliseconds: 60_000),
+            matches: model.map { [LabelMatch(.model, anyOf: [.exact($0)])] } ?? [])
+    }
+
+    private mutating func plan(_ request: CallRequest, under limits: [LimitDefinition]) throws -> CallPlan {
+        let price = { try #require(ModelPrice(input: $0, output: $0)) }
+        let limits = LimitsInForce(
+            rules: QuotaRules(limits: try LimitSet(limits), policy: .min),
+            prices: try PriceTable(
+                [
+                    PriceTable.Entry(.exact("big"), price(9_000_000)),
+                    PriceTable.Entry(.exact("small"), price(1_000_000)),
+                ],
+                unknownModel: .deny))
+        let request = request.underItsLease()
+        return try CallPlanner(limits: limits, keyPrefix: "x").plan(
+            request,
+            for: CallerBudgets(
+                budget: nil, groups: request.attributes.groups.map { CallerBudgets.Group(id: $0, budget: nil) }),
+            atUnixMilliseconds: 0, using: &random)
+    }
+
+    private mutating func lease(under limits: [LimitDefinition]) throws -> Lease {
+        let request = CallRequest(
+            user: user, operation: .reserve(milliseconds: 1_000),
+            attributes: try CallAttributes(model: "big", groups: [group]), cost: 2)
+        return try #require(try plan(request, under: limits).lease)
+    }
+
+    private func settle(_ lease: Lease, by settler: UserID? = nil, model: String? = nil) throws -> CallRequest {
+        CallRequest(
+            user: settler ?? user, operation: .settle(lease), attributes: try CallAttributes(model: model),
+            tokens: TokenUsage(input: 5_000))
+    }
+
+    /// What each limit is charged, by its name.
+    private func costs(_ plan: CallPlan) -> [String: Int] {
+        let costs = plan.call?.subjects.flatMap(\.terms).map(\.cost) ?? []
+        return Dictionary(zip(plan.terms.map(\.limit.name.text), costs)) { $0 + $1 }
+    }
+
+    private func keys(_ plan: CallPlan) -> [String] {
+        plan.call?.subjects.map { String(decoding: $0.key, as: UTF8.self) } ?? []
+    }
+
+    @Test("charges what is in force now, under any name, and frees whatever was held")
+    mutating func renamed() throws {
+        let lease = try lease(under: [limit("old"), limit("team", .group), limit("all", .global)])
+        let renamed = try plan(settle(lease), under: [limit("new"), limit("calls", .user, .requests)])
+        #expect(costs(renamed) == ["new": 5_000, "calls": 2])
+        #expect(keys(renamed) == ["x:\(user)", "x:group:\(group)", "x:global"])
+        let further = try plan(settle(try self.lease(under: [limit("old")])), under: [limit("team", .group)])
+        #expect(costs(further) == ["team": 5_000] && keys(further) == ["x:\(user)", "x:group:\(group)"])
+    }
+
+    @Test("counts nothing in a unit that the limit had before")
+    mutating func unit() throws {
+        let lease = try lease(under: [limit("daily", .user, .spend)])
+        let plan = try plan(settle(lease), under: [limit("daily", .user, .requests)])
+        #expect(costs(plan) == ["daily": 2])
+        #expect(plan.call?.subjects[0].terms[0].id != LimitDefinition.id(of: plan.terms[0].limit.name, in: .spend))
+    }
+
+    @Test("prices and matches by the model that the settle names, and by the lease's where it names none")
+    mutating func model() throws {
+        let limits = [
+            try limit("spend", .user, .spend), try limit("of-big", model: "big"), try limit("of-small", model: "small"),
+        ]
+        let lease = try lease(under: limits)
+        #expect(try costs(plan(settle(lease), under: limits)) == ["spend": 45_000, "of-big": 5_000])
+        #expect(
+            try costs(plan(settle(lease, model: "small"), under: limits)) == ["spend": 5_000, "of-small": 5_000])
+    }
+
+    @Test("is the owner's, whoever settles, renews or releases")
+    mutating func owner() throws {
+        let limits = [try limit("tokens"), try limit("slots", .user, .concurrency)]
+        let lease = try lease(under: limits)
+        for operation in [
+            CallRequest.Operation.settle(lease), .renew(lease, milliseconds: 1_000), .release(lease),
+        ] {
+            let plan = try plan(CallRequest(user: someUser(), operation: operation), under: limits)
+            #expect(keys(plan) == ["x:\(user)"] && plan.call?.id == lease.key)
+        }
+    }
+
+    @Test("that would meet more windows than a decision has room for is refused, and one of as many is not")
+    mutating func bound() throws {
+        let groups = (0..<CallAttributes.maximumGroups).map { _ in someUser() }
+        let request = CallRequest(user: user, attributes: try CallAttributes(groups: groups))
+        let most = DecisionCall.largestTermCount / groups.count
+        let fitting = try (0..<min(most, 64)).map { try limit("l\($0)", .group) }
+        #expect(try plan(request, under: fitting).terms.count == fitting.count * groups.count)
+        guard most < 64 else { return }
+        #expect(throws: CallRefusal.tooManyWindows) { try plan(request, under: fitting + [limit("more", .group)]) }
+    }
+}

@@ -1,0 +1,61 @@
+import Logging
+import RateLimitCore
+import Testing
+
+@testable import RateLimitService
+
+@Suite("What the log says of limits that change their unit")
+struct LimitNoticesTests {
+    private let lines = Lines()
+
+    private func limits(_ unit: LimitUnit) throws -> LimitSet {
+        try LimitSet([
+            LimitDefinition(
+                name: try #require(LimitName("daily")), scope: .user, unit: unit, quota: 5,
+                window: .sliding(milliseconds: 60_000))
+        ])
+    }
+
+    private func notices(_ unit: LimitUnit) throws -> LimitNotices {
+        LimitNotices(try limits(unit), logger: Logger(label: "test") { [lines] _ in LineHandler(lines: lines) })
+    }
+
+    @Test("is told where the unit changes, and nothing where anything else does")
+    func reload() throws {
+        let notices = try notices(.spend)
+        notices.setLimits(try limits(.spend))
+        #expect(lines.messages.isEmpty)
+        notices.setLimits(try limits(.requests))
+        notices.setLimits(try limits(.requests))
+        #expect(
+            lines.messages == [
+                "limit daily counts requests now, not spend: what was counted, held, granted and budgeted begins anew"
+            ])
+        notices.setLimits(.empty)
+        notices.setLimits(try limits(.spend))
+        #expect(lines.messages.count == 1)
+    }
+
+    @Test("is told once of a budget or grant in another unit, and of one for a limit that is not known")
+    func budgets() throws {
+        let notices = try notices(.requests)
+        for _ in 0..<3 {
+            notices.read(["daily": BudgetAmount(40_000_000, unit: .spend)], [:])
+            notices.read(["gone": 1], ["daily": Grant(amount: 1, expiresAt: 2, unit: .spend)])
+            notices.read(["daily": BudgetAmount(7, unit: .requests)], [:])
+            notices.read(["daily": 7], [:])
+        }
+        #expect(
+            lines.messages == [
+                "a budget or grant of limit daily is in spend, and the limit counts requests: it counts for nothing",
+                "a budget or grant names the limit gone, which is not in force here: it counts for nothing",
+            ])
+    }
+
+    @Test("is bounded, whatever names there are")
+    func bounded() throws {
+        let notices = try notices(.requests)
+        for number in 0..<3 * LimitNotices.capacity { notices.read(["n\(number)": 1], [:]) }
+        #expect(lines.messages.count == LimitNotices.capacity)
+    }
+}
