@@ -65,9 +65,9 @@ extension ClusterSuite {
             let daemon = try Daemon(redis: cluster.url())
             #expect(try eventually(within: 20) { try isEnforcing(daemon) })
             let masters = try cluster.masters()
-            let before = try masters.map { try $0.server.calls(of: "strlen") }
+            let before = try masters.map { try $0.server.heartbeats() }
             for (master, calls) in zip(masters, before) {
-                #expect(try eventually(within: 20) { try master.server.calls(of: "strlen") > calls + 1 })
+                #expect(try eventually(within: 20) { try master.server.heartbeats() > calls + 1 })
                 let beats = try master.command("KEYS", "llm-rate:heartbeat:*").elements.compactMap(\.text)
                 #expect(beats.contains { $0.hasSuffix("}:beat") })
             }
@@ -79,8 +79,8 @@ extension ClusterSuite {
             var moved = 0
             repeat { moved = try cluster.moveKeys(of: slot, to: target, count: 100) } while moved > 0
             try cluster.endMove(of: slot, to: target)
-            let calls = try source.server.calls(of: "strlen")
-            #expect(try eventually(within: 30) { try source.server.calls(of: "strlen") > calls + 2 })
+            let calls = try source.server.heartbeats()
+            #expect(try eventually(within: 30) { try source.server.heartbeats() > calls + 2 })
             #expect(try isEnforcing(daemon), "\(daemon.process.errors)")
             #expect(daemon.logLines(containing: "refuses").isEmpty)
             try cluster.beginMove(of: slot, to: source)

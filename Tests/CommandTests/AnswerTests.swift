@@ -127,6 +127,10 @@ struct AnswerTests {
         arguments: [
             (#"{"status":"ok","version":"0.1.0"}"#, "ok (llm-rate-limit 0.1.0)", ExitCode.success, ExitCode.success),
             (#"{"status":"degraded"}"#, "degraded: it serves, but Redis cannot decide", .success, .denied),
+            (
+                #"{"status":"degraded","redis":{"state":"refusing","detail":"OOM command not allowed."}}"#,
+                "degraded: it serves, but Redis cannot decide: OOM command not allowed.", .success, .denied
+            ),
             (#"{"status":"draining"}"#, "draining", .denied, .denied),
         ])
     func health(body: String, line: String, code: ExitCode, requiring: ExitCode) throws {

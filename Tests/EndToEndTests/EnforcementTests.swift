@@ -261,8 +261,8 @@ extension EndToEnd {
                 for _ in 0..<3 {
                     #expect(try !call(daemon.connect()).isDegraded)
                     try expectEnforcing(daemon, lines: 0, "all that is needed")
-                    let beats = try redis.calls(of: "strlen")
-                    #expect(try eventually(within: 20) { try redis.calls(of: "strlen") > beats + 1 })
+                    let beats = try redis.heartbeats()
+                    #expect(try eventually(within: 20) { try redis.heartbeats() > beats + 1 })
                 }
             }
         }
@@ -322,12 +322,12 @@ extension EndToEnd {
             }
             try redis.command("DEL", "llm-rate:heartbeat:{0}:string")
             try redis.command("LPUSH", "llm-rate:heartbeat:{0}:string", "x")
-            let beats = try redis.calls(of: "strlen")
+            let beats = try redis.heartbeats()
             repeat {
                 for daemon in [plain, limits] {
                     for user in users { #expect(try call(daemon.connect(), user).degradedReason == "redis_error") }
                 }
-            } while try redis.calls(of: "strlen") < beats + 6
+            } while try redis.heartbeats() < beats + 6
             for daemon in [plain, limits] { try expectEnforcing(daemon, lines: 0, "keys of another type") }
             try Trouble.full.begin(redis)
             for daemon in [plain, limits] { try expectRefusing(daemon, saying: "OOM", "and then full") }

@@ -123,6 +123,9 @@ package final class RedisServer: Sendable {
         }
     }
 
+    /// How many heartbeats have tried what decisions need, but for decisions on windows that are long.
+    package func heartbeats() throws -> Int { try calls(of: "strlen") }
+
     /// Waits until a daemon hears what others forget: what it remembers before that, it forgets then.
     package func waitUntilSubscribed() throws {
         // Behind SUBSCRIBE the daemon's handshake ends with a PING.
@@ -139,7 +142,7 @@ package final class RedisServer: Sendable {
     /// How often a command has been called, by Redis's own count; EVALSHA without the daemons' heartbeats.
     ///
     /// A heartbeat is two of them, and three more under a limits file. Each calls STRLEN once, and ZRANGE under a limits
-    /// file, which short windows without leases never do.
+    /// file, which short windows without leases never do. Neither is replicated.
     package func calls(of command: String) throws -> Int {
         let statistics = try self.command("INFO", "commandstats").text ?? ""
         func calls(_ command: String) -> Int {
