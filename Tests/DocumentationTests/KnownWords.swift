@@ -15,15 +15,17 @@ enum KnownWords {
             "SCHED_BATCH", "/proc/<pid>/cmdline", "/proc/<pid>/environ", "/proc/<pid>/schedstat", "/etc/ssl/certs",
         ],
         "a program of the system": [
+            "tr -d '\\n'",
             "ps", "xxd", "promtool check rules", "sudo -u llm-rate-limit llm-rate-limit reset …",
         ],
+        "a variable that Kubernetes sets": ["LLM_RATE_LIMIT_REDIS_PORT_6379_TCP_ADDR"],
         "an argument of curl": ["-H 'Content-Type: application/json'"],
         "a name of swift-nio's or of the Swift runtime": [
             "BaseSocketChannel", "BaseSocketChannel.isOpen", "isOpen", "lifecycleManager", "readFromSocket",
             "swift_release", "swift_retain",
         ],
         "a folder that a script makes": [".build/address", ".build/thread", ".build/fuzz/findings/<target>"],
-        "a value that is read, and stands in no source": ["7d", "redis://user:"],
+        "a value that is read, and stands in no source": ["7d", "20.0", "redis://user:"],
     ]
 
     /// Each word with its reason.

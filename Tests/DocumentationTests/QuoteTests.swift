@@ -15,8 +15,13 @@ struct QuoteTests {
         let sources = Repository.texts.filter { $0.key.hasPrefix("Sources/") }.values
         return sources.flatMap { source in
             ["debug", "info", "notice", "warning", "error"].flatMap { level in
-                source.components(separatedBy: "logger.\(level)(").dropFirst().compactMap { call in
-                    TextPattern.leading(call.prefix(600)).map { LogLine(level: level, text: $0) }
+                source.components(separatedBy: "logger.\(level)(").dropFirst().flatMap { call in
+                    let text = call.prefix(600).components(separatedBy: "metadata:")[0]
+                    if let literal = TextPattern.leading(text) { return [LogLine(level: level, text: literal)] }
+                    // A choice of texts, up to the end of the call.
+                    let choice = text.components(separatedBy: "\n\n")[0].components(separatedBy: ")\n")[0]
+                    return TextPattern.literals(in: Array(choice)).filter { $0.core.count > 15 }
+                        .map { LogLine(level: level, text: $0) }
                 }
             }
         }

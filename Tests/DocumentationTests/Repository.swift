@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import TestSupport
 
 /// The files beside the documentation: what a page may name.
@@ -38,19 +39,37 @@ enum Repository {
         }.joined(separator: "\n")
     }
 
+    private static let bytes = Array(text.utf8)
+
     /// Whether a text stands in one of the files as a word of its own.
     static func contains(word: String) -> Bool {
-        func isPart(_ character: Character?) -> Bool {
-            character.map { $0.isLetter || $0.isNumber || $0 == "_" } ?? false
+        func isPart(_ byte: UInt8) -> Bool {
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"):
+                true
+            default: false
+            }
         }
-        var rest = text[...]
-        while let found = rest.range(of: word) {
-            let before = found.lowerBound == text.startIndex ? nil : text[text.index(before: found.lowerBound)]
-            let after = found.upperBound == text.endIndex ? nil : text[found.upperBound]
-            if !(isPart(before) && isPart(word.first)), !(isPart(after) && isPart(word.last)) { return true }
-            rest = rest[found.upperBound...]
+        let wanted = Array(word.utf8)
+        guard let first = wanted.first, let last = wanted.last else { return false }
+        return bytes.withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress else { return false }
+            var start = 0
+            while start + wanted.count <= bytes.count,
+                let found = memchr(base + start, Int32(first), bytes.count - start - wanted.count + 1)
+            {
+                let place = base.distance(to: UnsafeRawPointer(found))
+                let end = place + wanted.count
+                start = place + 1
+                guard memcmp(found, wanted, wanted.count) == 0 else { continue }
+                let isLonger =
+                    place > 0 && isPart(first) && isPart(bytes[place - 1])
+                    || end < bytes.count && isPart(last) && isPart(bytes[end])
+                if !isLonger { return true }
+            }
+            return false
         }
-        return false
     }
 
     /// The names of types, functions, values and cases that the Swift sources declare.
