@@ -76,8 +76,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
     /// Answers at once and ends the connection: what follows in it cannot be told from this request's rest.
     private func refuse(_ error: RequestError) {
         hasRefused = true
-        let ticket = connection.takeOther(.init(form: AnswerForm(closes: true)))
-        connection.answer(.problem(error), ticket: ticket)
+        connection.answer(.problem(error), ticket: connection.takeUnfinished())
     }
 
     private func perform(_ route: Route, _ form: AnswerForm, _ eventLoop: any EventLoop) {
@@ -104,6 +103,10 @@ final class OtherRequestHandler: ChannelInboundHandler {
                 connection.answer(page, ticket: ticket)
                 loop.flush()
             }
+        case .ready where loop.isDraining:
+            let answer = Answer.problem(
+                .serviceUnavailable, "The daemon is stopping.", headers: [("Retry-After", "1")])
+            connection.answer(answer, ticket: connection.takeOther(.init(form: form)))
         case .alive, .ready, .health, .configuration, .version:
             let answer = Pages.answer(route, state: loop.service.health.state, pages: loop.pages)
             connection.answer(answer, ticket: connection.takeOther(.init(form: form)))
