@@ -14,7 +14,7 @@ struct BenchCommand: ParsableCommand {
             it all; then denials from memory are what is measured.
             """)
 
-    @Option(help: "Socket of the daemon, or host:port. Default: where serve listens, as check finds it.")
+    @Option(help: "Socket of the daemon, or host:port. Default: where serve would listen, as check finds it.")
     var socket: String?
 
     @OptionGroup var file: SocketFile

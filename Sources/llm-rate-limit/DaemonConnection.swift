@@ -5,8 +5,8 @@ import DaemonConfiguration
 struct DaemonConnection: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "The daemon's socket. (default: as of serve, LLM_RATE_LIMIT_SOCKET, else that of the file, else "
-                + "\(Settings().socketPath))", valueName: "path"))
+            "The daemon's socket. (default: where serve would listen: LLM_RATE_LIMIT_SOCKET, else that of the file, "
+                + "else \(Settings().socketPath))", valueName: "path"))
     var socket: String?
 
     @OptionGroup var file: SocketFile
@@ -31,8 +31,8 @@ struct DaemonConnection: ParsableArguments {
 struct AdminConnection: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "The admin socket. (default: as of serve, LLM_RATE_LIMIT_ADMIN_SOCKET, else that of the file, else "
-                + "\(Settings().adminSocketPath ?? ""))", valueName: "path"))
+            "The admin socket. (default: where serve would listen: LLM_RATE_LIMIT_ADMIN_SOCKET, else that of the "
+                + "file, else \(Settings().adminSocketPath ?? ""))", valueName: "path"))
     var adminSocket: String?
 
     @OptionGroup var file: SocketFile

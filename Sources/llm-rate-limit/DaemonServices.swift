@@ -5,6 +5,7 @@ import Logging
 import NIOCore
 import RateLimitService
 import ServiceLifecycle
+import UnixSignals
 
 /// Accepts from the moment everything is ready until a signal to stop, then drains, and ends.
 struct DaemonService: Service {

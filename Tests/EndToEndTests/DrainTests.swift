@@ -83,6 +83,9 @@ extension EndToEnd {
             for page in ["/livez", "/healthz", "/metrics", "/v1/config", "/v1/version"] {
                 #expect(try client.request("GET", page).status == 200, "\(page)")
             }
+            #expect(try client.request("GET", "/healthz").text.hasPrefix(#"{"status":"draining","redis":{"state":"av"#))
+            let command = try ChildProcess(Daemon.program, ["health", "--socket", daemon.socketPath])
+            #expect(try command.wait() == 1 && command.output.hasPrefix("draining ("))
         }
 
         @Test("its sockets stay, another daemon does not take them, and with its end they are free")

@@ -103,12 +103,9 @@ final class OtherRequestHandler: ChannelInboundHandler {
                 connection.answer(page, ticket: ticket)
                 loop.flush()
             }
-        case .ready where loop.isDraining:
-            let answer = Answer.problem(
-                .serviceUnavailable, "The daemon is stopping.", headers: [("Retry-After", "1")])
-            connection.answer(answer, ticket: connection.takeOther(.init(form: form)))
         case .alive, .ready, .health, .configuration, .version:
-            let answer = Pages.answer(route, state: loop.service.health.state, pages: loop.pages)
+            let answer = Pages.answer(
+                route, state: loop.service.health.state, isDraining: loop.isDraining, pages: loop.pages)
             connection.answer(answer, ticket: connection.takeOther(.init(form: form)))
         }
     }
