@@ -180,6 +180,19 @@ extension EndToEnd {
             #expect(try held.check(newUser()).status == 200 && daemon.process.exitCode == nil)
         }
 
+        @Test("a signal that comes while it starts ends it in order, and no socket is left")
+        func early() throws {
+            for _ in 0..<8 {
+                let folder = try TemporaryFolder()
+                let variables = Daemon.variables(folder, ["REDIS_URL": redis.url])
+                let process = try ChildProcess(Daemon.program, ["serve"], environment: variables)
+                #expect(eventually(within: 20) { TestSupport.access(of: folder.file("check")) != nil })
+                process.send(SIGTERM)
+                #expect(try process.wait() == 0)
+                for name in ["check", "admin"] { #expect(TestSupport.access(of: folder.file(name)) == nil) }
+            }
+        }
+
         @Test("SIGHUP still puts a changed limit in force")
         func reload() throws {
             let file = try folder.write("LLM_RATE_LIMIT_REQUESTS=5\n", to: "limit.env")
