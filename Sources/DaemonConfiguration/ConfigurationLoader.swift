@@ -32,6 +32,22 @@ public struct ConfigurationLoader: Sendable {
         return try resolution.finish()
     }
 
+    /// Resolves one option alone, as `load()` does; every other has its default.
+    ///
+    /// The file is read only where neither flag nor environment gives the value, so that a file that cannot be read
+    /// is in nobody's way who needs nothing of it. Of the file's other lines nothing is said.
+    /// - Throws: `ConfigurationError` where this option's value, or the file that may have it, cannot be used.
+    public func load(only option: OptionName) throws(ConfigurationError) -> Settings {
+        let layers = [flagLayer, environmentLayer]
+        var resolution = Resolution(layers: layers)
+        if layers.allSatisfy({ $0.text(of: option) == nil }) {
+            resolution.resolve(OptionCatalogue[.envFile])
+            if let path = resolution.settings.envFile { readFile(path, into: &resolution) }
+        }
+        resolution.resolve(OptionCatalogue[option])
+        return try resolution.finish().settings
+    }
+
     private func readFile(_ path: String, into resolution: inout Resolution) {
         do {
             let content = try BoundedFile(path: path, maximumBytes: EnvironmentFile.maximumBytes)

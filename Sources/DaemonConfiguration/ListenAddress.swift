@@ -6,9 +6,9 @@
     import Darwin
 #endif
 
-/// A TCP address to listen on: an IP address and a port, never a name that would have to be resolved.
+/// A TCP address to listen on: an IP address or `localhost`, and a port; never a name that would have to be resolved.
 public struct ListenAddress: Sendable, Equatable, CustomStringConvertible {
-    /// An IPv4 or IPv6 address without brackets; `localhost` is read as 127.0.0.1.
+    /// An IPv4 or IPv6 address without brackets, or `localhost`, which is 127.0.0.1 and ::1.
     public let host: String
     /// 0 to 65,535; with 0 the system chooses a free port.
     public let port: Int
@@ -26,7 +26,11 @@ public struct ListenAddress: Sendable, Equatable, CustomStringConvertible {
             guard let bytes = Self.bytes(of: host, family: AF_INET6, count: 16) else { return nil }
             isLoopback = bytes == Array(repeating: 0, count: 15) + [1]
         } else {
-            host = written == "localhost" ? "127.0.0.1" : String(written)
+            host = String(written)
+            guard written != "localhost" else {
+                isLoopback = true
+                return
+            }
             guard let bytes = Self.bytes(of: host, family: AF_INET, count: 4) else { return nil }
             isLoopback = bytes[0] == 127
         }

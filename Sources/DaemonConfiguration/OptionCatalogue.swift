@@ -136,7 +136,7 @@ public enum OptionCatalogue {
             summary: "How long a request may take to arrive whole."),
         OptionDefinition(
             .drainTimeout, in: .bounds, \.drainTimeoutMilliseconds, .wholeNumber(in: 0...600_000, unit: "ms"),
-            summary: "How long requests may finish after SIGTERM."),
+            summary: "How long connections are served after SIGTERM."),
     ]
 
     private static let operating: [OptionDefinition] = [

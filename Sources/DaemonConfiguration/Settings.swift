@@ -70,7 +70,7 @@ public struct Settings: Sendable, Equatable {
     public var maxQueue = 8192
     /// How long a request may take to arrive whole, 100 to 600,000 ms.
     public var requestTimeoutMilliseconds = 5000
-    /// How long open requests may take to finish after SIGTERM, 0 to 600,000 ms.
+    /// How long connections are served after SIGTERM, 0 to 600,000 ms.
     public var drainTimeoutMilliseconds = 5000
 
     /// The least severe level that is logged.

@@ -114,13 +114,26 @@ public final class GatewayServer: Sendable {
         for loop in loops { loop.eventLoop.execute { loop.value.writer.setLimit(limit) } }
     }
 
-    /// Closes connections as soon as nothing is owed on them, and all that are left after `patience`.
-    public func drain(patience: TimeAmount) async {
-        for loop in loops { loop.eventLoop.execute { loop.value.drain() } }
+    /// Connections that are open now.
+    public var connections: Int { connectionCount.value }
+
+    /// Has `/readyz` say that the daemon ends soon. Everything else goes on as before, and new connections are taken.
+    public func beginDraining() {
+        for loop in loops { loop.eventLoop.execute { loop.value.isDraining = true } }
+    }
+
+    /// Waits until no connection is open, for `patience` at most, or until the task is cancelled.
+    public func waitUntilUnused(patience: TimeAmount) async {
         let end = NIODeadline.now() + patience
-        while connectionCount.value > 0, NIODeadline.now() < end {
+        while connectionCount.value > 0, NIODeadline.now() < end, !Task.isCancelled {
             try? await Task.sleep(for: .milliseconds(5))
         }
+    }
+
+    /// Closes connections as soon as nothing is owed on them, and all that are left after `patience`.
+    public func close(patience: TimeAmount) async {
+        for loop in loops { loop.eventLoop.execute { loop.value.leave() } }
+        await waitUntilUnused(patience: patience)
         for loop in loops { loop.eventLoop.execute { loop.value.closeAll() } }
     }
 }

@@ -19,7 +19,8 @@ public struct ActivatedSockets: Sendable, Equatable {
     ///
     /// `FileDescriptorName=` of the socket unit says what a socket is for: `check`, `admin` or `tcp`. Of the sockets
     /// with another name (systemd's default is the unit's name) the first Unix socket is `check` and the first TCP
-    /// socket is `tcp`. Every socket is set to close on exec and not to block.
+    /// socket is `tcp`. Every socket is set to close on exec and not to block. What is not as it must be is an error and
+    /// not passed over: the service manager would hold sockets on which nobody answers.
     ///
     /// - Parameters:
     ///   - environment: The process's variables; `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` are read.
@@ -35,9 +36,9 @@ public struct ActivatedSockets: Sendable, Equatable {
         unset: (String) -> Void = { unsetenv($0) }
     ) throws(ListenerError) -> ActivatedSockets {
         var sockets = ActivatedSockets()
-        guard let intended = environment["LISTEN_PID"], let countText = environment["LISTEN_FDS"] else {
-            return sockets
-        }
+        guard let intended = environment["LISTEN_PID"], let countText = environment["LISTEN_FDS"],
+            !intended.isEmpty, !countText.isEmpty
+        else { return sockets }
         guard let intendedProcess = pid_t(intended) else {
             throw .invalidActivation(reason: "LISTEN_PID is \"\(intended)\"; a process number is accepted")
         }

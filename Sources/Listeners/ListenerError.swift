@@ -6,8 +6,10 @@ public enum ListenerError: Error, Equatable, Sendable, CustomStringConvertible {
     case invalidPath(path: String, reason: String)
     /// The folder that the socket goes into is not there.
     case missingFolder(path: String, folder: String)
-    /// Another process held the folder's lock for longer than ``UnixListener/lockWaitMilliseconds``.
-    case folderLocked(path: String, folder: String)
+    /// Another process of this user held the path's lock for longer than ``UnixListener/lockWaitMilliseconds``.
+    case pathLocked(path: String, lockFile: String)
+    /// What has the name of the path's lock is no file of this user's.
+    case foreignLockFile(path: String, lockFile: String)
     /// Something that is no socket has the path.
     case notASocket(path: String)
     /// A process answers at the path or address.
@@ -20,10 +22,16 @@ public enum ListenerError: Error, Equatable, Sendable, CustomStringConvertible {
     case invalidAddress(String)
     /// The address can be reached from other machines.
     case notLoopback(String)
+    /// The machine knows no IPv6, or no IPv4.
+    case missingFamily(address: String, isVersion6: Bool)
     /// The service manager's variables or sockets are not as they must be.
     case invalidActivation(reason: String)
     /// `NOTIFY_SOCKET` is no address that can be sent to.
     case invalidNotifySocket(String)
+    /// A message to `NOTIFY_SOCKET` was not delivered.
+    case notNotified(address: String, errorNumber: CInt)
+    /// `WATCHDOG_USEC` is no time.
+    case invalidWatchdog(String)
     /// A system call failed for a reason that has no case of its own.
     case system(address: String, call: String, errorNumber: CInt)
 
@@ -35,9 +43,12 @@ public enum ListenerError: Error, Equatable, Sendable, CustomStringConvertible {
                 + "is accepted"
         case .missingFolder(let path, let folder):
             "cannot listen on \(path): the folder \(folder) does not exist; make it with: mkdir -p \(folder)"
-        case .folderLocked(let path, let folder):
-            "cannot listen on \(path): another process has held the lock of the folder \(folder) for "
-                + "\(UnixListener.lockWaitMilliseconds) ms; a folder of the daemon's own is best"
+        case .pathLocked(let path, let lockFile):
+            "cannot listen on \(path): another process of this user has held the lock \(lockFile) for "
+                + "\(UnixListener.lockWaitMilliseconds) ms; stop it or choose another path"
+        case .foreignLockFile(let path, let lockFile):
+            "cannot listen on \(path): \(lockFile) is not a file of this user's; remove it, or choose a folder in "
+                + "which nobody else can write"
         case .notASocket(let path):
             "cannot listen on \(path): something that is not a socket is there; remove it or choose another path"
         case .alreadyInUse(let address):
@@ -53,13 +64,30 @@ public enum ListenerError: Error, Equatable, Sendable, CustomStringConvertible {
         case .notLoopback(let text):
             "cannot listen on \(text): other machines could reach it; choose a loopback address such as 127.0.0.1, "
                 + "or set LLM_RATE_LIMIT_LISTEN_PUBLIC=yes"
+        case .missingFamily(let address, let isVersion6):
+            "cannot listen on \(address): this machine has no \(isVersion6 ? "IPv6" : "IPv4"); an address of "
+                + "\(isVersion6 ? "IPv4, such as 127.0.0.1 or 0.0.0.0," : "IPv6, such as [::1] or [::],") is accepted"
         case .invalidActivation(let reason):
             "cannot use the sockets of the service manager: \(reason)"
         case .invalidNotifySocket(let text):
             "cannot notify the service manager at NOTIFY_SOCKET \"\(text)\": an absolute path, or @ and a name, of at "
                 + "most \(UnixListener.maximumPathBytes) bytes is accepted"
+        case .notNotified(let address, let errorNumber):
+            "cannot notify the service manager at NOTIFY_SOCKET \"\(address)\": \(errorText(errorNumber))"
+        case .invalidWatchdog(let text):
+            "cannot tell the watchdog: WATCHDOG_USEC is \"\(text)\"; whole microseconds are accepted"
         case .system(let address, let call, let errorNumber):
             "cannot listen on \(address): \(call): \(errorText(errorNumber))"
+        }
+    }
+}
+
+extension ListenerError {
+    /// Whether it says that the machine does not have the address, or nothing of its family.
+    var isMissingAddress: Bool {
+        switch self {
+        case .missingFamily, .system(_, _, EADDRNOTAVAIL): true
+        default: false
         }
     }
 }

@@ -8,25 +8,72 @@ public struct TCPListener: Sendable {
     public let fileDescriptor: CInt
     /// The port it listens on: the one the system chose where 0 was asked for.
     public let port: UInt16
+    /// The address and the port, such as `[::1]:8089`.
+    public let name: String
 
-    /// Listens at `text`: `127.0.0.1:8089`, `[::1]:8089` or `localhost:8089` (which is 127.0.0.1).
+    /// How often another port is tried where the system chose one that only one of two addresses has free.
+    private static let portTries = 8
+
+    /// Listens at `text`: `127.0.0.1:8089`, `[::1]:8089`, or `localhost:8089`, which is both of these.
     ///
-    /// Other host names are not looked up: what they lead to could change under the daemon. An IPv6 address takes
-    /// IPv6 connections alone. Port 0 lets the system choose.
+    /// Other host names are not looked up: what they lead to could change under the daemon. `[::]` takes IPv4
+    /// connections too. Port 0 lets the system choose, one port for both addresses.
     ///
-    /// - Throws: ``ListenerError``, above all ``ListenerError/notLoopback(_:)`` unless `allowPublic` is set.
-    public static func open(_ text: String, allowPublic: Bool = false) throws(ListenerError) -> TCPListener {
-        guard let address = TCPAddress(text) else { throw .invalidAddress(text) }
-        guard address.isLoopback || allowPublic else { throw .notLoopback(text) }
+    /// - Returns: One listener; of `localhost` one for each of its addresses that this machine has.
+    /// - Throws: ``ListenerError``, above all ``ListenerError/notLoopback(_:)`` unless `allowPublic` is set; nothing is
+    ///   left open.
+    public static func open(_ text: String, allowPublic: Bool = false) throws(ListenerError) -> [TCPListener] {
+        guard let addresses = TCPAddress.all(text) else { throw .invalidAddress(text) }
+        guard allowPublic || addresses.allSatisfy(\.isLoopback) else { throw .notLoopback(text) }
+        for _ in 1..<portTries {
+            do throws(ListenerError) {
+                return try open(addresses)
+            } catch .alreadyInUse where addresses[0].port == 0 {
+                continue
+            }
+        }
+        return try open(addresses)
+    }
+
+    /// Listens at each address that this machine has, at least at one.
+    private static func open(_ addresses: [TCPAddress]) throws(ListenerError) -> [TCPListener] {
+        var listeners: [TCPListener] = []
+        var missing: ListenerError?
+        for address in addresses {
+            do throws(ListenerError) {
+                listeners.append(try open(listeners.first.map { address.with(port: $0.port) } ?? address))
+            } catch {
+                // Of two addresses one may be that of a family which is switched off.
+                if addresses.count > 1, error.isMissingAddress {
+                    missing = error
+                    continue
+                }
+                for listener in listeners { close(listener.fileDescriptor) }
+                throw error
+            }
+        }
+        if listeners.isEmpty, let missing { throw missing }
+        return listeners
+    }
+
+    private static func open(_ address: TCPAddress) throws(ListenerError) -> TCPListener {
         let descriptor = makeStreamSocket(family: address.family)
-        guard descriptor >= 0 else { throw .system(address: text, call: "socket", errorNumber: errno) }
+        guard descriptor >= 0 else { throw failure("socket", at: address, errno) }
         guard let port = listen(descriptor, at: address) else {
             let number = errno
             close(descriptor)
-            if number == EADDRINUSE { throw .alreadyInUse(address: text) }
-            throw .system(address: text, call: "bind", errorNumber: number)
+            throw failure("bind", at: address, number)
         }
-        return TCPListener(fileDescriptor: descriptor, port: port)
+        return TCPListener(fileDescriptor: descriptor, port: port, name: "\(address.with(port: port))")
+    }
+
+    /// What an error number of `socket` or `bind` means for an address.
+    static func failure(_ call: String, at address: TCPAddress, _ number: CInt) -> ListenerError {
+        switch number {
+        case EADDRINUSE: .alreadyInUse(address: "\(address)")
+        case EAFNOSUPPORT: .missingFamily(address: "\(address)", isVersion6: address.family == AF_INET6)
+        default: .system(address: "\(address)", call: call, errorNumber: number)
+        }
     }
 
     /// Throws ``ListenerError/notLoopback(_:)`` for a listening socket that other machines could reach.
@@ -67,7 +114,8 @@ public struct TCPListener: Sendable {
             socketAddress.sin6_family = sa_family_t(AF_INET6)
             socketAddress.sin6_addr = host
             socketAddress.sin6_port = port.bigEndian
-            guard setSocketOption(descriptor, level: CInt(IPPROTO_IPV6), IPV6_V6ONLY, to: 1),
+            // Said, since a system may have another default: `[::]` is every address of both families.
+            guard setSocketOption(descriptor, level: CInt(IPPROTO_IPV6), IPV6_V6ONLY, to: 0),
                 bindAndListen(descriptor, &socketAddress)
             else { return nil }
             return UInt16(bigEndian: socketAddress.sin6_port)
@@ -102,9 +150,7 @@ enum TCPAddress: CustomStringConvertible {
             self = .version6(address, port: port)
         } else {
             var address = in_addr()
-            guard inet_pton(AF_INET, host == "localhost" ? "127.0.0.1" : String(host), &address) == 1 else {
-                return nil
-            }
+            guard inet_pton(AF_INET, String(host), &address) == 1 else { return nil }
             self = .version4(address, port: port)
         }
     }
@@ -117,6 +163,30 @@ enum TCPAddress: CustomStringConvertible {
             return "\(inet_ntop(AF_INET, &host, &text, length).map { String(cString: $0) } ?? "?"):\(port)"
         case .version6(var host, let port):
             return "[\(inet_ntop(AF_INET6, &host, &text, length).map { String(cString: $0) } ?? "?")]:\(port)"
+        }
+    }
+
+    /// The addresses that a text stands for; nil where it stands for none.
+    static func all(_ text: String) -> [TCPAddress]? {
+        let localhost = "localhost:"
+        guard text.hasPrefix(localhost) else { return TCPAddress(text).map { [$0] } }
+        let port = text.dropFirst(localhost.count)
+        guard let version4 = TCPAddress("127.0.0.1:\(port)"), let version6 = TCPAddress("[::1]:\(port)") else {
+            return nil
+        }
+        return [version4, version6]
+    }
+
+    var port: UInt16 {
+        switch self {
+        case .version4(_, let port), .version6(_, let port): port
+        }
+    }
+
+    func with(port: UInt16) -> TCPAddress {
+        switch self {
+        case .version4(let host, _): .version4(host, port: port)
+        case .version6(let host, _): .version6(host, port: port)
         }
     }
 

@@ -6,7 +6,7 @@ import Glibc
 public struct UnixListener: Sendable {
     /// The longest path in bytes: what `sockaddr_un` holds beside the zero byte at its end.
     public static let maximumPathBytes = 107
-    /// How long ``open(path:mode:group:)`` waits for another daemon that is just starting in the same folder.
+    /// How long ``open(path:mode:group:)`` waits for another daemon that is just starting at the same path.
     public static let lockWaitMilliseconds = 2_000
 
     /// The listening socket: not blocking, closed on exec.
@@ -47,7 +47,7 @@ public struct UnixListener: Sendable {
         var groupNumber: gid_t?
         if let group { groupNumber = try groupIdentifier(group) }
 
-        let lock = try FolderLock(folder: location.folder, for: path)
+        let lock = try PathLock(location)
         try removeStaleSocket(at: location, lock)
         var bound = try bindUnreachable(at: location, lock)
         bound.mode = mode
@@ -56,7 +56,7 @@ public struct UnixListener: Sendable {
             try bound.setAccess(mode: mode, group: groupNumber, lock)
             try bound.startListening()
         } catch {
-            unlinkat(lock.fileDescriptor, location.name, 0)
+            unlinkat(lock.folder, location.name, 0)
             close(bound.fileDescriptor)
             throw error
         }
@@ -78,22 +78,22 @@ public struct UnixListener: Sendable {
     /// Removes the socket file at shutdown, unless another daemon's (or nothing) has the path by now.
     ///
     /// To be called before the descriptor is closed: until then the kernel cannot give the file's inode number to
-    /// another file. Waits at most ``lockWaitMilliseconds``, and leaves the file where the folder stays locked.
+    /// another file. Waits at most ``lockWaitMilliseconds``, and leaves the file where the path stays locked.
     ///
     /// - Returns: Whether a file was removed.
     @discardableResult
     public func removeIfStillOurs() -> Bool {
-        guard let lock = try? FolderLock(folder: location.folder, for: path) else { return false }
+        guard let lock = try? PathLock(location) else { return false }
         guard let status = lock.status(of: location.name) else { return false }
         guard status.st_dev == device, status.st_ino == inode else { return false }
-        return unlinkat(lock.fileDescriptor, location.name, 0) == 0
+        return unlinkat(lock.folder, location.name, 0) == 0
     }
 }
 
 // The steps of `open`, in their order.
 extension UnixListener {
     /// Makes the path free, or says who has it.
-    static func removeStaleSocket(at location: SocketPath, _ lock: borrowing FolderLock) throws(ListenerError) {
+    static func removeStaleSocket(at location: SocketPath, _ lock: borrowing PathLock) throws(ListenerError) {
         guard let status = lock.status(of: location.name) else {
             if errno == ENOENT { return }
             throw .system(address: location.text, call: "stat", errorNumber: errno)
@@ -111,7 +111,7 @@ extension UnixListener {
         case ENOENT:
             return
         case ECONNREFUSED:
-            guard unlinkat(lock.fileDescriptor, location.name, 0) == 0 || errno == ENOENT else {
+            guard unlinkat(lock.folder, location.name, 0) == 0 || errno == ENOENT else {
                 throw .system(address: location.text, call: "remove the stale socket", errorNumber: errno)
             }
         default:
@@ -122,7 +122,7 @@ extension UnixListener {
     /// Binds a socket to which nobody can connect: its file has no permission bits, and it does not listen.
     static func bindUnreachable(
         at location: SocketPath,
-        _ lock: borrowing FolderLock
+        _ lock: borrowing PathLock
     ) throws(ListenerError) -> UnixListener {
         let descriptor = makeStreamSocket(family: AF_UNIX)
         guard descriptor >= 0 else { throw .system(address: location.text, call: "socket", errorNumber: errno) }
@@ -147,11 +147,11 @@ extension UnixListener {
     }
 
     /// Sets group and then mode, so that at no moment the wrong group has the right mode.
-    func setAccess(mode: UInt32, group: gid_t?, _ lock: borrowing FolderLock) throws(ListenerError) {
-        if let group, fchownat(lock.fileDescriptor, location.name, uid_t.max, group, AT_SYMLINK_NOFOLLOW) != 0 {
+    func setAccess(mode: UInt32, group: gid_t?, _ lock: borrowing PathLock) throws(ListenerError) {
+        if let group, fchownat(lock.folder, location.name, uid_t.max, group, AT_SYMLINK_NOFOLLOW) != 0 {
             throw .system(address: path, call: "give the socket to group \(group)", errorNumber: errno)
         }
-        guard fchmodat(lock.fileDescriptor, location.name, mode, AT_SYMLINK_NOFOLLOW) == 0 else {
+        guard fchmodat(lock.folder, location.name, mode, AT_SYMLINK_NOFOLLOW) == 0 else {
             throw .system(address: path, call: "set mode 0\(String(mode, radix: 8))", errorNumber: errno)
         }
     }

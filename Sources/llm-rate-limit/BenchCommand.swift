@@ -1,5 +1,4 @@
 import ArgumentParser
-import DaemonConfiguration
 import Glibc
 import LoadGenerator
 
@@ -15,8 +14,10 @@ struct BenchCommand: ParsableCommand {
             it all; then denials from memory are what is measured.
             """)
 
-    @Option(help: "Socket of the daemon, or host:port. Default: LLM_RATE_LIMIT_SOCKET, or the daemon's own default.")
+    @Option(help: "Socket of the daemon, or host:port. Default: where serve would listen, as check finds it.")
     var socket: String?
+
+    @OptionGroup var file: SocketFile
 
     @Option(help: "How many connections, 1 to 4096.")
     var connections = 64
@@ -42,7 +43,9 @@ struct BenchCommand: ParsableCommand {
     func run() throws {
         do {
             let interactive = isatty(STDERR_FILENO) == 1
-            let report = try load().run { progress in if interactive { Self.show(progress) } }
+            let report = try load(at: socket ?? file.socket(flag: nil)).run { progress in
+                if interactive { Self.show(progress) }
+            }
             if interactive { Self.tell("\r\u{1b}[K") }
             print(json ? report.json : report.text)
         } catch {
@@ -52,9 +55,8 @@ struct BenchCommand: ParsableCommand {
     }
 
     /// Finds the processes to watch and uses up the denied user's budget.
-    private func load() throws(LoadError) -> Load {
-        let configured = socket ?? getenv("LLM_RATE_LIMIT_SOCKET").map { String(cString: $0) }
-        let target = try Endpoint(configured ?? Settings().socketPath)
+    private func load(at place: String) throws(LoadError) -> Load {
+        let target = try Endpoint(place)
         let mix = try CheckMix(users: Users(count: users), deniedSharePercent: deniedShare)
         let load = try Load(
             target: target, traffic: .httpChecks(mix), connections: connections, pipelineDepth: pipeline,

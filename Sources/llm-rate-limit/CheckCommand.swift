@@ -5,6 +5,7 @@ struct CheckCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
         abstract: "Ask for a decision, and spend the cost if allowed.",
+        usage: "llm-rate-limit check <user> [--cost <n>] [<options>]",
         discussion: """
             Exit code: 0 allowed, 1 denied, 2 error.
 

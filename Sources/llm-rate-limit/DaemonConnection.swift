@@ -5,8 +5,11 @@ import DaemonConfiguration
 struct DaemonConnection: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "The daemon's socket. (default: LLM_RATE_LIMIT_SOCKET, else \(Settings().socketPath))", valueName: "path"))
+            "The daemon's socket. (default: where serve would listen: LLM_RATE_LIMIT_SOCKET, else that of the file, "
+                + "else \(Settings().socketPath))", valueName: "path"))
     var socket: String?
+
+    @OptionGroup var file: SocketFile
 
     @Flag(help: "Print the daemon's JSON answer as it is.")
     var json = false
@@ -15,8 +18,91 @@ struct DaemonConnection: ParsableArguments {
     func report(
         _ request: DaemonRequest, tell: (DaemonResponse) throws(UnexpectedAnswer) -> CommandReport
     ) async -> CommandReport {
-        let path = socket ?? processEnvironment()[OptionName.socket.variable] ?? Settings().socketPath
-        return await DaemonClient(socketPath: path).report(request, json: json, tell: tell)
+        do throws(SocketUnknown) {
+            let path = try file.socket(flag: socket)
+            return await DaemonClient(socketPath: path).report(request, json: json, tell: tell)
+        } catch {
+            return CommandReport(error)
+        }
+    }
+}
+
+/// The flags of the commands that change state, over the daemon's admin socket.
+struct AdminConnection: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "The admin socket. (default: where serve would listen: LLM_RATE_LIMIT_ADMIN_SOCKET, else that of the "
+                + "file, else \(Settings().adminSocketPath ?? ""))", valueName: "path"))
+    var adminSocket: String?
+
+    @OptionGroup var file: SocketFile
+
+    @Flag(help: "Print JSON: the daemon's answer as it is, where it has one.")
+    var json = false
+
+    /// As ``DaemonConnection/report(_:tell:)``.
+    func report(
+        _ request: DaemonRequest, tell: (DaemonResponse) throws(UnexpectedAnswer) -> CommandReport
+    ) async -> CommandReport {
+        do throws(SocketUnknown) {
+            let path = try file.adminSocket(flag: adminSocket)
+            return await DaemonClient(socketPath: path).report(request, json: json, tell: tell)
+        } catch {
+            return CommandReport(error)
+        }
+    }
+}
+
+/// The file of variables in which a command looks for the daemon's sockets, as the daemon itself does.
+struct SocketFile: ParsableArguments {
+    @Option(help: ArgumentHelp("The daemon's file of variables. (default: LLM_RATE_LIMIT_ENV_FILE)", valueName: "path"))
+    var envFile: String?
+
+    /// The socket that answers checks: the flag's, else where `serve` would listen.
+    func socket(
+        flag: String?, environment: [String: String] = processEnvironment()
+    ) throws(SocketUnknown) -> String {
+        try settings(of: .socket, flag: flag, environment).socketPath
+    }
+
+    /// The socket that answers what changes state, likewise.
+    func adminSocket(
+        flag: String?, environment: [String: String] = processEnvironment()
+    ) throws(SocketUnknown) -> String {
+        guard let path = try settings(of: .adminSocket, flag: flag, environment).adminSocketPath else {
+            throw .switchedOff
+        }
+        return path
+    }
+
+    private func settings(
+        of option: OptionName, flag: String?, _ environment: [String: String]
+    ) throws(SocketUnknown) -> Settings {
+        var flags: [OptionName: String] = [:]
+        flags[option] = flag
+        flags[.envFile] = envFile
+        do throws(ConfigurationError) {
+            return try ConfigurationLoader(flags: flags, environment: environment).load(only: option)
+        } catch {
+            throw .configuration(error, option)
+        }
+    }
+}
+
+/// Why a command does not know where to ask.
+enum SocketUnknown: Error, Equatable, CustomStringConvertible {
+    /// The configuration does not say it; the option would.
+    case configuration(ConfigurationError, OptionName)
+    /// The admin socket is off.
+    case switchedOff
+
+    var description: String {
+        switch self {
+        case .configuration(let error, let option): "\(error); or name the socket with \(option.flag)"
+        case .switchedOff:
+            "cannot reach the daemon's admin socket: \(OptionName.adminSocket.variable) is empty, which switches it "
+                + "off; or name the socket with \(OptionName.adminSocket.flag)"
+        }
     }
 }
 
@@ -50,6 +136,12 @@ extension DaemonClient {
 }
 
 extension CommandReport {
+    /// A question that could not be asked, since nobody says where.
+    init(_ error: SocketUnknown) {
+        errors = ["Error: \(error)"]
+        exitCode = .failedRequest
+    }
+
     /// A status or body that no command expects, such as a problem document for a bad request.
     init(refusal response: DaemonResponse, json: Bool) {
         let problem = response.decoded(ProblemAnswer.self)

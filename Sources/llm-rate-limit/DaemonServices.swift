@@ -5,8 +5,9 @@ import Logging
 import NIOCore
 import RateLimitService
 import ServiceLifecycle
+import UnixSignals
 
-/// Accepts from the moment everything is ready until shutdown, then drains.
+/// Accepts from the moment everything is ready until a signal to stop, then drains, and ends.
 struct DaemonService: Service {
     let doors: Doors
     let server: GatewayServer
@@ -14,6 +15,8 @@ struct DaemonService: Service {
     let notifier: ServiceNotifier
     let logger: Logger
     let inForce: ConfigurationInForce
+    /// The first begins the drain, the second ends it.
+    let stopSignals: UnixSignalsSequence
 
     func run() async throws {
         let settings = inForce.value.settings
@@ -21,14 +24,47 @@ struct DaemonService: Service {
         announce(settings)
         notifier.ready(status: "serving")
 
-        await cancelWhenGracefulShutdown { await openDoors.watch() }
-
-        notifier.stopping()
-        logger.notice("draining", metadata: ["patience_ms": "\(settings.drainTimeoutMilliseconds)"])
+        await withTaskGroup { tasks in
+            // The sequence of signals can be waited for in one place alone.
+            let (stops, stop) = AsyncStream.makeStream(of: UnixSignal.self)
+            tasks.addTask { for await signal in stopSignals { stop.yield(signal) } }
+            do {
+                async let _: Void = openDoors.watch()
+                await Self.next(of: stops)
+            }
+            await drain(settings, until: stops)
+            tasks.cancelAll()
+        }
         await openDoors.close()
-        await server.drain(patience: .milliseconds(Int64(settings.drainTimeoutMilliseconds)))
+        // Whoever has asked by now gets a decision, which is there when Redis's deadline is over.
+        await server.close(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds + Self.lastMilliseconds)))
         await service.stop()
         logger.notice("stopped")
+    }
+
+    /// How long the end takes at most behind the drain and the last decisions.
+    private static let lastMilliseconds = 600
+
+    /// Serves on until no connection is open, the time is over, or another signal comes.
+    private func drain(_ settings: Settings, until stops: AsyncStream<UnixSignal>) async {
+        server.beginDraining()
+        let patience = settings.drainTimeoutMilliseconds
+        logger.notice(
+            "draining", metadata: ["patience_ms": "\(patience)", "connections": "\(server.connections)"]
+        )
+        notifier.stopping(
+            withinMilliseconds: patience + settings.redisTimeoutMilliseconds + 2 * Self.lastMilliseconds
+        )
+        await withTaskGroup { tasks in
+            tasks.addTask { await server.waitUntilUnused(patience: .milliseconds(Int64(patience))) }
+            tasks.addTask { await Self.next(of: stops) }
+            await tasks.next()
+            tasks.cancelAll()
+        }
+    }
+
+    private static func next(of signals: AsyncStream<UnixSignal>) async {
+        for await _ in signals { return }
     }
 
     private func announce(_ settings: Settings) {

@@ -11,6 +11,8 @@ struct Doors: Sendable {
         var kind: GatewayServer.Door
         /// The file of the daemon's own socket; nil for TCP and for what systemd holds.
         var file: UnixListener?
+        /// Whether systemd holds it.
+        var isActivated = false
 
         /// The same door at its path, whose file is gone.
         func openedAgain() throws(ListenerError) -> Door {
@@ -37,21 +39,22 @@ struct Doors: Sendable {
 
     private mutating func open(_ settings: Settings, _ activated: ActivatedSockets) throws(ListenerError) {
         if let socket = activated.check {
-            all.append(Door(name: "systemd:check", socket: socket, kind: .everyone))
+            all.append(Door(name: "systemd:check", socket: socket, kind: .everyone, isActivated: true))
         } else {
             try open(settings.socketPath, settings.socketMode, settings.socketGroup, .everyone)
         }
         if let socket = activated.admin {
-            all.append(Door(name: "systemd:admin", socket: socket, kind: .admin))
+            all.append(Door(name: "systemd:admin", socket: socket, kind: .admin, isActivated: true))
         } else if let path = settings.adminSocketPath {
             try open(path, 0o600, nil, .admin)
         }
         if let socket = activated.tcp {
             if !settings.isListenPublic { try TCPListener.requireLoopback(socket) }
-            all.append(Door(name: "systemd:tcp", socket: socket, kind: .everyone))
+            all.append(Door(name: "systemd:tcp", socket: socket, kind: .everyone, isActivated: true))
         } else if let address = settings.listenAddress {
-            let listener = try TCPListener.open("\(address)", allowPublic: settings.isListenPublic)
-            all.append(Door(name: "\(address)", socket: listener.fileDescriptor, kind: .everyone))
+            for listener in try TCPListener.open("\(address)", allowPublic: settings.isListenPublic) {
+                all.append(Door(name: listener.name, socket: listener.fileDescriptor, kind: .everyone))
+            }
         }
     }
 

@@ -1,5 +1,4 @@
 import ArgumentParser
-import DaemonConfiguration
 import RateLimitCore
 
 /// `grant`: raises a user's quota of one limit until the window's end, over the admin socket.
@@ -34,14 +33,7 @@ struct GrantCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Two grants of one id, 1 to 128 bytes, count once.", valueName: "id"))
     var requestID: String?
 
-    @Option(
-        help: ArgumentHelp(
-            "The admin socket. (default: LLM_RATE_LIMIT_ADMIN_SOCKET, else \(ResetCommand.defaultSocket))",
-            valueName: "path"))
-    var adminSocket: String?
-
-    @Flag(help: "Print the daemon's JSON answer as it is.")
-    var json = false
+    @OptionGroup var daemon: AdminConnection
 
     func validate() throws(ValidationError) {
         guard GrantOrder.amounts.contains(amount) else {
@@ -56,17 +48,13 @@ struct GrantCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let path =
-            adminSocket ?? processEnvironment()[OptionName.adminSocket.variable] ?? ResetCommand.defaultSocket
         let id = requestID.map { #","request_id":"\#($0)""# } ?? ""
         let request = DaemonRequest(
             method: .post, uri: "/v1/users/\(user.uuid)/grants",
             body: #"{"limit":"\#(limit)","amount":\#(amount)\#(id)}"#)
-        let report = await DaemonClient(socketPath: path).report(request, json: json) {
-            response throws(UnexpectedAnswer) in
+        try await daemon.report(request) { response throws(UnexpectedAnswer) in
             try Self.report(response, limit: limit)
-        }
-        try report.deliver()
+        }.deliver()
     }
 
     /// Tells how much is granted now, and until when.

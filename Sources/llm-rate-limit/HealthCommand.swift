@@ -5,9 +5,11 @@ struct HealthCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "health",
         abstract: "Ask whether the daemon serves.",
+        usage: "llm-rate-limit health [--require-redis] [<options>]",
         discussion: """
             A daemon without Redis still serves, degraded, so that a restart would not \
-            help: it counts as healthy unless --require-redis is given. \
+            help: it counts as healthy unless --require-redis is given. One that has \
+            been told to stop counts as unhealthy. \
             Exit code: 0 healthy, 1 unhealthy, 2 error.
 
               llm-rate-limit health

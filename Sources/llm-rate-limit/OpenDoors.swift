@@ -12,6 +12,9 @@ actor OpenDoors {
     /// How often the files are looked for.
     static let watchInterval = Duration.milliseconds(500)
 
+    /// How long those who have connected already may wait to be accepted at the end.
+    static let lastAccepts = Duration.milliseconds(20)
+
     private struct Entrance {
         var door: Doors.Door
         var channel: any Channel
@@ -45,7 +48,10 @@ actor OpenDoors {
         isClosing = true
         // The files go first, so that nobody connects to a daemon that is leaving.
         for entrance in entrances { entrance.door.file?.removeIfStillOurs() }
-        for entrance in entrances { try? await entrance.channel.close() }
+        // Who waits in a socket of the service manager's is left to the next daemon; in one that ends here, to nobody.
+        for entrance in entrances where entrance.door.isActivated { try? await entrance.channel.close() }
+        try? await Task.sleep(for: Self.lastAccepts)
+        for entrance in entrances where !entrance.door.isActivated { try? await entrance.channel.close() }
     }
 
     private func look(at index: Int) async {

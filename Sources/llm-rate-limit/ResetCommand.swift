@@ -1,5 +1,4 @@
 import ArgumentParser
-import DaemonConfiguration
 import RateLimitCore
 
 /// `reset`: gives a user the full quota back, of one limit or of all, over the admin socket.
@@ -16,32 +15,21 @@ struct ResetCommand: AsyncParsableCommand {
               llm-rate-limit reset 6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11 --limit spend
             """)
 
-    static let defaultSocket = Settings().adminSocketPath ?? ""
-
     @OptionGroup var user: UserArgument
-
-    @Option(
-        help: ArgumentHelp(
-            "The admin socket. (default: LLM_RATE_LIMIT_ADMIN_SOCKET, else \(defaultSocket))", valueName: "path"))
-    var adminSocket: String?
 
     @Option(
         help: ArgumentHelp("The one limit to reset; without, all limits of the user's own.", valueName: "name"),
         transform: { try Self.limitName($0) })
     var limit: String?
 
-    @Flag(help: "Print JSON.")
-    var json = false
+    @OptionGroup var daemon: AdminConnection
 
     func run() async throws {
-        let path = adminSocket ?? processEnvironment()[OptionName.adminSocket.variable] ?? Self.defaultSocket
         let request = DaemonRequest(
             method: .delete, uri: "/v1/users/\(user.uuid)" + (limit.map { "?limit=\($0)" } ?? ""))
-        let report = await DaemonClient(socketPath: path).report(request, json: json) {
-            response throws(UnexpectedAnswer) in
-            try Self.report(response, user: user.uuid, limit: limit, json: json)
-        }
-        try report.deliver()
+        try await daemon.report(request) { response throws(UnexpectedAnswer) in
+            try Self.report(response, user: user.uuid, limit: limit, json: daemon.json)
+        }.deliver()
     }
 
     /// Tells that it is done; the daemon's answer to that has no body, so the JSON is this command's own.

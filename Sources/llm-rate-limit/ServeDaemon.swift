@@ -29,7 +29,8 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
 
     // Before anybody can see the daemon: untrapped, the signal to reload would end it.
     let hangUps = await UnixSignalsSequence(trapping: [.sighup])
-    let notifier = try ServiceNotifier(environment: processEnvironment())
+    let stopSignals = await UnixSignalsSequence(trapping: [.sigterm, .sigint])
+    let notifier = ServiceNotifier(environment: processEnvironment()) { logger.warning("\($0)") }
     let doors = try Doors.open(settings)
     let factory = try PrometheusMetricsFactory(catalogue: MetricCatalogue.all)
     Gauge(label: MetricCatalogue.buildInfo, dimensions: [("version", programVersion)], factory: factory).record(1)
@@ -63,7 +64,8 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
     await service.start(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds)))
 
     let daemon = DaemonService(
-        doors: doors, server: server, service: service, notifier: notifier, logger: logger, inForce: inForce
+        doors: doors, server: server, service: service, notifier: notifier, logger: logger, inForce: inForce,
+        stopSignals: stopSignals
     )
     let reloader = Reloader(
         loader: loader, inForce: inForce, metrics: ReloadMetrics(factory: factory), logger: logger,
@@ -77,11 +79,11 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
     let lifecycle = ServiceGroup(
         configuration: .init(
             services: [
-                .init(service: daemon),
+                // The others go on while it drains, and end after it.
+                .init(service: daemon, successTerminationBehavior: .gracefullyShutdownGroup),
                 .init(service: reload),
                 .init(service: WatchdogService(notifier: notifier, eventLoops: eventLoops)),
             ],
-            gracefulShutdownSignals: [.sigterm, .sigint],
             logger: Logger(label: "lifecycle", factory: { _ in SwiftLogNoOpLogHandler() })
         )
     )

@@ -5,6 +5,7 @@ struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
         abstract: "Show what a user has used, and consume nothing.",
+        usage: "llm-rate-limit status <user> [<options>]",
         discussion: """
             Exit code: 0 when the daemon answered, 1 when it cannot know now, 2 error.
 

@@ -44,4 +44,13 @@ struct DeployTests {
         }
         #expect(content.contains("RestartPreventExitStatus=78"))
     }
+
+    @Test("leave the default drain the time it may take, also under a service manager that gives no more")
+    func stopTimeout() throws {
+        let line = try #require(
+            try text(of: "llm-rate-limit.service").split(separator: "\n").first { $0.hasPrefix("TimeoutStopSec=") })
+        let seconds = try #require(Int(line.dropFirst("TimeoutStopSec=".count)))
+        let settings = Settings()
+        #expect(seconds * 1_000 > settings.drainTimeoutMilliseconds + settings.redisTimeoutMilliseconds + 5_000)
+    }
 }

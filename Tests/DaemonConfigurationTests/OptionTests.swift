@@ -198,7 +198,7 @@ private let accepted: [(OptionName, String, String)] = [
     (.adminSocket, "", ""), (.adminSocket, "/a", "/a"),
     (.allowedUIDs, "", ""), (.allowedUIDs, "0", "0"), (.allowedUIDs, "4294967294", "4294967294"),
     (.allowedUIDs, "33,root,daemon", "33,root,daemon"),
-    (.listen, "", ""), (.listen, "127.0.0.1:8089", "127.0.0.1:8089"), (.listen, "localhost:1", "127.0.0.1:1"),
+    (.listen, "", ""), (.listen, "127.0.0.1:8089", "127.0.0.1:8089"), (.listen, "localhost:1", "localhost:1"),
     (.listen, "[::1]:65535", "[::1]:65535"), (.listen, "127.9.9.9:0", "127.9.9.9:0"),
     (.listenPublic, "yes", "yes"), (.listenPublic, "false", "no"),
     (.listenPublic, "on", "yes"), (.listenPublic, "True", "yes"), (.redisTLSVerify, "FALSE", "no"),

@@ -25,6 +25,106 @@ extension EndToEnd {
             return Result(exitCode: try process.wait(), output: process.output, errors: process.errors)
         }
 
+        /// A daemon whose sockets a file of variables names, and nothing else does.
+        private func daemonOfFile(_ folder: TemporaryFolder, _ more: String = "") throws -> (Daemon, file: String) {
+            let text = """
+                LLM_RATE_LIMIT_SOCKET=\(folder.file("elsewhere"))
+                LLM_RATE_LIMIT_ADMIN_SOCKET=\(folder.file("elsewhere-admin"))
+                \(more)
+                """
+            let file = try folder.write(text, to: "limit.env")
+            let settings = ["SOCKET": folder.file("elsewhere"), "ADMIN_SOCKET": folder.file("elsewhere-admin")]
+            return (try Daemon(redis: redis.url, settings, folder: folder), file)
+        }
+
+        private static let user = "6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11"
+
+        /// Each command that asks the daemon, and whether over the admin socket.
+        private static let askers: [(arguments: [String], isAdmin: Bool)] = [
+            (["health"], false), (["check", user], false), (["status", user], false), (["explain", user], false),
+            (["reset", user], true), (["grant", user, "--limit", "requests", "--amount", "1"], true),
+            (["bench", "--connections", "1", "--duration", "1", "--users", "1"], false),
+        ]
+
+        @Test("Every command that asks finds the sockets that the daemon's file names, by variable or by flag")
+        func socketOfFile() throws {
+            let folder = try TemporaryFolder()
+            let (daemon, file) = try daemonOfFile(folder, "LLM_RATE_LIMIT_REQUESTS=no-number")
+            for (arguments, _) in Self.askers {
+                let byVariable = try ChildProcess(
+                    Daemon.program, arguments, environment: ["LLM_RATE_LIMIT_ENV_FILE": file])
+                let byFlag = try ChildProcess(
+                    Daemon.program, arguments + ["--env-file", file],
+                    environment: ["LLM_RATE_LIMIT_ENV_FILE": "/nonexistent"])
+                for process in [byVariable, byFlag] {
+                    let code = try process.wait()
+                    // Without a limits file there is nothing to grant, and the daemon says so.
+                    let isAnswered = code == 0 || process.errors.contains("the daemon answered")
+                    #expect(isAnswered, "\(arguments): \(process.errors)")
+                }
+            }
+            withExtendedLifetime(daemon) {}
+        }
+
+        @Test("Flag wins over variable, and variable over file")
+        func precedence() throws {
+            let folder = try TemporaryFolder()
+            let (daemon, file) = try daemonOfFile(folder)
+            let wrong = try folder.write("LLM_RATE_LIMIT_SOCKET=/nonexistent/of-file\n", to: "wrong.env")
+            func health(_ arguments: [String], _ environment: [String: String]) throws -> (Int32, String) {
+                let process = try ChildProcess(Daemon.program, ["health"] + arguments, environment: environment)
+                return (try process.wait(), process.errors)
+            }
+            let socket = "LLM_RATE_LIMIT_SOCKET"
+            let envFile = "LLM_RATE_LIMIT_ENV_FILE"
+            #expect(try health([], [envFile: wrong]).1.contains("/nonexistent/of-file"))
+            #expect(try health([], [envFile: wrong, socket: daemon.socketPath]).0 == 0)
+            #expect(
+                try health([], [envFile: file, socket: "/nonexistent/variable"]).1.contains("/nonexistent/variable"))
+            let flags = ["--socket", daemon.socketPath]
+            #expect(try health(flags, [envFile: wrong, socket: "/nonexistent/variable"]).0 == 0)
+            #expect(try health([], [:]).1.contains("/run/llm-rate-limit/llm-rate-limit.sock"))
+        }
+
+        @Test("A file that cannot be used is said, with the flag that does without, and that does without")
+        func brokenFile() throws {
+            let folder = try TemporaryFolder()
+            let (daemon, _) = try daemonOfFile(folder)
+            let bad = try folder.write(
+                "LLM_RATE_LIMIT_SOCKET=\(String(repeating: "x", count: 200))\nLLM_RATE_LIMIT_ADMIN_SOCKET=\n",
+                to: "bad.env")
+            for (file, socketReason, adminReason) in [
+                ("/nonexistent/limit.env", "No such file or directory", "No such file or directory"),
+                (bad, "paths of 1 to 107 bytes", "is empty, which switches it off"),
+            ] {
+                for (arguments, isAdmin) in Self.askers {
+                    let environment = ["LLM_RATE_LIMIT_ENV_FILE": file]
+                    let process = try ChildProcess(Daemon.program, arguments, environment: environment)
+                    #expect(try process.wait() == 2 && process.output.isEmpty)
+                    let reason = isAdmin ? adminReason : socketReason
+                    #expect(process.errors.contains(reason), "\(arguments): \(process.errors)")
+                    #expect(process.errors.contains(isAdmin ? "with --admin-socket" : "with --socket"))
+                    let flag =
+                        isAdmin
+                        ? ["--admin-socket", daemon.adminSocketPath] : ["--socket", daemon.socketPath]
+                    let named = try ChildProcess(Daemon.program, arguments + flag, environment: environment)
+                    #expect(try named.wait() == 0 || named.errors.contains("the daemon answered"))
+                }
+            }
+        }
+
+        @Test("The help of each says where the socket is looked for")
+        func helpOfSocket() throws {
+            for (arguments, isAdmin) in Self.askers {
+                let process = try ChildProcess(Daemon.program, [arguments[0], "--help"])
+                #expect(try process.wait() == 0)
+                let help = process.output.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+                #expect(help.contains("--env-file <path>") && help.contains("LLM_RATE_LIMIT_ENV_FILE"))
+                #expect(help.contains("where serve would listen"))
+                #expect(help.contains("LLM_RATE_LIMIT_ADMIN_SOCKET") == isAdmin)
+            }
+        }
+
         private func members(_ output: String) throws -> [String: Any] {
             try #require(try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any])
         }

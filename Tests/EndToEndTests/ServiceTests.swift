@@ -14,70 +14,6 @@ extension EndToEnd {
             folder = try TemporaryFolder()
         }
 
-        @Test("SIGTERM answers what is under way, says that the connection ends, and removes the sockets")
-        func drain() throws {
-            let daemon = try Daemon(redis: redis.url, ["REDIS_TIMEOUT_MS": "600"])
-            let clients = try (0..<5).map { _ in try daemon.connect() }
-            let idle = try daemon.connect()
-            #expect(try idle.request("GET", "/livez").status == 200)
-            let half = try daemon.connect()
-            let request = HTTPConnection.checkText(newUser())
-            try half.send(String(request.prefix(60)))
-            redis.stop()
-            for client in clients { try client.send(HTTPConnection.checkText(newUser())) }
-            pause(milliseconds: 100)
-            daemon.process.send(SIGTERM)
-            #expect(eventually(within: 10) { TestSupport.access(of: daemon.socketPath) == nil })
-            try half.send(String(request.dropFirst(60)))
-            for client in clients {
-                let response = try client.response()
-                #expect(response.isAllowed && response.text.contains("redis_timeout"))
-                #expect(response["Connection"] == "close")
-                #expect(try client.isClosed())
-            }
-            #expect(try half.response().status == 200)
-            #expect(try idle.isClosed())
-            #expect(try daemon.process.wait() == 0)
-            #expect(TestSupport.access(of: daemon.adminSocketPath) == nil)
-            #expect(daemon.logLines(containing: "stopped").count == 1)
-        }
-
-        @Test("SIGTERM under load: every request that was sent before it is answered")
-        func drainUnderLoad() throws {
-            for _ in 0..<5 {
-                let daemon = try Daemon(redis: redis.url)
-                let started = Tally()
-                let clients = (0..<16).map { _ in
-                    Background { () -> (answered: Int, lostSentAt: Double) in
-                        let client = try daemon.connect()
-                        var answered = 0
-                        while true {
-                            let isSent = (try? client.send(HTTPConnection.checkText(newUser()))) == true
-                            let sentAt = monotonicMilliseconds()
-                            guard isSent, let response = try? client.response(), response.status == 200 else {
-                                return (answered, isSent ? sentAt : .infinity)
-                            }
-                            answered += 1
-                            if answered == 1 { started.add() }
-                            // From here on the daemon has said that it takes no more.
-                            if response["Connection"] == "close" { return (answered, .infinity) }
-                        }
-                    }
-                }
-                #expect(eventually(within: 20) { started.value == 16 })
-                pause(milliseconds: 50)
-                let signalledAt = monotonicMilliseconds()
-                daemon.process.send(SIGTERM)
-                for client in clients {
-                    let seen = try client.value()
-                    #expect(seen.answered > 0)
-                    // A request that is sent later may meet a connection that is already closed, as ever with HTTP.
-                    #expect(seen.lostSentAt > signalledAt)
-                }
-                #expect(try daemon.process.wait() == 0)
-            }
-        }
-
         @Test("SIGTERM does not wait for ever: a connection that owes a request is closed behind the patience")
         func patience() throws {
             let daemon = try Daemon(redis: redis.url, ["DRAIN_TIMEOUT_MS": "300"])
@@ -173,6 +109,59 @@ extension EndToEnd {
             daemon.process.send(SIGTERM)
             #expect(manager.waits(for: "STOPPING=1"))
             #expect(try daemon.process.wait() == 0)
+        }
+
+        @Test(
+            "A service manager that cannot be told is warned of in one line, and keeps the daemon from nothing",
+            arguments: [
+                "vsock:2:9999", "run/notify", "/" + String(repeating: "x", count: 200), "@nobody-hears", "/dev/null",
+                "/nonexistent/notify",
+            ])
+        func cannotNotify(address: String) throws {
+            let daemon = try Daemon(
+                redis: redis.url, environment: ["NOTIFY_SOCKET": address, "WATCHDOG_USEC": "20000"]
+            )
+            #expect(try daemon.connect().check(newUser()).number("remaining") == 19)
+            try daemon.reload()
+            // Several times of the watchdog's.
+            pause(milliseconds: 100)
+            #expect(try daemon.terminate() == 0)
+            let lines = daemon.logLines(containing: "NOTIFY_SOCKET")
+            #expect(lines.count == 1 && lines[0].contains("cannot notify the service manager"), "\(lines)")
+            #expect(lines.first?.contains("warning") == true)
+        }
+
+        @Test("A watchdog's time that is none is warned of, and keeps the daemon from nothing")
+        func badWatchdog() throws {
+            let manager = try NotifySocket(in: folder)
+            let daemon = try Daemon(
+                redis: redis.url, environment: ["NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "soon"]
+            )
+            #expect(manager.waits(for: "READY=1"))
+            #expect(daemon.logLines(containing: #"WATCHDOG_USEC is"#).count == 1)
+            #expect(try daemon.terminate() == 0)
+        }
+
+        @Test("A folder that goes with its sockets and comes back has them again, and who is connected notices nothing")
+        func folderVanishes() throws {
+            let inner = folder.file("run")
+            mkdir(inner, 0o755)
+            let paths = ["SOCKET": "\(inner)/check", "ADMIN_SOCKET": "\(inner)/admin"]
+            let daemon = try Daemon(redis: redis.url, paths)
+            let client = try daemon.connect()
+            let user = newUser()
+            #expect(try client.check(user).number("remaining") == 19)
+            #expect(try ChildProcess("rm", ["-r", inner]).wait() == 0)
+            #expect(eventually(within: 20) { daemon.logLines(containing: "the file of the socket is gone").count == 2 })
+            #expect(try client.check(user).number("remaining") == 18)
+            mkdir(inner, 0o755)
+            #expect(eventually(within: 20) { daemon.logLines(containing: "listening again").count == 2 })
+            #expect(try daemon.connect().check(user).number("remaining") == 17)
+            #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(user)").status == 204)
+            #expect(TestSupport.access(of: daemon.adminSocketPath)?.mode == 0o600)
+            #expect(try client.check(user).number("remaining") == 19)
+            // What was missing is said once, however long.
+            #expect(daemon.logLines(containing: "the file of the socket is gone").count == 2)
         }
 
         @Test("A daemon that hangs stops feeding the watchdog")

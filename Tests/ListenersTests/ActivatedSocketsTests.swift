@@ -28,7 +28,7 @@ struct ActivatedSocketsTests {
             let made: CInt
             switch kind {
             case .unix: made = try UnixListener.open(path: folder.file("\(index).sock")).fileDescriptor
-            case .tcp: made = try TCPListener.open("127.0.0.1:0").fileDescriptor
+            case .tcp: made = try TCPListener.open("127.0.0.1:0")[0].fileDescriptor
             case .datagram: made = socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue), 0)
             case .connected: made = makeStreamSocket(family: AF_UNIX)
             }
@@ -90,6 +90,7 @@ struct ActivatedSocketsTests {
         #expect(sockets.isEmpty && unset.isEmpty)
         #expect(try ActivatedSockets.fromEnvironment([:]).isEmpty)
         #expect(try ActivatedSockets.fromEnvironment(["LISTEN_FDS": "1"]).isEmpty)
+        #expect(try take("", process: "").sockets.isEmpty)
         #expect(try take("0").sockets.isEmpty)
     }
 

@@ -5,12 +5,20 @@ import Testing
 
 @Suite("A TCP listener")
 struct TCPListenerTests {
-    @Test("Clients connect to the port that the system chose", arguments: ["127.0.0.1:0", "localhost:0", "[::1]:0"])
+    /// The one listener of a text that is one address.
+    private func open(_ text: String, allowPublic: Bool = false) throws -> TCPListener {
+        let listeners = try TCPListener.open(text, allowPublic: allowPublic)
+        try #require(listeners.count == 1)
+        return listeners[0]
+    }
+
+    @Test("Clients connect to the port that the system chose", arguments: ["127.0.0.1:0", "[::1]:0"])
     func connects(text: String) throws {
-        let listener = try TCPListener.open(text)
+        let listener = try open(text)
         defer { close(listener.fileDescriptor) }
         #expect(listener.port > 0)
         let again = text.replacingZeroPort(by: listener.port)
+        #expect(listener.name == again)
         // Only a listening socket has the port for itself.
         let error = listenerError { () throws(ListenerError) in try TCPListener.open(again) }
         #expect(error == .alreadyInUse(address: again))
@@ -19,16 +27,57 @@ struct TCPListenerTests {
         #expect(fcntl(listener.fileDescriptor, F_GETFL) & O_NONBLOCK != 0)
     }
 
+    @Test("localhost is both its addresses, with one port")
+    func localhost() throws {
+        let listeners = try TCPListener.open("localhost:0")
+        defer { for listener in listeners { close(listener.fileDescriptor) } }
+        let port = listeners[0].port
+        #expect(listeners.map(\.name) == ["127.0.0.1:\(port)", "[::1]:\(port)"])
+        #expect(connectError(port, version6: false) == 0 && connectError(port, version6: true) == 0)
+        let error = listenerError { () throws(ListenerError) in try TCPListener.open("localhost:\(port)") }
+        #expect(error == .alreadyInUse(address: "127.0.0.1:\(port)"))
+    }
+
+    @Test("Where another process has localhost's port at one address, nothing is listened on at the other")
+    func halfTaken() throws {
+        let taken = try open("[::1]:0")
+        defer { close(taken.fileDescriptor) }
+        let error = listenerError { () throws(ListenerError) in try TCPListener.open("localhost:\(taken.port)") }
+        #expect(error == .alreadyInUse(address: "[::1]:\(taken.port)"))
+        #expect(connectError(taken.port, version6: false) == ECONNREFUSED)
+    }
+
+    @Test("[::] takes IPv4 connections too")
+    func both() throws {
+        let listener = try open("[::]:0", allowPublic: true)
+        defer { close(listener.fileDescriptor) }
+        #expect(connectError(listener.port, version6: false) == 0)
+        #expect(connectError(listener.port, version6: true) == 0)
+    }
+
+    @Test("A family that the system does not have is said, with what to listen on")
+    func missingFamily() throws {
+        let address = try #require(TCPAddress("[::]:8089"))
+        let error = TCPListener.failure("socket", at: address, EAFNOSUPPORT)
+        #expect(error.isMissingAddress)
+        #expect(
+            "\(error)" == "cannot listen on [::]:8089: this machine has no IPv6; an address of IPv4, such as 127.0.0.1 "
+                + "or 0.0.0.0, is accepted")
+        let other = TCPListener.failure("socket", at: try #require(TCPAddress("127.0.0.1:1")), EAFNOSUPPORT)
+        #expect("\(other)".contains("this machine has no IPv4; an address of IPv6, such as [::1] or [::], is accepted"))
+        #expect(!TCPListener.failure("bind", at: address, EACCES).isMissingAddress)
+    }
+
     @Test("The port is free again at once, although a connection has just been closed")
     func timeWait() throws {
-        let first = try TCPListener.open("127.0.0.1:0")
+        let first = try open("127.0.0.1:0")
         let client = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
         #expect(connectError(first.port, version6: false, client: client) == 0)
         // The end that closes first keeps the port in TIME_WAIT.
         close(accept(first.fileDescriptor, nil, nil))
         close(client)
         close(first.fileDescriptor)
-        let second = try TCPListener.open("127.0.0.1:\(first.port)")
+        let second = try open("127.0.0.1:\(first.port)")
         close(second.fileDescriptor)
     }
 
@@ -44,13 +93,13 @@ struct TCPListenerTests {
 
     @Test("With that word they are listened on", arguments: ["0.0.0.0:0", "[::]:0"])
     func allowed(text: String) throws {
-        let listener = try TCPListener.open(text, allowPublic: true)
+        let listener = try open(text, allowPublic: true)
         close(listener.fileDescriptor)
     }
 
     @Test("All of 127.0.0.0/8 is loopback", arguments: ["127.0.0.2:0", "127.255.255.254:0"])
     func loopback(text: String) throws {
-        let listener = try TCPListener.open(text)
+        let listener = try open(text)
         close(listener.fileDescriptor)
     }
 
@@ -60,6 +109,7 @@ struct TCPListenerTests {
             "", ":", "8089", ":8089", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:+1",
             "127.0.0.1: 1", "127.1:80", "::1:80", "[::1]", "[::1]:", "[127.0.0.1]:80", "example.com:80",
             "127.0.0.1:000080", "[fe80::1%lo]:80", "127.0.0.1\u{0}:80", "localhost.:80",
+            "localhost:", "localhost:x", "localhost:65536", "localhost",
         ]
     )
     func invalid(text: String) {
@@ -69,14 +119,14 @@ struct TCPListenerTests {
 
     @Test("A socket of the service manager's is looked at by its address", arguments: ["127.0.0.1:0", "[::1]:0"])
     func givenLoopback(text: String) throws {
-        let listener = try TCPListener.open(text)
+        let listener = try open(text)
         defer { close(listener.fileDescriptor) }
         #expect(throws: Never.self) { try TCPListener.requireLoopback(listener.fileDescriptor) }
     }
 
     @Test("One that other machines reach is told by that", arguments: ["0.0.0.0", "[::]"])
     func givenPublic(host: String) throws {
-        let listener = try TCPListener.open("\(host):0", allowPublic: true)
+        let listener = try open("\(host):0", allowPublic: true)
         defer { close(listener.fileDescriptor) }
         let error = listenerError { () throws(ListenerError) in
             try TCPListener.requireLoopback(listener.fileDescriptor)

@@ -118,9 +118,29 @@ struct UnixListenerTests {
         }
     }
 
+    @Test("While daemons start and end at one path without a pause, each that got it answers there until it ends")
+    func comingAndGoing() async throws {
+        let served = Tally()
+        await withTaskGroup { group in
+            for _ in 0..<8 {
+                group.addTask { [path, served] in
+                    for _ in 0..<100 {
+                        guard let listener = try? UnixListener.open(path: path) else { continue }
+                        served.add()
+                        #expect(connectError(path) == 0 && listener.presence == .ours)
+                        #expect(listener.removeIfStillOurs())
+                        close(listener.fileDescriptor)
+                    }
+                }
+            }
+        }
+        #expect(served.value > 0)
+        #expect(access(of: path) == nil && access(of: path + PathLock.suffix) == nil)
+    }
+
     @Test("Nobody can connect before group and mode are right")
     func notYet() throws {
-        let lock = try FolderLock(folder: folder.path, for: path)
+        let lock = try PathLock(SocketPath(path))
         let bound = try UnixListener.bindUnreachable(at: SocketPath(path), lock)
         defer { close(bound.fileDescriptor) }
         #expect(access(of: path)?.mode == 0)
@@ -158,17 +178,12 @@ struct UnixListenerTests {
         #expect(access(of: path) == nil)
     }
 
-    @Test("A folder that is missing, or locked by somebody for good, is an error that says so")
-    func folders() throws {
+    @Test("A folder that is missing is an error that says how to make it")
+    func missingFolder() throws {
         let lost = folder.file("lost/a.sock")
         let missing = listenerError { () throws(ListenerError) in try UnixListener.open(path: lost) }
         #expect(missing == .missingFolder(path: lost, folder: folder.file("lost")))
         #expect("\(missing!)".hasSuffix("make it with: mkdir -p \(folder.file("lost"))"))
-
-        let lock = try FolderLock(folder: folder.path, for: path)
-        let locked = listenerError { () throws(ListenerError) in try UnixListener.open(path: path) }
-        #expect(locked == .folderLocked(path: path, folder: folder.path))
-        _ = lock.fileDescriptor
     }
 
     @Test("Paths that no socket can have are refused before anything is touched")
@@ -226,7 +241,7 @@ struct UmaskTests {
             let folder = try TemporaryFolder()
             let path = folder.file("a.sock")
             umask(mask)
-            let lock = try FolderLock(folder: folder.path, for: path)
+            let lock = try PathLock(SocketPath(path))
             let bound = try UnixListener.bindUnreachable(at: try SocketPath(path), lock)
             #expect(access(of: path)?.mode == 0)
             close(bound.fileDescriptor)

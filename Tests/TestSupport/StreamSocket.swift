@@ -5,6 +5,8 @@ package enum Address: Sendable {
     case unix(String)
     /// A port of 127.0.0.1.
     case tcp(UInt16)
+    /// A port of ::1.
+    case tcp6(UInt16)
 }
 
 /// A blocking stream socket; every wait ends.
@@ -14,7 +16,12 @@ package final class StreamSocket {
 
     package init(_ address: Address, timeoutSeconds: Double = 20) throws {
         timeoutMilliseconds = CInt(timeoutSeconds * 1_000)
-        let family = if case .unix = address { AF_UNIX } else { AF_INET }
+        let family =
+            switch address {
+            case .unix: AF_UNIX
+            case .tcp: AF_INET
+            case .tcp6: AF_INET6
+            }
         descriptor = socket(family, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw TestFailure("no socket: errno \(errno)") }
         // A listener that does not accept and whose backlog is full must not keep the test for ever.
@@ -42,6 +49,16 @@ package final class StreamSocket {
             return withUnsafeMutablePointer(to: &address) { pointer in
                 pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                     Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 ? 0 : errno
+                }
+            }
+        case .tcp6(let port):
+            var address = sockaddr_in6()
+            address.sin6_family = sa_family_t(AF_INET6)
+            address.sin6_port = port.bigEndian
+            address.sin6_addr = in6addr_loopback
+            return withUnsafeMutablePointer(to: &address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in6>.size)) == 0 ? 0 : errno
                 }
             }
         }

@@ -55,6 +55,8 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
     private var isWritable = true
     private var isReadPaused = false
     private var isClosing = false
+    private var lingering = LingeringClose()
+    private var isLingering = false
     private var timeout: Scheduled<Void>?
 
     init(loop: LoopContext, isAdmin: Bool, usesFastPath: Bool = true) {
@@ -88,7 +90,10 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
-        guard !isClosing, !hasTakenLast else { return }
+        guard !isClosing, !hasTakenLast else {
+            if !lingering.drop(bytes.readableBytes) { context.close(promise: nil) }
+            return
+        }
         if input.readableBytes > 0 {
             input.writeBuffer(&bytes)
             swap(&input, &bytes)
@@ -201,6 +206,12 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
         return ticket
     }
 
+    /// Takes in a request that is answered before it has arrived whole, or that is no HTTP: the last one.
+    func takeUnfinished() -> Int {
+        lingering.isDue = true
+        return takeOther(Exception(form: AnswerForm(closes: true)))
+    }
+
     /// Decides a call under the limits of the file, for a request that came through NIOHTTP1.
     func callOther(_ call: CallRouter.Call, ticket: Int) {
         if let outcome = loop.engine.call(call.request, arrivedAt: .now(), requester: self, ticket: ticket) {
@@ -275,7 +286,7 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
     }
 
     /// Whether the connection ends as soon as nothing is owed on it.
-    private var mayBeLast: Bool { loop.isDraining || isInputClosed }
+    private var mayBeLast: Bool { loop.isLeaving || isInputClosed }
 
     private func write(_ waiting: Waiting, ticket: Int) {
         guard !isClosing else { return }
@@ -340,7 +351,16 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
     }
 
     private func closeBehindOutput(_ context: ChannelHandlerContext) {
-        if queuedWrites == 0 { context.close(promise: nil) }
+        guard queuedWrites == 0, !isLingering else { return }
+        guard lingering.isDue || input.readableBytes > 0, !isInputClosed else { return context.close(promise: nil) }
+        isLingering = true
+        input = ByteBuffer()
+        clearTimeout()
+        timeout = context.eventLoop.assumeIsolated().scheduleTask(in: LingeringClose.patience) { [weak self] in
+            self?.close()
+        }
+        setReading(true)
+        context.close(mode: .output, promise: nil)
     }
 
     private func setReading(_ isReading: Bool) {
@@ -367,7 +387,7 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
         guard timeout == nil, let context else { return }
         timeout = context.eventLoop.assumeIsolated().scheduleTask(in: loop.requestTimeout) { [weak self] in
             guard let self, self.context != nil, !self.isClosing else { return }
-            let ticket = self.takeOther(Exception(form: AnswerForm(closes: true)))
+            let ticket = self.takeUnfinished()
             self.answer(.problem(.timedOut), ticket: ticket)
             self.flush()
         }
@@ -384,12 +404,16 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
         context.fireUserInboundEventTriggered(event)
         guard case .inputClosed? = event as? ChannelEvent else { return }
         isInputClosed = true
+        if isLingering { return context.close(promise: nil) }
         if queue.open == 0 { finish() }
     }
 
-    /// Closes as soon as nothing is owed: now, or with the last answer, a request that has begun to arrive included.
-    func drain() {
-        if queue.open == 0, timeout == nil { finish() }
+    /// Closes as soon as nothing is owed: now, or with the last answer.
+    ///
+    /// - Parameter isPatient: whether a request that has begun to arrive is owed its answer too.
+    func leave(isPatient: Bool) {
+        guard queue.open == 0 else { return }
+        if timeout == nil { finish() } else if !isPatient { close() }
     }
 
     private func finish() {

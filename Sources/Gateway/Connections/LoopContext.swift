@@ -19,7 +19,10 @@ final class LoopContext {
     var known = KnownRequest()
     private var unflushed: [ConnectionHandler] = []
     private(set) var connections: [ObjectIdentifier: ConnectionHandler] = [:]
-    private(set) var isDraining = false
+    /// Whether the daemon ends soon: probes are told, and connections go on as before.
+    var isDraining = false
+    /// Whether connections end as soon as nothing is owed on them.
+    private(set) var isLeaving = false
 
     init(
         service: CheckService, eventLoop: any EventLoop, pages: GatewayPages, requestTimeout: TimeAmount,
@@ -54,7 +57,7 @@ final class LoopContext {
 
     func opened(_ connection: ConnectionHandler) {
         connections[ObjectIdentifier(connection)] = connection
-        if isDraining { drainLater([connection]) }
+        if isLeaving { leaveLater([connection]) }
     }
 
     func closed(_ connection: ConnectionHandler) {
@@ -64,15 +67,19 @@ final class LoopContext {
     /// Closes each connection as soon as nothing is owed on it.
     ///
     /// A request may have been sent that has not been read yet. So a connection on which nothing is known to be owed
-    /// stays a little longer; whoever asks meanwhile is answered and told that the connection ends.
-    func drain() {
-        isDraining = true
-        drainLater(Array(connections.values))
+    /// stays a little longer; whoever asks meanwhile is answered and told that the connection ends. A request that has
+    /// begun to arrive gets half a second for the rest.
+    func leave() {
+        isLeaving = true
+        leaveLater(Array(connections.values))
     }
 
-    private func drainLater(_ connections: [ConnectionHandler]) {
-        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(50)) {
-            for connection in connections { connection.drain() }
+    private func leaveLater(_ connections: [ConnectionHandler]) {
+        let loop = eventLoop.assumeIsolated()
+        for (delay, isPatient) in [(TimeAmount.milliseconds(50), true), (.milliseconds(500), false)] {
+            loop.scheduleTask(in: delay) {
+                for connection in connections { connection.leave(isPatient: isPatient) }
+            }
         }
     }
 

@@ -76,8 +76,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
     /// Answers at once and ends the connection: what follows in it cannot be told from this request's rest.
     private func refuse(_ error: RequestError) {
         hasRefused = true
-        let ticket = connection.takeOther(.init(form: AnswerForm(closes: true)))
-        connection.answer(.problem(error), ticket: ticket)
+        connection.answer(.problem(error), ticket: connection.takeUnfinished())
     }
 
     private func perform(_ route: Route, _ form: AnswerForm, _ eventLoop: any EventLoop) {
@@ -105,7 +104,8 @@ final class OtherRequestHandler: ChannelInboundHandler {
                 loop.flush()
             }
         case .alive, .ready, .health, .configuration, .version:
-            let answer = Pages.answer(route, state: loop.service.health.state, pages: loop.pages)
+            let answer = Pages.answer(
+                route, state: loop.service.health.state, isDraining: loop.isDraining, pages: loop.pages)
             connection.answer(answer, ticket: connection.takeOther(.init(form: form)))
         }
     }

@@ -84,6 +84,7 @@ final class RefusedPeerHandler: ChannelInboundHandler {
     private let error: RequestError
     private let writer: AnswerWriter
     private var end: Scheduled<Void>?
+    private var lingering = LingeringClose()
 
     init(_ error: RequestError, writer: AnswerWriter) {
         self.error = error
@@ -95,10 +96,18 @@ final class RefusedPeerHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let isFirst = !lingering.isDue
+        guard lingering.drop(unwrapInboundIn(data).readableBytes) else { return context.close(promise: nil) }
+        guard isFirst else { return }
         var answer = ByteBuffer()
         writer.write(.problem(error), AnswerForm(closes: true), to: &answer)
         context.writeAndFlush(wrapOutboundOut(answer), promise: nil)
-        context.close(promise: nil)
+        context.close(mode: .output, promise: nil)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        context.fireUserInboundEventTriggered(event)
+        if case .inputClosed? = event as? ChannelEvent { context.close(promise: nil) }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
