@@ -108,12 +108,6 @@ public final class GatewayServer: Sendable {
         try pipeline.addHandler(ConnectionHandler(loop: loop, isAdmin: door == .admin))
     }
 
-    /// Tells every loop's answers about the limit now in force.
-    public func policyDidChange() {
-        let limit = service.policy.limit
-        for loop in loops { loop.eventLoop.execute { loop.value.writer.setLimit(limit) } }
-    }
-
     /// Closes connections as soon as nothing is owed on them, and all that are left after `patience`.
     public func drain(patience: TimeAmount) async {
         for loop in loops { loop.eventLoop.execute { loop.value.drain() } }
