@@ -171,7 +171,6 @@ struct RedisLinkDeadlineTests {
         let took = try #require(link.instant(of: .lost(0, .timedOut))) - start
         #expect(link.events == [.available, .lost(0, .timedOut), .unavailable(.timedOut)])
         #expect(took >= .milliseconds(40))
-        #expect(took < .milliseconds(500))
         try await link.stop()
         try await redis.stop()
     }
