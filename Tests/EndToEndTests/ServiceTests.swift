@@ -16,7 +16,7 @@ extension EndToEnd {
 
         @Test("SIGTERM answers what is under way, says that the connection ends, and removes the sockets")
         func drain() throws {
-            let daemon = try Daemon(redis: redis.url, ["REDIS_TIMEOUT_MS": "600"])
+            let daemon = try Daemon(redis: redis.url, ["REDIS_TIMEOUT_MS": "3000"])
             let clients = try (0..<5).map { _ in try daemon.connect() }
             let idle = try daemon.connect()
             #expect(try idle.request("GET", "/livez").status == 200)

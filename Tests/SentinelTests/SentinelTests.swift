@@ -1,7 +1,7 @@
 import TestSupport
 import Testing
 
-/// Tests of the built program against real redis-servers and Sentinels, one after the other: most look at times.
+/// Tests of the built program against real redis-servers and Sentinels, one after the other: some print times.
 @Suite("Sentinel", .serialized)
 enum SentinelTests {}
 
