@@ -39,7 +39,7 @@ extension SentinelTests {
                 try inject()
                 let isAnswered = load.hasAnswers(more: 16)
                 #expect(isAnswered, "no answers while there is no master")
-                let isFollowed = eventually(within: 60) {
+                let isFollowed = eventually(within: 120) {
                     daemons.allSatisfy { mastersFollowed(by: $0).count == 2 }
                 }
                 try #require(isFollowed, "\(daemons.map(\.process.errors))")
@@ -90,7 +90,7 @@ extension SentinelTests {
             _ = try failOver(.sentinelKill) { old.end() }
             try old.restart()
             // Until a Sentinel makes it a replica it would take whatever is sent.
-            #expect(eventually(within: 20) { isReplica(old) })
+            #expect(eventually(within: 60) { isReplica(old) })
             try expectExact(daemons)
             #expect(try checks(old) == 0)
         }
@@ -104,7 +104,7 @@ extension SentinelTests {
             pause(milliseconds: 100)
             let before = try checks(old)
             let client = try daemons[0].connect()
-            let isReplicaAgain = try eventually(within: 20) {
+            let isReplicaAgain = try eventually(within: 60) {
                 _ = try client.check(newUser())
                 return isReplica(old)
             }
@@ -122,13 +122,13 @@ extension SentinelTests {
             let windows = {
                 try deployment.servers.map { try $0.command("GET", "llm-rate:\(user)") }
             }
-            #expect(try eventually(within: 20) { try windows().allSatisfy { try $0 == windows()[0] } })
+            #expect(try eventually(within: 60) { try windows().allSatisfy { try $0 == windows()[0] } })
             let port = try failOver(.sentinelFailover) {
                 try deployment.sentinels[0].command("SENTINEL", "FAILOVER", SentinelDeployment.masterName)
             }
             #expect(try daemons[1].connect().check(user).status == 429)
             let old = deployment.servers[0]
-            #expect(eventually(within: 20) { isReplica(old) })
+            #expect(eventually(within: 60) { isReplica(old) })
             let before = try checks(old)
             try expectExact(daemons)
             #expect(try checks(old) == before)
