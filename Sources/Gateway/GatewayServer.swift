@@ -108,12 +108,6 @@ public final class GatewayServer: Sendable {
         try pipeline.addHandler(ConnectionHandler(loop: loop, isAdmin: door == .admin))
     }
 
-    /// Tells every loop's answers about the limit now in force.
-    public func policyDidChange() {
-        let limit = service.policy.limit
-        for loop in loops { loop.eventLoop.execute { loop.value.writer.setLimit(limit) } }
-    }
-
     /// Connections that are open now.
     public var connections: Int { connectionCount.value }
 

@@ -22,6 +22,25 @@ public struct Limit: Hashable, Sendable {
         self.windowMilliseconds = windowMilliseconds
     }
 
+    /// The numbers of a limit, without its name: what a decision carries of the limit that it was reached under, so that
+    /// all that is said of the decision speaks of this one limit, whatever is in force by then.
+    public struct Numbers: Hashable, Sendable {
+        /// The most that may be admitted in one window; 0 where the limit is off.
+        public var quota: Int
+        /// The window's length in milliseconds.
+        public var windowMilliseconds: Int
+
+        /// Makes the numbers of a limit.
+        @inlinable
+        public init(quota: Int, windowMilliseconds: Int) {
+            self.quota = quota
+            self.windowMilliseconds = windowMilliseconds
+        }
+    }
+
+    /// Its numbers.
+    public var numbers: Numbers { Numbers(quota: quota, windowMilliseconds: windowMilliseconds) }
+
     /// Whether the limit is switched off.
     public var isOff: Bool { quota == 0 }
 

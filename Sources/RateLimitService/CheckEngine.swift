@@ -69,9 +69,12 @@ package final class CheckEngine {
     package func check(
         _ user: UserID, cost: Int, arrivedAt now: NIODeadline, requester: any CheckRequester, ticket: Int
     ) -> Outcome? {
-        if policy.limit.isOff { return counted(Outcome(isAllowed: true, decision: nil, source: .off), cost: cost) }
+        if policy.limit.isOff {
+            return counted(
+                Outcome(isAllowed: true, decision: nil, source: .off, under: policy.limit.numbers), cost: cost)
+        }
         if let decision = memory.denial(of: user, cost: cost, quota: policy.limit.quota, now: now) {
-            return counted(outcome(decision, source: .memory), cost: cost)
+            return counted(outcome(decision, source: .memory, under: policy.limit.numbers), cost: cost)
         }
         let check = PendingCheck(user: user, cost: cost, ticket: ticket, arrivedAt: now, requester: requester)
         if let reason = lanes.take(check, queueLimit: bounds.queue) {
@@ -119,13 +122,15 @@ extension CheckEngine {
                 cacheMilliseconds: policy.denyCacheMilliseconds
             )
         }
-        decided(check, decision, at: now)
+        decided(check, decision, under: batch.limit, at: now)
     }
 
-    /// Tells the decision that Redis took on a check.
-    func decided(_ check: PendingCheck, _ decision: Decision, at now: NIODeadline = .now()) {
+    /// Tells the decision that Redis took on a check under a limit, which need not be in force any more.
+    func decided(
+        _ check: PendingCheck, _ decision: Decision, under limit: Limit.Numbers, at now: NIODeadline = .now()
+    ) {
         metrics.decisionDuration.recordNanoseconds((now - check.arrivedAt).nanoseconds)
-        tell(check, counted(outcome(decision, source: .redis), cost: check.cost))
+        tell(check, counted(outcome(decision, source: .redis, under: limit), cost: check.cost))
     }
 
     /// Answers a check that Redis did not decide.
@@ -147,23 +152,27 @@ extension CheckEngine {
         case .open, .closed:
             // Shadow mode always allows, whatever else is set.
             let isAllowed = policy.failureMode == .open || policy.isShadow
-            let outcome = Outcome(isAllowed: isAllowed, decision: nil, source: .failureMode, degradedReason: reason)
+            let outcome = Outcome(
+                isAllowed: isAllowed, decision: nil, source: .failureMode, degradedReason: reason,
+                under: policy.limit.numbers)
             return counted(outcome, cost: cost)
         case .local:
             let decision = localWindows.check(
                 user, cost: cost, limit: policy.limit.share(ofReplicas: policy.replicas),
                 clockMicroseconds: Int(NIODeadline.now().uptimeNanoseconds / 1000)
             )
-            return counted(outcome(decision, source: .local, degradedReason: reason), cost: cost)
+            let outcome = outcome(decision, source: .local, degradedReason: reason, under: policy.limit.numbers)
+            return counted(outcome, cost: cost)
         }
     }
 
     private func outcome(
-        _ decision: Decision, source: DecisionSource, degradedReason: FailureReason? = nil
+        _ decision: Decision, source: DecisionSource, degradedReason: FailureReason? = nil,
+        under limit: Limit.Numbers
     ) -> Outcome {
         Outcome(
             isAllowed: decision.isAllowed || policy.isShadow, decision: decision, source: source,
-            degradedReason: degradedReason
+            degradedReason: degradedReason, under: limit
         )
     }
 

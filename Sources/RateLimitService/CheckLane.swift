@@ -18,7 +18,8 @@ typealias CommandResult = Result<Reply, FailureReason>
 /// Checks in one call to Redis.
 struct CheckBatch {
     var count: Int
-    var quota: Int
+    /// What all of its checks are decided under, whatever is in force when the answer comes.
+    var limit: Limit.Numbers
     var sentAt: NIODeadline
     /// Which memory the batch belongs to: a denial that was asked for before a reset must not be remembered.
     var memoryEpoch: Int
@@ -76,7 +77,7 @@ final class CheckLane: RedisLinkDelegate {
     private var nextRefusalAt = NIODeadline.distantPast
 
     private var script: CheckScript
-    private var quota: Int
+    private var limit: Limit.Numbers
     /// Checks without an answer, oldest first; the last ``CheckScript/count`` of them are not sent yet.
     private var pending = CircularBuffer<PendingCheck>(initialCapacity: 256)
     /// Calls under the limits of the file.
@@ -103,7 +104,7 @@ final class CheckLane: RedisLinkDelegate {
         batchLimit = options.batchLimit
         callsPerWrite = options.callsPerWrite
         script = CheckScript(keyPrefix: options.keyPrefix, limit: options.limit)
-        quota = options.limit.quota
+        limit = options.limit.numbers
         link.delegate = self
     }
 
@@ -151,7 +152,7 @@ final class CheckLane: RedisLinkDelegate {
     /// Puts a limit in force; checks already laid out go under the limit they came under.
     func setLimit(_ limit: Limit) {
         if script.count > 0 { send(inFull: false) }
-        quota = limit.quota
+        self.limit = limit.numbers
         script.setLimit(limit)
     }
 
@@ -186,7 +187,7 @@ final class CheckLane: RedisLinkDelegate {
         let now = NIODeadline.now()
         let inFull = inFull || script.digest == nil || now < evalshaRestsUntil
         let batch = CheckBatch(
-            count: script.count, quota: quota, sentAt: now, memoryEpoch: engine?.memoryEpoch ?? 0, isInFull: inFull,
+            count: script.count, limit: limit, sentAt: now, memoryEpoch: engine?.memoryEpoch ?? 0, isInFull: inFull,
             route: route
         )
         metrics.batchSize.record(batch.count)
@@ -254,7 +255,7 @@ extension CheckLane {
         var refusal: String?
         for index in 0..<batch.count {
             guard let check = pending.popFirst() else { break }
-            switch CheckScript.answer(index, of: batch.count, in: reply, quota: batch.quota) {
+            switch CheckScript.answer(index, of: batch.count, in: reply, quota: batch.limit.quota) {
             case .decided(let decision): engine.decided(check, decision, in: batch, at: now)
             case .failed(let error) where error.hasPrefix("BUNDLE"): engine.decideInBundle(check)
             case .failed(let error):

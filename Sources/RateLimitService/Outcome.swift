@@ -46,10 +46,16 @@ public struct Outcome: Hashable, Sendable {
     public let source: DecisionSource
     /// Why Redis did not, where it should have.
     public let degradedReason: FailureReason?
+    /// The limit it was decided under, or would have been: not the one in force when the answer is written.
+    public let limit: Limit.Numbers
 
     @inlinable
-    init(isAllowed: Bool, decision: Decision?, source: DecisionSource, degradedReason: FailureReason? = nil) {
+    init(
+        isAllowed: Bool, decision: Decision?, source: DecisionSource, degradedReason: FailureReason? = nil,
+        under limit: Limit.Numbers
+    ) {
         self.isAllowed = isAllowed
+        self.limit = limit
         self.decision = decision
         self.source = source
         self.degradedReason = degradedReason

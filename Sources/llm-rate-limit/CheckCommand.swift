@@ -1,4 +1,5 @@
 import ArgumentParser
+import RateLimitCore
 
 /// `check`: asks for a decision, which consumes quota when it is to allow.
 struct CheckCommand: AsyncParsableCommand {
@@ -30,38 +31,46 @@ struct CheckCommand: AsyncParsableCommand {
 
     func run() async throws {
         let body = #"{"user":"\#(user.uuid)","cost":\#(cost)}"#
-        let request = DaemonRequest(method: .post, uri: "/v1/check", body: body)
+        // A verbose answer tells the unit of the limit that it names; `--json` prints the plain one.
+        let uri = daemon.json ? "/v1/check" : "/v1/check?verbose=1"
+        let request = DaemonRequest(method: .post, uri: uri, body: body)
         try await daemon.report(request) { response throws(UnexpectedAnswer) in
             try Self.report(response, cost: cost)
         }.deliver()
     }
 
-    /// Tells a decision in one line.
+    /// Tells a decision, and how the limit stands that decided or of which the least share is left.
     static func report(_ response: DaemonResponse, cost: Int) throws(UnexpectedAnswer) -> CommandReport {
-        if response.status == 503, let problem = response.decoded(ProblemAnswer.self) {
-            return CommandReport(output: ["denied: \(problem.text)"], exitCode: .denied)
+        // 503 is capacity or the failure mode: a decision in the first case, a problem in the second.
+        if [200, 429, 503].contains(response.status), let answer = response.decoded(CheckAnswer.self) {
+            guard !answer.allowed else { return CommandReport(wrapping: "allowed: \(allowance(answer))") }
+            return CommandReport(wrapping: "denied: \(denial(answer, cost: cost))", exitCode: .denied)
         }
-        guard [200, 429].contains(response.status), let answer = response.decoded(CheckAnswer.self) else {
+        guard response.status == 503, let problem = response.decoded(ProblemAnswer.self) else {
             throw UnexpectedAnswer()
         }
-        guard answer.allowed else {
-            return CommandReport(output: ["denied: \(denial(answer, cost: cost))"], exitCode: .denied)
-        }
-        return CommandReport(output: ["allowed: \(allowance(answer))"])
+        return CommandReport(wrapping: "denied: \(problem.text)", exitCode: .denied)
     }
 
     private static func denial(_ answer: CheckAnswer, cost: Int) -> String {
-        if answer.retryAfter == nil, let limit = answer.limit, cost > limit {
-            return "A cost of \(cost) is above the limit of \(limit), so waiting does not help."
+        let text = answer.limitText
+        guard let limit = answer.limit, let remaining = answer.remaining else { return answer.message ?? "no reason" }
+        if let wait = answer.retryAfter {
+            let amounts = "\(text.text(of: remaining, outOf: limit)) remaining\(text.owner)"
+            return "\(text.start)\(amounts). Try again in \(durationText(seconds: wait))."
         }
-        return answer.message ?? answer.retryAfter.map { "Try again in \(durationText(seconds: $0))." } ?? "no reason"
+        if limit > 0, text.unit == .requests || text.unit == nil {
+            return "\(text.start)A cost of \(cost) is above the limit of \(text.text(of: limit)): no wait helps."
+        }
+        return "\(text.start)The quota\(text.owner) is \(text.text(of: limit)): no wait helps."
     }
 
     private static func allowance(_ answer: CheckAnswer) -> String {
         var parts: [String] = []
         if answer.shadowDenied == true { parts.append("only because of shadow mode") }
         if let limit = answer.limit, let remaining = answer.remaining {
-            parts.append("\(remaining) of \(limit) remaining")
+            let text = answer.limitText
+            parts.append("\(text.start)\(text.text(of: remaining, outOf: limit)) remaining\(text.owner)")
             if let reset = answer.resetAfter, reset > 0 {
                 parts.append("full again in \(durationText(seconds: reset))")
             }
@@ -72,5 +81,15 @@ struct CheckCommand: AsyncParsableCommand {
         }
         let degraded = answer.degraded == true ? " (degraded: \(answer.reason ?? "Redis cannot decide"))" : ""
         return parts.joined(separator: ", ") + degraded
+    }
+}
+
+extension CheckAnswer {
+    /// The limit that the numbers are of. Of a limit of groups there may be several: the one with these numbers.
+    fileprivate var limitText: LimitText {
+        guard let limitName else { return .requests }
+        let named = (limits ?? []).filter { $0.name == limitName }
+        let exact = named.first { (one: UsageAnswer.Limit) in one.limit == limit && one.remaining == remaining }
+        return (exact ?? named.first)?.text ?? LimitText(name: limitName)
     }
 }

@@ -33,6 +33,34 @@ struct CommandReport: Equatable {
     }
 }
 
+extension CommandReport {
+    /// One sentence on the standard output, on as many lines as it needs.
+    init(wrapping text: String, exitCode: ExitCode = .success) {
+        self.init(output: wrapped(text, indentation: 2), exitCode: exitCode)
+    }
+}
+
+/// A text as lines of at most 80 columns, broken between words; a word that is longer has a line of its own.
+///
+/// - Parameters:
+///   - start: what stands before it on the first line.
+///   - indentation: how many spaces stand before each further line.
+func wrapped(_ text: String, after start: String = "", indentation: Int) -> [String] {
+    var lines: [String] = []
+    var line = start
+    var isEmpty = true
+    for word in text.split(separator: " ") {
+        if !isEmpty, line.count + 1 + word.count > 80 {
+            lines.append(line)
+            line = String(repeating: " ", count: indentation)
+            isEmpty = true
+        }
+        line += isEmpty ? word : " \(word)"
+        isEmpty = false
+    }
+    return lines + [line]
+}
+
 /// Writes a line to the standard error.
 func printError(_ line: String) {
     var rest = Array("\(line)\n".utf8)[...]

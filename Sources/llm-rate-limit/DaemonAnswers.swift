@@ -3,6 +3,8 @@ import FoundationEssentials
 /// `POST /v1/check`: the members that are told.
 struct CheckAnswer: Decodable {
     var allowed: Bool
+    /// Nil where the daemon has one limit, that of requests, and where none applies.
+    var limitName: String?
     var limit: Int?
     var remaining: Int?
     var retryAfter: Int?
@@ -11,6 +13,8 @@ struct CheckAnswer: Decodable {
     var reason: String?
     var message: String?
     var shadowDenied: Bool?
+    /// Every limit that applies, in a verbose answer of a daemon with a limits file.
+    var limits: [UsageAnswer.Limit]?
 }
 
 /// `GET /v1/users/<uuid>`.

@@ -149,7 +149,7 @@ extension CommandReport {
         if json && problem != nil {
             output = [response.body]
         } else {
-            errors = ["Error: the daemon answered: \(reason)"]
+            errors = wrapped("Error: the daemon answered: \(reason)", indentation: 2)
         }
         exitCode = .failedRequest
     }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RateLimitCore
 
 /// `explain`: why a user is or is not limited, limit by limit.
 struct ExplainCommand: AsyncParsableCommand {
@@ -35,23 +36,26 @@ struct ExplainCommand: AsyncParsableCommand {
         }.deliver()
     }
 
-    /// Tells the limits, a line each.
+    /// Tells the limits, each beginning on a line of its own.
     static func report(_ response: DaemonResponse, user: String) throws(UnexpectedAnswer) -> CommandReport {
         if response.status == 503, let problem = response.decoded(ProblemAnswer.self) {
-            return CommandReport(output: ["unknown: \(problem.text)"], exitCode: .denied)
+            return CommandReport(wrapping: "unknown: \(problem.text)", exitCode: .denied)
         }
         if response.status == 404, let problem = response.decoded(ProblemAnswer.self) {
-            return CommandReport(output: ["The one limit is that of requests: ask status. \(problem.text)"])
+            return CommandReport(wrapping: "The one limit is that of requests: ask status. \(problem.text)")
         }
         guard response.status == 200, let answer = response.decoded(UsageAnswer.self) else { throw UnexpectedAnswer() }
         let full = answer.limits.filter { $0.isFull && $0.mode != "shadow" }
         let names = full.map(\.name).joined(separator: ", ")
         let head = full.isEmpty ? "\(user) is not limited now" : "\(user) is limited by \(names)"
         let width = answer.limits.map(\.name.count).max() ?? 0
-        let lines = answer.limits.map { limit in
-            "  \(limit.name)\(String(repeating: " ", count: width - limit.name.count))  \(limit.line)"
+        // Names may be as long as a line: what follows one then begins further left.
+        let indentation = width <= 24 ? width + 4 : 6
+        let lines = answer.limits.flatMap { limit in
+            let name = "  \(limit.name)\(String(repeating: " ", count: width - limit.name.count))"
+            return wrapped(limit.line, after: "\(name)  ", indentation: indentation)
         }
-        return CommandReport(output: [head] + lines)
+        return CommandReport(output: wrapped(head, indentation: 2) + lines)
     }
 }
 
@@ -65,6 +69,8 @@ struct UsageAnswer: Decodable {
         /// Nil where it is unlimited.
         var limit: Int?
         var used: Int
+        /// Nil where it is unlimited.
+        var remaining: Int?
         var resetAfter: Int
         /// Nil for concurrency.
         var period: String?
@@ -81,15 +87,23 @@ struct UsageAnswer: Decodable {
 extension UsageAnswer.Limit {
     fileprivate var isFull: Bool { limit.map { used >= $0 } ?? false }
 
+    /// What is said of it in its own unit.
+    var text: LimitText {
+        let owner = per == "user" ? "" : (groupId.map { " of group \($0)" } ?? " of all users")
+        return LimitText(name: name, unit: LimitUnit(unit), owner: owner)
+    }
+
     /// How much of it is used, until when, and which rule says how much there is.
     fileprivate var line: String {
-        let whose = per == "user" ? "" : (groupId.map { " of group \($0)" } ?? " of all users")
-        let amounts = limit.map { "\(amount(used, isBare: true)) of \(amount($0)) used" } ?? "\(amount(used)) used"
+        let text = text
+        let amounts = limit.map { text.text(of: used, outOf: $0) } ?? text.text(of: used)
         let span = period.map { $0.hasPrefix("sliding ") ? " in any \(spanText($0))" : " this \($0)" } ?? ""
         let end = used > 0 && resetAfter > 0 ? ", all free in \(durationText(seconds: resetAfter))" : ""
         let shadow = mode == "shadow" ? "; shadow: it denies nobody" : ""
-        let grant = grant.map { ", raised by a grant of \(amount($0.amount)) until \($0.expiresAt ?? "")" } ?? ""
-        return "\(amounts)\(whose)\(span)\(end); \(ruleText)\(grant)\(shadow)"
+        let grant = grant.map { grant in
+            ", raised by a grant of \(text.text(of: grant.amount)) until \(instantText(grant.expiresAt ?? ""))"
+        }
+        return "\(amounts) used\(text.owner)\(span)\(end); \(ruleText)\(grant ?? "")\(shadow)"
     }
 
     private var ruleText: String {
@@ -99,16 +113,6 @@ extension UsageAnswer.Limit {
         case "default": "the quota is the default: no override, and no group gives one"
         default: "unlimited: no override, no group and no default gives a quota"
         }
-    }
-
-    /// A number with its unit, unless it is to stand bare; micro-dollars as dollars, to the last digit that counts.
-    private func amount(_ number: Int, isBare: Bool = false) -> String {
-        guard unit == "spend" else {
-            return isBare ? "\(number)" : "\(number) \(unit == "concurrency" ? "calls" : unit)"
-        }
-        var cents = String(number % 1_000_000 + 1_000_000).dropFirst()
-        while cents.count > 2, cents.hasSuffix("0") { cents = cents.dropLast() }
-        return "$\(number / 1_000_000).\(cents)"
     }
 
     private func spanText(_ period: String) -> String {

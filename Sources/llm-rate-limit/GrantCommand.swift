@@ -52,23 +52,34 @@ struct GrantCommand: AsyncParsableCommand {
         let request = DaemonRequest(
             method: .post, uri: "/v1/users/\(user.uuid)/grants",
             body: #"{"limit":"\#(limit)","amount":\#(amount)\#(id)}"#)
+        let text = daemon.json ? LimitText(name: limit) : await limitText()
         try await daemon.report(request) { response throws(UnexpectedAnswer) in
-            try Self.report(response, limit: limit)
+            try Self.report(response, text)
         }.deliver()
     }
 
+    /// What is said of the limit; without its unit where the daemon does not tell it, and the grant goes on.
+    private func limitText() async -> LimitText {
+        let request = DaemonRequest(method: .get, uri: "/v1/users/\(user.uuid)/usage")
+        guard let path = try? daemon.file.adminSocket(flag: daemon.adminSocket) else { return LimitText(name: limit) }
+        let answer = try? await DaemonClient(socketPath: path).send(request).decoded(UsageAnswer.self)
+        return answer?.limits.first { $0.name == limit }?.text ?? LimitText(name: limit)
+    }
+
     /// Tells how much is granted now, and until when.
-    static func report(_ response: DaemonResponse, limit: String) throws(UnexpectedAnswer) -> CommandReport {
+    static func report(_ response: DaemonResponse, _ text: LimitText) throws(UnexpectedAnswer) -> CommandReport {
+        let limit = text.name ?? ""
         if response.status == 503, let problem = response.decoded(ProblemAnswer.self) {
-            return CommandReport(output: ["not granted: \(problem.text)"], exitCode: .denied)
+            return CommandReport(wrapping: "not granted: \(problem.text)", exitCode: .denied)
         }
         guard response.status == 200, let answer = response.decoded(GrantAnswer.self), let isNew = answer.granted else {
             throw UnexpectedAnswer()
         }
         let head = isNew ? "granted" : "granted before"
         guard let end = answer.expiresAt else {
-            return CommandReport(output: ["\(head): nothing of \(limit) is granted now"])
+            return CommandReport(wrapping: "\(head): nothing of \(limit) is granted now")
         }
-        return CommandReport(output: ["\(head): \(answer.amount) more of \(limit) until \(end)"])
+        return CommandReport(
+            wrapping: "\(head): \(limit) is raised by \(text.text(of: answer.amount)) until \(instantText(end))")
     }
 }

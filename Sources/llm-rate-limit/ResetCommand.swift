@@ -37,7 +37,7 @@ struct ResetCommand: AsyncParsableCommand {
         _ response: DaemonResponse, user: String, limit: String? = nil, json: Bool
     ) throws(UnexpectedAnswer) -> CommandReport {
         if response.status == 503, let problem = response.decoded(ProblemAnswer.self) {
-            return CommandReport(output: ["not reset: \(problem.text)"], exitCode: .denied)
+            return CommandReport(wrapping: "not reset: \(problem.text)", exitCode: .denied)
         }
         guard response.status == 204 else { throw UnexpectedAnswer() }
         guard let limit else {

@@ -72,7 +72,6 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         apply: { settings in
             output.level = settings.logLevel
             service.apply(CheckPolicy(settings))
-            server.policyDidChange()
         }
     )
     let reload = ReloadService(reloader: reloader, notifier: notifier, hangUps: hangUps)

@@ -4,7 +4,7 @@ import ArgumentParser
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
-        abstract: "Show what a user has used, and consume nothing.",
+        abstract: "Show how many requests a user has used, and consume nothing.",
         usage: "llm-rate-limit status <user> [<options>]",
         discussion: """
             Exit code: 0 when the daemon answered, 1 when it cannot know now, 2 error.
@@ -20,16 +20,18 @@ struct StatusCommand: AsyncParsableCommand {
         try await daemon.report(request) { response throws(UnexpectedAnswer) in try Self.report(response) }.deliver()
     }
 
-    /// Tells a window in one line.
+    /// Tells how the limit of requests stands.
     static func report(_ response: DaemonResponse) throws(UnexpectedAnswer) -> CommandReport {
         if response.status == 503, let problem = response.decoded(ProblemAnswer.self) {
-            return CommandReport(output: ["unknown: \(problem.text)"], exitCode: .denied)
+            return CommandReport(wrapping: "unknown: \(problem.text)", exitCode: .denied)
         }
         guard response.status == 200, let answer = response.decoded(StatusAnswer.self) else { throw UnexpectedAnswer() }
         let reset = answer.resetAfter > 0 ? ", full again in \(durationText(seconds: answer.resetAfter))" : ""
         guard let limit = answer.limit, let used = answer.used, let remaining = answer.remaining else {
-            return CommandReport(output: ["the limit is off"])
+            return CommandReport(
+                wrapping: "The limit of requests is off; explain tells of others, where there are any.")
         }
-        return CommandReport(output: ["\(used) of \(limit) used, \(remaining) remaining\(reset)"])
+        let amounts = LimitText.requests.text(of: used, outOf: limit)
+        return CommandReport(wrapping: "\(amounts) used, \(remaining) remaining\(reset)")
     }
 }

@@ -291,9 +291,9 @@ static void answer_client(const struct check *check, int64_t retry_ms, int64_t u
     at = put(at, policy, strlen(policy));
     at = PUT(at, "RateLimit: \"default\";r=");
     at = put_number(at, remaining);
-    at = PUT(at, ";t=");
-    at = put_number(at, reset);
     if (retry_ms > 0) {
+        at = PUT(at, ";t=");
+        at = put_number(at, retry);
         at = PUT(at, "\r\nRetry-After: ");
         at = put_number(at, retry);
     }

@@ -20,7 +20,7 @@ extension EndToEnd {
             )
             #expect(response["Content-Type"] == "application/json")
             #expect(response["RateLimit-Policy"] == #""requests";q=20;w=3600"#)
-            #expect(response["RateLimit"] == #""requests";r=19;t=3600"#)
+            #expect(response["RateLimit"] == #""requests";r=19"#)
             #expect(response["Retry-After"] == nil)
             #expect(response["Date"]?.hasSuffix(" GMT") == true)
         }
@@ -96,7 +96,7 @@ extension EndToEnd {
             let client = try daemon.connect()
             let response = try client.request("HEAD", "/v1/check?user=\(user)")
             #expect(response.status == 200 && response.body.isEmpty)
-            #expect(response["RateLimit"] == #""requests";r=19;t=3600"#)
+            #expect(response["RateLimit"] == #""requests";r=19"#)
             #expect(try client.request("GET", "/v1/users/\(user)").number("used") == 1)
             #expect(try client.request("HEAD", "/v1/users/\(user)").status == 200)
         }

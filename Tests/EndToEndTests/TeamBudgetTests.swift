@@ -60,7 +60,8 @@ extension EndToEnd {
             #expect(try explained.wait() == 0)
             #expect(explained.output.hasPrefix("\(other) is limited by team-month\n"))
             #expect(
-                explained.output.contains("$50.10 of $50.00 used of group \(team) this month"), "\(explained.output)")
+                explained.outputInOneLine.contains("$50.10 of $50.00 used of group \(team) this month"),
+                "\(explained.output)")
             // More money for the team is there on the other daemon within a second.
             let more = #"{"limits":{"team-month":80000000}}"#
             #expect(try admin.request("PUT", "/v1/groups/\(team)/budget", body: more).status == 200)

@@ -6,13 +6,12 @@ import Testing
 @testable import Gateway
 @testable import RateLimitService
 
+private let hourly = Limit.Numbers(quota: 20, windowMilliseconds: 3_600_000)
+
 /// An answer to a check as its lines, Date taken out.
-private func written(
-    _ outcome: Outcome, limit: Limit = Limit(name: "requests", quota: 20, windowMilliseconds: 3_600_000),
-    isHead: Bool = false, closes: Bool = false
-) -> [String] {
+private func written(_ outcome: Outcome, isHead: Bool = false, closes: Bool = false) -> [String] {
     var buffer = ByteBuffer()
-    let writer = AnswerWriter(limit: limit)
+    let writer = AnswerWriter(limitName: "requests")
     writer.write(outcome, AnswerForm(isHead: isHead, closes: closes), to: &buffer)
     return withoutDate(buffer.readableBytesView).components("\r\n")
 }
@@ -33,9 +32,9 @@ struct AnswerWriterTests {
     func allowed() {
         let body = #"{"allowed":true,"limit":20,"remaining":19,"retry_after":0,"reset_after":3600,"degraded":false}"#
         let outcome = Outcome(
-            isAllowed: true, decision: decision(.allowed, used: 1, reset: 3_600_000), source: .redis
+            isAllowed: true, decision: decision(.allowed, used: 1, reset: 3_600_000), source: .redis, under: hourly
         )
-        #expect(written(outcome) == head("200 OK", body) + [policy, "RateLimit: \"requests\";r=19;t=3600", "", body])
+        #expect(written(outcome) == head("200 OK", body) + [policy, "RateLimit: \"requests\";r=19", "", body])
     }
 
     @Test("that is denied says when to come again, rounded up, in each place", arguments: [724_001, 725_000])
@@ -46,7 +45,7 @@ struct AnswerWriterTests {
         let denial = decision(.denied(retryAfterMilliseconds: milliseconds), used: 20, reset: 3_599_001)
         for source in [DecisionSource.redis, .memory] {
             #expect(
-                written(Outcome(isAllowed: false, decision: denial, source: source))
+                written(Outcome(isAllowed: false, decision: denial, source: source, under: hourly))
                     == head("429 Too Many Requests", body) + [
                         policy, "RateLimit: \"requests\";r=0;t=725", "Retry-After: 725", "", body,
                     ])
@@ -56,7 +55,7 @@ struct AnswerWriterTests {
     @Test("that is denied for less than a second says one second")
     func shortest() {
         let denial = decision(.denied(retryAfterMilliseconds: 1), used: 19, reset: 1)
-        let lines = written(Outcome(isAllowed: false, decision: denial, source: .redis))
+        let lines = written(Outcome(isAllowed: false, decision: denial, source: .redis, under: hourly))
         #expect(lines.contains("Retry-After: 1"))
         #expect(lines.contains("RateLimit: \"requests\";r=1;t=1"))
         #expect(lines.last?.contains(#""retry_after":1,"reset_after":1,"#) == true)
@@ -70,8 +69,8 @@ struct AnswerWriterTests {
             + #""message":"The cost is above the limit of 20."}"#
         let denial = decision(.deniedForGood, used: 3, reset: 60_000)
         #expect(
-            written(Outcome(isAllowed: false, decision: denial, source: .redis))
-                == head("429 Too Many Requests", body) + [policy, "RateLimit: \"requests\";r=17;t=60", "", body])
+            written(Outcome(isAllowed: false, decision: denial, source: .redis, under: hourly))
+                == head("429 Too Many Requests", body) + [policy, "RateLimit: \"requests\";r=17", "", body])
     }
 
     @Test("in shadow mode allows, and says what it would have done")
@@ -81,8 +80,8 @@ struct AnswerWriterTests {
             + #""shadow_denied":true}"#
         let denial = decision(.denied(retryAfterMilliseconds: 725_000), used: 20, reset: 3_600_000)
         #expect(
-            written(Outcome(isAllowed: true, decision: denial, source: .redis))
-                == head("200 OK", body) + [policy, "RateLimit: \"requests\";r=0;t=725", "", body])
+            written(Outcome(isAllowed: true, decision: denial, source: .redis, under: hourly))
+                == head("200 OK", body) + [policy, "RateLimit: \"requests\";r=0", "", body])
     }
 
     @Test("without Redis is degraded, gives the reason and no RateLimit header", arguments: FailureReason.allCases)
@@ -90,7 +89,8 @@ struct AnswerWriterTests {
         let body =
             #"{"allowed":true,"limit":20,"remaining":null,"retry_after":0,"reset_after":null,"degraded":true,"#
             + "\"reason\":\"\(reason.rawValue)\"}"
-        let outcome = Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: reason)
+        let outcome = Outcome(
+            isAllowed: true, decision: nil, source: .failureMode, degradedReason: reason, under: hourly)
         #expect(written(outcome) == head("200 OK", body) + ["", body])
     }
 
@@ -100,7 +100,8 @@ struct AnswerWriterTests {
             #"{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","#
             + #""title":"Service Unavailable","status":503,"#
             + #""detail":"No decision can be had (redis_timeout), and the failure mode is closed."}"#
-        let outcome = Outcome(isAllowed: false, decision: nil, source: .failureMode, degradedReason: .redisTimeout)
+        let outcome = Outcome(
+            isAllowed: false, decision: nil, source: .failureMode, degradedReason: .redisTimeout, under: hourly)
         #expect(
             written(outcome) == [
                 "HTTP/1.1 503 Service Unavailable", "Content-Type: application/problem+json",
@@ -119,24 +120,30 @@ struct AnswerWriterTests {
         let admission = decision(.allowed, quota: 5, used: 1, reset: 3_600_000)
         let denial = decision(.denied(retryAfterMilliseconds: 60_000), quota: 5, used: 5, reset: 3_600_000)
         #expect(
-            written(Outcome(isAllowed: true, decision: admission, source: .local, degradedReason: .redisUnreachable))
+            written(
+                Outcome(
+                    isAllowed: true, decision: admission, source: .local, degradedReason: .redisUnreachable,
+                    under: hourly))
                 == head("200 OK", allowed) + ["", allowed])
         #expect(
-            written(Outcome(isAllowed: false, decision: denial, source: .local, degradedReason: .redisUnreachable))
+            written(
+                Outcome(
+                    isAllowed: false, decision: denial, source: .local, degradedReason: .redisUnreachable, under: hourly
+                ))
                 == head("429 Too Many Requests", denied) + ["Retry-After: 60", "", denied])
     }
 
     @Test("where the limit is off has no limit and no RateLimit header")
     func off() {
         let body = #"{"allowed":true,"limit":null,"remaining":null,"retry_after":0,"reset_after":0,"degraded":false}"#
-        let outcome = Outcome(isAllowed: true, decision: nil, source: .off)
+        let outcome = Outcome(isAllowed: true, decision: nil, source: .off, under: hourly)
         #expect(written(outcome) == head("200 OK", body) + ["", body])
     }
 
     @Test("to HEAD has the same head and no body, and the last one of a connection says that it closes")
     func forms() {
         let outcome = Outcome(
-            isAllowed: true, decision: decision(.allowed, used: 1, reset: 3_600_000), source: .redis
+            isAllowed: true, decision: decision(.allowed, used: 1, reset: 3_600_000), source: .redis, under: hourly
         )
         let whole = written(outcome)
         #expect(written(outcome, isHead: true) == whole.dropLast() + [""])
@@ -147,35 +154,50 @@ struct AnswerWriterTests {
 
     @Test("has room for the largest numbers there are")
     func largest() {
-        let limit = Limit(
-            name: "requests", quota: Limit.quotas.upperBound, windowMilliseconds: Limit.windows.upperBound
-        )
+        let limit = Limit.Numbers(quota: Limit.quotas.upperBound, windowMilliseconds: Limit.windows.upperBound)
         let most = 1 << 53
         let denial = Decision(
             verdict: .denied(retryAfterMilliseconds: most), quota: limit.quota, used: 0, resetAfterMilliseconds: most
         )
-        let outcome = Outcome(isAllowed: false, decision: denial, source: .local, degradedReason: .redisUnreachable)
-        let lines = written(outcome, limit: limit, closes: true)
+        let outcome = Outcome(
+            isAllowed: false, decision: denial, source: .local, degradedReason: .redisUnreachable, under: limit)
+        let lines = written(outcome, closes: true)
         #expect(lines.contains("Retry-After: 9007199254741"))
         #expect(lines.last?.contains("\"remaining\":1000000000000,\"retry_after\":9007199254741,") == true)
         #expect(lines[2] == "Content-Length: \(lines.last?.utf8.count ?? 0)")
-        let exact = written(Outcome(isAllowed: false, decision: denial, source: .redis), limit: limit, closes: true)
+        let exact = written(Outcome(isAllowed: false, decision: denial, source: .redis, under: limit), closes: true)
         #expect(exact.contains("RateLimit-Policy: \"requests\";q=1000000000000;w=31536000"))
         #expect(exact.contains("RateLimit: \"requests\";r=1000000000000;t=9007199254741"))
     }
 
-    @Test("speaks of a new limit as soon as it is told of it, and leaves what the buffer holds")
-    func setLimit() {
-        let writer = AnswerWriter(limit: Limit(name: "requests", quota: 20, windowMilliseconds: 1_000))
-        writer.setLimit(Limit(name: "requests", quota: 30, windowMilliseconds: 60_000))
-        var buffer = ByteBuffer(string: "before")
-        let outcome = Outcome(
-            isAllowed: true, decision: decision(.allowed, quota: 30, used: 1, reset: 60_000), source: .redis
-        )
-        writer.write(outcome, AnswerForm(), to: &buffer)
-        let text = String(buffer: buffer)
-        #expect(text.hasPrefix("beforeHTTP/1.1 200 OK\r\n"))
-        #expect(text.contains("RateLimit-Policy: \"requests\";q=30;w=60\r\nRateLimit: \"requests\";r=29;t=60\r\n"))
+    @Test("speaks in head and body of the limit it was decided under, whichever the answer before spoke of")
+    func ownLimit() {
+        let writer = AnswerWriter(limitName: "requests")
+        func text(_ verdict: Decision.Verdict, _ quota: Int, _ windowMilliseconds: Int) -> String {
+            let outcome = Outcome(
+                isAllowed: verdict == .allowed, decision: decision(verdict, quota: quota, used: 1, reset: 1_000),
+                source: .redis, under: Limit.Numbers(quota: quota, windowMilliseconds: windowMilliseconds))
+            var buffer = ByteBuffer(string: "before")
+            writer.write(outcome, AnswerForm(), to: &buffer)
+            return String(buffer: buffer)
+        }
+        for verdict in [Decision.Verdict.allowed, .denied(retryAfterMilliseconds: 1), .deniedForGood] {
+            for (quota, window) in [(20, 60), (30, 60), (30, 3600), (20, 60), (1_000_000_000, 1)] {
+                let text = text(verdict, quota, window * 1_000)
+                #expect(text.hasPrefix("beforeHTTP/1.1 "))
+                #expect(text.contains("\r\nRateLimit-Policy: \"requests\";q=\(quota);w=\(window)\r\n"))
+                #expect(text.contains("\r\nRateLimit: \"requests\";r=\(quota - 1)"))
+                #expect(text.contains(#","limit":\#(quota),"remaining":\#(quota - 1),"#))
+            }
+        }
+    }
+
+    @Test("that the failure mode gave names the limit that was in force then")
+    func ownLimitWithoutRedis() {
+        let limit = Limit.Numbers(quota: 7, windowMilliseconds: 1_000)
+        let lines = written(
+            Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: .overloaded, under: limit))
+        #expect(lines.last?.contains(#""limit":7,"remaining":null"#) == true)
     }
 
     @Test("writes numbers as their decimal text")
@@ -197,7 +219,7 @@ struct AnswerWriterTests {
 struct OtherAnswerTests {
     private func written(_ answer: Answer, _ form: AnswerForm = AnswerForm()) -> String {
         var buffer = ByteBuffer()
-        AnswerWriter(limit: Limit(name: "requests", quota: 1, windowMilliseconds: 1_000)).write(
+        AnswerWriter(limitName: "requests").write(
             answer, form, to: &buffer)
         return withoutDate(buffer.readableBytesView)
     }
@@ -263,10 +285,10 @@ struct HTTPDateTests {
     func now() {
         var date = HTTPDate()
         for _ in 0..<3 {
-            let second = systemMicroseconds() / 1_000_000
+            let before = systemMicroseconds() / 1_000_000
             let line = date.line(at: HTTPDate.currentSecond())
             // The coarse clock may lag behind by some milliseconds.
-            #expect((second - 1...second + 1).contains { HTTPDate.line(at: $0) == line })
+            #expect((before - 1...systemMicroseconds() / 1_000_000).contains { HTTPDate.line(at: $0) == line })
         }
     }
 }

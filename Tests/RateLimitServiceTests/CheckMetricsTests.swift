@@ -15,24 +15,29 @@ struct CheckMetricsTests {
         verdict: .denied(retryAfterMilliseconds: 1), quota: 20, used: 20, resetAfterMilliseconds: 1
     )
 
+    private static let hourly = Limit.Numbers(quota: 20, windowMilliseconds: 3_600_000)
+
     private static let rows: [(Outcome, String)] = [
-        (Outcome(isAllowed: true, decision: allowed, source: .redis), "decision=allowed,source=redis"),
-        (Outcome(isAllowed: false, decision: denied, source: .redis), "decision=denied,source=redis"),
-        (Outcome(isAllowed: false, decision: denied, source: .memory), "decision=denied,source=memory"),
-        (Outcome(isAllowed: true, decision: denied, source: .memory), "decision=shadow_denied,source=memory"),
+        (Outcome(isAllowed: true, decision: allowed, source: .redis, under: hourly), "decision=allowed,source=redis"),
+        (Outcome(isAllowed: false, decision: denied, source: .redis, under: hourly), "decision=denied,source=redis"),
+        (Outcome(isAllowed: false, decision: denied, source: .memory, under: hourly), "decision=denied,source=memory"),
         (
-            Outcome(isAllowed: true, decision: allowed, source: .local, degradedReason: .redisTimeout),
+            Outcome(isAllowed: true, decision: denied, source: .memory, under: hourly),
+            "decision=shadow_denied,source=memory"
+        ),
+        (
+            Outcome(isAllowed: true, decision: allowed, source: .local, degradedReason: .redisTimeout, under: hourly),
             "decision=allowed,source=local"
         ),
         (
-            Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: .overloaded),
+            Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: .overloaded, under: hourly),
             "decision=allowed,source=failure_mode"
         ),
         (
-            Outcome(isAllowed: false, decision: nil, source: .failureMode, degradedReason: .redisError),
+            Outcome(isAllowed: false, decision: nil, source: .failureMode, degradedReason: .redisError, under: hourly),
             "decision=refused,source=failure_mode"
         ),
-        (Outcome(isAllowed: true, decision: nil, source: .off), "decision=allowed,source=off"),
+        (Outcome(isAllowed: true, decision: nil, source: .off, under: hourly), "decision=allowed,source=off"),
     ]
 
     @Test("puts each outcome under its decision and source", arguments: rows)
@@ -50,7 +55,8 @@ struct CheckMetricsTests {
     @Test("puts each reason under its own name", arguments: FailureReason.allCases)
     func reasons(_ reason: FailureReason) {
         var tally = CheckMetrics.Tally()
-        tally.count(Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: reason))
+        tally.count(
+            Outcome(isAllowed: true, decision: nil, source: .failureMode, degradedReason: reason, under: Self.hourly))
         tally.report(to: metrics)
         #expect(recorded.counted["\(CheckMetrics.Name.degraded){reason=\(reason.rawValue)}"] == 1)
     }

@@ -52,6 +52,8 @@ package final class ChildProcess: Sendable {
     deinit { end() }
 
     package var output: String { readFile(folder.file("stdout")) }
+    /// The output as one line: what a command breaks at 80 columns.
+    package var outputInOneLine: String { output.split(whereSeparator: \.isWhitespace).joined(separator: " ") }
     package var errors: String { readFile(folder.file("stderr")) }
 
     /// The exit code, or 128 and the signal's number; nil while it runs.

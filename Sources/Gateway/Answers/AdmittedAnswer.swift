@@ -47,8 +47,6 @@ final class AdmittedAnswer {
             decimal: body.count + remaining.count + middle.utf8CodeUnitCount + reset.count + end.utf8CodeUnitCount)
         answer.write(head)
         answer.write(remaining)
-        answer.write(";t=")
-        answer.write(reset)
         answer.write("\r\n\r\n")
         answer.write(body)
         answer.write(remaining)

@@ -16,33 +16,38 @@ final class AnswerWriter {
     /// Everything a decision's answer needs apart from a message: with room to spare.
     private static let decisionBytes = 768
 
-    private var limit: Limit
-    private var policyHeader: [UInt8] = []
-    private var rateLimitStart: [UInt8] = []
+    private let limitName: String
+    /// The limit that the prepared parts speak of.
+    private var limit = Limit.Numbers(quota: 0, windowMilliseconds: 0)
+    /// Both fields of the draft up to the number remaining.
+    private var fields: [UInt8] = []
     private var date = HTTPDate()
     private let admitted = AdmittedAnswer()
 
-    init(limit: Limit) {
-        self.limit = limit
-        setLimit(limit)
+    /// Makes a writer of answers about the one limit of checks, which keeps its name whatever its numbers become.
+    init(limitName: String) {
+        self.limitName = limitName
+        prepare(for: limit)
     }
 
-    /// Answers from now on speak of this limit.
-    func setLimit(_ limit: Limit) {
+    /// Answers differ in their limit for a moment after a change; most speak of the same as the one before.
+    private func prepare(for limit: Limit.Numbers) {
         self.limit = limit
-        let window = limit.windowMilliseconds / 1000
-        policyHeader = Array("RateLimit-Policy: \"\(limit.name)\";q=\(limit.quota);w=\(window)\r\n".utf8)
-        rateLimitStart = Array("RateLimit: \"\(limit.name)\";r=".utf8)
+        let policy = RateLimitFields.policy(
+            limitName, quota: limit.quota, unit: nil, windowSeconds: limit.windowMilliseconds / 1000)
+        fields = Array(
+            "RateLimit-Policy: \(policy)\r\nRateLimit: \(RateLimitFields.stateStart(limitName))".utf8)
         admitted.setBody("{\"allowed\":true,\"limit\":\(limit.quota),\"remaining\":")
     }
 
-    /// Writes the answer to a check.
+    /// Writes the answer to a check, in head and body about the limit that it was decided under.
     func write(_ outcome: Outcome, _ form: AnswerForm, to buffer: inout ByteBuffer) {
+        if outcome.limit != limit { prepare(for: outcome.limit) }
         if let reason = outcome.degradedReason, outcome.decision == nil, !outcome.isAllowed {
             return write(Answer.closed(reason: reason.rawValue), form, to: &buffer)
         }
         if let decision = outcome.decision, decision.isAllowed, outcome.degradedReason == nil, form == AnswerForm(),
-            decision.quota == limit.quota, writeAdmitted(decision, to: &buffer)
+            writeAdmitted(decision, to: &buffer)
         {
             return
         }
@@ -59,11 +64,13 @@ final class AnswerWriter {
             head.write("\r\n")
             head.write(date)
             if let decision = outcome.decision, outcome.degradedReason == nil {
-                head.write(policyHeader)
-                head.write(rateLimitStart)
+                head.write(fields)
                 head.write(decimal: decision.remaining)
-                head.write(";t=")
-                head.write(decimal: retryAfter ?? wholeSeconds(decision.resetAfterMilliseconds))
+                // Where it is admitted the window frees its next part at a time that Redis does not tell.
+                if !outcome.isAllowed, let retryAfter {
+                    head.write(";t=")
+                    head.write(decimal: retryAfter)
+                }
                 head.write("\r\n")
             }
             if !outcome.isAllowed, let retryAfter {
@@ -87,7 +94,7 @@ final class AnswerWriter {
         else { return false }
         let second = HTTPDate.currentSecond()
         if second != admitted.second {
-            let head = Array("\r\n".utf8) + date.line(at: second) + policyHeader + rateLimitStart
+            let head = Array("\r\n".utf8) + date.line(at: second) + fields
             admitted.setHead(head, second: second)
         }
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.decisionBytes) { target in
@@ -118,7 +125,7 @@ final class AnswerWriter {
         } else if outcome.source == .off {
             body.write("null,\"remaining\":null,\"retry_after\":0,\"reset_after\":0")
         } else {
-            body.write(decimal: limit.quota)
+            body.write(decimal: outcome.limit.quota)
             body.write(",\"remaining\":null,\"retry_after\":0,\"reset_after\":null")
         }
         if let reason = outcome.degradedReason {

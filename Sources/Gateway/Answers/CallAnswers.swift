@@ -83,35 +83,19 @@ extension Answer {
         var answer = Answer.json(
             "{\(members.joined(separator: ","))}",
             status: isAllowed ? .ok : (isAtCapacity ? .serviceUnavailable : .tooManyRequests))
-        answer.headers = headers(outcome, foremost, isAllowed ? nil : retryAfter)
+        let wait = isAllowed ? nil : retryAfter
+        answer.headers = RateLimitFields.headers(of: outcome, isDenied: !isAllowed, wait: wait)
+        if let wait { answer.headers.append(("Retry-After", "\(wait)")) }
         return answer
     }
 
     private static func message(_ outcome: CallOutcome, _ foremost: LimitStanding?, _ retryAfter: Int?) -> String {
         if outcome.verdict == .unknownModel { return "The model has no price, and calls of unknown models are denied." }
-        let name = foremost.map { "\($0.limit.name)" } ?? "limit"
-        guard let retryAfter else { return "The cost is above the quota of \(foremost?.quota.amount ?? 0) of \(name)." }
-        return "Try again in \(waitText(seconds: retryAfter))."
-    }
-
-    /// The fields of draft-ietf-httpapi-ratelimit-headers: every limit that denies, and how the foremost stands.
-    private static func headers(
-        _ outcome: CallOutcome, _ foremost: LimitStanding?, _ retryAfter: Int?
-    ) -> [(name: String, value: String)] {
-        var headers: [(name: String, value: String)] = []
-        if outcome.degradedReason == nil, let foremost {
-            let policies = outcome.standings.filter { !$0.limit.isShadow }.compactMap { standing in
-                standing.quota.amount.map { quota in
-                    let window = standing.windowSeconds.map { ";w=\($0)" } ?? ""
-                    return "\"\(standing.limit.name)\";q=\(quota)\(window)"
-                }
-            }
-            headers.append(("RateLimit-Policy", policies.joined(separator: ", ")))
-            let wait = retryAfter ?? wholeSeconds(foremost.state.resetAfterMilliseconds)
-            headers.append(("RateLimit", "\"\(foremost.limit.name)\";r=\(foremost.remaining ?? 0);t=\(wait)"))
+        guard let retryAfter else {
+            let quota = foremost.map { $0.limit.unit.text(of: $0.quota.amount ?? 0) } ?? "0"
+            return "The cost is above the quota of \(quota) of \(foremost?.limit.name.text ?? "limit")."
         }
-        if let retryAfter { headers.append(("Retry-After", "\(retryAfter)")) }
-        return headers
+        return "Try again in \(waitText(seconds: retryAfter))."
     }
 
     private static func lease(_ outcome: CallOutcome) -> [String] {
@@ -214,15 +198,6 @@ extension QuotaRule {
 }
 
 extension LimitStanding {
-    /// The window's length in seconds; nil for concurrency.
-    fileprivate var windowSeconds: Int? {
-        switch limit.window {
-        case nil: nil
-        case .sliding(let milliseconds): milliseconds / 1000
-        case .calendar: period.map { $0.nextStart - $0.start }
-        }
-    }
-
     /// What the period is called, and when it began and ends, as JSON; a sliding window ends now.
     fileprivate func periodTexts(at now: Int) -> (period: String, start: String, end: String) {
         func instant(_ seconds: Int) -> String { "\"\(rfc3339(milliseconds: seconds * 1000))\"" }

@@ -34,7 +34,7 @@ final class LoopContext {
         self.requestTimeout = requestTimeout
         self.reports = reports
         engine = service.engine(on: eventLoop)
-        writer = AnswerWriter(limit: service.policy.limit)
+        writer = AnswerWriter(limitName: service.policy.limit.name)
         // Not weak: an object with weak references is retained and released more slowly, and each check does both here.
         engine.onDelivered = { [unowned self] in flush() }
     }

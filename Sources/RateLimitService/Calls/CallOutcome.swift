@@ -35,6 +35,14 @@ public struct LimitStanding: Hashable, Sendable {
     /// What is left of the quota, at least 0; nil where it is unlimited.
     public var remaining: Int? { quota.amount.map { max(0, $0 - state.used) } }
 
+    /// Whether a smaller share of its quota is left than of another's; what is unlimited has all left.
+    public func hasLessLeft(than other: LimitStanding) -> Bool {
+        guard let remaining, let quota = quota.amount else { return false }
+        guard let otherRemaining = other.remaining, let otherQuota = other.quota.amount else { return true }
+        // remaining / quota < otherRemaining / otherQuota, in 128 bits.
+        return remaining.multipliedFullWidth(by: otherQuota) < otherRemaining.multipliedFullWidth(by: quota)
+    }
+
     /// The highest share of the quota, in thousandths, that the limit warns at and that has been reached.
     public var warningPerMille: Int? { quota.amount.flatMap { limit.warning(used: state.used, quota: $0) } }
 }
@@ -99,14 +107,8 @@ public struct CallOutcome: Hashable, Sendable {
         if let decider { return decider }
         var foremost: (index: Int, standing: LimitStanding)?
         for (index, standing) in standings.enumerated() where !standing.limit.isShadow {
-            guard let remaining = standing.remaining, let quota = standing.quota.amount else { continue }
-            if let other = foremost?.standing, let otherRemaining = other.remaining,
-                let otherQuota = other.quota.amount,
-                // remaining / quota < otherRemaining / otherQuota, in 128 bits.
-                remaining.multipliedFullWidth(by: otherQuota) >= otherRemaining.multipliedFullWidth(by: quota)
-            {
-                continue
-            }
+            guard standing.quota.amount != nil else { continue }
+            if let other = foremost?.standing, !standing.hasLessLeft(than: other) { continue }
             foremost = (index, standing)
         }
         return foremost?.index

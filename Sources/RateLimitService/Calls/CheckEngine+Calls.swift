@@ -119,7 +119,9 @@ extension CheckEngine {
             return outcome
         }
         let limits = policy.limits.rules.limits
-        let applicable = limits.applicable(to: request.attributes).map { limits.limits[$0] }.filter { !$0.isShadow }
+        // What was planned under limits that have changed since is answered under those.
+        let all = plan?.terms.map(\.limit) ?? limits.applicable(to: request.attributes).map { limits.limits[$0] }
+        let applicable = all.filter { !$0.isShadow }
         if !policy.isShadow, applicable.contains(where: { $0.failureAnswer == .closed }) {
             outcome.verdict = .refused
         } else if let plan, applicable.contains(where: { $0.failureAnswer == .local }) {
@@ -178,7 +180,8 @@ extension CheckEngine {
                 check,
                 Decision(
                     verdict: verdict, quota: limit.quota, used: state.used,
-                    resetAfterMilliseconds: state.resetAfterMilliseconds))
+                    resetAfterMilliseconds: state.resetAfterMilliseconds),
+                under: limit.numbers)
         }
         if let reason = lanes.take(pending, queueLimit: bounds.queue) { return undecided(check, because: reason) }
         askForFlush()

@@ -55,13 +55,13 @@ func fuzzScriptReply(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     let (head, stream) = bytes.headAndRest
     let count = Int(head & 15) + 1
     let limit = Limit(name: "requests", quota: head & 16 == 0 ? 20 : Limit.quotas.upperBound, windowMilliseconds: 1000)
-    let writer = AnswerWriter(limit: limit)
+    let writer = AnswerWriter(limitName: limit.name)
     for reply in read([stream]).replies {
         for index in 0..<count {
             guard case .decided(let decision)? = CheckScript.answer(index, of: count, in: reply, quota: limit.quota)
             else { continue }
             let isAllowed = decision.isAllowed || head & 32 != 0
-            let outcome = Outcome(isAllowed: isAllowed, decision: decision, source: .redis)
+            let outcome = Outcome(isAllowed: isAllowed, decision: decision, source: .redis, under: limit.numbers)
             var buffer = ByteBuffer()
             writer.write(outcome, AnswerForm(closes: head & 64 != 0), to: &buffer)
             try holdAnswer(Array(buffer.readableBytesView), isAllowed: isAllowed)
