@@ -1,3 +1,5 @@
+import BoundedFiles
+
 /// A value of the file with the line it begins on: what YAML and JSON have in common, and nothing else.
 struct FileNode: Hashable {
     enum Content: Hashable {
@@ -36,10 +38,8 @@ struct FileNode: Hashable {
         guard String(validating: bytes, as: UTF8.self) != nil else {
             throw LimitsFileError(line: Self.lineOfBadText(bytes), "this is not UTF-8 text")
         }
-        let result = bytes.withUnsafeBytes { bytes in
-            Result { () throws(LimitsFileError) in
-                try Self.root(bytes.starts(with: [0xef, 0xbb, 0xbf]) ? .init(rebasing: bytes.dropFirst(3)) : bytes)
-            }
+        let result = withoutByteOrderMark(bytes).withUnsafeBytes { bytes in
+            Result { () throws(LimitsFileError) in try Self.root(bytes) }
         }
         self = try result.get()
     }
