@@ -18,10 +18,10 @@ struct LeaseTests {
 
     @Test("is read back from its text, whatever the call said about itself")
     func text() throws {
-        let labels = [CallAttributes.Label("route", "chat"), CallAttributes.Label("é", "")]
+        let labels = ["route": "chat", "é": ""]
         for attributes in [
-            CallAttributes.none, try CallAttributes(model: "", provider: nil), try CallAttributes(provider: "p"),
-            try CallAttributes(model: "gpt-4o", provider: "openai", labels: labels, groups: groups),
+            CallAttributes.none, CallAttributes(model: "", provider: nil), CallAttributes(provider: "p"),
+            CallAttributes(model: "gpt-4o", provider: "openai", labels: labels, groups: groups),
         ] {
             for (inGroups, isGlobal) in [(false, false), (true, false), (false, true), (true, true)] {
                 let lease = lease(attributes, cost: 1_000_000, inGroups: inGroups, isGlobal: isGlobal)
@@ -33,13 +33,13 @@ struct LeaseTests {
 
     @Test("of a call that says as much as it may has a text of the bound, and no text is longer")
     func bound() throws {
-        let long = String(repeating: "x", count: CallAttributes.maximumValueLength)
-        let labels = (0..<CallAttributes.maximumLabels).map { number in
-            CallAttributes.Label(
-                "\(10 + number)" + String(repeating: "n", count: CallAttributes.nameLengths.upperBound - 2), long)
+        let long = String(repeating: "x", count: CallAttributes.maximumValueLength) + "🚀"
+        let names = (0..<Lease.maximumLabels).map { number in
+            "\(10 + number)" + String(repeating: "n", count: CallAttributes.nameLengths.upperBound - 2)
         }
+        let labels = Dictionary(uniqueKeysWithValues: names.map { ($0, long) })
         let groups = (0..<CallAttributes.maximumGroups).map { _ in someUser() }
-        let most = lease(try CallAttributes(model: long, provider: long, labels: labels, groups: groups))
+        let most = lease(CallAttributes(model: long, provider: long, labels: labels, groups: groups))
         #expect(most.text.utf8.count == Lease.maximumTextLength && Lease(most.text) == most)
         #expect(Lease(most.text + "00") == nil)
         // Four bytes in five of the longest body are left for what else it says.
@@ -48,7 +48,7 @@ struct LeaseTests {
 
     @Test("is none where any byte is missing or too many, or stands where it may not")
     func refused() throws {
-        let text = lease(try CallAttributes(model: "m", provider: "p", groups: groups)).text
+        let text = lease(CallAttributes(model: "m", provider: "p", groups: groups)).text
         for length in 0..<text.utf8.count { #expect(Lease(text.prefix(length)) == nil) }
         #expect(Lease(text + "00") == nil && Lease("03" + text.dropFirst(2)) == nil)
         // A flag that is not known, a cost of nothing, one group twice.
@@ -61,8 +61,8 @@ struct LeaseTests {
 
     @Test("says whose call it is, and what it said; a settle says by which model and provider it was served")
     func underItsLease() throws {
-        let said = try CallAttributes(
-            model: "big", provider: "a", labels: [CallAttributes.Label("route", "chat")], groups: groups)
+        let said = CallAttributes(
+            model: "big", provider: "a", labels: ["route": "chat"], groups: groups)
         let lease = lease(said, cost: 3)
         func settle(_ attributes: CallAttributes) -> CallRequest {
             CallRequest(
@@ -72,8 +72,8 @@ struct LeaseTests {
         }
         let plain = settle(.none)
         #expect(plain.user == owner && plain.cost == 3 && plain.attributes == said)
-        let other = try CallAttributes(
-            model: "small", labels: [CallAttributes.Label("route", "batch")], groups: [someUser()])
+        let other = CallAttributes(
+            model: "small", labels: ["route": "batch"], groups: [someUser()])
         let served = settle(other).attributes
         #expect(served.model == "small" && served.provider == "a")
         #expect(served.labels == said.labels && served.groups == groups)
@@ -119,13 +119,13 @@ struct LeasePlanTests {
     private mutating func lease(under limits: [LimitDefinition]) throws -> Lease {
         let request = CallRequest(
             user: user, operation: .reserve(milliseconds: 1_000),
-            attributes: try CallAttributes(model: "big", groups: [group]), cost: 2)
+            attributes: CallAttributes(model: "big", groups: [group]), cost: 2)
         return try #require(try plan(request, under: limits).lease)
     }
 
     private func settle(_ lease: Lease, by settler: UserID? = nil, model: String? = nil) throws -> CallRequest {
         CallRequest(
-            user: settler ?? user, operation: .settle(lease), attributes: try CallAttributes(model: model),
+            user: settler ?? user, operation: .settle(lease), attributes: CallAttributes(model: model),
             tokens: TokenUsage(input: 5_000))
     }
 
@@ -178,16 +178,5 @@ struct LeasePlanTests {
             let plan = try plan(CallRequest(user: someUser(), operation: operation), under: limits)
             #expect(keys(plan) == ["x:\(user)"] && plan.call?.id == lease.key)
         }
-    }
-
-    @Test("that would meet more windows than a decision has room for is refused, and one of as many is not")
-    mutating func bound() throws {
-        let groups = (0..<CallAttributes.maximumGroups).map { _ in someUser() }
-        let request = CallRequest(user: user, attributes: try CallAttributes(groups: groups))
-        let most = DecisionCall.largestTermCount / groups.count
-        let fitting = try (0..<min(most, 64)).map { try limit("l\($0)", .group) }
-        #expect(try plan(request, under: fitting).terms.count == fitting.count * groups.count)
-        guard most < 64 else { return }
-        #expect(throws: CallRefusal.tooManyWindows) { try plan(request, under: fitting + [limit("more", .group)]) }
     }
 }

@@ -9,8 +9,8 @@ public import RateLimitCore
 public struct Lease: Hashable, Sendable {
     /// How many bytes an id has.
     public static let idLength = 16
-    /// How many labels it carries: a call has those that limits name.
-    public static let maximumLabels = 64
+    /// How many labels it carries, the first by name: a call has those that limits name.
+    public static let maximumLabels = 16
     /// The longest text: the most groups, and the longest model, provider and labels.
     public static let maximumTextLength = 2 * (39 + 16 * CallAttributes.maximumGroups + maximumTextBytes)
 
