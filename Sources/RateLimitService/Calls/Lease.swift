@@ -90,11 +90,13 @@ public struct Lease: Hashable, Sendable {
         }
         guard let labelCount = reader.byte() else { return nil }
         var labels: [String: String] = [:]
+        var last: String?
         for _ in 0..<labelCount {
-            guard let name = reader.text(), let value = reader.text() else { return nil }
+            guard let name = reader.text(), let value = reader.text(), last.map({ $0 < name }) ?? true else { return nil }
+            last = name
             labels[name] = value
         }
-        guard labelCount <= maximumLabels, labels.count == labelCount else { return nil }
+        guard labelCount <= maximumLabels else { return nil }
         let attributes = CallAttributes(model: model, provider: provider, labels: labels, groups: groups)
         // Whatever the attributes would cut or leave out was not written here.
         guard attributes.groups == groups, attributes.labels == labels, attributes.model == model,

@@ -62,7 +62,7 @@ func fuzzLease(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     try hold(lease.text == text.lowercased(), "\(lease.text) for \(text)")
     try hold(Limit.costs.contains(lease.cost), "a cost of \(lease.cost)")
     let call = lease.attributes
-    let again = try? CallAttributes(
+    let again = CallAttributes(
         model: call.model, provider: call.provider, labels: call.labels, groups: call.groups)
     try hold(again == call, "a call that says \(call)")
 }
