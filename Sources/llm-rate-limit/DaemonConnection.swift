@@ -18,11 +18,8 @@ struct DaemonConnection: ParsableArguments {
     func report(
         _ request: DaemonRequest, tell: (DaemonResponse) throws(UnexpectedAnswer) -> CommandReport
     ) async -> CommandReport {
-        do throws(SocketUnknown) {
-            let path = try file.socket(flag: socket)
-            return await DaemonClient(socketPath: path).report(request, json: json, tell: tell)
-        } catch {
-            return CommandReport(error)
+        await file.report(request, json: json, tell: tell) { () throws(SocketUnknown) in
+            try file.socket(flag: socket)
         }
     }
 }
@@ -44,11 +41,8 @@ struct AdminConnection: ParsableArguments {
     func report(
         _ request: DaemonRequest, tell: (DaemonResponse) throws(UnexpectedAnswer) -> CommandReport
     ) async -> CommandReport {
-        do throws(SocketUnknown) {
-            let path = try file.adminSocket(flag: adminSocket)
-            return await DaemonClient(socketPath: path).report(request, json: json, tell: tell)
-        } catch {
-            return CommandReport(error)
+        await file.report(request, json: json, tell: tell) { () throws(SocketUnknown) in
+            try file.adminSocket(flag: adminSocket)
         }
     }
 }
@@ -73,6 +67,17 @@ struct SocketFile: ParsableArguments {
             throw .switchedOff
         }
         return path
+    }
+
+    fileprivate func report(
+        _ request: DaemonRequest, json: Bool, tell: (DaemonResponse) throws(UnexpectedAnswer) -> CommandReport,
+        at path: () throws(SocketUnknown) -> String
+    ) async -> CommandReport {
+        do throws(SocketUnknown) {
+            return await DaemonClient(socketPath: try path()).report(request, json: json, tell: tell)
+        } catch {
+            return CommandReport(error)
+        }
     }
 
     private func settings(

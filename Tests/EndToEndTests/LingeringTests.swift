@@ -105,9 +105,8 @@ extension EndToEnd {
             for start in ["POST /v1/check HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n", "GET /livez HTT"] {
                 let client = try HTTPConnection(.unix(daemon.socketPath))
                 try client.send(start)
-                pause(milliseconds: 600)
-                #expect(try client.send(String(repeating: "x", count: 50_000)))
                 #expect(try client.response().status == 408)
+                #expect(try client.send(String(repeating: "x", count: 50_000)))
                 #expect(try client.isClosed())
             }
         }
