@@ -44,10 +44,10 @@ extension EndToEnd {
             _ = try admin.request("GET", member)
             _ = try admin.request("DELETE", member)
             _ = try admin.request("DELETE", "/v1/users/\(user)/budget")
-            let group = "/v1/groups/\(newUser())/budget"
-            _ = try admin.request("PUT", group, body: #"{"spend_limit_micros":5}"#)
-            _ = try admin.request("GET", group)
-            _ = try admin.request("DELETE", group)
+            let budget = "/v1/groups/\(newUser())/budget"
+            _ = try admin.request("PUT", budget, body: "{}")
+            _ = try admin.request("GET", budget)
+            _ = try admin.request("DELETE", budget)
             _ = try admin.request("GET", "/v1/audit")
         }
 

@@ -92,7 +92,9 @@ public struct Lease: Hashable, Sendable {
         var labels: [String: String] = [:]
         var last: String?
         for _ in 0..<labelCount {
-            guard let name = reader.text(), let value = reader.text(), last.map({ $0 < name }) ?? true else { return nil }
+            guard let name = reader.text(), let value = reader.text(), last.map({ $0 < name }) ?? true else {
+                return nil
+            }
             last = name
             labels[name] = value
         }
