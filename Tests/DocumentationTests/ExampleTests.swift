@@ -37,6 +37,7 @@ struct ExampleTests {
         "scripts/": "builds, or runs the tests themselves",
         "perf ": "is not on every machine",
         "llm-rate-limit explain 2b1e9f70": "shows a month of spending, which TeamBudgetTests goes through",
+        "llm-rate-limit check 2b1e9f70": "is denied after that month",
         "systemd-socket-activate": "serves until it is ended; ServiceTests hand sockets over",
     ]
 

@@ -5,10 +5,12 @@ enum KnownWords {
         "a command or an option of Redis": [
             "SET … PXAT", "MEMORY USAGE", "redis-cli -s $SOCK MEMORY USAGE llm-rate:big", "TYPE llm-rate:<uuid>",
             "appendfsync always", "min-replicas-max-lag", "min-replicas-to-write", "min-replicas-to-write 1",
-            "sentinel announce-hostnames yes", "sentinel monitor mymaster …",
+            "sentinel announce-hostnames yes", "sentinel monitor mymaster …", "ACL LOG",
         ],
         "a word of Redis's or the system's, in a field of a log line": [
             "detail=\"Connection refused\"", "detail=\"NOAUTH Authentication required.\"", "Connection reset by peer",
+            "detail=\"OOM …\"", "detail=\"MISCONF …\"", "detail=\"NOREPLICAS …\"", "detail=\"NOPERM …\"",
+            "detail=\"ERR The user executing the script can't …\"",
         ],
         "a field of a log line with one of the values that it has": ["detail=\"TLS: …\"", "reason=redis_timeout"],
         "a name of the kernel's": [
@@ -19,6 +21,12 @@ enum KnownWords {
             "ps", "xxd", "promtool check rules", "sudo -u llm-rate-limit llm-rate-limit reset …",
         ],
         "a variable that Kubernetes sets": ["LLM_RATE_LIMIT_REDIS_PORT_6379_TCP_ADDR"],
+        "a setting of Kubernetes, Compose or Docker": [
+            "depends_on", "docker stop", "lifecycle: {preStop: {sleep: {seconds: 25}}}", "restartPolicy: Always",
+            "terminationGracePeriodSeconds",
+        ],
+        "a message of systemd's": ["EXTEND_TIMEOUT_USEC"],
+        "a name that the program puts together": ["<socket>.lock", "limit:<limit>", "<amount>:<unit>"],
         "an argument of curl": ["-H 'Content-Type: application/json'"],
         "a name of swift-nio's or of the Swift runtime": [
             "BaseSocketChannel", "BaseSocketChannel.isOpen", "isOpen", "lifecycleManager", "readFromSocket",
