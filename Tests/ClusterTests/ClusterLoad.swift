@@ -23,9 +23,16 @@ struct ClusterLoad {
     private let clients: [Background<[Exchange]>]
     private let sleeper: Background<Double>
     private let counter = Tally()
+    private let answers = Tally()
 
     /// How many requests have begun.
     var begun: Int { counter.value }
+
+    /// Waits until this many more have been answered, and says whether they were.
+    func hasAnswers(more count: Int) -> Bool {
+        let before = answers.value
+        return eventually(within: 60) { answers.value >= before + count }
+    }
 
     /// Starts them; client by client they go through the daemons.
     ///
@@ -33,6 +40,7 @@ struct ClusterLoad {
     init(on daemons: [Daemon], clients: Int, next: @escaping @Sendable (Int) -> (index: Int, user: String)) {
         let flag = flag
         let counter = counter
+        let answers = answers
         self.clients = (0..<clients).map { client in
             Background {
                 let daemon = daemons[client % daemons.count]
@@ -45,6 +53,7 @@ struct ClusterLoad {
                     let start = monotonicMilliseconds()
                     let response = try connection.check(user)
                     let end = monotonicMilliseconds()
+                    answers.add()
                     exchanges.append(
                         Exchange(
                             user: index, sentAt: start, answeredAt: end, status: response.status,
@@ -154,7 +163,7 @@ func newUsers(_ count: Int, in slots: ClosedRange<Int>) -> [String] {
 func millisecondsUntilExact(_ daemon: Daemon, in slots: ClosedRange<Int>, since start: Double) throws -> Double {
     let client = try daemon.connect()
     let users = newUsers(1, in: slots)
-    guard try eventually(within: 30, { try !client.check(users[0]).isDegraded }) else {
+    guard try eventually(within: 60, { try !client.check(users[0]).isDegraded }) else {
         throw TestFailure("the daemon does not become exact: \(daemon.process.errors)")
     }
     return monotonicMilliseconds() - start

@@ -113,21 +113,22 @@ extension ClusterSuite {
                 let index = number % (reach.value > 0 ? users.count : users.count / 2)
                 return (index, users[index])
             }
-            pause(milliseconds: 200)
+            #expect(load.hasAnswers(more: 200))
             let target = try cluster.master(of: 0)
             for slot in slots { try cluster.beginMove(of: slot, to: target) }
             reach.add()
             let asked = try target.server.calls(of: "asking")
-            pause(milliseconds: 100)
+            #expect(try eventually(within: 60) { try target.server.calls(of: "asking") > asked })
             // The script's text has to follow with ASKING in front as well.
             try target.command("SCRIPT", "FLUSH")
-            pause(milliseconds: 100)
-            #expect(try target.server.calls(of: "asking") > asked)
+            let askedBehind = try target.server.calls(of: "asking")
+            #expect(try eventually(within: 60) { try target.server.calls(of: "asking") > askedBehind })
             for slot in slots {
                 while try cluster.moveKeys(of: slot, to: target, count: 1) > 0 {}
                 try cluster.endMove(of: slot, to: target)
             }
-            pause(milliseconds: 200)
+            // Each user at least once behind the move.
+            #expect(load.hasAnswers(more: 2 * users.count))
             let result = try load.end(limit: 60)
             try result.record(.clusterMigration, daemons, overLimit: result.admittedAbove())
             #expect(result.exchanges.allSatisfy { !$0.isDegraded })

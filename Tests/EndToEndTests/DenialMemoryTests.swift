@@ -57,8 +57,9 @@ extension EndToEnd {
                 lateMilliseconds.append(late / 1_000)
             }
             print("denial memory: passed \(lateMilliseconds) ms after the instant")
-            // The memory rounds down to the millisecond and then asks Redis; the rest is the machine's.
-            #expect(lateMilliseconds.allSatisfy { $0 < 500 })
+            // The memory rounds down to the millisecond and then asks Redis; the rest is the machine's. A memory that
+            // held on would deny for a minute.
+            #expect(lateMilliseconds.allSatisfy { $0 < 30_000 })
         }
 
         @Test("Waiting retry_after seconds is always enough")

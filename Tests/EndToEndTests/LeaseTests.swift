@@ -152,11 +152,13 @@ extension EndToEnd {
             let daemon = try start()
             let client = try daemon.connect()
             let user = newUser()
-            let lease = try reserve(client, user, tokens: 400, seconds: 1).lease
-            let members = #""user":"\#(user)","lease":"\#(lease)","ttl":60"#
-            let renewed = try post(client, "/v1/renew", members)
-            try #require(renewed.status == 200, "this machine was too slow: the lease lapsed before it was renewed")
-            #expect(try renewed.number("expires_in") == 60)
+            // On a machine that stands still for a second the lease lapses before it is renewed; then the next one tells.
+            var renewed: HTTPResponse?
+            for _ in 0..<20 where renewed?.status != 200 {
+                let lease = try reserve(client, user, tokens: 400, seconds: 1).lease
+                renewed = try post(client, "/v1/renew", #""user":"\#(user)","lease":"\#(lease)","ttl":60"#)
+            }
+            #expect(try renewed?.status == 200 && renewed?.number("expires_in") == 60)
             pause(milliseconds: 1_200)
             #expect(try state(user, client)["tokens"] == 400)
         }

@@ -128,23 +128,6 @@ extension EndToEnd {
             #expect(try daemon.metric(#"llm_rate_limit_connections_total{result="refused"}"#) == 0)
         }
 
-        @Test("Asking the kernel for the peer costs nothing that can be measured")
-        func cost() throws {
-            let daemons = [try Daemon(redis: redis.url), try Daemon(redis: redis.url, ["ALLOWED_UIDS": "33"])]
-            var best = [Double.infinity, .infinity]
-            // In turns, since what else the machine does changes over time.
-            for _ in 0..<10 {
-                for (index, daemon) in daemons.enumerated() {
-                    let start = monotonicMilliseconds()
-                    for _ in 0..<50 { #expect(try daemon.connect().request("GET", "/livez").status == 200) }
-                    best[index] = min(best[index], (monotonicMilliseconds() - start) * 1_000 / 50)
-                }
-            }
-            print("connect, ask and close: \(best[0].rounded()) µs, with allowed users \(best[1].rounded()) µs")
-            // A connection and a request of hundreds of microseconds; the bound only shows what it would be to wait.
-            #expect(best[1] < best[0] * 2)
-        }
-
         @Test("Nothing but the admin socket resets, in whatever form it is asked for, also over TCP")
         func adminOnly() throws {
             let port = try freePort()

@@ -4,7 +4,7 @@ import Testing
 /// Each test is a row of the table in `Faults.md`: it injects a fault into real processes under load, asserts its
 /// figures, prints them, and appends them to the file that LLM_RATE_LIMIT_FAULT_TABLE names.
 ///
-/// One after the other: each loads the machine and looks at times.
+/// One after the other: each loads the machine, and prints times.
 @Suite("Fault matrix", .serialized)
 enum FaultMatrix {
     /// A daemon that has nothing to do: how late it answers is the machine's part.

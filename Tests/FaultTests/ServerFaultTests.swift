@@ -43,7 +43,7 @@ extension FaultMatrix {
             try redis.command("SAVE")
             #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(wasReset)").status == 204)
             // A beat comes once a second.
-            pause(milliseconds: 1_200)
+            pause(milliseconds: 2_200)
             try row.run {
                 redis.end()
             } remove: {

@@ -11,6 +11,8 @@ final class FakeRedis: Sendable {
     enum Step: Sendable {
         case send(String)
         case sendLater(String, TimeAmount)
+        /// Sends it once the flag is set, however long that takes.
+        case sendOnce(Flag, String)
         case close
     }
 
@@ -84,6 +86,11 @@ private final class FakeRedisHandler: ChannelInboundHandler {
         case .sendLater(let text, let delay):
             context.eventLoop.assumeIsolated().scheduleTask(in: delay) { [self] in
                 context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: text)), promise: nil)
+            }
+        case .sendOnce(let flag, let text):
+            guard !flag.isSet else { return perform(.send(text), context) }
+            context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(1)) { [self] in
+                if context.channel.isActive { perform(step, context) }
             }
         case .close: context.close(promise: nil)
         }

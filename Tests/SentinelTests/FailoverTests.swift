@@ -3,8 +3,8 @@ import Testing
 
 extension SentinelTests {
     /// Real failovers under load. The Sentinels need most of the time: half a second to be sure that the master is away,
-    /// up to a second until one of them is chosen, and some rounds of asking. Times are widened by the noise measured in
-    /// the same run, as in the tests of a Redis that is away.
+    /// up to a second until one of them is chosen, and some rounds of asking. Times are figures for the table, and nothing
+    /// is asserted of them.
     @Suite("A failover under load")
     struct FailoverTests {
         let deployment: SentinelDeployment
@@ -28,12 +28,18 @@ extension SentinelTests {
             for daemon in daemons { try waitUntilExact(daemon) }
             let load = Load(on: daemons, clients: 8, reference: reference, pauseMilliseconds: 6, user: LoadUsers().next)
             let switches = try SwitchLog(deployment.sentinels)
-            let injection = Swift.Result { () throws -> (start: Double, lines: Int) in
+            let injection = Swift.Result { () throws -> (start: Double, lines: (all: Int, outage: Int)) in
                 pause(milliseconds: 300)
-                let lines = daemons.map(\.logLines.count).reduce(0, +)
+                let lines = daemons.map { (all: $0.logLines.count, outage: $0.outageLines.count) }.reduce(
+                    (all: 0, outage: 0)
+                ) {
+                    (all: $0.all + $1.all, outage: $0.outage + $1.outage)
+                }
                 let start = monotonicMilliseconds()
                 try inject()
-                let isFollowed = eventually(within: 20) {
+                let isAnswered = load.hasAnswers(more: 16)
+                #expect(isAnswered, "no answers while there is no master")
+                let isFollowed = eventually(within: 120) {
                     daemons.allSatisfy { mastersFollowed(by: $0).count == 2 }
                 }
                 try #require(isFollowed, "\(daemons.map(\.process.errors))")
@@ -49,7 +55,8 @@ extension SentinelTests {
             let exactAfterSwitch = try exactAt - #require(switched.dropFirst().first)
             // Redis passes on what it has decided a moment later: the failover forgets what was under way.
             let audit = Audit(result.checks, limit: 20, forgets: start - 500...exactAt)
-            let newLines = daemons.map(\.logLines.count).reduce(0, +) - lines
+            let newLines = daemons.map(\.logLines.count).reduce(0, +) - lines.all
+            let otherLines = newLines - (daemons.map(\.outageLines.count).reduce(0, +) - lines.outage)
             print("Sentinel: exact \(exactAfterSwitch.rounded()) ms from the second +switch-master")
             try FaultRecord(
                 fault, checks: result.checks.count, degraded: degraded.count,
@@ -58,11 +65,9 @@ extension SentinelTests {
                 logLines: newLines
             ).record()
             #expect(audit == Audit())
-            #expect(result.longestOwnMilliseconds <= 70 * Sanitizer.slowdown + result.noiseMilliseconds)
-            // Ten milliseconds by design; the bound tells that the Sentinels' word was not waited for with a pause.
-            #expect(exactAfterSwitch <= 400 * Sanitizer.slowdown + result.noiseMilliseconds)
-            // Away, following, back; and one where the new master had not been told the latest second.
-            #expect(newLines <= 8 || Sanitizer.isOn, "\(daemons.map(\.process.errors))")
+            // Beside away and back: following; and one where the new master had not been told the latest second.
+            #expect(otherLines <= 4, "\(daemons.map(\.process.errors))")
+            for daemon in daemons { #expect(daemon.saysOutagesOnce, "\(daemon.process.errors)") }
             let masters = daemons.map { mastersFollowed(by: $0).last }
             #expect(masters[0] == masters[1] && masters[0] != deployment.ports[0])
             try expectExact(daemons)
@@ -85,7 +90,7 @@ extension SentinelTests {
             _ = try failOver(.sentinelKill) { old.end() }
             try old.restart()
             // Until a Sentinel makes it a replica it would take whatever is sent.
-            #expect(eventually(within: 20) { isReplica(old) })
+            #expect(eventually(within: 60) { isReplica(old) })
             try expectExact(daemons)
             #expect(try checks(old) == 0)
         }
@@ -99,7 +104,7 @@ extension SentinelTests {
             pause(milliseconds: 100)
             let before = try checks(old)
             let client = try daemons[0].connect()
-            let isReplicaAgain = try eventually(within: 20) {
+            let isReplicaAgain = try eventually(within: 60) {
                 _ = try client.check(newUser())
                 return isReplica(old)
             }
@@ -117,13 +122,13 @@ extension SentinelTests {
             let windows = {
                 try deployment.servers.map { try $0.command("GET", "llm-rate:\(user)") }
             }
-            #expect(try eventually(within: 20) { try windows().allSatisfy { try $0 == windows()[0] } })
+            #expect(try eventually(within: 60) { try windows().allSatisfy { try $0 == windows()[0] } })
             let port = try failOver(.sentinelFailover) {
                 try deployment.sentinels[0].command("SENTINEL", "FAILOVER", SentinelDeployment.masterName)
             }
             #expect(try daemons[1].connect().check(user).status == 429)
             let old = deployment.servers[0]
-            #expect(eventually(within: 20) { isReplica(old) })
+            #expect(eventually(within: 60) { isReplica(old) })
             let before = try checks(old)
             try expectExact(daemons)
             #expect(try checks(old) == before)

@@ -88,12 +88,9 @@ package final class Daemon: Sendable {
     }
 
     /// Has it read its configuration again, and waits until it says that it has.
-    ///
-    /// - Parameter sayingNothing: for a log level at which it does not say so: waits a while.
-    package func reload(sayingNothing: Bool = false) throws {
+    package func reload() throws {
         let before = logLines(containing: "configuration").count
         process.send(SIGHUP)
-        if sayingNothing { return pause(milliseconds: 300) }
         guard eventually(within: 20, { logLines(containing: "configuration").count > before }) else {
             throw TestFailure("the daemon does not reload: \(process.errors)")
         }
@@ -105,6 +102,18 @@ package final class Daemon: Sendable {
     package var logLines: [String] { process.errors.split(separator: "\n").map(String.init) }
 
     package func logLines(containing text: String) -> [String] { logLines.filter { $0.contains(text) } }
+
+    /// The lines that say that Redis is away or is back, in their order.
+    package var outageLines: [String] {
+        logLines.filter { $0.contains("Redis is away") || $0.contains("Redis is back") }
+    }
+
+    /// Whether one line begins each outage and one ends it: after an away comes a back, and after a back an away.
+    package var saysOutagesOnce: Bool {
+        outageLines.enumerated().allSatisfy { index, line in
+            line.contains(index.isMultiple(of: 2) ? "Redis is away" : "Redis is back")
+        }
+    }
 
     /// The value of a metric's series, written as it stands on the page.
     package func metric(_ series: String) throws -> Double? {

@@ -35,6 +35,7 @@ package struct Load {
     }
 
     private let flag: Flag
+    private let answers = Tally()
     private let checks: [Background<[Exchange]>]
     private let probes: Background<[Exchange]>
     private let sleeper: Background<Double>
@@ -53,6 +54,7 @@ package struct Load {
         reconnects: Bool = false, user: @escaping @Sendable () -> String = { newUser() }
     ) {
         let flag = Flag()
+        let answers = answers
         self.flag = flag
         checks = (0..<clients).map { index in
             let daemon = daemons[index % daemons.count]
@@ -60,7 +62,7 @@ package struct Load {
                 var exchanges: [Exchange] = []
                 while !flag.isSet {
                     do {
-                        try Self.ask(daemon, pauseMilliseconds, until: flag, into: &exchanges) {
+                        try Self.ask(daemon, pauseMilliseconds, until: flag, into: &exchanges, counting: answers) {
                             let user = user()
                             return (user, HTTPConnection.checkText(user))
                         }
@@ -75,7 +77,7 @@ package struct Load {
         probes = Background {
             var exchanges: [Exchange] = []
             let text = HTTPConnection.text("GET", "/livez")
-            try Self.ask(probed, 0, until: flag, into: &exchanges) { ("", text) }
+            try Self.ask(probed, 0, until: flag, into: &exchanges, counting: Tally()) { ("", text) }
             return exchanges
         }
         sleeper = oversleep(until: flag)
@@ -88,7 +90,7 @@ package struct Load {
     /// Asks on one connection; a request that gets no answer is noted as well before the error is thrown.
     private static func ask(
         _ daemon: Daemon, _ pauseMilliseconds: Int, until flag: Flag, into exchanges: inout [Exchange],
-        _ request: () -> (user: String, text: String)
+        counting answers: Tally, _ request: () -> (user: String, text: String)
     ) throws {
         let connection = try daemon.connect()
         let waits = [ProcessorWait(), ProcessorWait(of: daemon)]
@@ -112,7 +114,15 @@ package struct Load {
                 )
             )
             _ = try response.get()
+            answers.add()
         }
+    }
+
+    /// Waits until this many more checks have been answered, and says whether they were: whatever goes on meanwhile,
+    /// clients wait for it no longer than the guard against a test that hangs.
+    package func hasAnswers(more count: Int) -> Bool {
+        let before = answers.value
+        return eventually(within: 60) { answers.value >= before + count }
     }
 
     /// What all of them saw.

@@ -13,7 +13,4 @@ package enum Sanitizer {
 
     /// Whether the tests and the daemons are built with one.
     package static let isOn = getenv("LLM_RATE_LIMIT_TEST_SANITIZER") != nil
-
-    /// What a bound on time is multiplied with, since a sanitizer makes everything slower: 1 without.
-    package static let slowdown = isOn ? 10.0 : 1.0
 }

@@ -25,6 +25,9 @@ package final class Background<Value: Sendable>: Sendable {
         thread.withLock { $0 = started }
     }
 
+    /// Whether the body has returned or thrown.
+    package var hasEnded: Bool { result.withLock { $0 != nil } }
+
     /// Waits for the end; throws what the body threw.
     package func value() throws -> Value {
         let joined = thread.withLock { thread in
