@@ -30,7 +30,7 @@ extension SentinelTests {
             // The liar says so by itself as well, and is told of when it goes on for some seconds.
             liars[0].switchMaster(to: other.port, configEpoch: 1_000, isTold: true)
             for daemon in daemons {
-                #expect(eventually(within: 20) { !daemon.logLines(containing: "a Sentinel names another").isEmpty })
+                #expect(eventually(within: 60) { !daemon.logLines(containing: "a Sentinel names another").isEmpty })
             }
 
             // Left alone with the liar, the daemons go on with a master that answers.
@@ -64,7 +64,7 @@ extension SentinelTests {
             let liar = try FakeSentinel(masterPort: replica.port)
             let daemon = try Daemon(redis: "redis+sentinel://127.0.0.1:\(liar.port)/mymaster")
             let client = try daemon.connect()
-            #expect(eventually(within: 20) { !daemon.logLines(containing: "is no master").isEmpty })
+            #expect(eventually(within: 60) { !daemon.logLines(containing: "is no master").isEmpty })
             for _ in 0..<5 {
                 let response = try client.check(newUser())
                 #expect(response.status == 200 && response.text.contains(#""reason":"redis_error""#))
@@ -89,7 +89,7 @@ extension SentinelTests {
             #expect(mastersFollowed(by: daemon) == [servers[0].port])
             let start = monotonicMilliseconds()
             sentinels[1].switchMaster(to: servers[1].port, configEpoch: 1, isTold: true)
-            #expect(eventually(within: 20) { mastersFollowed(by: daemon) == servers.map(\.port) })
+            #expect(eventually(within: 60) { mastersFollowed(by: daemon) == servers.map(\.port) })
             print("moved \((monotonicMilliseconds() - start).rounded()) ms after the second of three said so")
             try waitUntilExact(daemon)
             let before = try checks(servers[0].server)
@@ -98,19 +98,19 @@ extension SentinelTests {
 
             // A message that is lost is made up for by asking: here because one Sentinel had dissented.
             for sentinel in sentinels { sentinel.switchMaster(to: servers[0].port, configEpoch: 2, isTold: false) }
-            #expect(eventually(within: 20) { mastersFollowed(by: daemon).count == 3 })
+            #expect(eventually(within: 60) { mastersFollowed(by: daemon).count == 3 })
 
             try waitUntilExact(daemon)
 
             // A master that is made a replica by hand keeps its connections; it is left all the same, without a check.
             try servers[0].server.command("REPLICAOF", "127.0.0.1", "\(servers[1].port)")
-            // Either what watches the master finds it first or the heartbeat, which is refused.
-            let isLeft = eventually(within: 20) {
+            // It is asked for its role all the time; a heartbeat that it refuses to write may say so before.
+            let isLeft = eventually(within: 60) {
                 daemon.logLines(containing: "Redis is away").contains {
-                    $0.contains("is no master any more") || $0.contains("READONLY")
+                    $0.contains("is no master") || $0.contains("READONLY")
                 }
             }
-            #expect(isLeft)
+            #expect(isLeft, "\(daemon.process.errors)")
             #expect(try daemon.connect().check(newUser()).isDegraded)
         }
     }
