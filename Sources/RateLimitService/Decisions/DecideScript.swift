@@ -112,7 +112,7 @@ struct DecideScript {
         case failed(String)
     }
 
-    private static let headLength = 8
+    private static let headLength = 14
     private static let stateLength = 13
 
     /// The answer to call `index` of a batch of `count`; nil when the reply is not of the script's form.
@@ -127,22 +127,24 @@ struct DecideScript {
         let terms = call.operation == .reset ? 0 : call.termCount
         guard bytes.count == headLength + stateLength * terms else { return nil }
         let start = bytes.startIndex
-        let retry = number(bytes[start + 2..<start + headLength])
-        guard let verdict = verdict(status: first, decider: Int(bytes[start + 1]), retry: retry, terms: terms) else {
-            return nil
-        }
+        let retry = number(bytes[start + 2..<start + 8])
+        let least = number(bytes[start + 8..<start + headLength])
+        guard let verdict = verdict(status: first, decider: Int(bytes[start + 1]), retry: retry, terms: terms),
+            least <= retry
+        else { return nil }
         var states: [LimitState] = []
         states.reserveCapacity(terms)
         for term in 0..<terms {
             let at = start + headLength + stateLength * term
             let flags = bytes[at + 12]
-            guard flags < 8 else { return nil }
+            guard flags < 16 else { return nil }
             states.append(
                 LimitState(
                     used: number(bytes[at..<at + 6]), resetAfterMilliseconds: number(bytes[at + 6..<at + 12]),
-                    isDenied: flags & 1 != 0, isShadowDenied: flags & 2 != 0, isForGood: flags & 4 != 0))
+                    isDenied: flags & 1 != 0, isShadowDenied: flags & 2 != 0, isForGood: flags & 4 != 0,
+                    isHeld: flags & 8 != 0))
         }
-        return .decided(CallAnswer(verdict: verdict, states: states))
+        return .decided(CallAnswer(verdict: verdict, states: states, leastWaitMilliseconds: least))
     }
 
     /// The verdict; nil where a denial has no term or no wait, or another status has one.
