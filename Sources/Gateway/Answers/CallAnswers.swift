@@ -15,8 +15,6 @@ extension Answer {
             case .unknownLease:
                 return .problem(
                     .notFound, "There is no such lease, or not any more: it lapsed, or was settled or released.")
-            case .unknownModel:
-                return .problem(.badRequest, "The model has no price, and unknown_model is deny: send cost_micros.")
             default: return done(request.operation, outcome, isVerbose: isVerbose)
             }
         }
@@ -28,9 +26,9 @@ extension Answer {
             switch operation {
             case .renew: lease(outcome)
             case .release: ["\"released\":\(isNew)"]
-            default: ["\"charged\":\(isNew)"]
+            default: ["\"charged\":\(outcome.isCharged)"]
             }
-        members += warnings(outcome)
+        members += uncounted(outcome) + warnings(outcome)
         if isVerbose { members.append(limits(outcome)) }
         return .json("{\(members.joined(separator: ","))}")
     }
@@ -67,7 +65,13 @@ extension Answer {
             "\"limit\":\(foremost?.quota.amount.map(String.init) ?? "null")",
             "\"remaining\":\(foremost?.remaining.map(String.init) ?? "null")",
             "\"retry_after\":\(retryAfter.map(String.init) ?? "null")",
-            "\"reset_after\":\(foremost.map { "\(wholeSeconds($0.state.resetAfterMilliseconds))" } ?? "null")",
+        ]
+        // Where leases hold what is asked for the wait is a forecast, and this is certain.
+        if let most = outcome.retryAfterAtMostMilliseconds, let retryAfter, wholeSeconds(most) > retryAfter {
+            members.append("\"retry_after_at_most\":\(wholeSeconds(most))")
+        }
+        members += [
+            "\"reset_after\":\(foremost.map { "\(wholeSeconds($0.state.resetAfterMilliseconds))" } ?? "null")"
         ]
         if let reason = outcome.degradedReason {
             members.append("\"degraded\":true,\"reason\":\"\(reason.rawValue)\"")
@@ -75,7 +79,7 @@ extension Answer {
             members.append("\"degraded\":false")
         }
         if outcome.isShadowDenied { members.append("\"shadow_denied\":true") }
-        members += lease(outcome) + estimate(outcome) + warnings(outcome)
+        members += lease(outcome) + estimate(outcome) + uncounted(outcome) + warnings(outcome)
         if isVerbose { members.append(limits(outcome)) }
         if !isAllowed { members.append("\"message\":\(jsonText(message(outcome, foremost, retryAfter)))") }
         var answer = Answer.json(
@@ -136,6 +140,12 @@ extension Answer {
         }
         if let cost = estimate.costMicros { members.append("\"cost_micros\":\(cost)") }
         return ["\"estimate\":{\(members.joined(separator: ","))}"]
+    }
+
+    /// What of the call no limit could count, and why.
+    private static func uncounted(_ outcome: CallOutcome) -> [String] {
+        let parts = outcome.uncounted.map { "{\"unit\":\"\($0.unit.text)\",\"reason\":\"\($0.reason.rawValue)\"}" }
+        return parts.isEmpty ? [] : ["\"uncounted\":[\(parts.joined(separator: ","))]"]
     }
 
     private static func warnings(_ outcome: CallOutcome) -> [String] {

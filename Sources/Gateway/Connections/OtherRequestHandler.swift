@@ -63,7 +63,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
         let request = Router.Request(
             method: head.method, uri: head.uri, contentType: head.headers.first(name: "content-type"),
             hasLength: hasLength, isAdmin: connection.isAdmin,
-            leases: connection.loop.engine.leases, body: body
+            leases: connection.loop.engine.leases, checksAreCalls: connection.loop.engine.hasMoreLimits, body: body
         )
         do throws(RequestError) {
             perform(try Router.route(request), form, eventLoop)

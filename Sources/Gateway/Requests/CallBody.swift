@@ -109,12 +109,15 @@ struct CallBody: Hashable {
         } catch {
             throw .invalidCall("\(error)")
         }
-        let isCounted = [input, output, cacheRead, cacheWrite].contains { $0 != nil }
+        let kinds: [(Int?, ToldTokens)] = [
+            (input, .input), (output, .output), (cacheRead, .cacheRead), (cacheWrite, .cacheWrite),
+        ]
+        let told = kinds.reduce(into: ToldTokens()) { if $1.0 != nil { $0.insert($1.1) } }
         let tokens = TokenUsage(
             input: input ?? 0, output: output ?? 0, cacheRead: cacheRead ?? 0, cacheWrite: cacheWrite ?? 0)
         return CallRequest(
-            user: user, operation: operation, attributes: attributes, cost: cost ?? 1, tokens: isCounted ? tokens : nil,
-            costMicros: costMicros)
+            user: user, operation: operation, attributes: attributes, cost: cost ?? 1,
+            tokens: told.isEmpty ? nil : tokens, told: told, costMicros: costMicros)
     }
 }
 

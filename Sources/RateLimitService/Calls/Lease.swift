@@ -2,17 +2,19 @@ public import RateLimitCore
 
 /// What a gateway holds while a call is under way: an id, and what is needed to settle it in any replica.
 ///
-/// Its text is opaque to gateways: in hexadecimal digits a version byte, the id, the cost, whether it is held for
-/// all, the limits that apply, the groups and the model. Nothing of it is secret or trusted: whoever may ask at the socket may do with a user's budget
+/// Its text is opaque to gateways: in hexadecimal digits a version byte, the id, when it was given, the cost, whether it
+/// is held for all, the limits that apply, the groups and the model. Nothing of it is secret or trusted: whoever may ask at the socket may do with a user's budget
 /// what a forged lease could.
 public struct Lease: Hashable, Sendable {
     /// How many bytes an id has.
     public static let idLength = 16
     /// The longest text: every limit, every group and the longest model.
-    public static let maximumTextLength = 2_100
+    public static let maximumTextLength = 2_112
 
     /// The id, drawn at random.
     public let id: [UInt8]
+    /// When it was given, in milliseconds since 1970; nil where an older version gave it.
+    public let givenAtUnixMilliseconds: Int?
     /// What the call counts for in limits of requests.
     public let cost: Int
     /// The ids of the limits that applied when it was given.
@@ -24,14 +26,16 @@ public struct Lease: Hashable, Sendable {
     /// The model the call named.
     public let model: String?
 
-    private static let version: UInt8 = 1
+    /// Version 1 does not say when a lease was given.
+    private static let versions: ClosedRange<UInt8> = 1...2
 
     /// Makes a lease with an id of its own.
     public init(
-        cost: Int, limits: [UInt32], groups: [UserID], isGlobal: Bool, model: String?,
-        using random: inout some RandomNumberGenerator
+        givenAtUnixMilliseconds: Int? = nil, cost: Int, limits: [UInt32], groups: [UserID], isGlobal: Bool,
+        model: String?, using random: inout some RandomNumberGenerator
     ) {
         id = (0..<Self.idLength).map { _ in UInt8.random(in: 0 ... .max, using: &random) }
+        self.givenAtUnixMilliseconds = givenAtUnixMilliseconds
         self.cost = cost
         self.limits = limits
         self.groups = groups
@@ -42,8 +46,10 @@ public struct Lease: Hashable, Sendable {
     /// Reads a lease's text; nil for anything that is none.
     public init?(_ text: some StringProtocol) {
         guard text.utf8.count <= Self.maximumTextLength, var reader = LeaseReader(text.utf8) else { return nil }
-        guard reader.byte() == Self.version, let id = reader.bytes(Self.idLength), let cost = reader.number(bytes: 4),
-            Limit.costs.contains(cost), let isGlobal = reader.byte(), isGlobal <= 1, let limitCount = reader.byte(),
+        guard let version = reader.byte(), Self.versions.contains(version), let id = reader.bytes(Self.idLength),
+            let givenAt = version == 1 ? .some(nil) : reader.number(bytes: 6).map(Optional.some),
+            let cost = reader.number(bytes: 4), Limit.costs.contains(cost), let isGlobal = reader.byte(), isGlobal <= 1,
+            let limitCount = reader.byte(),
             limitCount <= LimitSet.maximumCount
         else { return nil }
         var limits: [UInt32] = []
@@ -59,6 +65,7 @@ public struct Lease: Hashable, Sendable {
         }
         guard Set(groups).count == groups.count, let model = reader.rest() else { return nil }
         self.id = Array(id)
+        givenAtUnixMilliseconds = givenAt
         self.cost = cost
         self.limits = limits
         self.groups = groups
@@ -68,10 +75,11 @@ public struct Lease: Hashable, Sendable {
 
     /// The text that gateways keep.
     public var text: String {
-        var bytes = [Self.version] + id
+        var bytes = [givenAtUnixMilliseconds == nil ? Self.versions.lowerBound : Self.versions.upperBound] + id
         func append(_ value: UInt64, _ count: Int) {
             for shift in (0..<count).reversed() { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * shift))) }
         }
+        if let givenAtUnixMilliseconds { append(UInt64(max(0, givenAtUnixMilliseconds)), 6) }
         append(UInt64(cost), 4)
         bytes.append(isGlobal ? 1 : 0)
         bytes.append(UInt8(limits.count))
