@@ -221,10 +221,12 @@ extension EndToEnd {
             let client = try daemon.connect(timeoutSeconds: 5)
             try client.send(start)
             var sent = 0
-            while sent < 1_000_000, try client.send("X-Header-\(sent): \(String(repeating: "x", count: 900))\r\n") {
+            // More than what is read and dropped before the close, and what fits into the buffers on the way.
+            let most = 64_000_000
+            while sent < most, try client.send("X-Header-\(sent): \(String(repeating: "x", count: 900))\r\n") {
                 sent += 920
             }
-            #expect(sent < 1_000_000)
+            #expect(sent < most)
             let response = try client.response()
             #expect(response.status == 431 && response["Connection"] == "close")
         }

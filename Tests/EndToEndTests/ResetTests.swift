@@ -196,7 +196,8 @@ extension EndToEnd {
             #expect(usage["tokens"] == 0 && usage["trial"] == 70)
             #expect(try reset("trial", "--json").output == #"{"user":"\#(user)","limit":"trial","reset":true}"# + "\n")
             let unknown = try reset("token")
-            #expect(unknown.exitCode == 2 && unknown.errors.contains("Known are requests, tokens, calls, trial."))
+            let words = unknown.errors.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+            #expect(unknown.exitCode == 2 && words.contains("Known are requests, tokens, calls, trial."))
             #expect(try reset("No Name").errors.contains("accepted are names of limits"))
         }
     }
