@@ -53,7 +53,10 @@ extension EndToEnd {
             let put = try admin.request("PUT", userPath, body: body)
             #expect(put.status == 200 && put["Content-Type"] == "application/json")
             #expect(
-                put.text.hasPrefix(String(body.dropLast(24)) + #""chat":0,"tokens":1000},"units":{"chat":"requests","tokens":"tokens"},"created_at":"#), "\(put.text)"
+                put.text.hasPrefix(
+                    String(body.dropLast(24))
+                        + #""chat":0,"tokens":1000},"units":{"chat":"requests","tokens":"tokens"},"created_at":"#),
+                "\(put.text)"
             )
             let read = try admin.request("GET", userPath)
             #expect(read.status == 200 && read.body == put.body)
