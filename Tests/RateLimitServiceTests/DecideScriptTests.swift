@@ -140,8 +140,8 @@ struct DecideAnswerTests {
         ])
     private static let reset = DecisionCall(.reset, subjects: call.subjects)
 
-    private func head(_ status: UInt8, _ term: UInt8, _ retry: Int) -> [UInt8] {
-        [status] + littleEndian(Int(term), 2) + littleEndian(retry, 6)
+    private func head(_ status: UInt8, _ term: UInt8, _ retry: Int, least: Int = 0) -> [UInt8] {
+        [status] + littleEndian(Int(term), 2) + littleEndian(retry, 6) + littleEndian(least, 6)
     }
 
     private func state(_ used: Int, _ reset: Int, _ flags: UInt8) -> [UInt8] {
@@ -160,9 +160,10 @@ struct DecideAnswerTests {
         let start: [UInt8] =
             switch answer.verdict {
             case .done: head(0, 0, 0)
-            case .denied(let term, let retry): head(1, UInt8(term + 1), retry)
+            case .denied(let term, let retry): head(1, UInt8(term + 1), retry, least: answer.leastWaitMilliseconds)
             case .deniedForGood(let term): head(2, UInt8(term + 1), 0)
-            case .atCapacity(let term, let retry): head(3, UInt8(term + 1), retry)
+            case .atCapacity(let term, let retry):
+                head(3, UInt8(term + 1), retry, least: answer.leastWaitMilliseconds)
             case .unknownLease: head(4, 0, 0)
             case .repeated: head(5, 0, 0)
             }
@@ -171,14 +172,14 @@ struct DecideAnswerTests {
                 state(
                     $0.used, $0.resetAfterMilliseconds,
                     ($0.isDenied ? 1 : 0) + ($0.isShadowDenied ? 2 : 0) + ($0.isForGood ? 4 : 0)
-                        + ($0.isCharged ? 8 : 0))
+                        + ($0.isCharged ? 8 : 0) + ($0.isHeld ? 16 : 0))
             }
     }
 
     private var good: [[UInt8]] {
-        let states = state(1 << 48 - 1, 5, 1) + state(3, 31_536_000_000, 14)
+        let states = state(1 << 48 - 1, 5, 17) + state(3, 31_536_000_000, 14)
         return [
-            head(0, 0, 0) + states, head(1, 2, 725_000) + states, head(2, 1, 0) + states,
+            head(0, 0, 0) + states, head(1, 2, 725_000, least: 724_999) + states, head(2, 1, 0) + states,
             head(3, 1, 1 << 48 - 1) + states,
             head(4, 0, 0) + states, head(5, 0, 0) + states,
         ]
@@ -187,7 +188,7 @@ struct DecideAnswerTests {
     @Test("is read for each kind")
     func kinds() throws {
         let states = [
-            LimitState(used: 1 << 48 - 1, resetAfterMilliseconds: 5, isDenied: true),
+            LimitState(used: 1 << 48 - 1, resetAfterMilliseconds: 5, isDenied: true, isHeld: true),
             LimitState(
                 used: 3, resetAfterMilliseconds: 31_536_000_000, isShadowDenied: true, isForGood: true,
                 isCharged: true),
@@ -196,8 +197,9 @@ struct DecideAnswerTests {
             .done, .denied(term: 1, retryAfterMilliseconds: 725_000), .deniedForGood(term: 0),
             .atCapacity(term: 0, retryAfterMilliseconds: 1 << 48 - 1), .unknownLease, .repeated,
         ]
-        for (bytes, verdict) in zip(good, verdicts) {
-            #expect(try answer(bytes) == .decided(CallAnswer(verdict: verdict, states: states)))
+        for ((bytes, verdict), least) in zip(zip(good, verdicts), [0, 724_999, 0, 0, 0, 0]) {
+            let expected = CallAnswer(verdict: verdict, states: states, leastWaitMilliseconds: least)
+            #expect(try answer(bytes) == .decided(expected))
         }
         #expect(
             try answer(head(0, 0, 0), to: Self.reset) == .decided(CallAnswer(verdict: .done, states: [])))
@@ -229,6 +231,7 @@ struct DecideAnswerTests {
         for start in [
             head(0, 1, 0), head(0, 0, 1), head(1, 0, 1), head(1, 1, 0), head(1, 3, 1), head(2, 0, 0), head(2, 1, 1),
             head(2, 3, 0), head(3, 1, 0), head(3, 0, 1), head(4, 1, 0), head(5, 0, 1), head(6, 0, 0), head(255, 0, 0),
+            head(0, 0, 0, least: 1), head(1, 1, 5, least: 6), head(2, 1, 0, least: 1), head(4, 0, 0, least: 1),
         ] {
             #expect(try answer(start + states) == nil)
         }

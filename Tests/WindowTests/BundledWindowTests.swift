@@ -47,7 +47,7 @@ struct BundledWindowTests {
     /// Mistakes that decide.lua could have, each by the text it stands in and the shape whose histories show it.
     static let plantedBugs: [(shape: Int, text: String, bug: String)] = [
         (0, "if totals[i] + held + cost > quota", "if totals[i] + held + cost > quota + 1"),
-        (0, "if cost > quota then return -1 end", "if cost >= quota then return -1 end"),
+        (0, "if cost > quota then return -1, 0 end", "if cost >= quota then return -1, 0 end"),
         (0, "if (now - time) % WRAP < window then return", "if (now - time) % WRAP <= window then return"),
         (0, "if newest > now then now = newest end", ""),
         (0, "return ceil((window - (now - time)", "return ceil(-1000 + (window - (now - time)"),

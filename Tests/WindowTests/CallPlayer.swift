@@ -13,7 +13,7 @@ struct CallPlayer {
     /// The last decision, where that was a denial that a wait helps.
     private var denied: (step: CallStep, wait: Int)?
     /// Calls that are to be decided at once, with what the model says of them.
-    private var pending: [(step: CallStep, call: DecisionCall, expected: DecideModel.Outcome)] = []
+    private var pending: [(step: CallStep, call: DecisionCall, expected: DecideModel.Outcome, after: DecideModel)] = []
 
     init(_ calls: DecidedCalls, _ shape: CallShape) {
         self.calls = calls
@@ -71,7 +71,8 @@ struct CallPlayer {
     }
 
     private mutating func decide(_ next: CallStep) throws {
-        pending.append((next, call(for: next), model.decide(next, clock: clock)))
+        let (call, expected) = (call(for: next), model.decide(next, clock: clock))
+        pending.append((next, call, expected, model))
         if pending.count == shape.batch { try flush() }
     }
 
@@ -84,6 +85,7 @@ struct CallPlayer {
                 throw Violation(step: step, what: "\(entry.step): \(answer)")
             }
             try hold(answer, entry.step, entry.expected)
+            try holdLeast(answer, entry.step, entry.after)
         }
         pending = []
     }
@@ -115,6 +117,24 @@ struct CallPlayer {
             && (outcome.kind != .deniedForGood || answer.states[decider].isForGood)
             && (outcome.kind != .atCapacity || model.limits[decider].isConcurrency)
         if !isOfItsKind { throw Violation(step: step, what: "\(next): limit \(decider) decides \(answer)") }
+    }
+
+    /// What a denial needs however early leases end: at that instant it passes without them, and a moment before not.
+    private func holdLeast(_ answer: CallAnswer, _ next: CallStep, _ model: DecideModel) throws {
+        let least = answer.leastWaitMilliseconds
+        switch answer.verdict {
+        case .denied, .atCapacity: break
+        case .done, .deniedForGood, .unknownLease, .repeated:
+            if least != 0 { throw Violation(step: step, what: "\(next): waits \(least) ms for nothing") }
+            return
+        }
+        guard !answer.states.contains(where: { $0.isForGood && $0.isDenied }) else { return }
+        func passes(after milliseconds: Int) -> Bool {
+            model.isDoneWithoutLeases(next, clock: clock + milliseconds * 1000)
+        }
+        guard passes(after: least), least == 0 || !passes(after: least - 1) else {
+            throw Violation(step: step, what: "\(next): without leases it does not pass after just \(least) ms")
+        }
     }
 
     private func call(for next: CallStep) -> DecisionCall {

@@ -112,9 +112,17 @@ struct DecideModel {
                 used: window.used + held(limit), resetAfterMilliseconds: window.reset,
                 isDenied: denials[limit].isDenied && !limits[limit].isShadow,
                 isShadowDenied: denials[limit].isDenied && limits[limit].isShadow,
-                isForGood: denials[limit].isForGood, isCharged: charged.contains(limit))
+                isForGood: denials[limit].isForGood, isCharged: charged.contains(limit),
+                isHeld: denials[limit].isDenied && held(limit) > 0)
         }
         return Outcome(kind: kind, states: states)
+    }
+
+    /// Whether a step is done at an instant at which every lease has ended.
+    func isDoneWithoutLeases(_ step: CallStep, clock: Int) -> Bool {
+        var copy = self
+        copy.leases = [[:], [:]]
+        return copy.decide(step, clock: clock).kind == .done
     }
 
     /// Gives back what has lapsed. The script does it when it looks at a subject, and it stays so where the clock steps

@@ -115,6 +115,9 @@ struct DecidePropertyTests {
         (0, "and not (record and rules[i].shadow", "and not (false and rules[i].shadow"),
         // Tells a wait before the lease lapses.
         (0, "if amount <= 0 then return tonumber(lease[2]) - now_ms end", "if amount <= 0 then return 1 end"),
+        // Says that leases alone deny what has been charged, or that what they hold must leave the window.
+        (0, "local least = until_room(i, quota - cost)", "local least = until_room(i, quota - cost - held)"),
+        (0, "return free, least", "return free, 0"),
         // Forgets that the clock has stepped back, or that a day has ended.
         (8, "if newest > now then now, time = newest, newest / 1000 end", ""),
         (0, "if newest >= start * 1000 then total", "if true then total"),

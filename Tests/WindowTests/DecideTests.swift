@@ -115,6 +115,32 @@ struct DecideTests {
         server.end()
     }
 
+    @Test("A denial says how much of its wait what is charged needs, and whether leases hold some of it")
+    func leastWait() throws {
+        #expect(try decide(.usage, [term(1, 100, 60)], at: 0).states.map(\.used) == [60])
+        #expect(try decide(.reserve, id: "a", ttl: 50_000, [term(1, 100, 30), slot(1)], at: 0).verdict == .done)
+        // Leases alone deny.
+        let held = try decide(.check, [term(1, 100, 20)], at: 0)
+        #expect(held.verdict == .denied(term: 0, retryAfterMilliseconds: 1000))
+        #expect(held.leastWaitMilliseconds == 0 && held.states.map(\.isHeld) == [true])
+        let full = try decide(.reserve, id: "b", [slot(1)], at: 0)
+        #expect(full.verdict == .atCapacity(term: 0, retryAfterMilliseconds: 50_000))
+        #expect(full.leastWaitMilliseconds == 0 && full.states.map(\.isHeld) == [true])
+        // What is charged does too.
+        let both = try decide(.check, [term(1, 100, 80)], at: 400_000)
+        #expect(both.verdict == .denied(term: 0, retryAfterMilliseconds: 49_600))
+        #expect(both.leastWaitMilliseconds == 600 && both.states.map(\.isHeld) == [true])
+        let longest = try decide(.reserve, id: "b", [term(1, 100, 80), slot(1)], at: 400_000)
+        #expect(longest.verdict == .atCapacity(term: 1, retryAfterMilliseconds: 49_600))
+        #expect(longest.leastWaitMilliseconds == 600)
+        // It does alone.
+        #expect(try decide(.release, id: "a", [], at: 500_000).verdict == .done)
+        let charged = try decide(.check, [term(1, 100, 80)], at: 500_000)
+        #expect(charged.verdict == .denied(term: 0, retryAfterMilliseconds: 500))
+        #expect(charged.leastWaitMilliseconds == 500 && charged.states.map(\.isHeld) == [false])
+        server.end()
+    }
+
     @Test("A reserve holds; its settle charges the real costs, once, and frees the slot")
     func reserveAndSettle() throws {
         let terms = [term(1, 100, 40), slot(1)]

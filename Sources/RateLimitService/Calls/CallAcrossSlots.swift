@@ -79,21 +79,26 @@ final class CallAcrossSlots {
         }
     }
 
-    /// One answer of all: the failure if there is one, else the denial with the longest wait, else what the first says.
+    /// One answer of all: the failure if there is one, else the denial with the longest wait of all, else what the first
+    /// says.
     private static func merged(
         _ results: [Result<CallAnswer, FailureReason>], _ termCounts: [Int]
     ) -> Result<CallAnswer, FailureReason> {
         var states: [LimitState] = []
         var verdict: CallVerdict?
+        var waits = (most: 0, least: 0)
         for (result, termCount) in zip(results, termCounts) {
             guard case .success(let answer) = result else { return result }
             let own = answer.verdict.counted(from: states.count)
             if verdict.map({ own.rank > $0.rank }) ?? true { verdict = own }
+            waits = (max(waits.most, own.rank.wait), max(waits.least, answer.leastWaitMilliseconds))
             // A slot that was not asked about its terms has none to tell.
             states += answer.states
             assert(answer.states.count == termCount)
         }
-        return .success(CallAnswer(verdict: verdict ?? .done, states: states))
+        let whole = verdict?.waiting(waits.most) ?? .done
+        let least = whole.rank.wait > 0 ? waits.least : 0
+        return .success(CallAnswer(verdict: whole, states: states, leastWaitMilliseconds: least))
     }
 }
 
@@ -108,8 +113,17 @@ extension CallVerdict {
         }
     }
 
+    /// The same where another part of the call has a longer wait, which counts for the whole.
+    fileprivate func waiting(_ wait: Int) -> CallVerdict {
+        switch self {
+        case .denied(let term, _): .denied(term: term, retryAfterMilliseconds: wait)
+        case .atCapacity(let term, _): .atCapacity(term: term, retryAfterMilliseconds: wait)
+        case .done, .deniedForGood, .unknownLease, .repeated: self
+        }
+    }
+
     /// Of two verdicts the higher one counts, as in `decide.lua`: capacity, then for good, then the longest wait.
-    fileprivate var rank: (Int, Int) {
+    fileprivate var rank: (kind: Int, wait: Int) {
         switch self {
         case .done: (0, 0)
         case .repeated: (1, 0)

@@ -112,7 +112,7 @@ struct DecideScript {
         case failed(String)
     }
 
-    private static let headLength = 9
+    private static let headLength = 15
     private static let stateLength = 13
 
     /// The answer to call `index` of a batch of `count`; nil when the reply is not of the script's form.
@@ -128,8 +128,10 @@ struct DecideScript {
         guard bytes.count == headLength + stateLength * terms else { return nil }
         let start = bytes.startIndex
         let decider = number(bytes[start + 1..<start + 3])
-        let retry = number(bytes[start + 3..<start + headLength])
-        guard let verdict = verdict(status: first, decider: decider, retry: retry, terms: terms) else { return nil }
+        let retry = number(bytes[start + 3..<start + 9])
+        let least = number(bytes[start + 9..<start + headLength])
+        guard let verdict = verdict(status: first, decider: decider, retry: retry, terms: terms), least <= retry
+        else { return nil }
         var states: [LimitState] = []
         states.reserveCapacity(terms)
         for term in 0..<terms {
@@ -140,9 +142,9 @@ struct DecideScript {
                 LimitState(
                     used: number(bytes[at..<at + 6]), resetAfterMilliseconds: number(bytes[at + 6..<at + 12]),
                     isDenied: flags & 1 != 0, isShadowDenied: flags & 2 != 0, isForGood: flags & 4 != 0,
-                    isCharged: flags & 8 != 0))
+                    isCharged: flags & 8 != 0, isHeld: flags & 16 != 0))
         }
-        return .decided(CallAnswer(verdict: verdict, states: states))
+        return .decided(CallAnswer(verdict: verdict, states: states, leastWaitMilliseconds: least))
     }
 
     /// The verdict; nil where a denial has no term or no wait, or another status has one.

@@ -101,11 +101,13 @@ public struct LimitState: Hashable, Sendable {
     public var isForGood: Bool
     /// Whether a settle or usage was charged to it.
     public var isCharged: Bool
+    /// Whether it denied the call, or would have, while leases held some of ``used``.
+    public var isHeld: Bool
 
     /// Makes a state from its parts.
     public init(
         used: Int, resetAfterMilliseconds: Int, isDenied: Bool = false, isShadowDenied: Bool = false,
-        isForGood: Bool = false, isCharged: Bool = false
+        isForGood: Bool = false, isCharged: Bool = false, isHeld: Bool = false
     ) {
         self.used = used
         self.resetAfterMilliseconds = resetAfterMilliseconds
@@ -113,6 +115,7 @@ public struct LimitState: Hashable, Sendable {
         self.isShadowDenied = isShadowDenied
         self.isForGood = isForGood
         self.isCharged = isCharged
+        self.isHeld = isHeld
     }
 }
 
@@ -122,10 +125,14 @@ public struct CallAnswer: Hashable, Sendable {
     public var verdict: CallVerdict
     /// How each term's limit stands, in the order of the subjects and their terms; none after a reset.
     public var states: [LimitState]
+    /// Of the wait that a denial says, how much is needed however early leases end, in milliseconds: what has been charged
+    /// leaves its window only then. 0 where leases alone deny, and where nothing does.
+    public var leastWaitMilliseconds: Int
 
     /// Makes an answer from its parts.
-    public init(verdict: CallVerdict, states: [LimitState]) {
+    public init(verdict: CallVerdict, states: [LimitState], leastWaitMilliseconds: Int = 0) {
         self.verdict = verdict
         self.states = states
+        self.leastWaitMilliseconds = leastWaitMilliseconds
     }
 }

@@ -42,7 +42,7 @@ local function see(argument, first, subjects, at, keeps, asks)
             reap(subject)
             held = heads[8 * k - 3]
           end
-          if totals[i] + held + cost > quota then waits[i] = wait(i, held, quota, cost) end
+          if totals[i] + held + cost > quota then waits[i], leasts[i] = wait(i, held, quota, cost) end
         end
       end
     end
@@ -50,18 +50,20 @@ local function see(argument, first, subjects, at, keeps, asks)
   return seen, i
 end
 
--- Status, deciding term and longest retry of a check or reserve.
+-- Status, deciding term, and longest retry and least wait of a check or reserve.
 local function judge(terms)
-  local status, decider, longest, retry = 0, 0, 0, 0
+  local status, decider, longest, retry, least = 0, 0, 0, 0, 0
   for i = 1, terms do
     local waiting = waits[i]
     if waiting ~= 0 and not rules[i].shadow then
       local rank = waiting < 0 and 2 or (rules[i].kind == 2 and 3 or 1)
       if waiting > retry then retry = waiting end
+      if leasts[i] > least then least = leasts[i] end
       if rank > status or (rank == status and waiting > longest) then status, decider, longest = rank, i, waiting end
     end
   end
-  return status, decider, status == 2 and 0 or retry
+  if status == 2 then return status, decider, 0, 0 end
+  return status, decider, retry, least
 end
 
 -- The operations other than a check, and than what a reserve looks at first.
@@ -224,12 +226,12 @@ end
 local function decide(argument, first, op, subjects, ttl, id, at)
   if op == RESET then
     operate(op, 0, nil, 0, argument, first, subjects, ttl, id, at)
-    return pack('<BI2I6', 0, 0, 0)
+    return pack('<BI2I6I6', 0, 0, 0, 0)
   end
   local asks = (op == CHECK or op == RESERVE) and op
   local seen, terms = see(argument, first, subjects, at, op ~= RENEW and op ~= RELEASE, asks)
-  local status, decider, retry = 0, 0, 0
-  if asks then status, decider, retry = judge(terms) end
+  local status, decider, retry, least = 0, 0, 0, 0
+  if asks then status, decider, retry, least = judge(terms) end
   if op == CHECK then
     for i = 1, status == 0 and terms or 0 do
       if costs[i] > 0 and waits[i] == 0 then charge(i, costs[i]) end
@@ -237,33 +239,36 @@ local function decide(argument, first, op, subjects, ttl, id, at)
   else
     status = operate(op, status, seen, terms, argument, first, subjects, ttl, id, at)
     if status > 3 then
-      decider, retry = 0, 0
+      decider, retry, least = 0, 0, 0
       for i = 1, terms do waits[i] = 0 end
     end
   end
   local counts = (op == SETTLE or op == USAGE) and status == 0
   for i = 1, terms do
     local subject, k, flags = owners[i], places[i], counts and charged[i] or 0
-    if waits[i] ~= 0 then flags = (rules[i].shadow and 2 or 1) + (waits[i] < 0 and 4 or 0) end
-    states[3 * i - 2] = math.min(totals[i] + (k > 0 and subject.heads[8 * k - 3] or 0), MOST)
+    local held = k > 0 and subject.heads[8 * k - 3] or 0
+    if waits[i] ~= 0 then
+      flags = (rules[i].shadow and 2 or 1) + (waits[i] < 0 and 4 or 0) + (held > 0 and 16 or 0)
+    end
+    states[3 * i - 2] = math.min(totals[i] + held, MOST)
     states[3 * i - 1], states[3 * i] = resets[i], flags
   end
   for j = 1, subjects do
     if seen[j].dirty then store(seen[j]) end
   end
   local format = state_formats[terms] or repeated(state_formats, 'I6I6B', terms)
-  return pack(format, values(states, 1, 3 * terms)), status, decider, retry
+  return pack(format, values(states, 1, 3 * terms)), status, decider, retry, least
 end
 
 local reply, first = {}, 1
 while first <= #KEYS do
   local argument = ARGV[#reply + 2]
   local op, subjects, ttl, id, at = unpack('<BBI4Bc0', argument)
-  local whole, answer, status, decider, retry = pcall(decide, argument, first, op, subjects, ttl, id, at)
+  local whole, answer, status, decider, retry, least = pcall(decide, argument, first, op, subjects, ttl, id, at)
   if not whole then
     answer = '!' .. (type(answer) == 'table' and answer.err or answer)
   elseif status then
-    answer = pack('<BI2I6', status, decider, retry) .. answer
+    answer = pack('<BI2I6I6', status, decider, retry, least) .. answer
   end
   reply[#reply + 1] = answer
   first = first + subjects

@@ -96,7 +96,8 @@ end
 
 -- (What is rare stands inside of what needs it: Redis runs all of this anew each time, and makes each outer function.)
 
--- Milliseconds until term i passes if nobody else consumes and no lease is renewed; -1: never.
+-- Milliseconds until term i passes if nobody else consumes and no lease is renewed; -1: never. And how many of them it
+-- takes however early leases end: 0 where leases alone deny it.
 -- Held costs are given up either never, or all together when the last lease lapses: whichever passes earlier.
 local function wait(i, held, quota, cost)
   -- Milliseconds until the window of term i has no more than `room` in it.
@@ -134,15 +135,16 @@ local function wait(i, held, quota, cost)
     return 1
   end
 
-  if cost > quota then return -1 end
+  if cost > quota then return -1, 0 end
   if rules[i].kind == 2 then
     -- Among more that have lapsed than one decision gives back, only the end of the last is sure to make room.
-    return until_lapsed(owners[i], rules[i].id, not owners[i].more and held + cost - quota or nil)
+    return until_lapsed(owners[i], rules[i].id, not owners[i].more and held + cost - quota or nil), 0
   end
-  if held == 0 then return until_room(i, quota - cost) end
-  local free = math.max(until_room(i, quota - cost), until_lapsed(owners[i]))
+  local least = until_room(i, quota - cost)
+  if held == 0 then return least, least end
+  local free = math.max(least, until_lapsed(owners[i]))
   if held + cost <= quota then free = math.min(free, until_room(i, quota - cost - held)) end
-  return free
+  return free, least
 end
 
 -- Charges a long window; its new body and form.

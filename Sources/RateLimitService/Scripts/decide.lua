@@ -21,12 +21,13 @@
 --   7 reset    forgets what the terms' limits count and hold, or everything where a subject has none; a later settle of
 --              a lease that stood charges all the same
 --
--- Returns a string for each call: status B, deciding term I2 (from 1; 0 none), retry in milliseconds I6, and for each
--- term: used I6 (held costs included), milliseconds until its window is empty I6, flags B (1 denied, 2 denied by a
--- shadow limit, 4 for good, 8 charged by a settle or usage). A string that begins with ! is the error that failed this call alone; nothing of it was
--- charged. Status: 0 done, 1 denied, 2 denied for good, 3 at capacity, 4 no such lease, 5 the id was settled, released
--- or charged before. The term that decides is the one with the longest retry, of the concurrency limits where one of
--- them denies; the retry is the longest of all.
+-- Returns a string for each call: status B, deciding term I2 (from 1; 0 none), retry in milliseconds I6, how much of the
+-- retry what is charged needs, however early leases end, I6, and for each term: used I6 (held costs included),
+-- milliseconds until its window is empty I6, flags B (1 denied, 2 denied by a shadow limit, 4 for good, 8 charged by a
+-- settle or usage, 16 denied while leases hold some of it). A string that begins with ! is the error that failed this
+-- call alone; nothing of it was charged. Status: 0 done, 1 denied, 2 denied for good, 3 at capacity, 4 no such lease,
+-- 5 the id was settled, released or charged before. The term that decides is the one with the longest retry, of the
+-- concurrency limits where one of them denies; each wait is the longest of all.
 --
 -- The script is this text, decide-windows.lua and decide-calls.lua, in that order. Window code is not shared with
 -- check.lua: that reads and writes one key with the window's numbers in it, and is fast as nothing of it is a call.
@@ -60,7 +61,7 @@ local definitions, head_formats, term_formats, state_formats = {}, {}, {}, {}
 -- (Tables are made with room for a few elements: to grow one by one costs more than all else.)
 local owners, places, rules, costs = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
 local waits, totals, gones, oldests = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
-local resets, charged = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
+local resets, leasts, charged = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
 local states, parts = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, { '', '', '', '', '', '', '', '' }
 
 local function repeated(formats, item, count)

@@ -1,0 +1,50 @@
+import RateLimitCore
+import Testing
+
+@testable import RateLimitService
+
+@Suite("A call over several slots")
+struct CallAcrossSlotsTests {
+    private func state(_ isDenied: Bool) -> LimitState {
+        LimitState(used: 1, resetAfterMilliseconds: 1, isDenied: isDenied)
+    }
+
+    /// What a reserve comes to whose slots answer so.
+    private func merged(_ answers: [CallAnswer]) -> CallAnswer? {
+        let subjects = answers.indices.map { index in
+            SubjectTerms(
+                key: [UInt8(index)], terms: [LimitTerm(id: 1, kind: .concurrency, quota: 1, cost: 1)])
+        }
+        var random = SystemRandomNumberGenerator()
+        var waiting = answers[...]
+        var result: CallAnswer?
+        let call = CallAcrossSlots(
+            DecisionCall(.reserve, id: [1], subjects: subjects),
+            send: { part, done in
+                if part.operation == .reserve, let answer = waiting.popFirst() { done(.success(answer)) }
+            },
+            done: { if case .success(let answer) = $0 { result = answer } }, using: &random)
+        call.begin()
+        return result
+    }
+
+    @Test("waits for the longest of its slots, and at least for what has been charged in any of them")
+    func waits() {
+        let charged = CallAnswer(
+            verdict: .denied(term: 0, retryAfterMilliseconds: 9_000), states: [state(true)],
+            leastWaitMilliseconds: 9_000)
+        let full = CallAnswer(verdict: .atCapacity(term: 0, retryAfterMilliseconds: 400), states: [state(true)])
+        let done = CallAnswer(verdict: .done, states: [state(false)])
+        let forGood = CallAnswer(verdict: .deniedForGood(term: 0), states: [state(true)])
+        func expect(_ answers: [CallAnswer], _ verdict: CallVerdict, least: Int) {
+            let answer = merged(answers)
+            #expect(answer?.verdict == verdict && answer?.leastWaitMilliseconds == least)
+            #expect(answer?.states.count == answers.count)
+        }
+        expect([charged, full], .atCapacity(term: 1, retryAfterMilliseconds: 9_000), least: 9_000)
+        expect([full, done, charged], .atCapacity(term: 0, retryAfterMilliseconds: 9_000), least: 9_000)
+        expect([done, charged], .denied(term: 1, retryAfterMilliseconds: 9_000), least: 9_000)
+        expect([charged, forGood], .deniedForGood(term: 1), least: 0)
+        expect([done, done], .done, least: 0)
+    }
+}
