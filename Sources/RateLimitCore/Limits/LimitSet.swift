@@ -32,6 +32,9 @@ public struct LimitSet: Hashable, Sendable {
         self.init(checked: limits)
     }
 
+    /// Makes a set of one limit.
+    public init(_ limit: LimitDefinition) { self.init(checked: [limit]) }
+
     private init(checked limits: [LimitDefinition]) {
         self.limits = limits
         var unconditional: UInt64 = 0
