@@ -50,7 +50,8 @@ extension LimitsFileSetting {
 }
 
 extension Settings {
-    /// All limits, where there are others beside `requests`; then that is among them.
+    /// All limits, where there are others beside `requests`; then that is among them. Without others there are none, and
+    /// what else the file says counts all the same.
     public func limits() throws(LimitSetError) -> LimitsInForce {
         let file = limitsFile?.content ?? .none
         var own: [LimitDefinition] = []
@@ -60,8 +61,8 @@ extension Settings {
                     name: .maxConcurrency, scope: .global, unit: .concurrency, quota: maxConcurrency, window: nil))
         }
         if requestsPerSecond > 0 { own.append(requestLimit(.perSecond, requestsPerSecond, seconds: 1)) }
-        guard !own.isEmpty || !file.limits.limits.isEmpty else { return .none }
-        if requests > 0 { own.append(requestLimit(.requests, requests, seconds: windowSeconds)) }
+        let hasOthers = !own.isEmpty || !file.limits.limits.isEmpty
+        if hasOthers, requests > 0 { own.append(requestLimit(.requests, requests, seconds: windowSeconds)) }
         return LimitsInForce(
             rules: QuotaRules(limits: try LimitSet(own + file.limits.limits), policy: file.groupPolicy),
             prices: file.prices, groupsAreGiven: groups == .given,

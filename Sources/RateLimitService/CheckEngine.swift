@@ -30,7 +30,11 @@ package final class CheckEngine {
     /// What calls that gateways have told of came to.
     var estimates = LearnedEstimates()
     let keyPrefix: String
+    /// How long the leases that gateways have ended had lasted.
+    var durations = LeaseDurations()
     private(set) var policy: CheckPolicy
+    /// What calls meet under ``policy``.
+    private(set) var callLimits: LimitsInForce
     /// Whether there are limits beside the one of checks: each check looks here.
     package private(set) var hasMoreLimits: Bool
     private var memory = DenialMemory()
@@ -52,6 +56,7 @@ package final class CheckEngine {
         self.lanes = lanes
         self.keyPrefix = keyPrefix
         self.policy = policy
+        callLimits = policy.limitsOfCalls
         hasMoreLimits = !policy.limits.isEmpty
         self.bounds = bounds
         self.metrics = metrics
@@ -216,6 +221,7 @@ extension CheckEngine {
         limitTally.report(to: metrics.limits)
         limitTally.setLimits(policy.limits.rules.limits.limits)
         self.policy = policy
+        callLimits = policy.limitsOfCalls
         hasMoreLimits = !policy.limits.isEmpty
         heartbeat?.decidesCalls = hasMoreLimits
     }

@@ -1,4 +1,5 @@
 public import CoreMetrics
+import RateLimitCore
 
 /// What the checks report, through swift-metrics: one set for the whole process, made at start so that each series
 /// stands at 0 before the first check. Never a user in a label.
@@ -27,6 +28,8 @@ public struct CheckMetrics: Sendable {
         public static let notEnforcingSince = "llm_rate_limit_not_enforcing_since_timestamp_seconds"
         /// Findings that Redis has forgotten something, by `kind`: emptied, rollback.
         public static let dataLosses = "llm_rate_limit_redis_data_losses_total"
+        /// Calls of which a part could not be counted, by `unit` and `reason`.
+        public static let uncounted = "llm_rate_limit_uncounted_calls_total"
         /// The quota in force.
         public static let limit = "llm_rate_limit_limit_requests"
         /// The window in force.
@@ -63,6 +66,7 @@ public struct CheckMetrics: Sendable {
     let notEnforcingSince: Gauge
     let emptied: Counter
     let rollbacks: Counter
+    private let uncounted: [Uncounted: Counter]
     let limit: Gauge
     let window: Gauge
     let limits: LimitMetrics
@@ -93,10 +97,19 @@ public struct CheckMetrics: Sendable {
         notEnforcingSince = Gauge(label: Name.notEnforcingSince, dimensions: [], factory: factory)
         emptied = Counter(label: Name.dataLosses, dimensions: [("kind", "emptied")], factory: factory)
         rollbacks = Counter(label: Name.dataLosses, dimensions: [("kind", "rollback")], factory: factory)
+        let unpriced = Uncounted(.spend, because: .unknownModel)
+        uncounted = [
+            unpriced: Counter(
+                label: Name.uncounted,
+                dimensions: [("unit", unpriced.unit.text), ("reason", unpriced.reason.rawValue)], factory: factory)
+        ]
         limit = Gauge(label: Name.limit, dimensions: [], factory: factory)
         window = Gauge(label: Name.window, dimensions: [], factory: factory)
         limits = LimitMetrics(factory: factory)
     }
+
+    /// Counts calls of which this part could not be counted; nil for a part that always can.
+    func uncounted(_ part: Uncounted) -> Counter? { uncounted[part] }
 
     /// Counts of one event loop that have not been reported yet: plain integers, so that a check costs no atomic.
     struct Tally {

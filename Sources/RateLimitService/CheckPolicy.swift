@@ -28,4 +28,17 @@ public struct CheckPolicy: Hashable, Sendable {
         self.replicas = replicas
         self.denyCacheMilliseconds = denyCacheMilliseconds
     }
+
+    /// What calls meet: the limits of the file, or where there are none the one of checks, so that a call can be reserved
+    /// and settled whatever limits there are, and what was under way when the last one left can end.
+    var limitsOfCalls: LimitsInForce {
+        guard limits.isEmpty, !limit.isOff else { return limits }
+        let requests = LimitDefinition(
+            name: .requests, scope: .user, unit: .requests, quota: limit.quota,
+            window: .sliding(milliseconds: limit.windowMilliseconds),
+            failureAnswer: FailureAnswer(rawValue: failureMode.rawValue) ?? .open)
+        var calls = limits
+        calls.rules = QuotaRules(limits: LimitSet(requests), policy: limits.rules.policy)
+        return calls
+    }
 }

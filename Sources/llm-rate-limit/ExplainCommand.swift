@@ -41,9 +41,6 @@ struct ExplainCommand: AsyncParsableCommand {
         if response.status == 503, let problem = response.decoded(ProblemAnswer.self) {
             return CommandReport(wrapping: "unknown: \(problem.text)", exitCode: .denied)
         }
-        if response.status == 404, let problem = response.decoded(ProblemAnswer.self) {
-            return CommandReport(wrapping: "The one limit is that of requests: ask status. \(problem.text)")
-        }
         guard response.status == 200, let answer = response.decoded(UsageAnswer.self) else { throw UnexpectedAnswer() }
         let full = answer.limits.filter { $0.isFull && $0.mode != "shadow" }
         let names = full.map(\.name).joined(separator: ", ")

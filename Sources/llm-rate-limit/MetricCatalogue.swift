@@ -53,6 +53,11 @@ enum MetricCatalogue {
             help: "How often Redis was found to have forgotten: emptied, or gone back to an older state (rollback).",
             kind: .counter
         ),
+        .init(
+            name: CheckMetrics.Name.uncounted,
+            help: "Calls of which a part could not be counted, such as the spend of a model without a price.",
+            kind: .counter
+        ),
         .init(name: CheckMetrics.Name.limit, help: "The quota in force; 0 is off.", kind: .gauge),
         .init(name: CheckMetrics.Name.window, help: "The window in force.", kind: .gauge),
         .init(

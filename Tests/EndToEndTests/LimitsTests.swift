@@ -160,7 +160,7 @@ extension EndToEnd {
             #expect(try denied.status == 429 && denied.json["limit_name"] as? String == "team-spend")
         }
 
-        @Test("A model without a price is denied where unknown models are, and its usage needs its cost")
+        @Test("A model without a price is denied where unknown models are, and its usage counted as far as it can be")
         func unknownModel() throws {
             let daemon = try start(Self.three)
             let client = try daemon.connect()
@@ -172,9 +172,13 @@ extension EndToEnd {
             // Where no limit counts money, nobody asks what it costs.
             #expect(try post(client, "/v1/check", #"{"user":"\#(newUser())","model":"mystery"}"#).status == 200)
             let usage = #"{"user":"\#(user)","model":"mystery","input_tokens":5,\#(groups)"#
-            #expect(try post(client, "/v1/usage", usage + "}").status == 400)
-            #expect(try post(client, "/v1/usage", usage + #","cost_micros":7}"#).status == 200)
-            #expect(try used("member-tokens", user, client) == 5)
+            #expect(
+                try post(client, "/v1/usage", usage + "}").text
+                    == #"{"charged":true,"uncounted":[{"unit":"spend","reason":"unknown_model"}]}"#)
+            #expect(try post(client, "/v1/usage", usage + #","cost_micros":7}"#).text == #"{"charged":true}"#)
+            #expect(try used("member-tokens", user, client) == 10)
+            let series = #"llm_rate_limit_uncounted_calls_total{reason="unknown_model",unit="spend"}"#
+            #expect(try daemon.metric(series) == 1)
         }
 
         @Test("In shadow mode a model without a price passes, and the answer says that it would not have")
@@ -191,10 +195,13 @@ extension EndToEnd {
                 #expect(try passed.json["shadow_denied"] as? Bool == true)
                 #expect(try post(client, path, members("gpt-4o") + "}").json["shadow_denied"] == nil)
             }
-            // What was used is not called charged where it was not.
-            #expect(try post(client, "/v1/usage", members("mystery") + #","input_tokens":5}"#).status == 400)
+            // All that can be counted is, though nobody knows the price.
+            #expect(try used("minute", user, client) == 4)
+            let usage = try post(client, "/v1/usage", members("mystery") + #","input_tokens":5}"#)
+            #expect(try usage.status == 200 && usage.json["uncounted"] != nil)
+            #expect(try used("member-tokens", user, client) == 5)
             let page = try client.request("GET", "/metrics").text
-            #expect(page.contains(#"llm_rate_limit_checks_total{decision="shadow_denied",source="off"} 2"#))
+            #expect(page.contains(#"llm_rate_limit_checks_total{decision="shadow_denied",source="redis"} 2"#))
         }
 
         @Test("A shadow limit denies nobody, and reports what enforcing it would have done")

@@ -25,8 +25,8 @@ struct CallBodyTests {
     private static let someLease: Lease = {
         var random = SystemRandomNumberGenerator()
         return Lease(
-            of: UserID(high: 1, low: 2), cost: 1, attributes: .none, isHeldInGroups: false, isGlobal: false,
-            using: &random)
+            of: UserID(high: 1, low: 2), givenAtUnixMilliseconds: 1, cost: 1, attributes: .none, isHeldInGroups: false,
+            isGlobal: false, using: &random)
     }()
 
     private func read(

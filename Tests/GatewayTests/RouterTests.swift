@@ -87,6 +87,31 @@ struct RouterTests {
         #expect(route(.GET, uri) == .failure(.unknownPath))
     }
 
+    @Test(
+        "take calls whatever limits there are; a check is a call where the file has limits", arguments: [false, true])
+    func calls(_ checksAreCalls: Bool) {
+        func route(_ method: HTTPMethod, _ uri: String, _ members: String = "") -> Result<Route, RequestError> {
+            let request = Router.Request(
+                method: method, uri: uri, contentType: nil, hasLength: true, isAdmin: false,
+                checksAreCalls: checksAreCalls, body: Array("{\"user\":\"\(someText)\"\(members)}".utf8))
+            return result { () throws(RequestError) in try Router.route(request) }
+        }
+        func call(_ operation: CallRequest.Operation) -> Result<Route, RequestError> {
+            let isVerbose = operation == .look
+            return .success(
+                .call(.init(request: CallRequest(user: someUser, operation: operation), isVerbose: isVerbose)))
+        }
+        #expect(route(.POST, "/v1/reserve") == call(.reserve(milliseconds: 60_000)))
+        #expect(route(.POST, "/v1/usage") == call(.usage(id: [])))
+        #expect(route(.GET, "/v1/users/\(someText)/usage") == call(.look))
+        for path in ["/v1/renew", "/v1/settle", "/v1/release"] {
+            #expect(route(.POST, path) == .failure(.invalidCall("lease is missing")))
+            #expect(route(.GET, path) == .failure(.methodNotAllowed(allowed: "POST")))
+        }
+        let check = Route.check(CheckRequest(user: someUser, cost: 1))
+        #expect(route(.POST, "/v1/check") == (checksAreCalls ? call(.check) : .success(check)))
+    }
+
     @Test("want a canonical UUID of a user", arguments: ["", "x", "\(someText)x", "%30" + someText.dropFirst(), "*"])
     func badUser(_ name: String) {
         #expect(route(.GET, "/v1/users/\(name)") == .failure(.invalidUser))

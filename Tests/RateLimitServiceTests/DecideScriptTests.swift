@@ -235,7 +235,7 @@ struct DecideAnswerTests {
         ] {
             #expect(try answer(start + states) == nil)
         }
-        #expect(try answer(head(0, 0, 0) + state(1, 1, 0) + state(1, 1, 16)) == nil)
+        #expect(try answer(head(0, 0, 0) + state(1, 1, 0) + state(1, 1, 32)) == nil)
     }
 
     @Test(

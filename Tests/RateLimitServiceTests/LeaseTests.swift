@@ -9,11 +9,13 @@ struct LeaseTests {
     private let groups = [someUser(), someUser()]
 
     private func lease(
-        _ attributes: CallAttributes, cost: Int = 1, inGroups: Bool = false, isGlobal: Bool = false
+        _ attributes: CallAttributes, givenAt: Int = 1_795_824_000_000, cost: Int = 1, holdsNothing: Bool = false,
+        inGroups: Bool = false, isGlobal: Bool = false
     ) -> Lease {
         var random = SystemRandomNumberGenerator()
         return Lease(
-            of: owner, cost: cost, attributes: attributes, isHeldInGroups: inGroups, isGlobal: isGlobal, using: &random)
+            of: owner, givenAtUnixMilliseconds: givenAt, cost: cost, attributes: attributes, holdsNothing: holdsNothing,
+            isHeldInGroups: inGroups, isGlobal: isGlobal, using: &random)
     }
 
     @Test("is read back from its text, whatever the call said about itself")
@@ -28,6 +30,11 @@ struct LeaseTests {
                 #expect(Lease(lease.text) == lease)
                 #expect(Lease(lease.text.uppercased()) == lease)
             }
+            let nothing = lease(attributes, holdsNothing: true)
+            #expect(try #require(Lease(nothing.text)).holdsNothing)
+        }
+        for givenAt in [0, 1 << 48 - 1] {
+            #expect(try #require(Lease(lease(.none, givenAt: givenAt).text)).givenAtUnixMilliseconds == givenAt)
         }
     }
 
@@ -50,12 +57,12 @@ struct LeaseTests {
     func refused() throws {
         let text = lease(CallAttributes(model: "m", provider: "p", groups: groups)).text
         for length in 0..<text.utf8.count { #expect(Lease(text.prefix(length)) == nil) }
-        #expect(Lease(text + "00") == nil && Lease("03" + text.dropFirst(2)) == nil)
+        #expect(Lease(text + "00") == nil && Lease("02" + text.dropFirst(2)) == nil)
         // A flag that is not known, a cost of nothing, one group twice.
         let bytes = Array(text)
-        #expect(Lease(String(bytes[..<74]) + "f" + String(bytes[75...])) == nil)
-        #expect(Lease(String(bytes[..<66]) + "00000000" + String(bytes[74...])) == nil)
-        let twice = String(bytes[..<78]) + String(repeating: String(bytes[78..<110]), count: 2) + String(bytes[142...])
+        #expect(Lease(String(bytes[..<86]) + "f" + String(bytes[87...])) == nil)
+        #expect(Lease(String(bytes[..<78]) + "00000000" + String(bytes[86...])) == nil)
+        let twice = String(bytes[..<90]) + String(repeating: String(bytes[90..<122]), count: 2) + String(bytes[154...])
         #expect(twice.count == text.count && Lease(twice) == nil)
     }
 

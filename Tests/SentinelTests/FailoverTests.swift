@@ -52,12 +52,14 @@ extension SentinelTests {
             let (start, lines) = try injection.get()
             let degraded = result.checks.filter(\.isDegraded)
             let exactAt = degraded.map(\.answeredAt).max() ?? start
-            let exactAfterSwitch = try exactAt - #require(switched.dropFirst().first)
             // Redis passes on what it has decided a moment later: the failover forgets what was under way.
             let audit = Audit(result.checks, limit: 20, forgets: start - 500...exactAt)
             let newLines = daemons.map(\.logLines.count).reduce(0, +) - lines.all
             let otherLines = newLines - (daemons.map(\.outageLines.count).reduce(0, +) - lines.outage)
-            print("Sentinel: exact \(exactAfterSwitch.rounded()) ms from the second +switch-master")
+            // A figure of the table, which a busy machine's listeners may miss.
+            if let second = switched.dropFirst().first {
+                print("Sentinel: exact \((exactAt - second).rounded()) ms from the second +switch-master")
+            }
             try FaultRecord(
                 fault, checks: result.checks.count, degraded: degraded.count,
                 slowestMilliseconds: result.longestOwnMilliseconds, noiseMilliseconds: result.noiseMilliseconds,

@@ -15,8 +15,6 @@ extension Answer {
             case .unknownLease:
                 return .problem(
                     .notFound, "There is no such lease, or not any more: it lapsed, or was settled or released.")
-            case .unknownModel:
-                return .problem(.badRequest, "The model has no price, and unknown_model is deny: send cost_micros.")
             default: return done(request, outcome, isVerbose: isVerbose)
             }
         }
@@ -32,7 +30,7 @@ extension Answer {
             }
         // The lease is somebody else's, and so is what it held and came to.
         if let owner = request.operation.lease?.owner, owner != request.user { members.append("\"user\":\"\(owner)\"") }
-        members += warnings(outcome) + ignored(outcome)
+        members += uncounted(outcome) + warnings(outcome) + ignored(outcome)
         if isVerbose { members.append(limits(outcome)) }
         return .json("{\(members.joined(separator: ","))}")
     }
@@ -69,7 +67,13 @@ extension Answer {
             "\"limit\":\(foremost?.quota.amount.map(String.init) ?? "null")",
             "\"remaining\":\(foremost?.remaining.map(String.init) ?? "null")",
             "\"retry_after\":\(retryAfter.map(String.init) ?? "null")",
-            "\"reset_after\":\(foremost.map { "\(wholeSeconds($0.state.resetAfterMilliseconds))" } ?? "null")",
+        ]
+        // Where leases hold what is asked for the wait is a forecast, and this is certain.
+        if let most = outcome.retryAfterAtMostMilliseconds, let retryAfter, wholeSeconds(most) > retryAfter {
+            members.append("\"retry_after_at_most\":\(wholeSeconds(most))")
+        }
+        members += [
+            "\"reset_after\":\(foremost.map { "\(wholeSeconds($0.state.resetAfterMilliseconds))" } ?? "null")"
         ]
         if let reason = outcome.degradedReason {
             members.append("\"degraded\":true,\"reason\":\"\(reason.rawValue)\"")
@@ -77,7 +81,7 @@ extension Answer {
             members.append("\"degraded\":false")
         }
         if outcome.isShadowDenied { members.append("\"shadow_denied\":true") }
-        members += lease(outcome) + estimate(outcome) + warnings(outcome) + ignored(outcome)
+        members += lease(outcome) + estimate(outcome) + uncounted(outcome) + warnings(outcome) + ignored(outcome)
         if isVerbose { members.append(limits(outcome)) }
         if !isAllowed { members.append("\"message\":\(jsonText(message(outcome, foremost, retryAfter)))") }
         var answer = Answer.json(
@@ -122,6 +126,12 @@ extension Answer {
         }
         if let cost = estimate.costMicros { members.append("\"cost_micros\":\(cost)") }
         return ["\"estimate\":{\(members.joined(separator: ","))}"]
+    }
+
+    /// What of the call no limit could count, and why.
+    private static func uncounted(_ outcome: CallOutcome) -> [String] {
+        let parts = outcome.uncounted.map { "{\"unit\":\"\($0.unit.text)\",\"reason\":\"\($0.reason.rawValue)\"}" }
+        return parts.isEmpty ? [] : ["\"uncounted\":[\(parts.joined(separator: ","))]"]
     }
 
     private static func warnings(_ outcome: CallOutcome) -> [String] {

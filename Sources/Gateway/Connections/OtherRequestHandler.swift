@@ -63,7 +63,8 @@ final class OtherRequestHandler: ChannelInboundHandler {
         let request = Router.Request(
             method: head.method, uri: head.uri, contentType: head.headers.first(name: "content-type"),
             hasLength: hasLength, isAdmin: connection.isAdmin,
-            leases: connection.loop.engine.leases, limits: connection.loop.engine.limits, body: body
+            leases: connection.loop.engine.leases, limits: connection.loop.engine.limits,
+            checksAreCalls: connection.loop.engine.hasMoreLimits, body: body
         )
         do throws(RequestError) {
             perform(try Router.route(request), form, eventLoop)

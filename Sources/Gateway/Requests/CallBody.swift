@@ -223,13 +223,21 @@ extension CallBody {
         var request = CallRequest(
             user: user, operation: operation,
             attributes: CallAttributes(model: model, provider: provider, labels: labels, groups: groups),
-            cost: cost ?? 1, tokens: usage ?? ownTokens, costMicros: costMicros)
+            cost: cost ?? 1, tokens: usage ?? ownTokens, told: usage == nil ? ownKinds : .all, costMicros: costMicros)
         request.ignored = problems.map(\.ignored)
         return request
     }
 
+    /// The kinds of tokens that members of our own tell.
+    private var ownKinds: ToldTokens {
+        let kinds: [(Int?, ToldTokens)] = [
+            (input, .input), (output, .output), (cacheRead, .cacheRead), (cacheWrite, .cacheWrite),
+        ]
+        return kinds.reduce(into: []) { if $1.0 != nil { $0.insert($1.1) } }
+    }
+
     private var ownTokens: TokenUsage? {
-        guard [input, output, cacheRead, cacheWrite].contains(where: { $0 != nil }) else { return nil }
+        guard !ownKinds.isEmpty else { return nil }
         return TokenUsage(
             input: input ?? 0, output: output ?? 0, cacheRead: cacheRead ?? 0, cacheWrite: cacheWrite ?? 0)
     }

@@ -2,8 +2,8 @@ import NIOHTTP1
 import RateLimitCore
 import RateLimitService
 
-/// Reads the routes about calls under the limits of the file, as a function: `/v1/check`, `/v1/reserve`, `/v1/renew`,
-/// `/v1/settle`, `/v1/release`, `/v1/usage` and `/v1/users/<uuid>/usage`.
+/// Reads the routes about calls, as a function: `/v1/reserve`, `/v1/renew`, `/v1/settle`, `/v1/release`, `/v1/usage` and
+/// `/v1/users/<uuid>/usage`, and under the limits of the file `/v1/check`.
 enum CallRouter {
     /// A call, and whether its answer is to list every limit.
     struct Call: Hashable {
@@ -15,12 +15,9 @@ enum CallRouter {
     static func route(
         _ request: Router.Request, _ path: Substring, _ query: [UInt8]
     ) throws(RequestError) -> Call? {
-        guard let leases = request.leases else {
-            guard isOfLimitsAlone(path) else { return nil }
-            throw .noMoreLimits
-        }
+        let leases = request.leases
         switch path {
-        case "/v1/check": return try check(request, query)
+        case "/v1/check": return request.checksAreCalls ? try check(request, query) : nil
         case "/v1/reserve":
             return try post(request, query) { (body) throws(RequestError) in
                 .reserve(milliseconds: try body.timeToLive(leases))
@@ -37,11 +34,6 @@ enum CallRouter {
             return try post(request, query) { (body) throws(RequestError) in .usage(id: body.requestID ?? []) }
         default: return try look(request, path, query)
         }
-    }
-
-    private static func isOfLimitsAlone(_ path: Substring) -> Bool {
-        ["/v1/reserve", "/v1/renew", "/v1/settle", "/v1/release", "/v1/usage"].contains(path)
-            || path.hasPrefix("/v1/users/") && path.hasSuffix("/usage")
     }
 
     /// Its query may name groups, whose windows are told where the groups that count are those a call names.

@@ -71,7 +71,7 @@ extension RequestError {
                 + "last of them optional: \(reason)."
         case .invalidCall(let reason): "The call cannot be used: \(reason)."
         case .noMoreLimits:
-            "This is served where there are more limits than one: LLM_RATE_LIMIT_LIMITS_FILE, "
+            "Grants are for limits beside that of checks, and there are none: LLM_RATE_LIMIT_LIMITS_FILE, "
                 + "LLM_RATE_LIMIT_PER_SECOND and LLM_RATE_LIMIT_MAX_CONCURRENCY set them."
         case .unknownPath:
             "There is nothing at this path. Served are /v1/check, /v1/reserve, /v1/renew, /v1/settle, /v1/release, /v1/usage, "

@@ -15,7 +15,7 @@ enum Route: Equatable {
     case version
     /// About budgets.
     case admin(AdminRequest)
-    /// About a call under the limits of the file.
+    /// About a call.
     case call(CallRouter.Call)
 }
 
@@ -30,10 +30,12 @@ enum Router {
         /// Whether the request says how long its body is.
         var hasLength: Bool
         var isAdmin: Bool
-        /// How long leases live; nil where there are no limits but that of checks.
-        var leases: LeaseTimes?
+        /// How long leases live.
+        var leases = LeaseTimes()
         /// The limits of the file in force, which say what of a call is looked at.
         var limits = LimitsInForce.none
+        /// Whether a check is a call under the limits of the file.
+        var checksAreCalls = false
         var body: [UInt8]
     }
 

@@ -47,17 +47,38 @@ public struct LimitStanding: Hashable, Sendable {
     public var warningPerMille: Int? { quota.amount.flatMap { limit.warning(used: state.used, quota: $0) } }
 }
 
+/// A part of what a call came to that no limit could count, and why.
+public struct Uncounted: Hashable, Sendable {
+    /// Why it could not.
+    public enum Reason: String, CaseIterable, Hashable, Sendable {
+        /// Nobody knows what the call's model costs.
+        case unknownModel = "unknown_model"
+    }
+
+    /// What was not counted.
+    public var unit: LimitUnit
+    /// Why.
+    public var reason: Reason
+
+    /// Makes a part.
+    public init(_ unit: LimitUnit, because reason: Reason) {
+        self.unit = unit
+        self.reason = reason
+    }
+}
+
 /// The answer to a ``CallRequest``.
 public struct CallOutcome: Hashable, Sendable {
     /// What becomes of the call.
     public enum Verdict: Hashable, Sendable {
         /// It may go on, or what was asked is done.
         case allowed
-        /// It may not; with nobody else consuming, the same passes after this long.
+        /// It may not. With nobody else consuming the same passes after this long; where leases hold what it needs, that is
+        /// a forecast, and ``CallOutcome/retryAfterAtMostMilliseconds`` is certain.
         case denied(retryAfterMilliseconds: Int)
         /// It may not, and no wait helps.
         case deniedForGood
-        /// It may not: as many are under way as may be.
+        /// It may not: as many are under way as may be. The wait is as for a denial.
         case atCapacity(retryAfterMilliseconds: Int)
         /// It may not: nobody knows what its model costs, and unknown models are denied.
         case unknownModel
@@ -90,6 +111,11 @@ public struct CallOutcome: Hashable, Sendable {
     public var estimate: CallEstimate?
     /// What the call said and was passed over.
     public var ignored: [IgnoredMember] = []
+    /// The wait after which the call certainly passes, with nobody else consuming and no lease renewed; nil where it is not
+    /// denied, or no wait helps. It is what the verdict says, or longer.
+    public var retryAfterAtMostMilliseconds: Int?
+    /// What of the call no limit could count.
+    public var uncounted: [Uncounted] = []
 
     /// Whether a settle or usage was charged to at least one limit.
     public var isCharged: Bool { standings.contains { $0.state.isCharged } }

@@ -20,6 +20,10 @@ struct CallPlan {
     var estimate: CallEstimate?
     /// How many of the caller's groups are left out, because their limits do not fit into one decision.
     var groupsLeftOut = 0
+    /// What of the call no limit can count.
+    var uncounted: [Uncounted] = []
+    /// Whether it meets the limits only because everything is a shadow: nobody knows what its model costs.
+    var isDeniedInShadow = false
 
     /// What is told of a term, with the state that Redis gave.
     func standings(_ states: [LimitState]) -> [LimitStanding] {
@@ -40,12 +44,20 @@ enum CallRefusal: Error, Hashable {
 struct CallPlanner {
     let limits: LimitsInForce
     let keyPrefix: String
+    /// Whether denials are let pass: then a model without a price meets the limits all the same.
+    var isShadow = false
 
     /// What a call counts for, by unit.
     private struct Costs {
         var requests: Int
         var tokens: TokenUsage?
+        /// The kinds of ``tokens`` that the call told; an estimate that was learned is not told.
+        var told: ToldTokens
         var spend: Int?
+        /// Whether the call certainly costs no money: it said so, or its model's price does.
+        var isFreeOfCharge = false
+        var uncounted: [Uncounted] = []
+        var lacksPrice = false
     }
 
     /// Lays a call out; one about a lease as ``CallRequest/underItsLease()`` has it.
@@ -61,9 +73,11 @@ struct CallPlanner {
         using random: inout some RandomNumberGenerator
     ) throws(CallRefusal) -> CallPlan {
         var request = request
+        let toldCostMicros = request.costMicros
         if let learned { (request.tokens, request.costMicros) = (learned.tokens, learned.costMicros) }
         let applicable = applicable(to: request)
-        let costs = try costs(of: request, under: applicable, groups: caller.groups.count)
+        let costs = try costs(
+            of: request, toldCostMicros: toldCostMicros, under: applicable, groups: caller.groups.count)
         var terms: [CallPlan.Term] = []
         var subjects: [SubjectTerms] = []
         var calendars: [LimitWindow: CalendarBoundaries] = [:]
@@ -81,7 +95,8 @@ struct CallPlanner {
                         // What is unlimited is counted all the same, and never denies.
                         id: limit.id, kind: kind, isShadow: limit.isShadow || quota.amount == nil,
                         quota: quota.amount ?? LimitTerm.amounts.upperBound, cost: cost,
-                        needsRoom: cost == 0 && request.operation.asks))
+                        needsRoom: cost == 0 && request.operation.asks
+                            && (quota.amount == 0 || !isCertainlyNothing(of: limit.unit, costs))))
                 terms.append(CallPlan.Term(limit: limit, subject: subject, quota: quota, period: period))
             }
             guard !limitTerms.isEmpty || request.operation.lease?.isHeld(by: subject) == true else { return }
@@ -108,10 +123,11 @@ struct CallPlanner {
             }
         }
         add(.global, scope: .global) { limits.rules.defaultQuota(ofLimitAt: $0) }
-        guard !subjects.isEmpty else { return CallPlan(call: nil, terms: []) }
         let counted = fitting.map { groups[$0].id }
-        var plan = finish(request, subjects, terms, counted, using: &random)
+        var plan = finish(request, subjects, terms, counted, at: now, using: &random)
         plan.groupsLeftOut = groups.count - counted.count
+        plan.uncounted = costs.uncounted
+        plan.isDeniedInShadow = costs.lacksPrice
         if case .reserve = request.operation {
             plan.estimate = estimate(of: request, costs, learnedFrom: learned?.source)
         }
@@ -126,31 +142,38 @@ struct CallPlanner {
     }
 
     private func finish(
-        _ request: CallRequest, _ subjects: [SubjectTerms], _ terms: [CallPlan.Term], _ groups: [UserID],
+        _ request: CallRequest, _ subjects: [SubjectTerms], _ terms: [CallPlan.Term], _ groups: [UserID], at now: Int,
         using random: inout some RandomNumberGenerator
     ) -> CallPlan {
         var plan = CallPlan(call: nil, terms: terms)
         // What is known of an id stands under the first subject's key: the user's, whatever limits apply.
         var subjects = subjects
         let user = key(of: .user, request.user)
-        if request.operation.hasID, subjects[0].key != user {
+        if request.operation.hasID, let first = subjects.first, first.key != user {
             subjects.insert(SubjectTerms(key: user, terms: []), at: 0)
         }
+        // Where no limit applies, nothing is asked of Redis. A reservation gives its lease all the same, which holds nothing:
+        // a gateway settles each call in one way.
+        func call(_ operation: DecisionOperation, id: [UInt8] = [], for milliseconds: Int? = nil) -> DecisionCall? {
+            subjects.isEmpty
+                ? nil : DecisionCall(operation, id: id, timeToLiveMilliseconds: milliseconds, subjects: subjects)
+        }
         switch request.operation {
-        case .check, .look: plan.call = DecisionCall(.check, subjects: subjects)
-        case .usage(let id): plan.call = DecisionCall(.usage, id: id, subjects: subjects)
+        case .check, .look: plan.call = call(.check)
+        case .usage(let id): plan.call = call(.usage, id: id)
         case .reserve(let milliseconds):
             let lease = Lease(
-                of: request.user, cost: request.cost, attributes: request.attributes.counted(for: groups),
-                isHeldInGroups: terms.contains { $0.limit.scope == .group },
+                of: request.user, givenAtUnixMilliseconds: now, cost: request.cost,
+                attributes: request.attributes.counted(for: groups),
+                holdsNothing: subjects.isEmpty, isHeldInGroups: terms.contains { $0.limit.scope == .group },
                 isGlobal: terms.contains { $0.limit.scope == .global }, using: &random)
             plan.lease = lease
-            plan.call = DecisionCall(.reserve, id: lease.key, timeToLiveMilliseconds: milliseconds, subjects: subjects)
+            plan.call = call(.reserve, id: lease.key, for: milliseconds)
         case .renew(let lease, let milliseconds):
             plan.lease = lease
-            plan.call = DecisionCall(.renew, id: lease.key, timeToLiveMilliseconds: milliseconds, subjects: subjects)
-        case .settle(let lease): plan.call = DecisionCall(.settle, id: lease.key, subjects: subjects)
-        case .release(let lease): plan.call = DecisionCall(.release, id: lease.key, subjects: subjects)
+            plan.call = call(.renew, id: lease.key, for: milliseconds)
+        case .settle(let lease): plan.call = call(.settle, id: lease.key)
+        case .release(let lease): plan.call = call(.release, id: lease.key)
         }
         return plan
     }
@@ -189,20 +212,44 @@ extension CallPlanner {
     }
 
     private func costs(
-        of request: CallRequest, under applicable: LimitIndices, groups: Int
+        of request: CallRequest, toldCostMicros: Int?, under applicable: LimitIndices, groups: Int
     ) throws(CallRefusal) -> Costs {
-        var spend = request.costMicros
         let model = request.attributes.model
-        let isPriced = applicable.contains { index in
-            let limit = limits.rules.limits.limits[index]
-            return limit.unit == .spend && (limit.scope != .group || groups > 0)
-        }
+        var costs = Costs(
+            requests: request.cost, tokens: request.tokens, told: request.told, spend: request.costMicros,
+            isFreeOfCharge: toldCostMicros == 0)
+        func counts(_ limit: LimitDefinition) -> Bool { limit.unit == .spend && (limit.scope != .group || groups > 0) }
+        let isPriced = applicable.contains { counts(limits.rules.limits.limits[$0]) }
         // A call that says neither model nor tokens has nothing to price.
-        if spend == nil, isPriced, request.operation.charges, model != nil || request.tokens != nil {
-            guard let price = limits.prices.price(ofModel: model) else { throw .unknownModel }
-            spend = request.tokens.map { price.spend(of: $0) }
+        guard toldCostMicros == nil, isPriced, request.operation.charges, model != nil || request.tokens != nil
+        else { return costs }
+        if let price = limits.prices.price(ofModel: model) {
+            costs.spend = costs.spend ?? request.tokens.map { price.spend(of: $0) }
+            costs.isFreeOfCharge = price.isCertainlyNothing(for: request.tokens ?? .zero, told: request.told)
+        } else {
+            let isEnforced =
+                request.operation.asks
+                && applicable.contains { index in
+                    let limit = limits.rules.limits.limits[index]
+                    return counts(limit) && !limit.isShadow
+                }
+            if isEnforced, !isShadow { throw .unknownModel }
+            costs.lacksPrice = isEnforced
+            // What was told cannot be priced. What is only learned will be told again, when the call has ended.
+            if !request.told.isEmpty, request.tokens != .zero {
+                costs.uncounted = [Uncounted(.spend, because: .unknownModel)]
+            }
         }
-        return Costs(requests: request.cost, tokens: request.tokens, spend: spend)
+        return costs
+    }
+
+    /// Whether a call certainly counts for nothing in a unit, and so needs no room there. What it did not tell may come.
+    private func isCertainlyNothing(of unit: LimitUnit, _ costs: Costs) -> Bool {
+        switch unit {
+        case .requests, .concurrency: false
+        case .tokens(let kind): costs.told.isCertainlyNone(of: kind, in: costs.tokens ?? .zero)
+        case .spend: costs.isFreeOfCharge
+        }
     }
 
     /// What an operation costs under a limit; nil where it has nothing to do with it.
@@ -240,10 +287,10 @@ extension CallPlanner {
 }
 
 extension Lease {
-    /// Whether a subject knows of it: the user always does.
+    /// Whether a subject knows of it: the user does of every one that holds anything.
     fileprivate func isHeld(by subject: CallSubject) -> Bool {
         switch subject {
-        case .user: true
+        case .user: !holdsNothing
         case .group(let group): isHeldInGroups && attributes.groups.contains(group)
         case .global: isGlobal
         }

@@ -30,21 +30,24 @@ public struct CallRequest: Hashable, Sendable {
     public var cost: Int
     /// The tokens it used, or may use; nil where that is not known.
     public var tokens: TokenUsage?
+    /// Which kinds of ``tokens`` it told; none where there are none.
+    public var told: ToldTokens
     /// What it cost, or may cost, in micro-dollars; nil where the tokens' price says it, or nothing does.
     public var costMicros: Int?
     /// What it said besides and whoever read it could not use.
     public var ignored: [IgnoredMember] = []
 
-    /// Makes a request.
+    /// Makes a request; of tokens every kind is told, where that is left out.
     public init(
         user: UserID, operation: Operation = .check, attributes: CallAttributes = .none, cost: Int = 1,
-        tokens: TokenUsage? = nil, costMicros: Int? = nil
+        tokens: TokenUsage? = nil, told: ToldTokens = .all, costMicros: Int? = nil
     ) {
         self.user = user
         self.operation = operation
         self.attributes = attributes
         self.cost = cost
         self.tokens = tokens
+        self.told = tokens == nil ? [] : told
         self.costMicros = costMicros
     }
     /// The same, as the lease has it that the call was given: whose it is, and what it said about itself. The model and

@@ -8,18 +8,22 @@ extension CheckEngine {
     /// The limits in force beside the one of checks.
     package var limits: LimitsInForce { policy.limits }
 
-    /// How long leases live; nil where nothing is reserved.
-    package var leases: LeaseTimes? { hasMoreLimits ? policy.limits.leases : nil }
+    /// How long leases live.
+    package var leases: LeaseTimes { policy.limits.leases }
 
     /// Decides a call. Either the outcome is known at once, or `requester` is told later under `ticket`.
     package func call(
         _ request: CallRequest, arrivedAt now: NIODeadline, requester: any CallRequester, ticket: Int
     ) -> CallOutcome? {
-        let limits = policy.limits
-        guard !limits.isEmpty, let budgets else { return CallOutcome(.allowed, source: .off) }
         let request = request.underItsLease()
-        let areGiven = limits.groupsAreGiven || request.operation.lease != nil
-        let given = areGiven ? request.attributes.groups : nil
+        let isOfLease = request.operation.lease != nil
+        // The limit of checks alone has one quota for all. A lease of limits that are gone is held in groups all the same.
+        guard hasMoreLimits, let budgets else {
+            let groups = isOfLease ? request.attributes.groups : []
+            let caller = CallerBudgets(budget: nil, groups: groups.map { CallerBudgets.Group(id: $0, budget: nil) })
+            return decide(request, caller, arrivedAt: now, requester, ticket)
+        }
+        let given = callLimits.groupsAreGiven || isOfLease ? request.attributes.groups : nil
         if let caller = budgets.known(request.user, groups: given, at: now) {
             return decide(request, caller, arrivedAt: now, requester, ticket)
         }
@@ -43,20 +47,16 @@ extension CheckEngine {
         _ ticket: Int
     ) -> CallOutcome? {
         var random = SystemRandomNumberGenerator()
-        let planner = CallPlanner(limits: policy.limits, keyPrefix: keyPrefix)
+        let planner = CallPlanner(limits: callLimits, keyPrefix: keyPrefix, isShadow: policy.isShadow)
         let plan: CallPlan
         do {
             plan = try planner.plan(
                 request, learned: learned(for: request), for: caller, atUnixMilliseconds: unixMilliseconds(),
                 using: &random)
         } catch {
-            // Shadow mode lets everybody pass, but what a call came to is not charged where nobody knows its price.
-            let passes = policy.isShadow && request.operation.asks
-            var outcome = CallOutcome(passes ? .allowed : .unknownModel, source: .off)
-            outcome.isShadowDenied = passes
-            return counted(outcome, request)
+            return counted(CallOutcome(.unknownModel, source: .off), request)
         }
-        guard let call = plan.call else { return counted(CallOutcome(.allowed, source: .off), request) }
+        guard let call = plan.call else { return counted(done(request, plan, source: .off), request) }
         let pending = PendingCall(call: call, arrivedAt: now) { [weak self] result in
             guard let self else { return }
             metrics.decisionDuration.recordNanoseconds((NIODeadline.now() - now).nanoseconds)
@@ -77,33 +77,54 @@ extension CheckEngine {
     /// What Redis's answer means for whoever asked.
     private func outcome(of request: CallRequest, _ plan: CallPlan, _ answer: CallAnswer) -> CallOutcome {
         var outcome = CallOutcome(.allowed, source: .redis)
+        func told(_ most: Int) -> Int {
+            outcome.retryAfterAtMostMilliseconds = most
+            let asked = plan.call?.subjects.flatMap(\.terms) ?? []
+            let terms = zip(plan.terms, asked).map { (limit: $0.limit.id, subject: $0.subject, asked: $1) }
+            return toldWait(most, answer, terms, request.user)
+        }
+        switch answer.verdict {
+        case .done:
+            learn(from: request)
+            learnDuration(from: request, atUnixMilliseconds: unixMilliseconds())
+            outcome = done(request, plan, source: .redis)
+            for part in outcome.uncounted { metrics.uncounted(part)?.increment() }
+        case .denied(let term, let milliseconds):
+            outcome.verdict = .denied(retryAfterMilliseconds: told(milliseconds))
+            outcome.decider = term
+        case .deniedForGood(let term):
+            outcome.verdict = .deniedForGood
+            outcome.decider = term
+        case .atCapacity(let term, let milliseconds):
+            outcome.verdict = .atCapacity(retryAfterMilliseconds: told(milliseconds))
+            outcome.decider = term
+        case .unknownLease: outcome.verdict = .unknownLease
+        case .repeated: outcome.verdict = .repeated
+        }
         outcome.standings = plan.standings(answer.states)
         outcome.estimate = plan.estimate
         if plan.groupsLeftOut > 0 {
             let reason = "the limits of \(plan.groupsLeftOut) groups do not fit into one decision and do not count"
             outcome.ignored.append(IgnoredMember(.groups, reason))
         }
-        switch answer.verdict {
-        case .done:
-            learn(from: request)
-            outcome.lease = plan.lease
-            if case .reserve(let milliseconds) = request.operation { outcome.leaseMilliseconds = milliseconds }
-            if case .renew(_, let milliseconds) = request.operation { outcome.leaseMilliseconds = milliseconds }
-        case .denied(let term, let milliseconds):
-            outcome.verdict = .denied(retryAfterMilliseconds: milliseconds)
-            outcome.decider = term
-        case .deniedForGood(let term):
-            outcome.verdict = .deniedForGood
-            outcome.decider = term
-        case .atCapacity(let term, let milliseconds):
-            outcome.verdict = .atCapacity(retryAfterMilliseconds: milliseconds)
-            outcome.decider = term
-        case .unknownLease: outcome.verdict = .unknownLease
-        case .repeated: outcome.verdict = .repeated
-        }
         if policy.isShadow, outcome.decider != nil {
             outcome.verdict = .allowed
+            outcome.retryAfterAtMostMilliseconds = nil
             outcome.isShadowDenied = true
+        }
+        return outcome
+    }
+
+    /// What was asked is done: in Redis, or at once where no limit applies.
+    private func done(_ request: CallRequest, _ plan: CallPlan, source: DecisionSource) -> CallOutcome {
+        var outcome = CallOutcome(.allowed, source: source)
+        outcome.lease = plan.lease
+        outcome.estimate = plan.estimate
+        outcome.uncounted = plan.uncounted
+        outcome.isShadowDenied = plan.isDeniedInShadow
+        switch request.operation {
+        case .reserve(let milliseconds), .renew(_, let milliseconds): outcome.leaseMilliseconds = milliseconds
+        case .check, .settle, .release, .usage, .look: break
         }
         return outcome
     }
@@ -118,7 +139,7 @@ extension CheckEngine {
             outcome.verdict = .refused
             return outcome
         }
-        let limits = policy.limits.rules.limits
+        let limits = callLimits.rules.limits
         // What was planned under limits that have changed since is answered under those.
         let all = plan?.terms.map(\.limit) ?? limits.applicable(to: request.attributes).map { limits.limits[$0] }
         let applicable = all.filter { !$0.isShadow }
@@ -172,7 +193,8 @@ extension CheckEngine {
             let verdict: Decision.Verdict =
                 switch answer.verdict {
                 case .denied(_, let milliseconds), .atCapacity(_, let milliseconds):
-                    .denied(retryAfterMilliseconds: milliseconds)
+                    .denied(
+                        retryAfterMilliseconds: toldWait(milliseconds, answer, [(term.id, .user, term)], check.user))
                 case .deniedForGood: .deniedForGood
                 case .done, .unknownLease, .repeated: .allowed
                 }

@@ -3,16 +3,16 @@ public import RateLimitCore
 /// What a gateway holds while a call is under way: an id, and what is needed to settle it in any replica, whatever the
 /// limits are by then.
 ///
-/// Its text is opaque to gateways: in hexadecimal digits a version byte, the id, the owner, the cost, in whose windows it
-/// is held, the groups, and what the call said about itself. Nothing of it is secret or trusted: whoever may ask at the
-/// socket may do with a user's budget what a forged lease could.
+/// Its text is opaque to gateways: in hexadecimal digits a version byte, the id, when it was given, the owner, the cost, in
+/// whose windows it is held, the groups, and what the call said about itself. Nothing of it is secret or trusted: whoever
+/// may ask at the socket may do with a user's budget what a forged lease could.
 public struct Lease: Hashable, Sendable {
     /// How many bytes an id has.
     public static let idLength = 16
     /// How many labels it carries, the first by name: a call has those that limits name.
     public static let maximumLabels = 16
     /// The longest text: the most groups, and the longest model, provider and labels.
-    public static let maximumTextLength = 2 * (39 + 16 * CallAttributes.maximumGroups + maximumTextBytes)
+    public static let maximumTextLength = 2 * (45 + 16 * CallAttributes.maximumGroups + maximumTextBytes)
 
     private static let maximumTextBytes: Int = {
         let value = 2 + CallAttributes.maximumKeptLength
@@ -21,18 +21,22 @@ public struct Lease: Hashable, Sendable {
 
     /// The id, drawn at random.
     public let id: [UInt8]
+    /// When it was given, in milliseconds since 1970.
+    public let givenAtUnixMilliseconds: Int
     /// The user who has it, whoever settles it.
     public let owner: UserID
     /// What the call counts for in limits of requests.
     public let cost: Int
     /// What the call said about itself, with the groups it counts for.
     public let attributes: CallAttributes
+    /// Whether it is held nowhere, because no limit applied.
+    public let holdsNothing: Bool
     /// Whether it is held in the windows of these groups.
     public let isHeldInGroups: Bool
     /// Whether it is held in the windows of all.
     public let isGlobal: Bool
 
-    private static let version: UInt8 = 2
+    private static let version: UInt8 = 3
 
     /// What one byte says.
     private enum Flag {
@@ -40,16 +44,20 @@ public struct Lease: Hashable, Sendable {
         static let isGlobal: UInt8 = 2
         static let hasModel: UInt8 = 4
         static let hasProvider: UInt8 = 8
-        static let all: UInt8 = 15
+        static let holdsNothing: UInt8 = 16
+        static let all: UInt8 = 31
     }
 
     /// Makes a lease with an id of its own.
     public init(
-        of owner: UserID, cost: Int, attributes: CallAttributes, isHeldInGroups: Bool, isGlobal: Bool,
-        using random: inout some RandomNumberGenerator
+        of owner: UserID, givenAtUnixMilliseconds: Int, cost: Int, attributes: CallAttributes,
+        holdsNothing: Bool = false,
+        isHeldInGroups: Bool, isGlobal: Bool, using random: inout some RandomNumberGenerator
     ) {
         id = (0..<Self.idLength).map { _ in UInt8.random(in: 0 ... .max, using: &random) }
+        self.givenAtUnixMilliseconds = max(0, givenAtUnixMilliseconds)
         self.owner = owner
+        self.holdsNothing = holdsNothing
         self.cost = cost
         self.attributes = attributes
         self.isHeldInGroups = isHeldInGroups
@@ -59,12 +67,15 @@ public struct Lease: Hashable, Sendable {
     /// Reads a lease's text; nil for anything that is none.
     public init?(_ text: some StringProtocol) {
         guard text.utf8.count <= Self.maximumTextLength, var reader = LeaseReader(text.utf8) else { return nil }
-        guard reader.byte() == Self.version, let id = reader.bytes(Self.idLength), let owner = reader.identity(),
+        guard reader.byte() == Self.version, let id = reader.bytes(Self.idLength),
+            let givenAt = reader.number(bytes: 6), let owner = reader.identity(),
             let cost = reader.number(bytes: 4), Limit.costs.contains(cost), let flags = reader.byte(),
             flags & ~Flag.all == 0, let attributes = Self.attributes(&reader, flags), reader.isAtEnd
         else { return nil }
         self.id = Array(id)
+        givenAtUnixMilliseconds = givenAt
         self.owner = owner
+        holdsNothing = flags & Flag.holdsNothing != 0
         self.cost = cost
         self.attributes = attributes
         isHeldInGroups = flags & Flag.isHeldInGroups != 0
@@ -121,11 +132,13 @@ public struct Lease: Hashable, Sendable {
             append(UInt64(text.utf8.count), 2)
             bytes += text.utf8
         }
+        append(UInt64(givenAtUnixMilliseconds), 6)
         append(owner)
         append(UInt64(cost), 4)
         bytes.append(
             (isHeldInGroups ? Flag.isHeldInGroups : 0) | (isGlobal ? Flag.isGlobal : 0)
-                | (attributes.model == nil ? 0 : Flag.hasModel) | (attributes.provider == nil ? 0 : Flag.hasProvider))
+                | (attributes.model == nil ? 0 : Flag.hasModel) | (attributes.provider == nil ? 0 : Flag.hasProvider)
+                | (holdsNothing ? Flag.holdsNothing : 0))
         bytes.append(UInt8(attributes.groups.count))
         for group in attributes.groups { append(group) }
         if let model = attributes.model { append(model) }

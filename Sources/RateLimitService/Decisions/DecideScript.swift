@@ -137,7 +137,7 @@ struct DecideScript {
         for term in 0..<terms {
             let at = start + headLength + stateLength * term
             let flags = bytes[at + 12]
-            guard flags < 16 else { return nil }
+            guard flags < 32 else { return nil }
             states.append(
                 LimitState(
                     used: number(bytes[at..<at + 6]), resetAfterMilliseconds: number(bytes[at + 6..<at + 12]),
