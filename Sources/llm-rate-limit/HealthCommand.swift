@@ -28,19 +28,22 @@ struct HealthCommand: AsyncParsableCommand {
         }.deliver()
     }
 
-    /// Tells the health in one line.
+    /// Tells the health in one line, and below it what of the configuration is not in force.
     static func report(_ response: DaemonResponse, requireRedis: Bool) throws(UnexpectedAnswer) -> CommandReport {
         guard let answer = response.decoded(HealthAnswer.self) else { throw UnexpectedAnswer() }
         let program = answer.version.map { " (llm-rate-limit \($0))" } ?? ""
+        let stale = (answer.configuration?.problems ?? []).flatMap { problem in
+            wrapped("The \(problem.part) as last read are not in force: \(problem.problem)", indentation: 2)
+        }
         switch answer.status {
         case "ok":
-            return CommandReport(output: ["ok\(program)"])
+            return CommandReport(output: ["ok\(program)"] + stale)
         case "degraded":
             let why = answer.redis?.detail.map { ": \($0)" } ?? ""
             let line = "degraded: it serves, but Redis cannot decide\(why)\(program)"
-            return CommandReport(output: [line], exitCode: requireRedis ? .denied : .success)
+            return CommandReport(output: [line] + stale, exitCode: requireRedis ? .denied : .success)
         default:
-            return CommandReport(output: ["\(answer.status)\(program)"], exitCode: .denied)
+            return CommandReport(output: ["\(answer.status)\(program)"] + stale, exitCode: .denied)
         }
     }
 }

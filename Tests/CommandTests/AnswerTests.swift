@@ -224,6 +224,15 @@ struct AnswerTests {
         #expect(try HealthCommand.report(response, requireRedis: true) == .init(output: [line], exitCode: requiring))
     }
 
+    @Test("of health names what of the configuration is not in force, and is as healthy as before")
+    func staleHealth() throws {
+        let problem = #"{"part":"limits","since":1,"problem":"limits.yaml: line 3: the quota is missing"}"#
+        let body = #"{"status":"ok","configuration":{"state":"stale","problems":[\#(problem)]}}"#
+        let report = try HealthCommand.report(DaemonResponse(status: 200, body: body), requireRedis: true)
+        let lines = ["ok", "The limits as last read are not in force: limits.yaml: line 3: the quota is", "  missing"]
+        #expect(report == .init(output: lines, exitCode: .success))
+    }
+
     @Test("that is none of theirs is an error, not a denial")
     func unexpected() {
         for response in [

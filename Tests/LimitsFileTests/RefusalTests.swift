@@ -1,0 +1,275 @@
+import RateLimitCore
+import Testing
+
+@testable import LimitsFile
+
+@Suite("A limits file that is refused")
+struct LimitsFileRefusalTests {
+    /// A limit in which one line stands in place of the key it is for, or beside the others.
+    private func limit(_ line: String) -> String {
+        let standard = ["name: a", "per: user", "unit: requests", "quota: 5", "window: 1h"]
+        let key = line.prefix { $0 != ":" }
+        let lines = standard.filter { !$0.hasPrefix("\(key):") } + [line]
+        return "limits:\n  - " + lines.joined(separator: "\n    ") + "\n"
+    }
+
+    @Test(
+        "says in which line, what is wrong, and what is accepted",
+        arguments: [
+            (
+                "name: Abc",
+                "line 6: name of limit 1 of the file is Abc: accepted are 1 to 64 of a-z, 0-9, -, _ and ., "
+                    + "beginning with a letter or digit"
+            ),
+            (
+                "name: requests",
+                "line 6: the name requests is that of the limit LLM_RATE_LIMIT_REQUESTS sets; give this "
+                    + "one another"
+            ),
+            ("per: users", "line 6: per of limit a is users: accepted are user, group and global"),
+            (
+                "unit: token",
+                "line 6: unit of limit a is token: accepted are requests, tokens, tokens.input, "
+                    + "tokens.output, tokens.cache_read, tokens.cache_write, spend and concurrency"
+            ),
+            (
+                "quota: 5.5",
+                "line 6: quota of limit a is 5.5: accepted are whole numbers from 0 (blocks) to "
+                    + "1,000,000,000,000, or no quota at all"
+            ),
+            (
+                "quota: -1",
+                "line 6: quota of limit a is -1: accepted are whole numbers from 0 (blocks) to "
+                    + "1,000,000,000,000, or no quota at all"
+            ),
+            ("quota:", "line 6: quota of limit a has no value; where none is meant, write null"),
+            (
+                "quota: [5]",
+                "line 6: quota of limit a is a list: accepted are whole numbers from 0 (blocks) to "
+                    + "1,000,000,000,000, or no quota at all"
+            ),
+            (
+                "quota: $5",
+                "line 6: quota of limit a is $5: accepted are whole numbers from 0 (blocks) to "
+                    + "1,000,000,000,000, or no quota at all"
+            ),
+            (
+                "window: 60",
+                "line 6: window of limit a is 60: accepted are lengths from 1s to 365d, such as 30s, 15m, 1h "
+                    + "and 1d, or {calendar: day, time_zone: Europe/Berlin}"
+            ),
+            (
+                "window: 366d",
+                "line 6: window of limit a is 366d: accepted are lengths from 1s to 365d, such as 30s, "
+                    + "15m, 1h and 1d, or {calendar: day, time_zone: Europe/Berlin}"
+            ),
+            (
+                "window: {calendar: year}",
+                "line 6: calendar of the window of limit a is year: accepted are day, week and "
+                    + "month"
+            ),
+            (
+                "window: {calender: day}",
+                "line 6: the window of limit a has no key calender, did you mean calendar?: "
+                    + "accepted are calendar, time_zone"
+            ),
+            (
+                "window: {calendar: day, time_zone: ../../etc/passwd}",
+                "line 6: time_zone of the window of limit a is "
+                    + "../../etc/passwd, but that is no zone's name: accepted are names such as UTC, Europe/Berlin and "
+                    + "America/New_York"
+            ),
+            (
+                "window: {calendar: day, time_zone: Europe/Bern}",
+                "line 6: time_zone of the window of limit a is "
+                    + "Europe/Bern, but /usr/share/zoneinfo has no such zone (is the package tzdata installed?): accepted "
+                    + "are names such as UTC, Europe/Berlin and America/New_York"
+            ),
+            (
+                "unit: concurrency",
+                "line 5: limit a counts concurrency, which has no window; remove it, or count "
+                    + "requests"
+            ),
+            ("mode: off", "line 7: mode of limit a is off: accepted are enforce and shadow"),
+            (
+                "on_redis_failure: deny",
+                "line 7: on_redis_failure of limit a is deny: accepted are open, closed and "
+                    + "local"
+            ),
+            (
+                "warn_at: [0.8, 80]",
+                "line 7: warn_at of limit a is 80: accepted are shares from 0.001 to 1, such as 0.8, "
+                    + "and lists of up to 8"
+            ),
+            (
+                "qouta: 5",
+                "line 7: limit 1 of the file has no key qouta, did you mean quota?: accepted are name, per, "
+                    + "unit, quota, window, match, mode, on_redis_failure, warn_at"
+            ),
+            ("match: gpt-4", "line 7: match of limit a is gpt-4: accepted are maps of key: value"),
+            (
+                "match: {model: []}",
+                "line 7: model of match of limit a is a list of 0: accepted are texts of at most 256 "
+                    + "bytes, a * only at their end for what begins so, and lists of 1 to 64 of them"
+            ),
+            (
+                "match: {model: g*t}",
+                "line 7: model of match of limit a is g*t: accepted are texts of at most 256 bytes, "
+                    + "a * only at their end for what begins so, and lists of 1 to 64 of them"
+            ),
+        ])
+    func limits(_ line: String, _ message: String) {
+        #expect(refusal(limit(line)) == message)
+    }
+
+    @Test(
+        "in JSON is refused with its line where it is none",
+        arguments: [
+            ("{\"limits\":\n[}", "line 2: this is no JSON: here should be a value"),
+            ("{\"limits\":[],\n\r\n\"lease\" 5}", "line 3: this is no JSON: here should be a colon"),
+            ("{\"limits\":[]\n\n\"lease\":5}", "line 3: this is no JSON: here should be a comma or a closing brace"),
+            (
+                "{\"group_policy\":\n\"\\ud83d\"}",
+                "line 2: this is no JSON: here should be the second half of a surrogate pair"
+            ),
+            (
+                "{\"group_policy\":\n\"\\ud83d\\u0041\"}",
+                "line 2: this is no JSON: here should be the second half of a surrogate pair"
+            ),
+            (
+                "{\"group_policy\":\n\"\\ude80\"}",
+                "line 2: this is no JSON: here should be the second half of a surrogate pair"
+            ),
+            ("{\"limits\":[],\n\"limits\":[]}", "line 2: the key limits stands twice in one map"),
+            ("{\"limits\":[]}\n{}", "line 2: this is no JSON: here should be nothing more"),
+            (
+                "{\"lease\":\n{\"ttl\":\n5}}",
+                "line 3: ttl of lease is 5: accepted are lengths from 1s to 1d, such as 60s and 5m"
+            ),
+        ])
+    func badJSON(_ text: String, _ message: String) {
+        #expect(refusal(text) == message)
+    }
+
+    @Test("names what a limit lacks")
+    func missing() {
+        #expect(
+            refusal("limits:\n  - {name: a, per: user}\n")
+                == "line 2: limit a has no unit: accepted are requests, tokens, tokens.input, tokens.output, "
+                + "tokens.cache_read, tokens.cache_write, spend and concurrency")
+        #expect(
+            refusal("limits:\n  - {name: a}\n") == "line 2: limit a has no per: accepted are user, group and global")
+        #expect(
+            refusal("limits: [{per: user}]").hasPrefix("line 1: limit 1 of the file has no name: accepted are 1 to"))
+        #expect(refusal("limits: [{name: a, per: user, unit: spend}]").hasPrefix("line 1: limit a has no window"))
+        #expect(
+            refusal("limits: [{name: a, per: user, unit: spend, quota: 0.5, window: 1s}]")
+                == "line 1: quota of limit a is 0.5: accepted are whole micro-dollars from 0 to 1,000,000,000,000 "
+                + "(1,000,000 are a dollar), or dollars such as $5 and $0.25")
+        #expect(refusal("limits:\n  a: 5\n") == "line 2: limits is a map: accepted are lists of limits")
+        #expect(refusal("limits:\n") == "line 1: limits of the file has no value; where none is meant, write null")
+    }
+
+    @Test("names both lines of a name that stands twice")
+    func twice() {
+        let limit = "  - {name: a, per: user, unit: requests, window: 1s}\n"
+        #expect(refusal("limits:\n\(limit)\(limit)") == "line 3: a limit named a stands already in line 2")
+        #expect(refusal("lease: {ttl: 5s}\nlease: {ttl: 6s}\n").contains("the key lease stands twice in one map"))
+        let many = (0..<65).map { "  - {name: a\($0), per: user, unit: requests, window: 1s}\n" }.joined()
+        #expect(refusal("limits:\n\(many)") == "line 66: there are more than 64 limits")
+    }
+
+    @Test("says what is wrong with prices and the rest")
+    func prices() {
+        #expect(
+            refusal("prices:\n  models:\n    a: {input: 1}\n")
+                == "line 3: the price of a has no output: accepted are whole micro-dollars from 0 to 1,000,000,000,000 "
+                + "(1,000,000 are a dollar), or dollars such as $5 and $0.25, for a million tokens")
+        #expect(
+            refusal("prices: {unknown_model: allow}")
+                == "line 1: unknown_model of prices is allow: accepted are deny, free and {price-of: NAME}, NAME being "
+                + "a model with a price")
+        #expect(
+            refusal("prices:\n  unknown_model: {price-of: b}\n")
+                == "line 2: unknown_model refers to a model that has no price itself: accepted are deny, free and "
+                + "{price-of: NAME}, NAME being a model with a price")
+        #expect(
+            refusal("prices: {models: {a*b: {input: 1, output: 1}}}")
+                == "line 1: models of prices has the key a*b: accepted are names of models, a * only at their end for "
+                + "what begins so")
+        #expect(
+            refusal("group_policy: sum") == "line 1: group_policy of the file is sum: accepted are min, max and "
+                + "attributed")
+        #expect(
+            refusal("lease:\n  max_ttl: 1h\n  ttl: 2h\n") == "line 3: ttl of lease is above its max_ttl")
+        #expect(
+            refusal("lease: {max_ttl: 2d}")
+                == "line 1: max_ttl of lease is 2d: accepted are lengths from 1s to 1d, such as "
+                + "60s and 5m")
+        #expect(
+            refusal("lease: {ttl: 2d}") == "line 1: ttl of lease is 2d: accepted are lengths from 1s to 1d, such as "
+                + "60s and 5m")
+        #expect(
+            refusal("\nlimit: []") == "line 2: the file has no key limit, did you mean limits?: accepted are limits, "
+                + "prices, group_policy, lease")
+    }
+
+    @Test("says where it is no YAML")
+    func syntax() {
+        #expect(refusal("") == "the file is empty")
+        #expect(refusal("# only a remark\n") == "the file is empty")
+        #expect(refusal("- a").hasPrefix("line 1: the file is a list"))
+        #expect(refusal("limits:\n  - name: a\n b: c\n").hasPrefix("line 3: this is neither YAML nor JSON: "))
+        #expect(refusal("limits: [\n").hasPrefix("line 2: this is neither YAML nor JSON: "))
+        #expect(refusal("limits:\n\t- a\n").hasPrefix("line 2: this is neither YAML nor JSON: "))
+        #expect(refusal("a: 1\n---\nb: 2\n") == "line 2: a second document begins here")
+        #expect(refusal("a: 1\nb: \u{1}\n").hasPrefix("line 2: this is neither YAML nor JSON: "))
+        #expect(refusal(Array("a: 1\nb: ".utf8) + [0xff]) == "line 2: this is not UTF-8 text")
+        #expect(refusal("{[a]: b}") == "line 1: a key is a list or a map: accepted are texts")
+    }
+
+    @Test("takes no anchors or aliases, and so no file that grows when it is read")
+    func bombs() {
+        let alias =
+            "anchors (&name) and aliases (*name) are not read; write the value out, or put a text that begins "
+            + "with & or * in quotes"
+        #expect(refusal("limits: &a []\n") == "line 1: \(alias)")
+        #expect(refusal("limits: []\nprices: *a\n") == "line 2: \(alias)")
+        #expect(refusal("a: \"b\"\nlimits: [x, *a]\n") == "line 2: \(alias)")
+        #expect(refusal("{a: it's, b: &b [x], c: '*d'}") == "line 1: \(alias)")
+        #expect(refusal("a: x \"y\nb: *a\nc: z \"w\n") == "line 2: \(alias)")
+        #expect(refusal("a: [x \"y, *a, z \"w]\n") == "line 1: \(alias)")
+        let bomb = "a: &a [x,x,x,x,x,x,x,x]\n" + (0..<9).map { "b\($0): &b\($0) [*a,*a,*a,*a,*a,*a,*a]\n" }.joined()
+        #expect(refusal(bomb) == "line 1: \(alias)")
+    }
+
+    @Test("has bounds on its length, its depth and the number of its values")
+    func bounds() {
+        #expect(refusal([UInt8](repeating: 0x20, count: 1 << 20 + 1)).contains("longer than 1024 KiB"))
+        #expect(refusal(String(repeating: "[", count: 500_000)) == "line 1: more than 8 values stand in one another")
+        #expect(refusal(String(repeating: "- ", count: 600)).contains("more than 8 values stand in one another"))
+        #expect(refusal(String(repeating: "- ", count: 500_000)).contains("more than 8 values stand in one another"))
+        #expect(refusal("[" + String(repeating: "a,", count: 300_000) + "]").contains("more than 100000 values"))
+        #expect(refusal("a: [[[[[[[[1]]]]]]]]") == "line 1: more than 8 values stand in one another")
+    }
+
+    @Test("shows of a value what fits on a line")
+    func shownValues() {
+        let long = String(repeating: "x", count: 100)
+        #expect(refusal("group_policy: \(long)").contains(String(repeating: "x", count: 64) + "…:"))
+        #expect(refusal("group_policy: \"a\\nb\\u202e\"").contains("is a?b?: accepted"))
+    }
+
+    @Test("is never read in part, whatever bytes of a good one are changed")
+    func changed() {
+        let good = Array(LimitsFileTests.whole.utf8)
+        for index in stride(from: 0, to: good.count, by: 3) {
+            for byte in Array("\n:*&{\"' #\u{0}".utf8) {
+                var bytes = good
+                bytes[index] = byte
+                // Reading must end; whether with limits or with a refusal depends on the byte.
+                #expect(!refusal(bytes).isEmpty)
+            }
+        }
+    }
+}
