@@ -119,6 +119,17 @@ public final class RedisSession {
         return sum
     }
 
+    /// How many bytes Redis uses, but for those of its clients.
+    public func dataBytes() throws(LoadError) -> Int {
+        func bytes(_ field: String) throws(LoadError) -> Int {
+            try information(field, section: "memory").flatMap { Int($0) } ?? 0
+        }
+        return try bytes("used_memory") - bytes("mem_clients_normal")
+    }
+
+    /// How many keys the database has.
+    public func keyCount() throws(LoadError) -> Int { Int(try command("DBSIZE")) ?? 0 }
+
     /// Uses up the budget of the denied user, by one check that costs the whole limit.
     public func exhaustDeniedUser(of mix: CheckMix, script: CheckScript) throws(LoadError) {
         let key = script.keyPrefix + mix.deniedUser[0]

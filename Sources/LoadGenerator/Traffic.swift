@@ -4,6 +4,8 @@ public struct CheckMix: Sendable {
     public let users: Users
     /// Cost of every check, 1 to 1,000,000.
     public let cost: Int
+    /// What else each body says, as JSON members with a comma before each.
+    public let members: String
     /// Of a hundred checks, how many go to the one denied user.
     public let deniedSharePercent: Int
     /// The user whose budget `exhaustDeniedUser` uses up.
@@ -11,10 +13,11 @@ public struct CheckMix: Sendable {
 
     /// - Parameters:
     ///   - cost: 1 to 1,000,000.
+    ///   - members: what else each body says, such as `,"model":"gpt-4o"`.
     ///   - deniedSharePercent: 0 to 100; where it is above 0, use up the user's budget first.
     ///   - seed: of the denied user; anything but the seed of the users.
     public init(
-        users: Users, cost: Int = 1, deniedSharePercent: Int = 0, deniedSeed: UInt64 = 0x0de_71ed
+        users: Users, cost: Int = 1, members: String = "", deniedSharePercent: Int = 0, deniedSeed: UInt64 = 0x0de_71ed
     ) throws(LoadError) {
         guard (1...1_000_000).contains(cost) else {
             throw .invalid(option: "cost", value: String(cost), accepted: "1 to 1,000,000")
@@ -24,6 +27,7 @@ public struct CheckMix: Sendable {
         }
         self.users = users
         self.cost = cost
+        self.members = members
         self.deniedSharePercent = deniedSharePercent
         deniedUser = try Users(count: 1, order: .roundRobin, seed: deniedSeed)
     }
@@ -88,7 +92,7 @@ public enum Traffic: Sendable {
     var template: RequestTemplate {
         switch self {
         case .httpChecks(let mix):
-            return .httpCheck(cost: mix.cost)
+            return .httpCheck(cost: mix.cost, members: mix.members)
         case .httpReservations: return .httpReservation
         case .scriptChecks(let mix, let script):
             let key = script.keyPrefix + RequestTemplate.hole
@@ -123,8 +127,8 @@ struct RequestTemplate: Sendable {
     }
 
     /// A check over HTTP.
-    static func httpCheck(cost: Int) -> RequestTemplate {
-        httpPost("/v1/check", #"{"user":"\#(hole)","cost":\#(cost)}"#)
+    static func httpCheck(cost: Int, members: String = "") -> RequestTemplate {
+        httpPost("/v1/check", #"{"user":"\#(hole)","cost":\#(cost)\#(members)}"#)
     }
 
     /// A reservation over HTTP.

@@ -15,6 +15,10 @@ struct Scenario: Hashable {
         case denials
         /// Checks under so many limits of a file at once, through a daemon of their own.
         case limits(Int)
+        /// Checks of one user without budget under three limits of a file.
+        case limitDenials
+        /// Checks of many users without budget in turn, through the daemon.
+        case deniedUsers
         /// Reservations and their settlements, likewise.
         case reservations
         /// Checks of one user with 100,000 admissions in the window, through a daemon with a limit that allows them.
@@ -28,20 +32,27 @@ struct Scenario: Hashable {
     let connections: Int
     var depth = 1
 
+    /// Whether its users have no budget.
+    var isOfDenials: Bool { [.denials, .limitDenials, .deniedUsers].contains(subject) }
+
     /// Who answers; nil where Redis does.
     var server: Server? {
         switch subject {
-        case .daemon, .denials, .manyUsers: .daemon
+        case .daemon, .denials, .deniedUsers, .manyUsers: .daemon
         case .direct, .emptyScript: nil
         case .rawEpoll: .floor
         case .limits(let count): .limits(count)
+        case .limitDenials: .denying
         case .reservations: .reservations
         case .manyAdmissions: .wide
         }
     }
 
-    static func limits(_ count: Int) -> Scenario {
-        Scenario(name: count == 1 ? "1 limit" : "\(count) limits", subject: .limits(count), connections: 64)
+    static func limits(_ count: Int, _ connections: Int = 64) -> Scenario {
+        let name = count == 1 ? "1 limit" : "\(count) limits"
+        return Scenario(
+            name: connections == 64 ? name : "\(name), \(connections) client", subject: .limits(count),
+            connections: connections)
     }
 
     static func daemon(_ connections: Int) -> Scenario {
@@ -53,6 +64,9 @@ struct Scenario: Hashable {
     }
 
     static let rawEpoll = Scenario(name: "raw epoll, 64", subject: .rawEpoll, connections: 64)
+    static let reservations = Scenario(name: "reserve + settle", subject: .reservations, connections: 64)
+    static let limitDenials = Scenario(name: "3 limits, denials", subject: .limitDenials, connections: 64)
+    static let deniedUsers = Scenario(name: "50,000 denied", subject: .deniedUsers, connections: 64)
     static let denials = Scenario(name: "denials, 64", subject: .denials, connections: 64)
     static let empty = Scenario(name: "empty, 16 × 16", subject: .emptyScript, connections: 16, depth: 16)
     static let pipelined = Scenario(name: "script, 16 × 16", subject: .direct, connections: 16, depth: 16)
@@ -65,8 +79,7 @@ struct Scenario: Hashable {
 
     /// Under more limits than one, and with much in Redis.
     static let more: [Scenario] = [
-        .limits(1), .limits(3), .limits(8),
-        Scenario(name: "reserve + settle", subject: .reservations, connections: 64),
+        .limits(1), .limits(3), .limits(8), .limits(3, 1), .reservations, .limitDenials, .deniedUsers,
         Scenario(name: "100,000 admissions", subject: .manyAdmissions, connections: 64),
         Scenario(name: "1,000,000 users", subject: .manyUsers, connections: 64),
     ]
@@ -78,6 +91,8 @@ enum Server: Hashable {
     case floor
     /// A daemon with so many limits in a file.
     case limits(Int)
+    /// A daemon with three limits in a file, of which one lets few checks pass.
+    case denying
     /// A daemon with limits of tokens and of concurrency.
     case reservations
     /// A daemon with a limit so high that nobody is denied.
@@ -112,6 +127,14 @@ struct MemoryCourse {
     let deniedPercent: Int
 }
 
+/// What pairs of reserve and settle leave in Redis beside what they charge.
+struct PairMemory {
+    let pairs: Int
+    let bytesPerThousandPairs: Int
+    /// Keys for a thousand users.
+    let keysPerThousandUsers: Int
+}
+
 /// Runs the measurements one by one, each on an empty Redis.
 struct Bench {
     let testbed: Testbed
@@ -136,11 +159,23 @@ struct Bench {
         return Sample(report, calls: try testbed.session.scriptCalls(), resident: resident)
     }
 
+    /// What the body of a call says beside user and cost.
+    private static let call = #","model":"gpt-4o","input_tokens":900,"output_tokens":100"#
+
     /// What is sent; where it needs something to be in Redis, that is put there.
     private func traffic(_ subject: Scenario.Subject, _ served: Served?) throws -> Traffic {
         let mix = try CheckMix(users: users, deniedSharePercent: subject == .denials ? 100 : 0)
         switch subject {
-        case .daemon, .rawEpoll, .limits: return .httpChecks(mix)
+        case .daemon, .rawEpoll, .limits(1), .limits(8): return .httpChecks(mix)
+        case .limits: return .httpChecks(try CheckMix(users: users, members: Self.call))
+        case .limitDenials:
+            let denied = try CheckMix(users: users, members: Self.call, deniedSharePercent: 100)
+            if let served { try DaemonSession(to: served.socket).exhaustDeniedUser(of: denied) }
+            return .httpChecks(denied)
+        case .deniedUsers:
+            let denied = try Users(count: 50_000, order: .roundRobin)
+            try send(denied.count, try CheckMix(users: denied, cost: Testbed.limit), to: served)
+            return .httpChecks(try CheckMix(users: denied))
         case .direct: return .scriptChecks(mix, script: testbed.checkScript)
         case .emptyScript: return .script(sha: testbed.emptyScript)
         case .denials:
@@ -166,6 +201,26 @@ struct Bench {
             target: served.socket, traffic: .httpChecks(mix), connections: 256, warmUpMilliseconds: 0,
             length: .checks(checks))
         _ = try load.run()
+    }
+
+    /// Compares what pairs of 100 users leave in Redis with what checks of the same cost do.
+    func pairMemory(of served: Served) throws -> PairMemory {
+        let users = try Users(count: 100, order: .roundRobin)
+        func left(by traffic: Traffic) throws -> (checks: Int, bytes: Int, keys: Int) {
+            try testbed.session.command("FLUSHALL")
+            let before = try testbed.session.dataBytes()
+            let load = try Load(
+                target: served.socket, traffic: traffic, connections: 16, warmUpMilliseconds: 0,
+                length: .checks(10_000))
+            let checks = try load.run().tally.count
+            return (checks, try testbed.session.dataBytes() - before, try testbed.session.keyCount())
+        }
+        let length = try DaemonSession(to: served.socket).leaseLength(users) ?? 0
+        let pairs = try left(by: .httpReservations(try CheckMix(users: users), leaseLength: length))
+        let checks = try left(by: .httpChecks(try CheckMix(users: users, members: #","input_tokens":800"#)))
+        return PairMemory(
+            pairs: pairs.checks, bytesPerThousandPairs: max(0, pairs.bytes - checks.bytes) * 1_000 / pairs.checks,
+            keysPerThousandUsers: max(0, pairs.keys - checks.keys) * 1_000 / users.count)
     }
 
     /// Sends so many checks, most of them denied in the end, and watches the daemon's memory.

@@ -69,7 +69,7 @@ struct BenchTable: ParsableCommand {
         var servers = [Server.floor: raw]
         defer { for child in servers.values.map(\.process) + [testbed.redis] { child.end() } }
         if let daemon {
-            for server in [.daemon, .limits(1), .limits(3), .limits(8), .reservations, .wide] as [Server] {
+            for server in [.daemon, .limits(1), .limits(3), .limits(8), .denying, .reservations, .wide] as [Server] {
                 servers[server] = try testbed.startDaemon(binary: daemon, as: server)
             }
         }
@@ -86,6 +86,7 @@ struct BenchTable: ParsableCommand {
         }
         if let served, let daemon {
             tell("\r\u{1b}[Kmemory over \(groupedText(flatChecks)) checks", isProgress: true)
+            if let pairs = servers[.reservations] { results.pairMemory = try bench.pairMemory(of: pairs) }
             if flatChecks > 0 { results.memory = try bench.memory(over: flatChecks, of: served) }
             results.firstAnswers = try testbed.firstAnswers(binary: daemon, count: 5)
         }

@@ -35,9 +35,12 @@ struct Report {
 
             \(table(["under", "checks/s"] + header.dropFirst(2), Scenario.more.map(row)))
 
-            - limits: of a file, all of the user who asks
+            - limits: of a file, all of the user who asks; 3 are requests by the hour,
+              tokens by the day and money by the month, with a model and tokens in each
+              body, 1 and 8 are of requests
             - reserve + settle: 1,000 tokens and a slot held, 800 charged: two requests
               that count as one check
+            - denials: of one user; 50,000 denied: of so many in turn, without a file
             - 100,000 admissions: one user with so many in the window at the start
             - 1,000,000 users: all of whom have been seen before
 
@@ -76,13 +79,14 @@ struct Report {
             let failed = results.values(scenario) { $0.failed }.reduce(0, +)
             if failed > 0 { notes.append("\(scenario.name): \(groupedText(failed)) answers failed or were degraded") }
             let denied = results.values(scenario) { $0.deniedPerMillion }.max() ?? 0
-            if denied > 0, scenario.subject != .denials {
+            if denied > 0, !scenario.isOfDenials {
                 notes.append(
                     "\(scenario.name): up to \(decimalText(UInt64(denied), unit: 10_000, places: 2)) % were denied")
             }
         }
-        if let denied = results.median(.denials, { $0.deniedPerMillion }) {
-            notes.append("denials: \(decimalText(UInt64(denied), unit: 10_000, places: 2)) % were denied")
+        for scenario in [Scenario.denials, .limitDenials, .deniedUsers] {
+            guard let denied = results.median(scenario, { $0.deniedPerMillion }) else { continue }
+            notes.append("\(scenario.name): \(decimalText(UInt64(denied), unit: 10_000, places: 2)) % were denied")
         }
         if let memory = results.memory {
             let course = [memory.before, memory.middle, memory.after].map { "\(groupedText($0))" }

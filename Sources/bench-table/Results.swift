@@ -2,6 +2,7 @@
 struct Results {
     private var samples: [Scenario: [Sample]] = [:]
     var memory: MemoryCourse?
+    var pairMemory: PairMemory?
     /// Nanoseconds from the daemon's start to its first answer.
     var firstAnswers: [Int] = []
 
@@ -66,8 +67,51 @@ struct Target {
         }
     }
 
-    /// Everything under "How fast" in the contract.
-    static func all(_ results: Results) -> [Target] {
+    /// Everything that is to be reached.
+    static func all(_ results: Results) -> [Target] { checks(results) + calls(results) }
+
+    /// What calls under limits of a file are to reach, most of it against plain checks.
+    private static func calls(_ results: Results) -> [Target] {
+        let rate = { (sample: Sample) in Optional(sample.checksPerSecond) }
+        let p50 = { (sample: Sample) in Optional(sample.p50) }
+        let plain = Scenario.daemon(64)
+        let rows: [(name: String, scenario: Scenario, rate: Int, redis: Int, own: Int)] = [
+            ("one limit", .limits(1), 750, 1_600, 1_700), ("three limits", .limits(3), 550, 2_300, 2_200),
+            ("reserve + settle", .reservations, 250, 4_500, 4_500),
+        ]
+        let processor = { (value: KeyPath<Sample, Int?>) in { (sample: Sample) in sample[keyPath: value] } }
+        let (redis, own) = (processor(\.redisProcessor), processor(\.ownProcessor))
+        let resident = results.values(.deniedUsers) { $0.residentKibibytes }.max()
+        return rows.map {
+            .init("rate, \($0.name) : plain", .atLeast($0.rate), results.ratio($0.scenario, rate, to: plain, rate))
+        }
+            + rows.map {
+                .init(
+                    "Redis CPU, \($0.name) : plain", .atMost($0.redis),
+                    results.ratio($0.scenario, redis, to: plain, redis))
+            }
+            + rows.map {
+                .init(
+                    "daemon CPU, \($0.name) : plain", .atMost($0.own), results.ratio($0.scenario, own, to: plain, own))
+            } + [
+                .init(
+                    "p50 at 1, three limits : plain", .atMost(1_350),
+                    results.ratio(.limits(3, 1), p50, to: .daemon(1), p50)),
+                .init(
+                    "rate, denials under limits : plain", .atLeast(700),
+                    results.ratio(.limitDenials, rate, to: .denials, rate)),
+                .init(
+                    "Redis calls in 1,000 of them", .atMost(1_000), results.median(.limitDenials) { $0.callsPerMillion }
+                ),
+                .init(
+                    "same, 50,000 users in turn", .atMost(5_000), results.median(.deniedUsers) { $0.callsPerMillion }),
+                .init("RSS then, MiB", .atMost(30_000), resident.map { $0 * 1_000 / 1_024 }),
+                .init("bytes a pair leaves in Redis", .atMost(24_000), results.pairMemory?.bytesPerThousandPairs),
+                .init("keys more for a user with pairs", .atMost(2_000), results.pairMemory?.keysPerThousandUsers),
+            ]
+    }
+
+    private static func checks(_ results: Results) -> [Target] {
         let rate = { (sample: Sample) in Optional(sample.checksPerSecond) }
         let own = \Sample.ownProcessor
         let redis = \Sample.redisProcessor

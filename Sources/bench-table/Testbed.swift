@@ -74,14 +74,17 @@ final class Testbed {
         case .daemon: "daemon"
         case .floor: "floor"
         case .limits(let count): "limits-\(count)"
+        case .denying: "denying"
         case .reservations: "reservations"
         case .wide: "wide"
         }
     }
 
-    /// The limits of a daemon that has a file of them: all of a user, so high that they deny nobody.
+    /// The limits of a daemon that has a file of them: all of a user, and but for one so high that they deny nobody.
     private static func limitsFile(_ server: Server) -> String? {
         switch server {
+        case .limits(3): threeLimits(requests: 100_000)
+        case .denying: threeLimits(requests: limit)
         case .limits(let count):
             "limits:\n"
                 + (1...count).map {
@@ -97,6 +100,20 @@ final class Testbed {
             """
         case .daemon, .floor, .wide: nil
         }
+    }
+
+    /// Requests by the hour, tokens by the day and money by the month.
+    private static func threeLimits(requests: Int) -> String {
+        """
+        limits:
+          - {name: requests-hour, per: user, unit: requests, quota: \(requests), window: 1h}
+          - {name: tokens-day, per: user, unit: tokens, quota: 1000000000, window: {calendar: day}}
+          - {name: spend-month, per: user, unit: spend, quota: $1000000, window: {calendar: month}}
+        prices:
+          models:
+            gpt-4o: {input: 2500000, output: 10000000}
+
+        """
     }
 
     /// Starts the daemon several times: nanoseconds from its start to its first 200.
