@@ -53,7 +53,7 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .target(name: "RateLimitCore", swiftSettings: strict),
+        .target(name: "RateLimitCore", dependencies: ["CSodium"], swiftSettings: strict),
         .target(
             name: "LimitsFile",
             dependencies: ["BoundedFiles", "CYAML", "RateLimitCore"],
@@ -119,7 +119,7 @@ let package = Package(
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
-                "CProcess", "CSodium",
+                "CProcess",
                 "DaemonConfiguration",
                 "Gateway",
                 "Listeners",

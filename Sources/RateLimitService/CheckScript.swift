@@ -12,8 +12,10 @@ struct CheckScript {
     /// The digest under which Redis knows the script; nil where a service does not keep scripts, or not yet.
     var digest: String?
 
-    /// The key's text up to the user's UUID, and the bulk string's header that counts both: the same for each check.
+    /// The key's text up to a user's UUID, and the bulk string's header that counts both: the same for each check.
     private let keyStart: [UInt8]
+    /// The prefix and the colon behind it.
+    private let keyPrefix: [UInt8]
     private var limitArguments: [UInt8]
 
     /// The batch that is being laid out.
@@ -22,8 +24,9 @@ struct CheckScript {
     private var costs = ByteBuffer()
 
     init(keyPrefix: String, limit: Limit) {
-        let length = keyPrefix.utf8.count + 1 + UserID.textLength
+        let length = keyPrefix.utf8.count + 1 + UserID.uuidLength
         keyStart = Array("$\(length)\r\n\(keyPrefix):".utf8)
+        self.keyPrefix = Array("\(keyPrefix):".utf8)
         limitArguments = Self.arguments(limit)
     }
 
@@ -41,18 +44,30 @@ struct CheckScript {
     /// Takes one more check into the batch that is being laid out.
     mutating func append(_ user: UserID, cost: Int) {
         count += 1
-        let length = keyStart.count + UserID.textLength + 2
+        costs.writeRESPBulk(decimal: cost)
+        guard user.isUUID else { return appendKey(of: user) }
+        let length = keyStart.count + UserID.uuidLength + 2
         keys.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { target in
             guard let base = target.baseAddress else { return 0 }
             keyStart.withUnsafeBytes {
                 base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(base), byteCount: $0.count)
             }
-            user.write(to: base + keyStart.count)
+            user.writeUUID(to: base + keyStart.count)
             target[length - 2] = 0x0d
             target[length - 1] = 0x0a
             return length
         }
-        costs.writeRESPBulk(decimal: cost)
+    }
+
+    /// Lays out the key of a user who is no UUID.
+    @inline(never)
+    private mutating func appendKey(of user: UserID) {
+        user.withKeyName(of: .user) { name in
+            keys.writeString("$\(keyPrefix.count + name.count)\r\n")
+            keys.writeBytes(keyPrefix)
+            keys.writeBytes(name)
+            keys.writeString("\r\n")
+        }
     }
 
     /// Writes the batch as one EVALSHA, or as an EVAL with the whole text where `inFull` or where there is no digest,

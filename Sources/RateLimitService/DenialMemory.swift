@@ -30,8 +30,12 @@ struct DenialMemory {
     /// The denial of this very check, if it is remembered and still holds.
     func denial(of user: UserID, cost: Int, quota: Int, now: NIODeadline) -> Decision? {
         guard !isEmpty else { return nil }
-        let entry = entries[slot(of: user)]
-        guard entry.deniesUntil > now, entry.user == user, entry.cost == cost else { return nil }
+        let slot = slot(of: user)
+        // Read in place: a copy would retain a text.
+        guard entries[slot].deniesUntil > now, entries[slot].cost == cost, entries[slot].user == user else {
+            return nil
+        }
+        let entry = entries[slot]
         return Decision(
             verdict: .denied(retryAfterMilliseconds: Self.milliseconds(from: now, to: entry.passesAt)),
             quota: quota,

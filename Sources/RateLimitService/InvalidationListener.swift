@@ -60,9 +60,9 @@ final class InvalidationListener: RedisLinkDelegate {
 enum Invalidation: Hashable {
     /// A limit was changed: nobody's denials hold. `*`.
     case everyone
-    /// All windows of somebody were reset: the name in their key, for a user the UUID.
+    /// All windows of somebody were reset: their ``WindowOwner/name``.
     case reset(WindowOwner)
-    /// One limit of a user was reset: `denials <uuid>`.
+    /// One limit of a user was reset: `denials <encoded>`.
     case denials(UserID)
 
     /// Whom a reset concerns; nil where no daemon remembers anything of it.
@@ -83,7 +83,9 @@ enum Invalidation: Hashable {
             self = .everyone
         } else if let owner = WindowOwner(name: text) {
             self = .reset(owner)
-        } else if text.hasPrefix(Self.denialsPrefix), let user = UserID(text.dropFirst(Self.denialsPrefix.count)) {
+        } else if text.hasPrefix(Self.denialsPrefix),
+            let user = UserID(encoded: text.dropFirst(Self.denialsPrefix.count))
+        {
             self = .denials(user)
         } else {
             return nil
@@ -95,7 +97,7 @@ enum Invalidation: Hashable {
         switch self {
         case .everyone: "*"
         case .reset(let owner): owner.name
-        case .denials(let user): "\(Self.denialsPrefix)\(user)"
+        case .denials(let user): "\(Self.denialsPrefix)\(user.encoded)"
         }
     }
 

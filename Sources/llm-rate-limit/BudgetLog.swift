@@ -20,7 +20,7 @@ struct BudgetLog: Sendable {
         if let user = report.change.user, let text = inForce.value.settings.logUsers.text(of: user) {
             metadata["user"] = "\(text)"
         }
-        if let group = report.change.group { metadata["group"] = "\(group)" }
+        if let group = report.change.group { metadata["group"] = "\(group.text)" }
         switch report.result {
         case .success(let result):
             metadata["before"] = "\(result.before?.text ?? "none")"

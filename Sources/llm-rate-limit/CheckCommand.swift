@@ -30,7 +30,7 @@ struct CheckCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let body = #"{"user":"\#(user.uuid)","cost":\#(cost)}"#
+        let body = #"{"user":\#(user.id.jsonText),"cost":\#(cost)}"#
         // A verbose answer tells the unit of the limit that it names; `--json` prints the plain one.
         let uri = daemon.json ? "/v1/check" : "/v1/check?verbose=1"
         let request = DaemonRequest(method: .post, uri: uri, body: body)

@@ -61,6 +61,19 @@ func wrapped(_ text: String, after start: String = "", indentation: Int) -> [Str
     return lines + [line]
 }
 
+/// A user's or group's text as a terminal may have it: C0 and C1 controls and DEL as `\u001b`. In a JSON text it is the same.
+func printable(_ line: String) -> String {
+    func isControl(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.value < 0x20 || (scalar.value >= 0x7f && scalar.value < 0xa0)
+    }
+    guard line.unicodeScalars.contains(where: isControl) else { return line }
+    return line.unicodeScalars.reduce(into: "") { text, scalar in
+        guard isControl(scalar) else { return text.unicodeScalars.append(scalar) }
+        let digits = String(scalar.value, radix: 16)
+        text += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
+    }
+}
+
 /// Writes a line to the standard error.
 func printError(_ line: String) {
     var rest = Array("\(line)\n".utf8)[...]

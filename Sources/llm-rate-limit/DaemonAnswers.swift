@@ -17,7 +17,7 @@ struct CheckAnswer: Decodable {
     var limits: [UsageAnswer.Limit]?
 }
 
-/// `GET /v1/users/<uuid>`.
+/// `GET /v1/users/<user>`.
 struct StatusAnswer: Decodable {
     /// Nil, as the two after it, while the limit is off.
     var limit: Int?
@@ -26,7 +26,7 @@ struct StatusAnswer: Decodable {
     var resetAfter: Int
 }
 
-/// `POST /v1/users/<uuid>/grants`, and a grant in another answer.
+/// `POST /v1/users/<user>/grants`, and a grant in another answer.
 struct GrantAnswer: Decodable {
     var amount: Int
     /// Nil where none is in force.

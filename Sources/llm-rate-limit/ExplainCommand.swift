@@ -6,7 +6,7 @@ struct ExplainCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
         abstract: "Say why a user is or is not limited, limit by limit.",
-        usage: "llm-rate-limit explain <user> [--group <uuid> ...] [<options>]",
+        usage: "llm-rate-limit explain <user> [--group <group> ...] [<options>]",
         discussion: """
             Tells each limit that can meet the user, how much of it is used, and which rule \
             gave the quota: the user's override, a group's budget, or the default of the \
@@ -21,18 +21,18 @@ struct ExplainCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "A group of the user's, where LLM_RATE_LIMIT_GROUPS=given; may be repeated.", valueName: "uuid"),
-        transform: { try UserArgument.canonical($0) })
-    var group: [String] = []
+            "A group of the user's, where LLM_RATE_LIMIT_GROUPS=given; may be repeated.", valueName: "group"),
+        transform: { try UserArgument.read($0) })
+    var group: [UserID] = []
 
     @OptionGroup var daemon: DaemonConnection
 
     func run() async throws {
-        let query = group.map { "group=\($0)" }.joined(separator: "&")
-        let uri = "/v1/users/\(user.uuid)/usage" + (query.isEmpty ? "" : "?\(query)")
+        let query = group.map { "group=\($0.urlText)" }.joined(separator: "&")
+        let uri = "/v1/users/\(user.id.urlText)/usage" + (query.isEmpty ? "" : "?\(query)")
         let request = DaemonRequest(method: .get, uri: uri)
         try await daemon.report(request) { response throws(UnexpectedAnswer) in
-            try Self.report(response, user: user.uuid)
+            try Self.report(response, user: printable(user.id.text))
         }.deliver()
     }
 
@@ -56,7 +56,7 @@ struct ExplainCommand: AsyncParsableCommand {
     }
 }
 
-/// `GET /v1/users/<uuid>/usage`: the members that are told.
+/// `GET /v1/users/<user>/usage`: the members that are told.
 struct UsageAnswer: Decodable {
     struct Limit: Decodable {
         var name: String
@@ -86,7 +86,7 @@ extension UsageAnswer.Limit {
 
     /// What is said of it in its own unit.
     var text: LimitText {
-        let owner = per == "user" ? "" : (groupId.map { " of group \($0)" } ?? " of all users")
+        let owner = per == "user" ? "" : (groupId.map { " of group \(printable($0))" } ?? " of all users")
         return LimitText(name: name, unit: LimitUnit(unit), owner: owner)
     }
 
@@ -106,7 +106,7 @@ extension UsageAnswer.Limit {
     private var ruleText: String {
         switch rule {
         case "override": limit == 0 ? "blocked by the user's override" : "the quota is the user's override"
-        case "group": "the quota is that of group \(ruleGroupId ?? "")"
+        case "group": "the quota is that of group \(printable(ruleGroupId ?? ""))"
         case "default": "the quota is the default: no override, and no group gives one"
         default: "unlimited: no override, no group and no default gives a quota"
         }

@@ -50,7 +50,7 @@ struct GrantCommand: AsyncParsableCommand {
     func run() async throws {
         let id = requestID.map { #","request_id":"\#($0)""# } ?? ""
         let request = DaemonRequest(
-            method: .post, uri: "/v1/users/\(user.uuid)/grants",
+            method: .post, uri: "/v1/users/\(user.id.urlText)/grants",
             body: #"{"limit":"\#(limit)","amount":\#(amount)\#(id)}"#)
         let text = daemon.json ? LimitText(name: limit) : await limitText()
         try await daemon.report(request) { response throws(UnexpectedAnswer) in
@@ -60,7 +60,7 @@ struct GrantCommand: AsyncParsableCommand {
 
     /// What is said of the limit; without its unit where the daemon does not tell it, and the grant goes on.
     private func limitText() async -> LimitText {
-        let request = DaemonRequest(method: .get, uri: "/v1/users/\(user.uuid)/usage")
+        let request = DaemonRequest(method: .get, uri: "/v1/users/\(user.id.urlText)/usage")
         guard let path = try? daemon.file.adminSocket(flag: daemon.adminSocket) else { return LimitText(name: limit) }
         let answer = try? await DaemonClient(socketPath: path).send(request).decoded(UsageAnswer.self)
         return answer?.limits.first { $0.name == limit }?.text ?? LimitText(name: limit)

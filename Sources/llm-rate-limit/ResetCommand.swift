@@ -26,25 +26,31 @@ struct ResetCommand: AsyncParsableCommand {
 
     func run() async throws {
         let request = DaemonRequest(
-            method: .delete, uri: "/v1/users/\(user.uuid)" + (limit.map { "?limit=\($0)" } ?? ""))
+            method: .delete, uri: "/v1/users/\(user.id.urlText)" + (limit.map { "?limit=\($0)" } ?? ""))
         try await daemon.report(request) { response throws(UnexpectedAnswer) in
-            try Self.report(response, user: user.uuid, limit: limit, json: daemon.json)
+            try Self.report(response, user: user.id, limit: limit, json: daemon.json)
         }.deliver()
     }
 
     /// Tells that it is done; the daemon's answer to that has no body, so the JSON is this command's own.
     static func report(
-        _ response: DaemonResponse, user: String, limit: String? = nil, json: Bool
+        _ response: DaemonResponse, user: UserID, limit: String? = nil, json: Bool
     ) throws(UnexpectedAnswer) -> CommandReport {
         if response.status == 503, let problem = response.decoded(ProblemAnswer.self) {
             return CommandReport(wrapping: "not reset: \(problem.text)", exitCode: .denied)
         }
         guard response.status == 204 else { throw UnexpectedAnswer() }
         guard let limit else {
-            return CommandReport(output: [json ? #"{"user":"\#(user)","reset":true}"# : "reset: \(user)"])
+            return CommandReport(output: [
+                json ? #"{"user":\#(printable(user.jsonText)),"reset":true}"# : "reset: \(printable(user.text))"
+            ])
         }
         return CommandReport(
-            output: [json ? #"{"user":"\#(user)","limit":"\#(limit)","reset":true}"# : "reset: \(limit) of \(user)"])
+            output: [
+                json
+                    ? #"{"user":\#(printable(user.jsonText)),"limit":"\#(limit)","reset":true}"#
+                    : "reset: \(limit) of \(printable(user.text))"
+            ])
     }
 
     private static func limitName(_ text: String) throws(ValidationError) -> String {

@@ -1,4 +1,3 @@
-import CSodium
 import DaemonConfiguration
 import Gateway
 import Listeners
@@ -24,7 +23,7 @@ struct ResetLog: Sendable {
             if let text = inForce.value.settings.logUsers.text(of: user) { metadata["user"] = "\(text)" }
         case .group(let group):
             what = "a group"
-            metadata["group"] = "\(group)"
+            metadata["group"] = "\(group.text)"
         case .global: what = "what all share"
         }
         if let limit = report.reset.limit { metadata["limit"] = "\(limit)" }
@@ -52,24 +51,21 @@ extension UserLogging {
     func text(of user: UserID) -> String? {
         switch self {
         case .hash: user.digest
-        case .plain: "\(user)"
+        case .plain: user.text
         case .none: nil
         }
     }
 }
 
 extension UserID {
-    /// Stands for the user where the UUID itself must not: the first 16 hexadecimal digits of the SHA-256 of the
-    /// canonical text in lower case.
+    /// Stands for the user where the text itself must not: the first 16 hexadecimal digits of its SHA-256, of a UUID in
+    /// lower case.
     ///
-    /// No key goes into it, so that every replica, every log file and `sha256sum` agree. Who has a UUID can tell its
-    /// digest; nobody finds the 122 random bits of a UUID from it.
+    /// No key goes into it, so that every replica, every log file and `sha256sum` agree. Who has the text can tell its
+    /// digest. Nobody finds the 122 random bits of a UUID from it; a text that can be guessed, such as an e-mail address,
+    /// is found by trying.
     var digest: String {
-        let text = Array("\(self)".utf8)
-        var hash = [UInt8](repeating: 0, count: Int(crypto_hash_sha256_BYTES))
-        // It cannot fail: it reads memory and writes memory.
-        _ = crypto_hash_sha256(&hash, text, UInt64(text.count))
-        return hash.prefix(8).map { byte in
+        sha256.prefix(8).map { byte in
             let digits = String(byte, radix: 16)
             return digits.utf8.count == 1 ? "0" + digits : digits
         }.joined()

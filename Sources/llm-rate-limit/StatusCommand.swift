@@ -16,7 +16,7 @@ struct StatusCommand: AsyncParsableCommand {
     @OptionGroup var daemon: DaemonConnection
 
     func run() async throws {
-        let request = DaemonRequest(method: .get, uri: "/v1/users/\(user.uuid)")
+        let request = DaemonRequest(method: .get, uri: "/v1/users/\(user.id.urlText)")
         try await daemon.report(request) { response throws(UnexpectedAnswer) in try Self.report(response) }.deliver()
     }
 

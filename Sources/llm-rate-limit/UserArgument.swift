@@ -1,27 +1,31 @@
 import ArgumentParser
+import FoundationEssentials
+import RateLimitCore
 
-/// The user whom a command is about: a canonical UUID.
+/// The user whom a command is about: any text that the daemon accepts.
 struct UserArgument: ParsableArguments {
-    @Argument(help: ArgumentHelp("The user's UUID.", valueName: "user"), transform: { try UserArgument.canonical($0) })
-    var uuid: String
+    @Argument(help: ArgumentHelp("The user's id.", valueName: "user"), transform: { try UserArgument.read($0) })
+    var id: UserID
 
-    /// The lower-case form of a UUID, as the daemon uses it.
-    static func canonical(_ text: String) throws(ValidationError) -> String {
-        let groups = text.split(separator: "-", omittingEmptySubsequences: false)
-        let isUUID =
-            groups.map(\.utf8.count) == [8, 4, 4, 4, 12] && groups.joined().utf8.allSatisfy(isHexadecimalDigit)
-        guard isUUID else {
-            throw ValidationError("accepted are UUIDs such as 6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11")
-        }
-        return text.lowercased()
+    /// The user or group that an argument names; of a UUID either case.
+    static func read(_ text: String) throws(ValidationError) -> UserID {
+        guard let id = UserID(text) else { throw ValidationError("accepted is \(UserID.accepted)") }
+        return id
+    }
+}
+
+extension UserID {
+    /// The text as a segment of a path, and as a value in a query.
+    var urlText: String {
+        encoded.split(separator: "/", omittingEmptySubsequences: false).joined(separator: "%2F")
+            .split(separator: "+", omittingEmptySubsequences: false).joined(separator: "%2B")
     }
 
-    private static func isHexadecimalDigit(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"),
-            UInt8(ascii: "A")...UInt8(ascii: "F"):
-            true
-        default: false
-        }
+    /// The text as a JSON string, quotes included.
+    var jsonText: String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .withoutEscapingSlashes
+        // A string can always be encoded.
+        return (try? encoder.encode(text)).map { String(decoding: $0, as: UTF8.self) } ?? "null"
     }
 }

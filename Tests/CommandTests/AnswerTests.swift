@@ -199,12 +199,15 @@ struct AnswerTests {
     @Test("of a reset")
     func reset() throws {
         let done = DaemonResponse(status: 204, body: "")
-        #expect(try ResetCommand.report(done, user: "u", json: false).output == ["reset: u"])
-        #expect(try ResetCommand.report(done, user: "u", json: true).output == [#"{"user":"u","reset":true}"#])
-        #expect(try ResetCommand.report(done, user: "u", limit: "l", json: false).output == ["reset: l of u"])
+        let user = try #require(UserID("u"))
+        #expect(try ResetCommand.report(done, user: user, json: false).output == ["reset: u"])
+        #expect(try ResetCommand.report(done, user: user, json: true).output == [#"{"user":"u","reset":true}"#])
+        #expect(try ResetCommand.report(done, user: user, limit: "l", json: false).output == ["reset: l of u"])
         #expect(
-            try ResetCommand.report(done, user: "u", limit: "l", json: true).output
+            try ResetCommand.report(done, user: user, limit: "l", json: true).output
                 == [#"{"user":"u","limit":"l","reset":true}"#])
+        let odd = try #require(UserID("a\"/\n"))
+        #expect(try ResetCommand.report(done, user: odd, json: true).output == [#"{"user":"a\"/\n","reset":true}"#])
     }
 
     @Test(
@@ -234,7 +237,8 @@ struct AnswerTests {
     }
 
     @Test("that is none of theirs is an error, not a denial")
-    func unexpected() {
+    func unexpected() throws {
+        let user = try #require(UserID("u"))
         for response in [
             DaemonResponse(status: 200, body: "<html>"), DaemonResponse(status: 404, body: "{}"),
             DaemonResponse(status: 503, body: ""),
@@ -242,7 +246,7 @@ struct AnswerTests {
             #expect(throws: UnexpectedAnswer.self) { try CheckCommand.report(response, cost: 1) }
             #expect(throws: UnexpectedAnswer.self) { try StatusCommand.report(response) }
             #expect(throws: UnexpectedAnswer.self) { try ExplainCommand.report(response, user: "u") }
-            #expect(throws: UnexpectedAnswer.self) { try ResetCommand.report(response, user: "u", json: false) }
+            #expect(throws: UnexpectedAnswer.self) { try ResetCommand.report(response, user: user, json: false) }
             #expect(throws: UnexpectedAnswer.self) { try HealthCommand.report(response, requireRedis: false) }
             #expect(CommandReport(refusal: response, json: true).exitCode == .failedRequest)
         }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DaemonConfiguration
+import RateLimitCore
 import Testing
 
 @testable import llm_rate_limit
@@ -45,9 +46,10 @@ struct CommandLineTests {
     @Test("exits with 2 on wrong usage of a command that asks the daemon, with 64 elsewhere")
     func usageErrors() async {
         let cases: [([String], ExitCode?)] = [
-            (["check"], .failedRequest), (["check", "abc"], .failedRequest),
+            (["check"], .failedRequest), (["check", ""], .failedRequest),
             (["check", user, "--cost", "0"], .failedRequest),
-            (["status", user.dropLast().description], .failedRequest), (["reset", user, "--nope"], .failedRequest),
+            (["status", String(repeating: "k", count: 257)], .failedRequest),
+            (["reset", user, "--nope"], .failedRequest),
             (["health", "extra"], .failedRequest), (["grant", user, "--limit", "x"], .failedRequest),
             (["grant", user, "--limit", "X", "--amount", "1"], .failedRequest),
             (["grant", user, "--limit", "x", "--amount", "0"], .failedRequest),
@@ -65,12 +67,28 @@ struct CommandLineTests {
         #expect(LLMRateLimit.clientExitCode(of: CleanExit.helpRequest(), arguments: ["check"]) == nil)
     }
 
-    @Test("takes canonical UUIDs in either case as users")
+    @Test("takes any text of 1 to 256 bytes as a user, and a UUID in either case")
     func users() throws {
-        #expect(try UserArgument.canonical(user.uppercased()) == user)
-        for text in ["", "6f1c0a523f0e4c7e9b610d9a3c1e7b11", "{\(user)}", "\(user)0", "é" + user.dropFirst()] {
-            #expect(throws: ValidationError.self) { try UserArgument.canonical(text) }
+        #expect(try UserArgument.read(user.uppercased()).text == user)
+        for text in ["a", "alice@example.com", "{\(user)}", "tenant/αβγ", String(repeating: "k", count: 256)] {
+            #expect(try UserArgument.read(text).text == text)
         }
+        for text in ["", String(repeating: "k", count: 257)] {
+            #expect(throws: ValidationError.self) { try UserArgument.read(text) }
+        }
+    }
+
+    @Test("writes a user so that a path, a query and a JSON text hold it")
+    func userTexts() throws {
+        let id = try UserArgument.read("a/b+c?d#e&f=%41\"αβ\n")
+        #expect(id.urlText == "a%2Fb%2Bc%3Fd%23e%26f=%2541%22%CE%B1%CE%B2%0A")
+        #expect(id.jsonText == #""a/b+c?d#e&f=%41\"αβ\n""#)
+    }
+
+    @Test("prints no control character that came with a text")
+    func printableLines() {
+        #expect(printable("reset: a\u{1b}[2J\u{9b}\u{7f}\n") == #"reset: a\u001b[2J\u009b\u007f\u000a"#)
+        #expect(printable("reset: αβγ") == "reset: αβγ")
     }
 
     @Test("checks a configuration with one line for each warning and error, and exit code 78")

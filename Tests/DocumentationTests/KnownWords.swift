@@ -4,6 +4,7 @@ enum KnownWords {
         "a variable of the reader's shell": ["$SOCKET", "$PID", "$SOCK"],
         "a command or an option of Redis": [
             "SET … PXAT", "MEMORY USAGE", "redis-cli -s $SOCK MEMORY USAGE llm-rate:big", "TYPE llm-rate:<uuid>",
+            "TYPE llm-rate:user:<text>",
             "appendfsync always", "min-replicas-max-lag", "min-replicas-to-write", "min-replicas-to-write 1",
             "sentinel announce-hostnames yes", "sentinel monitor mymaster …", "ACL LOG",
         ],

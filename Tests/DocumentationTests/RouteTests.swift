@@ -16,6 +16,11 @@ private struct Methods: Equatable, CustomStringConvertible {
     }
 }
 
+/// A path with one word for whoever is named in it.
+private func withIdentity(_ path: String) -> String {
+    path.replacing(/<[a-z]+>|[0-9a-f]{8}-[0-9a-f-]{27}/, with: "<id>")
+}
+
 @Suite("The routes of the pages")
 struct RouteTests {
     private static let identity = "6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11"
@@ -25,7 +30,7 @@ struct RouteTests {
 
     private static func error(_ method: HTTPMethod, _ path: String, isAdmin: Bool) -> RequestError? {
         let request = Router.Request(
-            method: method, uri: path.replacing("<uuid>", with: identity), contentType: nil, hasLength: true,
+            method: method, uri: path.replacing("<id>", with: identity), contentType: nil, hasLength: true,
             isAdmin: isAdmin, leases: LeaseTimes(), body: [])
         do throws(RequestError) {
             _ = try Router.route(request)
@@ -40,8 +45,7 @@ struct RouteTests {
         var served = Methods()
         for method in methods {
             switch error(method, path, isAdmin: true) {
-            // Where a word stands in an identity's place, the path is the one with the identity.
-            case .unknownPath, .invalidUser, .invalidGroup: return nil
+            case .unknownPath: return nil
             case .methodNotAllowed: continue
             default: served.all.insert(method.rawValue)
             }
@@ -56,24 +60,35 @@ struct RouteTests {
         let literals = sources.flatMap { matches(of: "\"([a-z/<>0-9 ,]+)\"", in: $0) }
         let words = Set(literals.flatMap { $0.split(whereSeparator: { "/ ,<>".contains($0) }).map(String.init) })
         let ends = words.map { "/\($0)" }
-        let middles = ends + ["/<uuid>"]
+        let middles = ends + ["/<id>"]
         var paths = ends + ends.map { "/v1\($0)" }
-        for end in ends where served("/v1\(end)/<uuid>") != nil { paths.append("/v1\(end)/<uuid>") }
+        for end in ends where served("/v1\(end)/<id>") != nil { paths.append("/v1\(end)/<id>") }
         for start in ends {
             for middle in middles {
                 for end in ends { paths.append("/v1\(start)\(middle)\(end)") }
             }
-            paths += ends.map { "/v1\(start)\($0)" } + ends.map { "/v1\(start)/<uuid>\($0)/<uuid>" }
+            paths += ends.map { "/v1\(start)\($0)" } + ends.map { "/v1\(start)/<id>\($0)/<id>" }
         }
-        return Dictionary(paths.compactMap { path in served(path).map { (path, $0) } }) { $1 }
+        let found = Dictionary(paths.compactMap { path in served(path).map { (path, $0) } }) { $1 }
+        return found.filter { path, _ in !hasWordForIdentity(path, in: found) }
     }()
+
+    /// Whether a word stands in an identity's place: the path is the one with the identity.
+    private static func hasWordForIdentity(_ path: String, in found: [String: Methods]) -> Bool {
+        let parts = path.split(separator: "/").map(String.init)
+        return parts.indices.contains { index in
+            var other = parts
+            other[index] = "<id>"
+            return parts[index] != "<id>" && found["/" + other.joined(separator: "/")] != nil
+        }
+    }
 
     @Test("Protocol has every path and method that the routers take, and who may ask")
     func table() throws {
         let table = try #require(try Page.named("Protocol").table(with: "methods"))
         var told: [String: Methods] = [:]
         for row in table.rows {
-            let paths = matches(of: "`(/[^`]*)`", in: row[0]).map { String($0.prefix { $0 != "?" }) }
+            let paths = matches(of: "`(/[^`]*)`", in: row[0]).map { withIdentity(String($0.prefix { $0 != "?" })) }
             let methods = row[1].hasPrefix("any") ? Self.any.all : Set(matches(of: "\\b([A-Z]{3,})\\b", in: row[1]))
             for path in paths {
                 told[path, default: Methods()].all.formUnion(methods)
@@ -93,7 +108,7 @@ struct RouteTests {
     func unknownPath() {
         let text = RequestError.unknownPath.detail
         let named = matches(of: "(/[a-z0-9/<>]+)", in: text)
-        #expect(Set(named) == Set(Self.routes.keys))
+        #expect(Set(named.map { withIdentity($0) }) == Set(Self.routes.keys))
     }
 
     @Test("Every route that a page names is served, and takes the method named with it", arguments: Page.all)
@@ -107,7 +122,7 @@ struct RouteTests {
             var path = String((parts.last ?? "").prefix { $0 != "?" && $0 != "\n" })
             guard !path.contains("…") else { continue }
             // Whoever is named, it is one user or group.
-            path = path.replacing(/<[a-z]+>|[0-9a-f]{8}-[0-9a-f-]{27}/, with: "<uuid>")
+            path = withIdentity(path)
             if path.hasSuffix(".") { path.removeLast() }
             guard path != "/nothing", path != "/v1/" else { continue }
             let methods = Self.routes[path]

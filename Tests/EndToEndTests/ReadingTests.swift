@@ -78,7 +78,7 @@ extension EndToEnd {
             #expect(try used("tokens", client) == 110)
             #expect(try used("team", client, groups: [groups[32]]) == 110)
             let broken = """
-                {"user":"\(user)","model":7,"labels":[],"groups":["x","\(groups[0])"],"input_tokens":-5,"output_tokens":40,
+                {"user":"\(user)","model":7,"labels":[],"groups":["","\(groups[0])"],"input_tokens":-5,"output_tokens":40,
                  "request_id":"\(String(repeating: "i", count: 200))","ttl":"long","lease":"none"}
                 """
             let response = try client.request("POST", "/v1/usage", body: broken)

@@ -58,12 +58,23 @@ struct AdminRouterTests {
         }
     }
 
-    @Test("name users and groups by UUIDs, and are not where nothing is")
-    func paths() {
-        #expect(route(.GET, "/v1/users/x/budget") == .failure(.invalidUser))
-        #expect(route(.GET, "/v1/groups/x/budget") == .failure(.invalidGroup))
-        #expect(route(.GET, "/v1/groups/x/members/\(someText)") == .failure(.invalidGroup))
-        #expect(route(.GET, "/v1/groups/\(someText)/members/x") == .failure(.invalidUser))
+    @Test("name users and groups by percent-encoded texts, and are not where nothing is")
+    func paths() throws {
+        #expect(route(.GET, "/v1/users/%/budget") == .failure(.invalidUser))
+        #expect(route(.GET, "/v1/groups//budget") == .failure(.invalidGroup))
+        #expect(route(.GET, "/v1/groups/%ff/members/\(someText)") == .failure(.invalidGroup))
+        #expect(route(.GET, "/v1/groups/\(someText)/members/%4") == .failure(.invalidUser))
+        for (segment, text) in [
+            ("a%2Fb", "a/b"), ("alice@example.com", "alice@example.com"), ("a+b", "a+b"), ("%CE%B1", "α"),
+            ("budget", "budget"),
+            ("%2541", "%41"), ("%00", "\0"), (".", "."),
+        ] {
+            let id = try #require(UserID(text))
+            #expect(route(.GET, "/v1/users/\(segment)/budget") == .success(.admin(.userBudget(id))))
+            #expect(route(.GET, "/v1/groups/\(segment)/budget") == .success(.admin(.groupBudget(id))))
+            #expect(
+                route(.GET, "/v1/groups/\(segment)/members/\(segment)") == .success(.admin(.membership(id, group: id))))
+        }
         for uri in [
             "/v1/groups", "/v1/groups/\(someText)", "/v1/groups/\(someText)/members", "\(user)/", "\(user)s",
             "/v1/audit/", "/v1/users/\(someText)/budget/x", "\(member)/x", "/v2/audit",
@@ -122,7 +133,7 @@ struct AdminRouterTests {
 
     @Test("refuse groups that are none, and any for a group's budget; bound the limits; want JSON and a length")
     func otherRefusals() {
-        #expect(put(#"{"group_id":"x"}"#) == .failure(.invalidGroup))
+        #expect(put(#"{"group_id":""}"#) == .failure(.invalidGroup))
         #expect(put(#"{"group_id":5}"#) == .failure(.invalidGroup))
         guard case .failure(.invalidBudget) = put(#"{"group_id":"\#(group)"}"#, ofGroup) else {
             Issue.record("a group's budget is attributed")

@@ -260,7 +260,8 @@ struct OtherAnswerTests {
         arguments: [
             ("", "\"\""), ("a\"b\\c", #""a\"b\\c""#), ("\n\r\t", #""\n\r\t""#),
             ("\0\u{1f}\u{b}", #""\u0000\u001f\u000b""#),
-            ("é/😀\u{7f}", "\"é/😀\u{7f}\""), ("\r\n", #""\r\n""#), ("e\u{301}", "\"e\u{301}\""),
+            ("é/😀\u{a0}", "\"é/😀\u{a0}\""), ("\u{7f}\u{80}\u{9f}", #""\u007f\u0080\u009f""#), ("\r\n", #""\r\n""#),
+            ("e\u{301}", "\"e\u{301}\""),
         ])
     func json(_ text: String, _ json: String) {
         #expect(Array(jsonText(text).utf8) == Array(json.utf8))

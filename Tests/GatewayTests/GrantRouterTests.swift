@@ -73,7 +73,7 @@ struct GrantRouterTests {
         }
     }
 
-    @Test("are on the admin socket alone, for subjects that are UUIDs")
+    @Test("are on the admin socket alone, for subjects that are texts")
     func elsewhere() {
         for uri in [user, ofGroup] {
             for method in [HTTPMethod.POST, .DELETE, .GET] {
@@ -81,7 +81,7 @@ struct GrantRouterTests {
             }
             #expect(route(.GET, uri) == .failure(.methodNotAllowed(allowed: "POST, DELETE")))
         }
-        #expect(route(.DELETE, "/v1/users/x/grants") == .failure(.invalidUser))
-        #expect(route(.DELETE, "/v1/groups/x/grants") == .failure(.invalidGroup))
+        #expect(route(.DELETE, "/v1/users/%/grants") == .failure(.invalidUser))
+        #expect(route(.DELETE, "/v1/groups//grants") == .failure(.invalidGroup))
     }
 }

@@ -76,11 +76,33 @@ struct JSONCheckBodyTests {
         "is refused where the user is none",
         arguments: [
             "{\"user\":1}", "{\"user\":[]}", "{\"user\":{\"a\":1}}", "{\"user\":true}",
-            "{\"user\":\"\"}", "{\"user\":\"x\"}", "{\"user\":\"\(someText) \"}", "{\"user\":\" \(someText)\"}",
-            "{\"user\":\"{\(someText)}\"}", "{\"user\":\"0123456789abcdef0123456789abcdef\"}",
+            "{\"user\":\"\"}", "{\"user\":\"\\ud800\"}", "{\"user\":\"\\udc00\\ud800\"}",
+            "{\"user\":\"\(String(repeating: "x", count: 257))\"}",
+            "{\"user\":\"\(String(repeating: "\\u00e9", count: 129))\"}",
         ])
     func badUser(_ text: String) {
         #expect(read(text) == .failure(.invalidUser))
+    }
+
+    @Test("is refused where the user is no UTF-8", arguments: [[0xff], [0xc3], [0xed, 0xa0, 0x80]] as [[UInt8]])
+    func userOfOtherBytes(_ bytes: [UInt8]) {
+        let body = Array("{\"user\":\"".utf8) + bytes + Array("\"}".utf8)
+        let result = GatewayTests.read(body) { (bytes) throws(RequestError) in try JSONCheckBody.read(bytes) }
+        #expect(result == .failure(.invalidUser))
+    }
+
+    @Test(
+        "names any text as a user, with escapes or without",
+        arguments: [
+            ("x", "x"), ("alice@example.com", "alice@example.com"), ("tenant/αβγ", "tenant/αβγ"),
+            ("tenant\\/\\u03b1\\u03B2γ", "tenant/αβγ"), ("\\ud83d\\ude00", "😀"), ("\\u0000", "\0"),
+            ("a\\n\\\"", "a\n\""),
+            ("{\(someText)}", "{\(someText)}"), ("\(someText) ", "\(someText) "), ("%41", "%41"),
+            ("\\u0030" + someText.dropFirst(), someText), ("\(someText)0", "\(someText)0"),
+        ])
+    func texts(_ json: String, _ text: String) throws {
+        let user = try #require(UserID(text))
+        #expect(read("{\"user\":\"\(json)\"}") == .success(CheckRequest(user: user, cost: 1)))
     }
 
     @Test(
@@ -178,11 +200,23 @@ struct CheckQueryTests {
     @Test(
         "is refused where the user is none",
         arguments: [
-            "user", "user=", "user=x", "user=\(someText)x", "user=\(someText)%20", "user=+\(someText.dropFirst())",
-            "user=\(someText)&user=", "user=\(someText)#x",
+            "user", "user=", "user=%ff", "user=%c3", "user=\(String(repeating: "x", count: 257))",
+            "user=\(someText)&user=",
         ])
     func badUser(_ query: String) {
         #expect(read(query) == .failure(.invalidUser))
+    }
+
+    @Test(
+        "names any text as a user, percent-encoded or not",
+        arguments: [
+            ("x", "x"), ("alice%40example.com", "alice@example.com"), ("alice@example.com", "alice@example.com"),
+            ("tenant/%CE%B1%ce%b2γ", "tenant/αβγ"), ("a+b", "a b"), ("a%2Bb", "a+b"), ("%2541", "%41"), ("%00", "\0"),
+            ("\(someText)%20", "\(someText) "), ("a=b", "a=b"),
+        ])
+    func texts(_ query: String, _ text: String) throws {
+        let user = try #require(UserID(text))
+        #expect(read("user=\(query)") == .success(CheckRequest(user: user, cost: 1)))
     }
 
     @Test(

@@ -60,7 +60,7 @@ struct RequestGenerator {
     private mutating func get() -> [UInt8] {
         var lines = headers()
         if chance(8) { lines.append("Content-Length: \(pick(["0", "00", "1", "-0"]))") }
-        let user = "user=\(user())"
+        let user = "user=\(chance(25) ? pick(Self.encodedTexts) : user())"
         let query = pick([
             user, user, "\(user)&cost=\(cost())", "cost=\(cost())&\(user)", "\(user)&a=b", "\(user)&cost=1&cost=2",
             "\(user)&&",
@@ -85,6 +85,20 @@ struct RequestGenerator {
         return chance(5) ? pick([String(user.dropLast()), user + "0", "x", ""]) : user
     }
 
+    /// Users that are no UUIDs, as they stand in a query.
+    private static let encodedTexts = [
+        "alice@example.com", "alice%40example.com", "tenant/%CE%B1", "tenant/α", "a+b", "a%2Bb", "%41", "%2541", "%ff",
+        "%",
+        "a:b,c~d_e.f-g", String(repeating: "k", count: 64), String(repeating: "%CE", count: 30), "{a}", "%00", "a=b",
+        String(repeating: "k", count: 256), String(repeating: "k", count: 257),
+    ]
+    /// Users that are no UUIDs, as they stand in JSON.
+    private static let jsonTexts = [
+        "alice@example.com", "tenant\\/αβγ", "\\u0041", "\\ud83d\\ude00", "\\ud83d", "a b", "%41", "a\\n\\u0000",
+        String(repeating: "k", count: 64), String(repeating: "é", count: 128), String(repeating: "é", count: 129),
+        "{a}",
+    ]
+
     private mutating func cost() -> String {
         chance(90)
             ? "\(Int.random(in: 1...25, using: &random))"
@@ -92,7 +106,7 @@ struct RequestGenerator {
     }
 
     private mutating func body() -> String {
-        let user = "\"user\":\"\(user())\""
+        let user = "\"user\":\"\(chance(25) ? pick(Self.jsonTexts) : user())\""
         return pick([
             "{\(user)}", "{\(user)}", "{\(user),\"cost\":\(cost())}", " {\"cost\":\(cost()) , \(user)}\n", "{}", "[]",
             "",

@@ -49,7 +49,7 @@ struct RouterTests {
         #expect(route(.DELETE, uri, admin: true) == .success(.reset(LimitReset(.user(someUser)))))
         #expect(route(.DELETE, uri) == .failure(.adminOnly))
         #expect(route(.GET, uri, admin: true) == .success(.userStatus(someUser)))
-        #expect(route(.DELETE, "/v1/users/x", admin: true) == .failure(.invalidUser))
+        #expect(route(.DELETE, "/v1/users/%", admin: true) == .failure(.invalidUser))
     }
 
     @Test(
@@ -74,7 +74,7 @@ struct RouterTests {
         guard owner != .user(someUser) else { return }
         #expect(route(.GET, uri, admin: true) == .failure(.methodNotAllowed(allowed: "DELETE")))
         #expect(route(.GET, uri) == .failure(.adminOnly))
-        #expect(route(.DELETE, "/v1/groups/x/usage", admin: true) == .failure(.invalidGroup))
+        #expect(route(.DELETE, "/v1/groups/%zz/usage", admin: true) == .failure(.invalidGroup))
     }
 
     @Test(
@@ -112,9 +112,18 @@ struct RouterTests {
         #expect(route(.POST, "/v1/check") == (checksAreCalls ? call(.check) : .success(check)))
     }
 
-    @Test("want a canonical UUID of a user", arguments: ["", "x", "\(someText)x", "%30" + someText.dropFirst(), "*"])
+    @Test(
+        "want 1 to 256 bytes of UTF-8 of a user",
+        arguments: ["", "%", "%ff", "\(someText)%0", String(repeating: "x", count: 257)])
     func badUser(_ name: String) {
         #expect(route(.GET, "/v1/users/\(name)") == .failure(.invalidUser))
+    }
+
+    @Test("resolve what is percent-encoded of a user, and split the path before")
+    func encodedUser() {
+        #expect(route(.GET, "/v1/users/%30" + someText.dropFirst()) == .success(.userStatus(someUser)))
+        #expect(route(.GET, "/v1/users/a%2Fusage") == .success(.userStatus(UserID("a/usage") ?? someUser)))
+        #expect(route(.GET, "/v1/users/a/b") == .failure(.unknownPath))
     }
 
     @Test("take no other query at readyz")
@@ -158,7 +167,7 @@ struct RouterTests {
         #expect(route(.POST, "/v1/check", hasLength: false) == .failure(.lengthRequired))
         #expect(route(.POST, "/v1/check") == .failure(.missingUser))
         #expect(route(.POST, "/v1/check", body: Array("{}".utf8)) == .failure(.missingUser))
-        #expect(route(.POST, "/v1/check?user=x", body: Self.json) == .failure(.invalidUser))
+        #expect(route(.POST, "/v1/check?user=", body: Self.json) == .failure(.invalidUser))
         #expect(route(.GET, "/v1/check?user=\(someText)&cost=0") == .failure(.invalidCost))
     }
 

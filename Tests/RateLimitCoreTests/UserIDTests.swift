@@ -35,7 +35,7 @@ struct UserIDTests {
             for character in characters {
                 var bytes = Array(Self.text.utf8)
                 bytes[position] = character
-                #expect(bytes.withUnsafeBytes { UserID($0) } == nil, "\(character) at \(position)")
+                #expect(bytes.withUnsafeBytes { UserID(uuid: $0) } == nil, "\(character) at \(position)")
             }
         }
     }
@@ -46,7 +46,7 @@ struct UserIDTests {
             for character in UInt8.min ... .max where character != 0x2d {
                 var bytes = Array(Self.text.utf8)
                 bytes[position] = character
-                #expect(bytes.withUnsafeBytes { UserID($0) } == nil, "\(character) at \(position)")
+                #expect(bytes.withUnsafeBytes { UserID(uuid: $0) } == nil, "\(character) at \(position)")
             }
         }
     }
@@ -57,12 +57,12 @@ struct UserIDTests {
         for character in UInt8.min ... .max {
             var bytes = Array(Self.text.utf8)
             bytes[35] = character
-            #expect((bytes.withUnsafeBytes { UserID($0) } != nil) == digits.contains(character), "\(character)")
+            #expect((bytes.withUnsafeBytes { UserID(uuid: $0) } != nil) == digits.contains(character), "\(character)")
         }
     }
 
     @Test(
-        "is refused at any other length or in another form",
+        "is none at any other length or in another form",
         arguments: [
             "", "0", "01234567-89ab-cdef-0123-456789abcde", "01234567-89ab-cdef-0123-456789abcdef0",
             "0123456789abcdef0123456789abcdef", "{01234567-89ab-cdef-0123-456789abcdef}",
@@ -72,7 +72,8 @@ struct UserIDTests {
             "０1234567-89ab-cdef-0123-456789abc",
         ])
     func refused(_ text: String) {
-        #expect(UserID(text) == nil)
+        #expect(Array(text.utf8).withUnsafeBytes { UserID(uuid: $0) } == nil)
+        #expect(UserID(text)?.isUUID != true, "it is a text like any other")
     }
 
     @Test("survives being written and read, whatever its bits")
@@ -82,7 +83,7 @@ struct UserIDTests {
             let user = UserID(high: random.next(), low: random.next())
             #expect(UserID("\(user)") == user)
             var bytes = [UInt8](repeating: 0x7a, count: 38)
-            bytes.withUnsafeMutableBytes { if let base = $0.baseAddress { user.write(to: base + 1) } }
+            bytes.withUnsafeMutableBytes { if let base = $0.baseAddress { user.writeUUID(to: base + 1) } }
             #expect(String(decoding: bytes[1..<37], as: UTF8.self) == "\(user)")
             // Nothing before and nothing behind is touched.
             #expect(bytes[0] == 0x7a && bytes[37] == 0x7a)

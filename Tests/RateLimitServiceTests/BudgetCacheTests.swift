@@ -165,12 +165,14 @@ struct BudgetCacheTests {
 
     @Test("a message is read as it is written, and nothing else is taken for one")
     func texts() throws {
-        for subject in [BudgetSubject.user(user), .group(user)] {
+        let other = try #require(UserID("a b\n%"))
+        for subject in [BudgetSubject.user(user), .group(user), .user(other), .group(other)] {
             let text = "\(BudgetNotice.beginning(subject)) - 17"
             #expect(BudgetNotice(text) == notice(subject, "-", "17"))
         }
         for text in [
-            "", "*", "\(user)", "budget", "budget user x - 1", "budget team \(user) - 1", "budget user \(user) 1",
+            "", "*", "\(user)", "budget", "budget user x y - 1", "budget user %41 - 1", "budget user  - 1",
+            "budget team \(user) - 1", "budget user \(user) 1",
         ] {
             #expect(BudgetNotice(text) == nil)
         }

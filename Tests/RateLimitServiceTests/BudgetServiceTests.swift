@@ -294,7 +294,7 @@ struct BudgetServiceTests {
         let service = try await makeService()
         let key = "{llm-rate:\(user)}:budget"
         for value in [
-            ["spend_limit_micros", "-1"], ["group_id", "x"], ["spend_limit_micros", "9999999999999999"], ["x", "1"],
+            ["spend_limit_micros", "-1"], ["group_id", "%41"], ["spend_limit_micros", "9999999999999999"], ["x", "1"],
         ] {
             try redis.command("DEL", key)
             try redis.connect().command(["HSET", key, "created_at", "1", "updated_at", "2"] + value)

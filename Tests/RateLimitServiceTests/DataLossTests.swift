@@ -36,24 +36,29 @@ struct DataLossTests {
     @Test("what daemons tell each other of resets reads as it was written, and anything else is nothing")
     func messages() throws {
         let user = someUser()
+        let other = try #require(UserID("global *\n"))
         let limit = LimitName.requests
         let messages: [(LimitReset, String, endsDenials: Bool)] = [
             (LimitReset(.user(user)), "\(user)", true),
             (LimitReset(.user(user), limit: limit), "denials \(user)", true),
             (LimitReset(.group(user)), "group:\(user)", false), (LimitReset(.global), "global", false),
+            (LimitReset(.user(other)), "user:global%20%2A%0A", true),
+            (LimitReset(.user(other), limit: limit), "denials global%20%2A%0A", true),
         ]
         for (reset, text, endsDenials) in messages {
             let message = try #require(Invalidation(reset))
             #expect(message.text == text && Invalidation(text) == message && message.endsDenials == endsDenials)
-            #expect(message.user == (endsDenials ? user : nil))
+            #expect(message.user.map { .user($0) } == (endsDenials ? reset.owner : nil))
         }
         for owner in [WindowOwner.group(user), .global] {
             #expect(Invalidation(LimitReset(owner, limit: limit)) == nil)
         }
         #expect(
             Invalidation("*") == .everyone && Invalidation.everyone.text == "*" && Invalidation.everyone.endsDenials)
-        for text in ["", "group:", "group:x", "denials", "denials x", "globals", "budget user \(user) 1 2", "\(user) "]
-        {
+        for text in [
+            "", "group:", "group:%41", "denials", "denials ~", "user:", "user:\(user)", "globals",
+            "budget user \(user) 1 2", "\(user) ",
+        ] {
             #expect(Invalidation(text) == nil)
         }
     }

@@ -211,7 +211,7 @@ struct HeartbeatTests {
     @Test("on the only server is on keys like those of users, groups and all")
     func single() {
         let keys = HeartbeatKeys(prefix: "p")
-        #expect(keys.windows == ["p:user:heartbeat:0", "p:group:heartbeat:0", "p:global:heartbeat:0"])
+        #expect(keys.windows == ["p:user:~:heartbeat:0", "p:group:~:heartbeat:0", "p:global:heartbeat:0"])
         #expect(keys.check == "p:check:heartbeat:0" && keys.global == "p:global")
     }
 }

@@ -28,7 +28,7 @@ struct LeaseTests {
             for (inGroups, isGlobal) in [(false, false), (true, false), (false, true), (true, true)] {
                 let lease = lease(attributes, cost: 1_000_000, inGroups: inGroups, isGlobal: isGlobal)
                 #expect(Lease(lease.text) == lease)
-                #expect(Lease(lease.text.uppercased()) == lease)
+                #expect(lease.text.wholeMatch(of: /[A-Za-z0-9_-]+/) != nil)
             }
             let nothing = lease(attributes, holdsNothing: true)
             #expect(try #require(Lease(nothing.text)).holdsNothing)
@@ -45,25 +45,68 @@ struct LeaseTests {
             "\(10 + number)" + String(repeating: "n", count: CallAttributes.nameLengths.upperBound - 2)
         }
         let labels = Dictionary(uniqueKeysWithValues: names.map { ($0, long) })
-        let groups = (0..<CallAttributes.maximumGroups).map { _ in someUser() }
-        let most = lease(CallAttributes(model: long, provider: long, labels: labels, groups: groups))
+        let groups = try (0..<CallAttributes.maximumGroups).map { number in
+            try #require(UserID(String(repeating: "g", count: 253) + "\(100 + number)"))
+        }
+        let attributes = CallAttributes(model: long, provider: long, labels: labels, groups: groups)
+        var random = SystemRandomNumberGenerator()
+        let most = Lease(
+            of: groups[0], givenAtUnixMilliseconds: 1, cost: 1, attributes: attributes, isHeldInGroups: true,
+            isGlobal: true, using: &random)
         #expect(most.text.utf8.count == Lease.maximumTextLength && Lease(most.text) == most)
-        #expect(Lease(most.text + "00") == nil)
-        // Four bytes in five of the longest body are left for what else it says.
-        #expect(Lease.maximumTextLength < 65_536 / 3)
+        #expect(Lease(most.text + "AAAA") == nil)
+        // A body's bound leaves room for what else it says.
+        #expect(Lease.maximumTextLength < 65_536 * 4 / 5)
     }
 
     @Test("is none where any byte is missing or too many, or stands where it may not")
     func refused() throws {
-        let text = lease(CallAttributes(model: "m", provider: "p", groups: groups)).text
+        let lease = lease(CallAttributes(model: "m", provider: "p", groups: groups))
+        let text = lease.text
         for length in 0..<text.utf8.count { #expect(Lease(text.prefix(length)) == nil) }
-        #expect(Lease(text + "00") == nil && Lease("02" + text.dropFirst(2)) == nil)
-        // A flag that is not known, a cost of nothing, one group twice.
-        let bytes = Array(text)
-        #expect(Lease(String(bytes[..<86]) + "f" + String(bytes[87...])) == nil)
-        #expect(Lease(String(bytes[..<78]) + "00000000" + String(bytes[86...])) == nil)
-        let twice = String(bytes[..<90]) + String(repeating: String(bytes[90..<122]), count: 2) + String(bytes[154...])
-        #expect(twice.count == text.count && Lease(twice) == nil)
+        #expect(Lease(text + "AA") == nil && Lease(text + "=") == nil)
+        let bytes = try #require(Base64URL.bytes(of: text.utf8))
+        func changed(_ change: (inout [UInt8]) -> Void) -> Lease? {
+            var changed = bytes
+            change(&changed)
+            return Lease(Base64URL.text(of: changed))
+        }
+        #expect(changed { _ in } == lease)
+        // The version, the cost, a flag that is not known, one group twice, an owner of another length.
+        #expect(changed { $0[0] = 3 } == nil)
+        #expect(changed { $0.replaceSubrange(41..<45, with: [0, 0, 0, 0]) } == nil)
+        #expect(changed { $0[45] |= 0x80 } == nil)
+        #expect(changed { $0.replaceSubrange(65..<83, with: $0[47..<65]) } == nil)
+        #expect(changed { $0[24] = 16 } == nil)
+    }
+
+    @Test("carries any text as its owner and its groups, and no UUID as a text")
+    func texts() throws {
+        var random = SystemRandomNumberGenerator()
+        for text in ["a", "alice@example.com", "tenant/αβγ", "\0\n", String(repeating: "k", count: 256)] {
+            let id = try #require(UserID(text))
+            let lease = Lease(
+                of: id, givenAtUnixMilliseconds: 1, cost: 1, attributes: CallAttributes(groups: [owner, id]),
+                isHeldInGroups: true, isGlobal: false, using: &random)
+            #expect(Lease(lease.text) == lease && Lease(lease.text)?.owner == id)
+        }
+        let uuid = Array("01234567-89ab-cdef-0123-456789abcdef".utf8)
+        let bytes = try #require(Base64URL.bytes(of: lease(.none).text.utf8))
+        let asText = bytes[..<23] + [0, 36] + uuid + bytes[41...]
+        #expect(Lease(Base64URL.text(of: Array(asText))) == nil)
+    }
+
+    @Test("has one text: base64url is read as it is written, and in no other way")
+    func oneText() {
+        for count in 0..<40 {
+            let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 89 &+ 7) }
+            let text = Base64URL.text(of: bytes)
+            #expect(Base64URL.bytes(of: text.utf8) == bytes)
+            #expect(text.utf8.count == (4 * count + 2) / 3)
+        }
+        for wrong in ["A", "AAAAA", "AB", "AAB", "AA=", "A+==", "é", "A A"] {
+            #expect(Base64URL.bytes(of: wrong.utf8) == nil, "\(wrong)")
+        }
     }
 
     @Test("says whose call it is, and what it said; a settle says by which model and provider it was served")

@@ -40,10 +40,17 @@ struct Answer {
         )
     }
 
+    /// That there is no limit of checks, of which a user could have used something.
+    static func statusWithoutLimit(of user: UserID) -> Answer {
+        .json(
+            "{\"user\":\(jsonText(user.text)),\"limit\":null,\"used\":null,\"remaining\":null,\"reset_after\":0}"
+        )
+    }
+
     /// How much of a user's quota is used.
     static func status(of user: UserID, _ decision: Decision) -> Answer {
         .json(
-            "{\"user\":\"\(user)\",\"limit\":\(decision.quota),\"used\":\(decision.used),"
+            "{\"user\":\(jsonText(user.text)),\"limit\":\(decision.quota),\"used\":\(decision.used),"
                 + "\"remaining\":\(decision.remaining),\"reset_after\":\(wholeSeconds(decision.resetAfterMilliseconds))}"
         )
     }
@@ -62,7 +69,8 @@ func jsonText(_ text: some StringProtocol) -> String {
         case "\n": json += "\\n"
         case "\r": json += "\\r"
         case "\t": json += "\\t"
-        case _ where scalar.value < 0x20:
+        // The C0 and C1 controls and DEL: who prints an answer does not drive a terminal by it.
+        case _ where scalar.value < 0x20 || (0x7f..<0xa0).contains(scalar.value):
             let digits = String(scalar.value, radix: 16)
             json += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
         default: json.unicodeScalars.append(scalar)

@@ -153,7 +153,7 @@ extension Answer {
         "\"created_at\":\"\(rfc3339(milliseconds: createdAt))\",\"updated_at\":\"\(rfc3339(milliseconds: updatedAt))\""
     }
 
-    private static func json(_ id: UserID?) -> String { id.map { "\"\($0)\"" } ?? "null" }
+    private static func json(_ id: UserID?) -> String { id.map { jsonText($0.text) } ?? "null" }
 
     private static func json(_ number: (some BinaryInteger)?) -> String { number.map { "\($0)" } ?? "null" }
 }

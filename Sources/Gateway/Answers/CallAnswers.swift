@@ -29,7 +29,9 @@ extension Answer {
             default: ["\"charged\":\(outcome.isCharged)"] + (isNew ? [] : ["\"repeated\":true"])
             }
         // The lease is somebody else's, and so is what it held and came to.
-        if let owner = request.operation.lease?.owner, owner != request.user { members.append("\"user\":\"\(owner)\"") }
+        if let owner = request.operation.lease?.owner, owner != request.user {
+            members.append("\"user\":\(jsonText(owner.text))")
+        }
         members += uncounted(outcome) + warnings(outcome) + ignored(outcome)
         if isVerbose { members.append(limits(outcome)) }
         return .json("{\(members.joined(separator: ","))}")
@@ -160,7 +162,7 @@ extension Answer {
         guard let standing = outcome.standings.first(where: { $0.limit.name == .requests }),
             let quota = standing.quota.amount
         else {
-            return .json("{\"user\":\"\(user)\",\"limit\":null,\"used\":null,\"remaining\":null,\"reset_after\":0}")
+            return .statusWithoutLimit(of: user)
         }
         return .status(
             of: user,
@@ -171,16 +173,16 @@ extension Answer {
 
     /// How much of each limit a user has used.
     private static func usage(of user: UserID, _ outcome: CallOutcome) -> Answer {
-        .json("{\"user\":\"\(user)\",\(([limits(outcome)] + ignored(outcome)).joined(separator: ","))}")
+        .json("{\"user\":\(jsonText(user.text)),\(([limits(outcome)] + ignored(outcome)).joined(separator: ","))}")
     }
 
     /// How one limit stands.
     private static func members(of standing: LimitStanding) -> [String] {
         var rule = "\"rule\":\"\(standing.quota.rule.text)\""
-        if case .group(let group) = standing.quota.rule { rule += ",\"rule_group_id\":\"\(group)\"" }
+        if case .group(let group) = standing.quota.rule { rule += ",\"rule_group_id\":\(jsonText(group.text))" }
         if let grant = standing.quota.grant { rule += ",\"grant\":{\(members(of: grant))}" }
         var subject = "\"per\":\"\(standing.limit.scope.rawValue)\""
-        if case .group(let group) = standing.subject { subject += ",\"group_id\":\"\(group)\"" }
+        if case .group(let group) = standing.subject { subject += ",\"group_id\":\(jsonText(group.text))" }
         let (period, start, end) = standing.periodTexts(at: time(nil))
         return [
             "\"name\":\"\(standing.limit.name)\"", subject, "\"unit\":\"\(standing.limit.unit.text)\"",

@@ -308,7 +308,7 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
     private static func status(of user: UserID, _ outcome: Outcome) -> Answer {
         if let decision = outcome.decision, outcome.degradedReason == nil { return .status(of: user, decision) }
         guard let reason = outcome.degradedReason else {
-            return .json("{\"user\":\"\(user)\",\"limit\":null,\"used\":null,\"remaining\":null,\"reset_after\":0}")
+            return .statusWithoutLimit(of: user)
         }
         return .problem(
             .serviceUnavailable, "The user's window cannot be read: \(reason.rawValue).",

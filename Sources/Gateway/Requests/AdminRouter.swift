@@ -35,24 +35,24 @@ enum AdminRouter {
             return try audit(String(decoding: query, as: UTF8.self))
         case ("users", 5) where parts[4] == "budget":
             try requireAdmin(request)
-            guard let user = UserID(parts[3]) else { throw .invalidUser }
+            let user = try PathSegment.user(parts[3])
             return try userBudget(request, user)
         case ("groups", 5) where parts[4] == "budget":
             try requireAdmin(request)
-            guard let group = UserID(parts[3]) else { throw .invalidGroup }
+            let group = try PathSegment.group(parts[3])
             return try groupBudget(request, group)
         case ("users", 5) where parts[4] == "grants":
             try requireAdmin(request)
-            guard let user = UserID(parts[3]) else { throw .invalidUser }
+            let user = try PathSegment.user(parts[3])
             return try grants(request, .user(user), String(decoding: query, as: UTF8.self))
         case ("groups", 5) where parts[4] == "grants":
             try requireAdmin(request)
-            guard let group = UserID(parts[3]) else { throw .invalidGroup }
+            let group = try PathSegment.group(parts[3])
             return try grants(request, .group(group), String(decoding: query, as: UTF8.self))
         case ("groups", 6) where parts[4] == "members":
             try requireAdmin(request)
-            guard let group = UserID(parts[3]) else { throw .invalidGroup }
-            guard let user = UserID(parts[5]) else { throw .invalidUser }
+            let group = try PathSegment.group(parts[3])
+            let user = try PathSegment.user(parts[5])
             return try membership(request, user, group)
         default: return nil
         }

@@ -1,6 +1,6 @@
 import RateLimitCore
 
-/// Reads the JSON body of a budget, `{"group_id":"<uuid>","spend_limit_micros":50000000,"limits":{"<name>":1000}}`, in
+/// Reads the JSON body of a budget, `{"group_id":"<text>","spend_limit_micros":50000000,"limits":{"<name>":1000}}`, in
 /// any order; what is left out or null is not set.
 ///
 /// A member that is not known is refused: with a misspelt one somebody would be without a limit. `created_at`,
@@ -43,7 +43,7 @@ struct BudgetBody: Hashable {
 
 extension JSONText {
     fileprivate mutating func group() throws(RequestError) -> UserID {
-        guard let group = try identity() else { throw .invalidGroup }
+        guard let group = try subject() else { throw .invalidGroup }
         return group
     }
 

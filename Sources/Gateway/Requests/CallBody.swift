@@ -4,7 +4,7 @@ import RateLimitService
 /// Reads what a gateway says of a call: the members of a JSON body, in any order, all but `user` optional. One that is null
 /// is as left out, and members that are not known are ignored.
 ///
-///     {"user":"<uuid>","cost":1,"model":"…","provider":"…","labels":{"route":"…"},"groups":["<uuid>"],
+///     {"user":"<text>","cost":1,"model":"…","provider":"…","labels":{"route":"…"},"groups":["<text>"],
 ///      "input_tokens":0,"output_tokens":0,"cache_read_input_tokens":0,"cache_write_input_tokens":0,"cost_micros":0,
 ///      "usage":{…},"ttl":60,"lease":"…","request_id":"…"}
 ///
@@ -54,7 +54,7 @@ struct CallBody: Hashable {
         var body = CallBody()
         try text.wholeObject { (text, name) throws(RequestError) in
             if text.isName(name, "user") {
-                body.user = try text.isNull() ? nil : text.identity(.invalidUser)
+                body.user = try text.isNull() ? nil : text.subject(.invalidUser)
             } else if let member = text.member(name) {
                 try body.read(member, &text, under: limits)
             } else {
@@ -168,7 +168,7 @@ extension CallBody {
         }
         var named: [UserID] = []
         try text.array { (text) throws(RequestError) in
-            let group = try take(.groups, &text) { (text) throws(RequestError) in try text.identity(.invalidGroup) }
+            let group = try take(.groups, &text) { (text) throws(RequestError) in try text.subject(.invalidGroup) }
             if let group { named.append(group) }
         }
         add(named)
@@ -295,9 +295,9 @@ extension JSONText {
         return unescaped(name).flatMap { IgnoredMember.Name(rawValue: $0) }
     }
 
-    fileprivate mutating func identity(_ error: RequestError) throws(RequestError) -> UserID {
-        guard let identity = try identity() else { throw error }
-        return identity
+    fileprivate mutating func subject(_ error: RequestError) throws(RequestError) -> UserID {
+        guard let subject = try subject() else { throw error }
+        return subject
     }
 
     /// Reads an array, and has `element` read or skip each of its elements.

@@ -3,7 +3,7 @@ import RateLimitCore
 import RateLimitService
 
 /// Reads the routes about calls, as a function: `/v1/reserve`, `/v1/renew`, `/v1/settle`, `/v1/release`, `/v1/usage` and
-/// `/v1/users/<uuid>/usage`, and under the limits of the file `/v1/check`.
+/// `/v1/users/<user>/usage`, and under the limits of the file `/v1/check`.
 enum CallRouter {
     /// A call, and whether its answer is to list every limit.
     struct Call: Hashable {
@@ -43,7 +43,7 @@ enum CallRouter {
         let parts = path.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 5, parts[1] == "v1", parts[2] == "users", parts[4] == "usage" else { return nil }
         guard request.method == .GET || request.method == .HEAD else { throw .methodNotAllowed(allowed: "GET, HEAD") }
-        guard let user = UserID(parts[3]) else { throw .invalidUser }
+        let user = try PathSegment.user(parts[3])
         var body = CallBody()
         body.user = user
         body.add(try CallQuery.groups(query))

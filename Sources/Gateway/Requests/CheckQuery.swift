@@ -1,6 +1,6 @@
 import RateLimitCore
 
-/// Reads the query of `/v1/check?user=<uuid>&cost=1`. Other parameters are ignored; of a repeated one the last counts.
+/// Reads the query of `/v1/check?user=<text>&cost=1`. Other parameters are ignored; of a repeated one the last counts.
 enum CheckQuery {
     /// The check that `query` asks for; nil where it names no user.
     static func read(_ query: UnsafeRawBufferPointer) throws(RequestError) -> CheckRequest? {

@@ -56,15 +56,15 @@ extension RequestError {
         case .malformedQuery(let reason): "The query cannot be used: \(reason)."
         case .missingHost: "An HTTP/1.1 request needs exactly one Host header; any value is accepted."
         case .malformedJSON(let reason):
-            "The body is not the JSON object that is accepted, {\"user\":\"<uuid>\",\"cost\":1}: \(reason)."
+            "The body is not the JSON object that is accepted, {\"user\":\"<text>\",\"cost\":1}: \(reason)."
         case .missingUser:
-            "No user is named. Accepted are a JSON body {\"user\":\"<uuid>\",\"cost\":1} sent with POST, or any method on "
-                + "/v1/check?user=<uuid>&cost=1."
-        case .invalidUser: "The user is not a canonical UUID of 36 characters, 8-4-4-4-12 hexadecimal digits."
+            "No user is named. Accepted are a JSON body {\"user\":\"<text>\",\"cost\":1} sent with POST, or any method on "
+                + "/v1/check?user=<text>&cost=1."
+        case .invalidUser: "The user is not \(UserID.accepted)."
         case .invalidCost: "The cost is not a whole number from 1 to 1,000,000."
-        case .invalidGroup: "The group is not a canonical UUID of 36 characters, 8-4-4-4-12 hexadecimal digits."
+        case .invalidGroup: "The group is not \(UserID.accepted)."
         case .invalidBudget(let reason):
-            "The body is not the budget that is accepted, {\"group_id\":\"<uuid>\",\"spend_limit_micros\":50000000,"
+            "The body is not the budget that is accepted, {\"group_id\":\"<text>\",\"spend_limit_micros\":50000000,"
                 + "\"limits\":{\"<name>\":1000}}, each of them optional and group_id for users alone: \(reason)."
         case .invalidGrant(let reason):
             "The grant is not one that is accepted, {\"limit\":\"<name>\",\"amount\":1000,\"request_id\":\"…\"} with the "
@@ -75,10 +75,10 @@ extension RequestError {
                 + "LLM_RATE_LIMIT_PER_SECOND and LLM_RATE_LIMIT_MAX_CONCURRENCY set them."
         case .unknownPath:
             "There is nothing at this path. Served are /v1/check, /v1/reserve, /v1/renew, /v1/settle, /v1/release, /v1/usage, "
-                + "/v1/users/<uuid>, /v1/users/<uuid>/usage, /v1/config, /v1/version, /livez, "
-                + "/readyz, /healthz and /metrics; on the admin socket also /v1/users/<uuid>/budget, "
-                + "/v1/users/<uuid>/grants, /v1/groups/<uuid>/budget, /v1/groups/<uuid>/grants, "
-                + "/v1/groups/<uuid>/members/<uuid>, /v1/groups/<uuid>/usage, /v1/global/usage and /v1/audit."
+                + "/v1/users/<user>, /v1/users/<user>/usage, /v1/config, /v1/version, /livez, "
+                + "/readyz, /healthz and /metrics; on the admin socket also /v1/users/<user>/budget, "
+                + "/v1/users/<user>/grants, /v1/groups/<group>/budget, /v1/groups/<group>/grants, "
+                + "/v1/groups/<group>/members/<user>, /v1/groups/<group>/usage, /v1/global/usage and /v1/audit."
         case .methodNotAllowed(let allowed): "The method is not one that this path takes: \(allowed)."
         case .adminOnly: "This is answered on the admin socket alone."
         case .peerNotAllowed(let user):

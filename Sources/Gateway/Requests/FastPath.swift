@@ -58,9 +58,9 @@ enum FastPath {
         let start = get.utf8CodeUnitCount
         var index = start
         // A longer query is unusual enough for NIOHTTP1.
-        let bound = min(bytes.count, start + 128)
+        let bound = min(bytes.count, start + longestQuery)
         while index < bound, isPlainInQuery(bytes[index]) { index += 1 }
-        guard index < bound else { return bound < start + 128 ? .incomplete : .other }
+        guard index < bound else { return bound < start + longestQuery ? .incomplete : .other }
         guard let matched = matches(UnsafeRawBufferPointer(rebasing: bytes[index...]), version) else { return .other }
         guard matched else { return .incomplete }
         let headers = index + version.utf8CodeUnitCount
@@ -72,9 +72,13 @@ enum FastPath {
         return .check(check, length: head.end, saysMore: saysMore)
     }
 
-    /// Letters, digits, `-`, `=`, `&`, `_`: what a check's query is made of.
+    private static let longestQuery = 256
+
+    /// What a check's query is made of, percent-encoded texts included: letters, digits and `%&+,-./:=@_~`. Bit n of a
+    /// word stands for the character n, or n + 64.
     private static func isPlainInQuery(_ byte: UInt8) -> Bool {
-        (byte | 0x20) &- 0x61 < 26 || byte &- 0x30 < 10 || byte == 0x2d || byte == 0x3d || byte == 0x26 || byte == 0x5f
+        let set: UInt64 = byte < 64 ? 0x27ff_f860_0000_0000 : 0x47ff_fffe_87ff_ffff
+        return byte < 128 && set &>> UInt64(byte & 63) & 1 == 1
     }
 
     /// Whether `bytes` begin with `text`: false while they are only a beginning of it, nil when they differ.

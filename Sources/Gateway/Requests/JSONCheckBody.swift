@@ -1,6 +1,6 @@
 import RateLimitCore
 
-/// Reads the JSON body of a check: `{"user":"<uuid>","cost":1}`, in any order, with any other members besides.
+/// Reads the JSON body of a check: `{"user":"<text>","cost":1}`, in any order, with any other members besides.
 ///
 /// It reads all of RFC 8259, so both ways into the daemon use it and answer alike; of a repeated member the last one
 /// counts, and one that is null is as left out.
@@ -15,7 +15,8 @@ enum JSONCheckBody {
     struct Notes {
         /// Whether it has other members than user and cost.
         var saysMore = false
-        /// Where the 36 bytes stand from which the user was read; nil where escapes had to be resolved.
+        /// Where the 36 bytes of a UUID stand from which the user was read; nil for any other text, and where escapes had to
+        /// be resolved.
         var userOffset: Int?
     }
 
@@ -49,15 +50,15 @@ extension JSONText {
             throw .invalidUser
         }
         // A canonical UUID between quotes, by far the commonest, needs no look for escapes: it can hold none.
-        let end = position + 1 + UserID.textLength
+        let end = position + 1 + UserID.uuidLength
         if end < bytes.count, bytes[end] == 0x22,
-            let user = UserID(UnsafeRawBufferPointer(rebasing: bytes[position + 1..<end]))
+            let user = UserID(uuid: UnsafeRawBufferPointer(rebasing: bytes[position + 1..<end]))
         {
             offset = position + 1
             position = end + 1
             return user
         }
-        guard let user = identity(in: try string()) else { throw .invalidUser }
+        guard let user = subject(in: try string()) else { throw .invalidUser }
         return user
     }
 

@@ -54,18 +54,17 @@ struct JSONText {
         return WholeNumber.read(bytes[start..<position])
     }
 
-    /// A string that is a canonical UUID, written with or without escapes; nil where the value is anything else.
-    mutating func identity() throws(RequestError) -> UserID? {
+    /// A string that is a user or a group, written with or without escapes; nil where the value is anything else.
+    mutating func subject() throws(RequestError) -> UserID? {
         guard position < bytes.count, bytes[position] == 0x22 else { return nil }
-        return identity(in: try string())
+        return subject(in: try string())
     }
 
-    /// The canonical UUID that the text between two quotes stands for; nil where it is none.
-    func identity(in range: Range<Int>) -> UserID? {
+    /// The user or group that the text between two quotes stands for; nil where it is none.
+    func subject(in range: Range<Int>) -> UserID? {
         let raw = UnsafeRawBufferPointer(rebasing: bytes[range])
-        if let identity = UserID(raw) { return identity }
-        guard raw.contains(0x5c), let text = unescaped(range) else { return nil }
-        return UserID(text)
+        guard raw.contains(0x5c) else { return UserID(raw) }
+        return unescaped(range).flatMap { UserID($0) }
     }
 
     /// Passes over what stands for nothing, so that a member that is null is as one that is left out.

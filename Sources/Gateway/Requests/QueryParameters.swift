@@ -31,8 +31,10 @@ struct QueryParameters: Sequence, IteratorProtocol {
 
     /// Gives `read` the bytes that encoded ones stand for, themselves where none are encoded; nil where a percent sign is
     /// not followed by two digits.
+    ///
+    /// - Parameter plusIsBlank: as in a query; in a path it stands for itself.
     static func decoded<Value>(
-        _ encoded: UnsafeRawBufferPointer, _ read: (UnsafeRawBufferPointer) -> Value
+        _ encoded: UnsafeRawBufferPointer, plusIsBlank: Bool = true, _ read: (UnsafeRawBufferPointer) -> Value
     ) -> Value? {
         guard encoded.contains(where: { $0 == 0x25 || $0 == 0x2b }) else { return read(encoded) }
         var plain: [UInt8] = []
@@ -46,7 +48,7 @@ struct QueryParameters: Sequence, IteratorProtocol {
                 plain.append(high << 4 | low)
                 index += 3
             case let byte:
-                plain.append(byte == 0x2b ? 0x20 : byte)
+                plain.append(byte == 0x2b && plusIsBlank ? 0x20 : byte)
                 index += 1
             }
         }

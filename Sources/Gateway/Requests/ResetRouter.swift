@@ -2,7 +2,7 @@ import NIOHTTP1
 import RateLimitCore
 import RateLimitService
 
-/// Reads the routes by which windows begin anew, as a function: DELETE of `/v1/users/<uuid>`, `/v1/groups/<uuid>/usage`
+/// Reads the routes by which windows begin anew, as a function: DELETE of `/v1/users/<user>`, `/v1/groups/<group>/usage`
 /// and `/v1/global/usage`, on the admin socket alone.
 enum ResetRouter {
     /// What is asked for; nil where the path is that of no group's and of nobody's usage.
@@ -14,7 +14,7 @@ enum ResetRouter {
         switch (parts[2], parts.count) {
         case ("groups", 5):
             guard request.isAdmin else { throw .adminOnly }
-            guard let group = UserID(parts[3]) else { throw .invalidGroup }
+            let group = try PathSegment.group(parts[3])
             return try reset(request, .group(group), query)
         case ("global", 4):
             guard request.isAdmin else { throw .adminOnly }

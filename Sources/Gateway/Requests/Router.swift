@@ -91,7 +91,7 @@ enum Router {
         guard path.hasPrefix(prefix) else { throw .unknownPath }
         let name = path.dropFirst(prefix.count)
         guard !name.contains("/") else { throw .unknownPath }
-        guard let user = UserID(name) else { throw .invalidUser }
+        let user = try PathSegment.user(name)
         switch request.method {
         case .GET, .HEAD: return .userStatus(user)
         case .DELETE:

@@ -91,8 +91,8 @@ extension AuditEntry {
         for index in stride(from: 0, to: fields.count, by: 2) { texts[fields[index]] = fields[index + 1] }
         self.cursor = cursor
         operation = texts["operation"] ?? ""
-        user = texts["user"].flatMap { UserID($0) }
-        group = texts["group"].flatMap { UserID($0) }
+        user = texts["user"].flatMap { UserID(encoded: $0) }
+        group = texts["group"].flatMap { UserID(encoded: $0) }
         actor = BudgetActor(
             userIdentifier: texts["by_uid"].flatMap { UInt32($0) },
             processIdentifier: texts["by_pid"].flatMap { Int32($0) }

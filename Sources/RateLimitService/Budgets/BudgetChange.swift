@@ -122,7 +122,7 @@ public enum BudgetFailure: Error, Hashable, Sendable {
     case redis(FailureReason)
 }
 
-/// The message about a change, as it goes to all daemons: `budget user <uuid> <version before> <version>`, or `group`.
+/// The message about a change, as it goes to all daemons: `budget user <encoded> <version before> <version>`, or `group`.
 struct BudgetNotice: Hashable {
     var subject: BudgetSubject
     /// What stands for no version is `-`.
@@ -138,7 +138,7 @@ struct BudgetNotice: Hashable {
     /// Reads a message; nil for one about something else.
     init?(_ text: String) {
         let words = text.split(separator: " ", omittingEmptySubsequences: false)
-        guard words.count == 5, words[0] == "budget", let id = UserID(words[2]) else { return nil }
+        guard words.count == 5, words[0] == "budget", let id = UserID(encoded: words[2]) else { return nil }
         switch words[1] {
         case "user": subject = .user(id)
         case "group": subject = .group(id)
@@ -151,8 +151,8 @@ struct BudgetNotice: Hashable {
     /// The message up to the versions, which Redis adds.
     static func beginning(_ subject: BudgetSubject) -> String {
         switch subject {
-        case .user(let user): "budget user \(user)"
-        case .group(let group): "budget group \(group)"
+        case .user(let user): "budget user \(user.encoded)"
+        case .group(let group): "budget group \(group.encoded)"
         }
     }
 }

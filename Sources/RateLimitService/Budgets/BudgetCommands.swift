@@ -24,8 +24,8 @@ struct BudgetKeys: Sendable {
     /// The key of the subject's windows, whose slot in a cluster all others of the subject share.
     private func window(of subject: BudgetSubject) -> String {
         switch subject {
-        case .user(let user): "\(prefix):\(user)"
-        case .group(let group): "\(prefix):group:\(group)"
+        case .user(let user): WindowOwner.user(user).key(prefix: prefix)
+        case .group(let group): WindowOwner.group(group).key(prefix: prefix)
         }
     }
 }
@@ -84,7 +84,7 @@ struct BudgetCommands: Sendable {
     /// The group that `budget.lua` looks for among the user's.
     private static func group(_ change: BudgetChange) -> String {
         switch change {
-        case .putUserBudget, .putMember, .deleteMember: change.group.map { "\($0)" } ?? ""
+        case .putUserBudget, .putMember, .deleteMember: change.group?.encoded ?? ""
         case .deleteUserBudget, .putGroupBudget, .deleteGroupBudget, .addGrant, .deleteGrants: ""
         }
     }
@@ -112,8 +112,8 @@ struct BudgetCommands: Sendable {
 
     private static func auditFields(_ change: BudgetChange, by actor: BudgetActor) -> [String] {
         var fields = ["operation", change.name]
-        if case .user(let user) = change.subject { fields += ["user", "\(user)"] }
-        if let group = change.group { fields += ["group", "\(group)"] }
+        if case .user(let user) = change.subject { fields += ["user", user.encoded] }
+        if let group = change.group { fields += ["group", group.encoded] }
         if let user = actor.userIdentifier { fields += ["by_uid", "\(user)"] }
         if let process = actor.processIdentifier { fields += ["by_pid", "\(process)"] }
         return fields
@@ -169,7 +169,7 @@ struct ChangeParts {
 enum BudgetFields {
     static func of(_ terms: BudgetTerms, attributedTo group: UserID?) -> [String] {
         var fields: [String] = []
-        if let group { fields += ["group_id", "\(group)"] }
+        if let group { fields += ["group_id", group.encoded] }
         if let spend = terms.spendLimitMicros { fields += ["spend_limit_micros", "\(spend)"] }
         for (name, quota) in terms.limits.sorted(by: { $0.key < $1.key }) {
             fields += ["limit:\(name)", "\(quota.amount)" + (quota.unit.map { ":\($0.text)" } ?? "")]
@@ -191,7 +191,7 @@ enum BudgetFields {
         guard !fields.isEmpty else { return nil }
         return try reading(fields) { (name, value, budget: inout UserBudget) in
             switch name {
-            case "group_id": UserID(value).map { budget.groupID = $0 } != nil
+            case "group_id": UserID(encoded: value).map { budget.groupID = $0 } != nil
             case "spend_limit_micros": amount(value).map { budget.spendLimitMicros = $0 } != nil
             case "created_at": time(value).map { budget.createdAt = $0 } != nil
             case "updated_at": time(value).map { budget.updatedAt = $0 } != nil
@@ -218,9 +218,9 @@ enum BudgetFields {
     /// The groups in a user's hash of memberships.
     static func groups(_ fields: [String]) throws(BudgetFailure) -> [UserID] {
         try stride(from: 0, to: fields.count, by: 2).map { index throws(BudgetFailure) in
-            guard let group = UserID(fields[index]) else { throw .redis(.redisError) }
+            guard let group = UserID(encoded: fields[index]) else { throw .redis(.redisError) }
             return group
-        }.sorted { ($0.high, $0.low) < ($1.high, $1.low) }
+        }.sorted { $0.encoded < $1.encoded }
     }
 
     private static func reading(

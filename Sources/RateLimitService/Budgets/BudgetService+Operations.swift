@@ -73,7 +73,7 @@ extension BudgetService {
         of user: UserID, in group: UserID, on eventLoop: any EventLoop
     ) -> EventLoopFuture<Result<Membership?, BudgetFailure>> {
         hash(commands.keys.groups(of: .user(user)), on: eventLoop) { (fields) throws(BudgetFailure) in
-            guard let index = fields.firstIndex(of: "\(group)"), index + 1 < fields.count else { return nil }
+            guard let index = fields.firstIndex(of: group.encoded), index + 1 < fields.count else { return nil }
             return try BudgetFields.membership(["created_at", fields[index + 1]])
         }
     }

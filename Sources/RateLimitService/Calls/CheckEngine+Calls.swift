@@ -184,7 +184,10 @@ extension CheckEngine {
             quota: limit.quota,
             cost: check.cost)
         let call = DecisionCall(
-            .check, subjects: [SubjectTerms(key: Array("\(keyPrefix):\(check.user)".utf8), terms: [term])])
+            .check,
+            subjects: [
+                SubjectTerms(key: Array(WindowOwner.user(check.user).key(prefix: keyPrefix).utf8), terms: [term])
+            ])
         let pending = PendingCall(call: call, arrivedAt: check.arrivedAt) { [weak self] result in
             guard let self else { return }
             guard case .success(let answer) = result, let state = answer.states.first else {

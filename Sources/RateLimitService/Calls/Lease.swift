@@ -3,7 +3,7 @@ public import RateLimitCore
 /// What a gateway holds while a call is under way: an id, and what is needed to settle it in any replica, whatever the
 /// limits are by then.
 ///
-/// Its text is opaque to gateways: in hexadecimal digits a version byte, the id, when it was given, the owner, the cost, in
+/// Its text is opaque to gateways: in base64url (RFC 4648, section 5; no padding) a version byte, the id, when it was given, the owner, the cost, in
 /// whose windows it is held, the groups, and what the call said about itself. Nothing of it is secret or trusted: whoever
 /// may ask at the socket may do with a user's budget what a forged lease could.
 public struct Lease: Hashable, Sendable {
@@ -11,8 +11,12 @@ public struct Lease: Hashable, Sendable {
     public static let idLength = 16
     /// How many labels it carries, the first by name: a call has those that limits name.
     public static let maximumLabels = 16
-    /// The longest text: the most groups, and the longest model, provider and labels.
-    public static let maximumTextLength = 2 * (45 + 16 * CallAttributes.maximumGroups + maximumTextBytes)
+    /// The longest text: the most groups, and the longest owner, groups, model, provider and labels. With it a body is well
+    /// below what one may have.
+    public static let maximumTextLength: Int = {
+        let subject = 2 + UserID.textLengths.upperBound
+        return (4 * (29 + subject * (1 + CallAttributes.maximumGroups) + maximumTextBytes) + 2) / 3
+    }()
 
     private static let maximumTextBytes: Int = {
         let value = 2 + CallAttributes.maximumKeptLength
@@ -36,7 +40,7 @@ public struct Lease: Hashable, Sendable {
     /// Whether it is held in the windows of all.
     public let isGlobal: Bool
 
-    private static let version: UInt8 = 3
+    private static let version: UInt8 = 4
 
     /// What one byte says.
     private enum Flag {
@@ -68,7 +72,7 @@ public struct Lease: Hashable, Sendable {
     public init?(_ text: some StringProtocol) {
         guard text.utf8.count <= Self.maximumTextLength, var reader = LeaseReader(text.utf8) else { return nil }
         guard reader.byte() == Self.version, let id = reader.bytes(Self.idLength),
-            let givenAt = reader.number(bytes: 6), let owner = reader.identity(),
+            let givenAt = reader.number(bytes: 6), let owner = reader.subject(),
             let cost = reader.number(bytes: 4), Limit.costs.contains(cost), let flags = reader.byte(),
             flags & ~Flag.all == 0, let attributes = Self.attributes(&reader, flags), reader.isAtEnd
         else { return nil }
@@ -86,7 +90,7 @@ public struct Lease: Hashable, Sendable {
         guard let groupCount = reader.byte() else { return nil }
         var groups: [UserID] = []
         for _ in 0..<groupCount {
-            guard let group = reader.identity() else { return nil }
+            guard let group = reader.subject() else { return nil }
             groups.append(group)
         }
         var model: String?
@@ -124,9 +128,17 @@ public struct Lease: Hashable, Sendable {
         func append(_ value: UInt64, _ count: Int) {
             for shift in (0..<count).reversed() { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * shift))) }
         }
-        func append(_ identity: UserID) {
-            append(identity.high, 8)
-            append(identity.low, 8)
+        func append(_ subject: UserID) {
+            // The length 0 stands for a UUID, which needs less as a number.
+            guard !subject.isUUID else {
+                append(0, 2)
+                append(subject.high, 8)
+                return append(subject.low, 8)
+            }
+            subject.withText { text in
+                append(UInt64(text.count), 2)
+                bytes += text
+            }
         }
         func append(_ text: String) {
             append(UInt64(text.utf8.count), 2)
@@ -149,7 +161,7 @@ public struct Lease: Hashable, Sendable {
             append(name)
             append(value)
         }
-        return String(decoding: hexadecimalDigits(of: bytes), as: UTF8.self)
+        return Base64URL.text(of: bytes)
     }
 
     /// What Redis knows it by, in digits: it becomes a part of a key's name.
@@ -166,19 +178,10 @@ func hexadecimalDigits(of bytes: [UInt8]) -> [UInt8] {
 private struct LeaseReader {
     private var left: ArraySlice<UInt8> = []
 
-    /// Reads the digits, two for each byte; nil where there is anything else.
+    /// Reads base64url; nil where there is anything else.
     init?(_ text: some Collection<UInt8>) {
-        guard text.count.isMultiple(of: 2) else { return nil }
-        var high: Int?
-        for digit in text {
-            guard let value = Character(UnicodeScalar(digit)).hexDigitValue else { return nil }
-            if let first = high {
-                left.append(UInt8(first << 4 | value))
-                high = nil
-            } else {
-                high = value
-            }
-        }
+        guard let bytes = Base64URL.bytes(of: text) else { return nil }
+        left = bytes[...]
     }
 
     mutating func bytes(_ count: Int) -> ArraySlice<UInt8>? {
@@ -193,9 +196,16 @@ private struct LeaseReader {
 
     mutating func word() -> UInt64? { bytes(8).map { $0.reduce(0) { $0 << 8 | UInt64($1) } } }
 
-    mutating func identity() -> UserID? {
-        guard let high = word(), let low = word() else { return nil }
-        return UserID(high: high, low: low)
+    mutating func subject() -> UserID? {
+        guard let length = number(bytes: 2) else { return nil }
+        guard length > 0 else {
+            guard let high = word(), let low = word() else { return nil }
+            return UserID(high: high, low: low)
+        }
+        guard let text = bytes(length), let subject = text.withUnsafeBytes({ UserID($0) }), !subject.isUUID else {
+            return nil
+        }
+        return subject
     }
 
     /// A text behind its length in two bytes.

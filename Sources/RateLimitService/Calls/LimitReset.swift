@@ -19,30 +19,41 @@ public enum WindowOwner: Hashable, Sendable {
         }
     }
 
-    /// What their key is called behind the prefix.
-    var name: String {
+    /// Their key in Redis.
+    func key(prefix: String) -> String { "\(prefix):\(keyName)" }
+
+    /// What their key is called behind the prefix, at most ``UserID/longestInKeys`` bytes of a text in it.
+    private var keyName: String {
         switch self {
-        case .user(let user): "\(user)"
-        case .group(let group): "group:\(group)"
+        case .user(let user): user.keyName(of: .user)
+        case .group(let group): group.keyName(of: .group)
         case .global: "global"
         }
     }
 
-    /// Reads a ``name``; nil for anything else.
+    /// What a message calls them: as their key is called, with the whole text.
+    var name: String {
+        switch self {
+        case .user(let user): user.isUUID ? "\(user)" : "user:\(user.encoded)"
+        case .group(let group): "group:\(group.encoded)"
+        case .global: "global"
+        }
+    }
+
+    /// Reads a ``name``, which a key's is where it holds no digest; nil for anything else.
     init?(name: some StringProtocol) {
-        if let user = UserID(name) {
-            self = .user(user)
-        } else if name == "global" {
+        if name == "global" {
             self = .global
-        } else if name.hasPrefix("group:"), let group = UserID(name.dropFirst(6)) {
+        } else if name.hasPrefix("group:"), let group = UserID(encoded: name.dropFirst(6)) {
             self = .group(group)
+        } else if name.hasPrefix("user:"), let user = UserID(encoded: name.dropFirst(5)), !user.isUUID {
+            self = .user(user)
+        } else if let user = UserID(encoded: name), user.isUUID {
+            self = .user(user)
         } else {
             return nil
         }
     }
-
-    /// Their key in Redis.
-    func key(prefix: String) -> String { "\(prefix):\(name)" }
 }
 
 /// What is to begin anew.

@@ -345,11 +345,9 @@ struct UserSlots {
     }
 
     func slot(of user: UserID) -> HashSlot {
-        withUnsafeTemporaryAllocation(byteCount: UserID.textLength, alignment: 1) { text in
-            guard let base = text.baseAddress else { return HashSlot(prefix) }
-            user.write(to: base)
+        user.withKeyName(of: .user) { name in
             var checksum = prefix
-            checksum.update(UnsafeRawBufferPointer(text))
+            checksum.update(name)
             return HashSlot(checksum)
         }
     }

@@ -2,7 +2,7 @@ import RedisClient
 
 /// The keys of a heartbeat on one server: like those that decisions meet, and nobody else's.
 ///
-/// A user, group or limit cannot be called so that it meets them. In a cluster each has a number with which it falls into
+/// A user or group cannot be called so that it meets them: behind a `~` its key has a digest and nothing else. In a cluster each has a number with which it falls into
 /// a slot of the master that is asked; what is kept further of it has its slot, as with the windows of users and groups.
 struct HeartbeatKeys: Hashable, Sendable {
     /// The numbers that are tried for a key: as good as certain to meet a master that has a single slot.
@@ -50,7 +50,7 @@ struct HeartbeatKeys: Hashable, Sendable {
     var slots: [HashSlot] { (written + [beat] + (global.map { [$0] } ?? [])).map { HashSlot(key: $0.utf8) } }
 
     private static func bases(_ prefix: String) -> [String] {
-        ["check", "user", "group", "global"].map { "\(prefix):\($0):heartbeat:" }
+        ["check", "user:~", "group:~", "global"].map { "\(prefix):\($0):heartbeat:" }
     }
 
     /// The text that begins so and ends with the first number that brings it into the slots.

@@ -20,6 +20,7 @@ enum FuzzTarget: String, CaseIterable {
     case lease
     case limitsFile = "limits-file"
     case timeZone = "time-zone"
+    case subject
 
     /// Runs the parser on one input.
     /// - Throws: ``FuzzFinding`` where a property does not hold; a trap or a sanitizer's report is a finding as well.
@@ -40,6 +41,7 @@ enum FuzzTarget: String, CaseIterable {
         case .lease: try fuzzLease(bytes)
         case .limitsFile: try fuzzLimitsFile(bytes)
         case .timeZone: try fuzzTimeZone(bytes)
+        case .subject: try fuzzSubject(bytes)
         }
     }
 }

@@ -59,7 +59,7 @@ private let fuzzedLimits: LimitsInForce = {
 func fuzzLease(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     let text = String(decoding: bytes, as: UTF8.self)
     guard let lease = Lease(text) else { return }
-    try hold(lease.text == text.lowercased(), "\(lease.text) for \(text)")
+    try hold(lease.text == text, "\(lease.text) for \(text)")
     try hold(Limit.costs.contains(lease.cost), "a cost of \(lease.cost)")
     let call = lease.attributes
     let again = CallAttributes(

@@ -1,0 +1,71 @@
+import RateLimitCore
+import RedisClient
+
+@testable import RateLimitService
+
+/// Two texts, of which the first byte says where the second begins: what is read of them, what keys and messages they
+/// become, and that no two subjects share any.
+func fuzzSubject(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
+    let (head, rest) = bytes.headAndRest
+    let place = min(Int(head), rest.count)
+    var owners: [WindowOwner] = [.global]
+    for part in [rest.prefix(place), rest.dropFirst(place)] {
+        let text = Array(part)
+        let isText = 1...256 ~= text.count && String(validating: text, as: UTF8.self) != nil
+        let subject = text.withUnsafeBytes { UserID($0) }
+        try hold((subject != nil) == isText, "read \(String(describing: subject)) from \(text)")
+        guard let subject else { continue }
+        let read = subject.withText { Array($0) }
+        let plain = subject.isUUID ? Array(String(decoding: text, as: UTF8.self).lowercased().utf8) : text
+        try hold(read == plain, "kept \(read) of \(text)")
+        try hold(UserID(encoded: subject.encoded) == subject, "\(subject.encoded) is not read back")
+        owners += [.user(subject), .group(subject)]
+    }
+    let others = SubjectKeys.others(prefix: "p")
+    for (index, owner) in owners.enumerated() {
+        let key = owner.key(prefix: "p")
+        try hold(key.utf8.count <= 2 + 6 + 128, "a key of \(key.utf8.count) bytes")
+        try hold(key.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != 0x7b && $0 != 0x7d }, "the key \(key)")
+        try hold(!others.contains(key), "the key \(key) is another one's")
+        try hold(WindowOwner(name: owner.name) == owner, "\(owner.name) is not read back")
+        let isHashed = key.contains("~")
+        try hold(isHashed || WindowOwner(name: key.dropFirst(2)) == owner, "the key \(key) is not read back")
+        try holdSlotsAndMessages(owner, key)
+        for other in owners[..<index] {
+            try hold((other == owner) == (other.key(prefix: "p") == key), "\(other) and \(owner) have the key \(key)")
+            try hold((other == owner) == (other.name == owner.name), "\(other) and \(owner) are called \(owner.name)")
+        }
+    }
+}
+
+private func holdSlotsAndMessages(_ owner: WindowOwner, _ key: String) throws(FuzzFinding) {
+    let slot = HashSlot(key: key.utf8)
+    let reset = Invalidation.reset(owner)
+    try hold(Invalidation(reset.text) == reset, "the message \(reset.text) is not read back")
+    let subject: BudgetSubject
+    switch owner {
+    case .user(let user):
+        try hold(UserSlots(keyPrefix: "p").slot(of: user) == slot, "\(user) is in two slots")
+        let denials = Invalidation.denials(user)
+        try hold(Invalidation(denials.text) == denials, "the message \(denials.text) is not read back")
+        subject = .user(user)
+    case .group(let group): subject = .group(group)
+    case .global: return
+    }
+    let keys = BudgetKeys(prefix: "p")
+    for kept in [keys.budget(of: subject), keys.groups(of: subject), keys.granted([1], to: subject)] {
+        try hold(HashSlot(key: kept.utf8) == slot, "\(kept) is not in the slot of \(key)")
+    }
+    let notice = BudgetNotice(subject: subject, versionBefore: "1", version: "2")
+    try hold(BudgetNotice(BudgetNotice.beginning(subject) + " 1 2") == notice, "no notice of \(owner)")
+}
+
+/// Every other key of ours, by the texts that are not a subject's.
+enum SubjectKeys {
+    static func others(prefix: String) -> Set<String> {
+        let heartbeat = HeartbeatKeys(prefix: prefix)
+        let budgets = BudgetKeys(prefix: prefix)
+        return Set([heartbeat.beat, "\(prefix):beat", budgets.version, budgets.audit, budgets.channel])
+            .union(heartbeat.tried).union(heartbeat.written)
+    }
+}
