@@ -24,7 +24,7 @@ package final class CheckEngine {
     /// Finds out whether Redis decides, for all event loops; nil on all but one.
     var heartbeat: Heartbeat?
 
-    let lanes: CheckLanes
+    let lanes: ScriptLanes
     /// What users and groups have been given at run time; set once, before the first check.
     var budgets: BudgetReader?
     /// What calls that gateways have told of came to.
@@ -48,8 +48,8 @@ package final class CheckEngine {
     package var onDelivered: (() -> Void)?
 
     init(
-        index: Int, eventLoop: any EventLoop, lanes: CheckLanes, keyPrefix: String, policy: CheckPolicy, bounds: Bounds,
-        metrics: CheckMetrics, health: RedisHealth, localWindows: LocalWindows
+        index: Int, eventLoop: any EventLoop, lanes: ScriptLanes, keyPrefix: String, policy: CheckPolicy,
+        bounds: Bounds, metrics: CheckMetrics, health: RedisHealth, localWindows: LocalWindows
     ) {
         self.index = index
         self.eventLoop = eventLoop
@@ -120,14 +120,14 @@ package final class CheckEngine {
 
 extension CheckEngine {
     /// Tells the decision that Redis took on a check, and remembers a denial.
-    func decided(_ check: PendingCheck, _ decision: Decision, in batch: CheckBatch, at now: NIODeadline) {
+    func decided(_ check: PendingCheck, _ decision: Decision, in batch: ScriptBatch<CheckScript>, at now: NIODeadline) {
         if !decision.isAllowed, batch.memoryEpoch == memoryEpoch {
             memory.remember(
                 check.user, cost: check.cost, decision: decision, sentAt: batch.sentAt, receivedAt: now,
                 cacheMilliseconds: policy.denyCacheMilliseconds
             )
         }
-        decided(check, decision, under: batch.limit, at: now)
+        decided(check, decision, under: batch.conditions, at: now)
     }
 
     /// Tells the decision that Redis took on a check under a limit, which need not be in force any more.

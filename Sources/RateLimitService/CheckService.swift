@@ -67,7 +67,7 @@ public final class CheckService: Sendable {
             keyPrefix: options.keyPrefix, window: policy.longestWindow, metrics: metrics, logger: logger
         )
         let deadline = TimeAmount.milliseconds(Int64(options.deadlineMilliseconds))
-        let lanes = CheckLane.Options(
+        let lanes = ScriptLane.Options(
             keyPrefix: options.keyPrefix, limit: policy.limit, deadline: deadline, batchLimit: options.batchLimit,
             metrics: metrics, dataLossWatch: watch
         )

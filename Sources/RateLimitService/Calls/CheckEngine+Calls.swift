@@ -67,7 +67,7 @@ extension CheckEngine {
                 }
             requester.decided(counted(outcome, request), ticket: ticket)
         }
-        if let reason = lanes.take(pending, queueLimit: bounds.queue) {
+        if let reason = lanes.takeCall(pending, queueLimit: bounds.queue) {
             return counted(withoutRedis(request, plan, because: reason), request)
         }
         askForFlush()
@@ -205,7 +205,7 @@ extension CheckEngine {
                     resetAfterMilliseconds: state.resetAfterMilliseconds),
                 under: limit.numbers)
         }
-        if let reason = lanes.take(pending, queueLimit: bounds.queue) { return undecided(check, because: reason) }
+        if let reason = lanes.takeCall(pending, queueLimit: bounds.queue) { return undecided(check, because: reason) }
         askForFlush()
     }
 }
