@@ -37,8 +37,12 @@ package final class CheckEngine {
     private(set) var callLimits: LimitsInForce
     /// Whether there are limits beside the one of checks: each check looks here.
     package private(set) var hasMoreLimits: Bool
-    private var memory = DenialMemory()
+    private var memory = CheckDenials()
+    var callDenials = CallDenials()
+    /// A denial that was asked for in an earlier epoch is not remembered.
     private(set) var memoryEpoch = 0
+    /// Calls that wait for what their caller was given.
+    var callsAwaitingBudgets = 0
     var tally = CheckMetrics.Tally()
     var limitTally = LimitMetrics.Tally()
     private var isFlushScheduled = false
@@ -99,8 +103,11 @@ package final class CheckEngine {
     /// Checks that wait for Redis from which on each connection should add but few: some milliseconds' worth.
     private static let crowd = 512
 
+    /// Requests without an answer.
+    var pendingCount: Int { lanes.pendingCount + callsAwaitingBudgets }
+
     /// Whether so many checks wait that those of one connection would delay everybody else's.
-    package var isCrowded: Bool { lanes.pendingCount >= Self.crowd }
+    package var isCrowded: Bool { pendingCount >= Self.crowd }
 
     private func scheduleFlush() {
         if let flushTask { return eventLoop.execute(flushTask) }
@@ -217,6 +224,7 @@ extension CheckEngine {
         if policy.limit != self.policy.limit || policy.denyCacheMilliseconds != self.policy.denyCacheMilliseconds {
             forgetDenials(of: nil)
         }
+        if policy.limits != self.policy.limits { forgetCallDenials() }
         lanes.setLimit(policy.limit)
         limitTally.report(to: metrics.limits)
         limitTally.setLimits(policy.limits.rules.limits.limits)
@@ -229,7 +237,18 @@ extension CheckEngine {
     /// Forgets the denials of one user, or of all; those now on their way from Redis are not remembered either.
     func forgetDenials(of user: UserID?) {
         memoryEpoch += 1
-        if let user { memory.forget(user) } else { memory.forgetAll() }
+        if let user {
+            memory.forget(user)
+            callDenials.forget(user)
+        } else {
+            memory.forgetAll()
+            callDenials.forgetAll()
+        }
+    }
+
+    private func forgetCallDenials() {
+        memoryEpoch += 1
+        callDenials.forgetAll()
     }
 
     /// Sends a command off the way of a check, about a user or about none.
@@ -246,6 +265,6 @@ extension CheckEngine {
     func reportMetrics() -> Int {
         tally.report(to: metrics)
         limitTally.report(to: metrics.limits)
-        return lanes.pendingCount
+        return pendingCount
     }
 }

@@ -115,7 +115,6 @@ public final class CheckService: Sendable {
                 link: link, forbidden: health.forbidden,
                 invalidate: { message in
                     if case .reset(let owner) = message { watch.wasReset(owner) }
-                    guard message.endsDenials else { return }
                     for engine in engines { engine.execute { $0.forgetDenials(of: message.user) } }
                 },
                 budgetChanged: { budgets.heard($0) }

@@ -37,21 +37,21 @@ struct DataLossTests {
     func messages() throws {
         let user = someUser()
         let limit = LimitName.requests
-        let messages: [(LimitReset, String, endsDenials: Bool)] = [
+        let messages: [(LimitReset, String, isOfUser: Bool)] = [
             (LimitReset(.user(user)), "\(user)", true),
             (LimitReset(.user(user), limit: limit), "denials \(user)", true),
             (LimitReset(.group(user)), "group:\(user)", false), (LimitReset(.global), "global", false),
+            (LimitReset(.group(user), limit: limit), "denials group:\(user)", false),
+            (LimitReset(.global, limit: limit), "denials global", false),
         ]
-        for (reset, text, endsDenials) in messages {
-            let message = try #require(Invalidation(reset))
-            #expect(message.text == text && Invalidation(text) == message && message.endsDenials == endsDenials)
-            #expect(message.user == (endsDenials ? user : nil))
+        for (reset, text, isOfUser) in messages {
+            let message = Invalidation(reset)
+            #expect(message.text == text && Invalidation(text) == message)
+            // Where a window is shared the denials of all who share it end, and nobody knows here who they are.
+            #expect(message.user == (isOfUser ? user : nil))
         }
-        for owner in [WindowOwner.group(user), .global] {
-            #expect(Invalidation(LimitReset(owner, limit: limit)) == nil)
-        }
-        #expect(
-            Invalidation("*") == .everyone && Invalidation.everyone.text == "*" && Invalidation.everyone.endsDenials)
+        #expect(Invalidation("*") == .everyone && Invalidation.everyone.text == "*")
+        #expect(Invalidation.everyone.user == nil)
         for text in ["", "group:", "group:x", "denials", "denials x", "globals", "budget user \(user) 1 2", "\(user) "]
         {
             #expect(Invalidation(text) == nil)

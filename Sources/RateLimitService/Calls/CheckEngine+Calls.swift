@@ -30,8 +30,13 @@ extension CheckEngine {
         if let link = lanes.link, case .unavailable(let failure) = link.availability {
             return counted(withoutRedis(request, nil, because: failure.reason), request)
         }
+        guard pendingCount < bounds.queue else {
+            return counted(withoutRedis(request, nil, because: .overloaded), request)
+        }
+        callsAwaitingBudgets += 1
         budgets.load(request.user, groups: given, at: now) { [weak self] result in
             guard let self else { return }
+            callsAwaitingBudgets -= 1
             let outcome: CallOutcome?
             switch result {
             case .success(let caller): outcome = decide(request, caller, arrivedAt: now, requester, ticket)
@@ -57,17 +62,30 @@ extension CheckEngine {
             return counted(CallOutcome(.unknownModel, source: .off), request)
         }
         guard let call = plan.call else { return counted(done(request, plan, source: .off), request) }
+        let question = CallQuestion(call)
+        if let question, let answer = callDenials.denial(of: request.user, question, at: .now()) {
+            return counted(outcome(of: request, plan, answer, source: .memory), request)
+        }
+        let epoch = memoryEpoch
         let pending = PendingCall(call: call, arrivedAt: now) { [weak self] result in
             guard let self else { return }
-            metrics.decisionDuration.recordNanoseconds((NIODeadline.now() - now).nanoseconds)
-            let outcome =
-                switch result {
-                case .success(let answer): self.outcome(of: request, plan, answer)
-                case .failure(let reason): withoutRedis(request, plan, because: reason)
+            let answeredAt = NIODeadline.now()
+            metrics.decisionDuration.recordNanoseconds((answeredAt - now).nanoseconds)
+            let outcome: CallOutcome
+            switch result {
+            case .success(let answer):
+                if let question, epoch == memoryEpoch {
+                    // It was sent later than it arrived: so it is remembered for less long than it holds.
+                    callDenials.remember(
+                        request.user, question, answer, sentAt: now, receivedAt: answeredAt,
+                        cacheMilliseconds: policy.denyCacheMilliseconds)
                 }
+                outcome = self.outcome(of: request, plan, answer, source: .redis)
+            case .failure(let reason): outcome = withoutRedis(request, plan, because: reason)
+            }
             requester.decided(counted(outcome, request), ticket: ticket)
         }
-        if let reason = lanes.takeCall(pending, queueLimit: bounds.queue) {
+        if let reason = lanes.takeCall(pending, queueLimit: bounds.queue - callsAwaitingBudgets) {
             return counted(withoutRedis(request, plan, because: reason), request)
         }
         askForFlush()
@@ -75,8 +93,10 @@ extension CheckEngine {
     }
 
     /// What Redis's answer means for whoever asked.
-    private func outcome(of request: CallRequest, _ plan: CallPlan, _ answer: CallAnswer) -> CallOutcome {
-        var outcome = CallOutcome(.allowed, source: .redis)
+    private func outcome(
+        of request: CallRequest, _ plan: CallPlan, _ answer: CallAnswer, source: DecisionSource
+    ) -> CallOutcome {
+        var outcome = CallOutcome(.allowed, source: source)
         func told(_ most: Int) -> Int {
             outcome.retryAfterAtMostMilliseconds = most
             let asked = plan.call?.subjects.flatMap(\.terms) ?? []
@@ -87,7 +107,7 @@ extension CheckEngine {
         case .done:
             learn(from: request)
             learnDuration(from: request, atUnixMilliseconds: unixMilliseconds())
-            outcome = done(request, plan, source: .redis)
+            outcome = done(request, plan, source: source)
             for part in outcome.uncounted { metrics.uncounted(part)?.increment() }
         case .denied(let term, let milliseconds):
             outcome.verdict = .denied(retryAfterMilliseconds: told(milliseconds))
