@@ -62,6 +62,27 @@ extension ClusterSuite {
             #expect(told == ["redis_unreachable": 800])
         }
 
+        @Test("Until a killed node's replica takes over, its users are told that it is unreachable")
+        func failover() throws {
+            let daemon = try start(["REDIS_TIMEOUT_MS": "50"])
+            let client = try daemon.connect()
+            let known = newUsers(10, in: slots)
+            let group = newUsers(1, in: 13_000...13_999)[0]
+            #expect(try eventually(within: 20) { try !client.check(known[0]).isDegraded })
+            _ = try reasons(client, known, in: group)
+            let master = try cluster.master(of: slots.lowerBound)
+            master.server.end()
+            defer { try? cluster.heal() }
+            var told: [String: Int] = [:]
+            let isOver = try eventually(within: 30) {
+                let now = try reasons(client, known + newUsers(2, in: slots), in: group)
+                for reason in now { told[reason, default: 0] += 1 }
+                return now.allSatisfy { $0 == "none" } && told["redis_unreachable"] != nil
+            }
+            print("failover: \(told)")
+            #expect(isOver && told["redis_timeout"] == nil)
+        }
+
         @Test("MAX_QUEUE bounds calls while a node does not answer")
         func queue() throws {
             let daemon = try start(["MAX_QUEUE": "10", "REDIS_TIMEOUT_MS": "3000"])
