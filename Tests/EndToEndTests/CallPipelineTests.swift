@@ -68,6 +68,24 @@ extension EndToEnd {
             #expect(try eventually(within: 20) { try !client.check(newUser()).isDegraded })
         }
 
+        @Test(
+            "A Redis that is killed is told as unreachable to calls that wait for it, whether or not their users are known"
+        )
+        func killed() throws {
+            let daemon = try start(["REDIS_TIMEOUT_MS": "20000"])
+            let client = try daemon.connect()
+            let known = newUser()
+            #expect(try client.check(known).status == 200)
+            redis.stop()
+            try client.send([known, newUser()].map { HTTPConnection.checkText($0) }.joined())
+            pause(milliseconds: 50)
+            redis.end()
+            for _ in 0..<2 { #expect(try client.response().json["reason"] as? String == "redis_unreachable") }
+            for user in [known, newUser()] {
+                #expect(try client.check(user).json["reason"] as? String == "redis_unreachable")
+            }
+        }
+
         private func tokens(_ count: Int, _ user: String, _ more: String = "") -> String {
             #"{"user":"\#(user)","output_tokens":\#(count)\#(more)}"#
         }
