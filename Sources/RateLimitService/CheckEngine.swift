@@ -76,7 +76,7 @@ package final class CheckEngine {
     ///
     /// - Parameter cost: 1 to 1,000,000; 0 only looks.
     package func check(
-        _ user: UserID, cost: Int, arrivedAt now: NIODeadline, requester: any CheckRequester, ticket: Int
+        _ user: UserID, cost: Int, arrivedAt now: NIODeadline, requester: any DecisionRequester, ticket: Int
     ) -> Outcome? {
         if policy.limit.isOff {
             return counted(

@@ -129,7 +129,7 @@ struct PendingCheck: PendingRequest {
     var cost: Int
     var ticket: Int
     var arrivedAt: NIODeadline
-    var requester: any CheckRequester
+    var requester: any DecisionRequester
 
     func slot(by slots: UserSlots) -> HashSlot { slots.slot(of: user) }
 

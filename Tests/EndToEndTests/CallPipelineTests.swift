@@ -167,6 +167,28 @@ extension EndToEnd {
             #expect(try eventually(within: 20) { try ask(clients[1], members[1]) == 200 })
         }
 
+        @Test("A check is answered the same members in the same order, whether or not there is a limits file")
+        func answers() throws {
+            let file = "limits:\n  - {name: wide, per: global, unit: requests, quota: 1000000, window: 1h}\n"
+            for settings in [[:], ["SHADOW": "true"], ["REDIS_URL": "unix:///nonexistent/redis"]] {
+                let settings = ["REQUESTS": "2"].merging(settings) { $1 }
+                let daemons = [try Daemon(redis: redis.url, settings), try start(settings, file: file)]
+                let answers = try daemons.map { daemon in
+                    let client = try daemon.connect()
+                    let user = newUser()
+                    return try [1, 1, 1, 3].map { cost in
+                        let response = try client.check(user, cost: cost)
+                        let members = response.text.matches(of: /"([a-z_]+)":/).map { String($0.output.1) }
+                        let name = response.isDegraded ? nil : try response.json["limit_name"] as? String
+                        let message = try response.json["message"] as? String
+                        return "\(response.status) \(members) \(name ?? "") \(message ?? "")"
+                    }
+                }
+                #expect(answers[0] == answers[1])
+                #expect(!answers[0].isEmpty)
+            }
+        }
+
         @Test("What leases hold denies only for as long as they do")
         func held() throws {
             let daemon = try start(["DENY_CACHE_MS": "60000"])

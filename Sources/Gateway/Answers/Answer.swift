@@ -39,14 +39,6 @@ struct Answer {
             headers: [("Retry-After", "1")]
         )
     }
-
-    /// How much of a user's quota is used.
-    static func status(of user: UserID, _ decision: Decision) -> Answer {
-        .json(
-            "{\"user\":\"\(user)\",\"limit\":\(decision.quota),\"used\":\(decision.used),"
-                + "\"remaining\":\(decision.remaining),\"reset_after\":\(wholeSeconds(decision.resetAfterMilliseconds))}"
-        )
-    }
 }
 
 /// Milliseconds in whole seconds, rounded up: nobody who waits as told comes too early.
