@@ -24,7 +24,7 @@ package final class CheckEngine {
     /// Finds out whether Redis decides, for all event loops; nil on all but one.
     var heartbeat: Heartbeat?
 
-    let lanes: CheckLanes
+    let lanes: ScriptLanes
     /// What users and groups have been given at run time; set once, before the first check.
     var budgets: BudgetReader?
     /// What calls that gateways have told of came to.
@@ -37,8 +37,12 @@ package final class CheckEngine {
     private(set) var callLimits: LimitsInForce
     /// Whether there are limits beside the one of checks: each check looks here.
     package private(set) var hasMoreLimits: Bool
-    private var memory = DenialMemory()
+    private var memory = CheckDenials()
+    var callDenials = CallDenials()
+    /// A denial that was asked for in an earlier epoch is not remembered.
     private(set) var memoryEpoch = 0
+    /// Calls that wait for what their caller was given.
+    var callsAwaitingBudgets = 0
     var tally = CheckMetrics.Tally()
     var limitTally = LimitMetrics.Tally()
     private var isFlushScheduled = false
@@ -48,8 +52,8 @@ package final class CheckEngine {
     package var onDelivered: (() -> Void)?
 
     init(
-        index: Int, eventLoop: any EventLoop, lanes: CheckLanes, keyPrefix: String, policy: CheckPolicy, bounds: Bounds,
-        metrics: CheckMetrics, health: RedisHealth, localWindows: LocalWindows
+        index: Int, eventLoop: any EventLoop, lanes: ScriptLanes, keyPrefix: String, policy: CheckPolicy,
+        bounds: Bounds, metrics: CheckMetrics, health: RedisHealth, localWindows: LocalWindows
     ) {
         self.index = index
         self.eventLoop = eventLoop
@@ -72,7 +76,7 @@ package final class CheckEngine {
     ///
     /// - Parameter cost: 1 to 1,000,000; 0 only looks.
     package func check(
-        _ user: UserID, cost: Int, arrivedAt now: NIODeadline, requester: any CheckRequester, ticket: Int
+        _ user: UserID, cost: Int, arrivedAt now: NIODeadline, requester: any DecisionRequester, ticket: Int
     ) -> Outcome? {
         if policy.limit.isOff {
             return counted(
@@ -99,8 +103,11 @@ package final class CheckEngine {
     /// Checks that wait for Redis from which on each connection should add but few: some milliseconds' worth.
     private static let crowd = 512
 
+    /// Requests without an answer.
+    var pendingCount: Int { lanes.pendingCount + callsAwaitingBudgets }
+
     /// Whether so many checks wait that those of one connection would delay everybody else's.
-    package var isCrowded: Bool { lanes.pendingCount >= Self.crowd }
+    package var isCrowded: Bool { pendingCount >= Self.crowd }
 
     private func scheduleFlush() {
         if let flushTask { return eventLoop.execute(flushTask) }
@@ -120,14 +127,14 @@ package final class CheckEngine {
 
 extension CheckEngine {
     /// Tells the decision that Redis took on a check, and remembers a denial.
-    func decided(_ check: PendingCheck, _ decision: Decision, in batch: CheckBatch, at now: NIODeadline) {
+    func decided(_ check: PendingCheck, _ decision: Decision, in batch: ScriptBatch<CheckScript>, at now: NIODeadline) {
         if !decision.isAllowed, batch.memoryEpoch == memoryEpoch {
             memory.remember(
                 check.user, cost: check.cost, decision: decision, sentAt: batch.sentAt, receivedAt: now,
                 cacheMilliseconds: policy.denyCacheMilliseconds
             )
         }
-        decided(check, decision, under: batch.limit, at: now)
+        decided(check, decision, under: batch.conditions, at: now)
     }
 
     /// Tells the decision that Redis took on a check under a limit, which need not be in force any more.
@@ -217,6 +224,7 @@ extension CheckEngine {
         if policy.limit != self.policy.limit || policy.denyCacheMilliseconds != self.policy.denyCacheMilliseconds {
             forgetDenials(of: nil)
         }
+        if policy.limits != self.policy.limits { forgetCallDenials() }
         lanes.setLimit(policy.limit)
         limitTally.report(to: metrics.limits)
         limitTally.setLimits(policy.limits.rules.limits.limits)
@@ -229,7 +237,18 @@ extension CheckEngine {
     /// Forgets the denials of one user, or of all; those now on their way from Redis are not remembered either.
     func forgetDenials(of user: UserID?) {
         memoryEpoch += 1
-        if let user { memory.forget(user) } else { memory.forgetAll() }
+        if let user {
+            memory.forget(user)
+            callDenials.forget(user)
+        } else {
+            memory.forgetAll()
+            callDenials.forgetAll()
+        }
+    }
+
+    private func forgetCallDenials() {
+        memoryEpoch += 1
+        callDenials.forgetAll()
     }
 
     /// Sends a command off the way of a check, about a user or about none.
@@ -246,6 +265,6 @@ extension CheckEngine {
     func reportMetrics() -> Int {
         tally.report(to: metrics)
         limitTally.report(to: metrics.limits)
-        return lanes.pendingCount
+        return pendingCount
     }
 }

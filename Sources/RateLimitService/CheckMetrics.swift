@@ -119,17 +119,10 @@ public struct CheckMetrics: Sendable {
 
         mutating func count(_ outcome: Outcome) {
             let verdict: Verdict =
-                outcome.isAllowed
-                ? (outcome.isShadowDenied ? .shadowDenied : .allowed)
-                : (outcome.decision == nil ? .refused : .denied)
-            count(verdict, outcome.source, outcome.degradedReason)
-        }
-
-        mutating func count(_ outcome: CallOutcome) {
-            let verdict: Verdict =
                 switch outcome.verdict {
                 case .allowed, .repeated: outcome.isShadowDenied ? .shadowDenied : .allowed
-                case .denied, .deniedForGood, .atCapacity, .unknownModel: .denied
+                case .denied, .deniedForGood, .atCapacity, .unknownModel:
+                    outcome.isShadowDenied ? .shadowDenied : .denied
                 case .refused, .unknownLease: .refused
                 }
             count(verdict, outcome.source, outcome.degradedReason)

@@ -17,6 +17,8 @@ struct CheckScript {
     /// The prefix and the colon behind it.
     private let keyPrefix: [UInt8]
     private var limitArguments: [UInt8]
+    /// What the batch that is being laid out is decided under.
+    private(set) var conditions: Limit.Numbers
 
     /// The batch that is being laid out.
     private(set) var count = 0
@@ -28,9 +30,13 @@ struct CheckScript {
         keyStart = Array("$\(length)\r\n\(keyPrefix):".utf8)
         self.keyPrefix = Array("\(keyPrefix):".utf8)
         limitArguments = Self.arguments(limit)
+        conditions = limit.numbers
     }
 
+    /// Puts a limit in force, where no batch has been begun.
     mutating func setLimit(_ limit: Limit) {
+        precondition(count == 0)
+        conditions = limit.numbers
         limitArguments = Self.arguments(limit)
     }
 
@@ -90,19 +96,12 @@ struct CheckScript {
         count = 0
     }
 
-    /// What the script answered to one check.
-    enum Answer {
-        case decided(Decision)
-        /// This check failed, alone; Redis's error text.
-        case failed(String)
-    }
-
     /// What the script can count and wait for: a Lua number is exact up to here. Whatever else stands in a reply would
     /// be reckoned with and end the process.
     private static let numbers = 0...1 << 53
 
     /// The answer to check `index` of a batch of `count`; nil when the reply is not of the script's form.
-    static func answer(_ index: Int, of count: Int, in reply: Reply, quota: Int) -> Answer? {
+    static func answer(_ index: Int, of count: Int, in reply: Reply, quota: Int) -> ScriptAnswer<Decision>? {
         guard reply.elements.count == 1 + 3 * count else { return nil }
         let at = 1 + 3 * index
         guard case .integer(let used) = reply.elements[at + 1], case .integer(let reset) = reply.elements[at + 2],
@@ -118,4 +117,47 @@ struct CheckScript {
         case .status, .null, .array: return nil
         }
     }
+}
+
+extension CheckScript: ScriptCodec {
+    static var path: EnforcementState.Path { .checks }
+
+    static func batcher(of lane: ScriptLane) -> ScriptBatcher<CheckScript> { lane.checks }
+
+    mutating func append(_ check: PendingCheck) -> Bool {
+        append(check.user, cost: check.cost)
+        return true
+    }
+
+    static func answer(
+        _ index: Int, of batch: ScriptBatch<CheckScript>, in reply: Reply, to check: PendingCheck
+    ) -> ScriptAnswer<Decision>? {
+        answer(index, of: batch.count, in: reply, quota: batch.conditions.quota)
+    }
+}
+
+/// A check on its way to Redis and back.
+struct PendingCheck: PendingRequest {
+    typealias Codec = CheckScript
+
+    var user: UserID
+    var cost: Int
+    var ticket: Int
+    var arrivedAt: NIODeadline
+    var requester: any DecisionRequester
+
+    func slot(by slots: UserSlots) -> HashSlot { slots.slot(of: user) }
+
+    func decided(_ decision: Decision, in batch: ScriptBatch<CheckScript>, at now: NIODeadline, by engine: CheckEngine)
+    {
+        engine.decided(self, decision, in: batch, at: now)
+    }
+
+    func failed(_ error: String, by engine: CheckEngine) {
+        // The user's window is kept by `decide.lua`.
+        if error.hasPrefix("BUNDLE") { return engine.decideInBundle(self) }
+        undecided(because: .redisError, by: engine)
+    }
+
+    func undecided(because reason: FailureReason, by engine: CheckEngine) { engine.undecided(self, because: reason) }
 }

@@ -17,9 +17,7 @@ extension CheckService {
         localWindows.reset(
             reset.owner, limitIDs: named.map { [$0.id] } ?? known.map(\.id) + [LimitDefinition.requestsID])
         let message = Invalidation(reset)
-        if case .user(let user) = reset.owner {
-            for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
-        }
+        for engine in engines { engine.execute { $0.forgetDenials(of: message.user) } }
         let promise = eventLoop.makePromise(of: Result<Void, ResetError>.self)
         let engine = engine(on: eventLoop)
         engine.reset(reset.owner, limitID: named?.id) { [self] failure in
@@ -27,7 +25,6 @@ extension CheckService {
             if reset.limit == nil { dataLossWatch.wasReset(reset.owner) }
             promise.succeed(.success(()))
             // Only now: in a cluster the two may go to two nodes, and a denial must not be remembered in between.
-            guard let message else { return }
             engine.perform(publishCommand(message.text)) { [health] result in
                 if let refusal = try? result.get().errorText { health.forbidden.note(refusal, to: .publish) }
             }

@@ -67,7 +67,7 @@ public final class CheckService: Sendable {
             keyPrefix: options.keyPrefix, window: policy.longestWindow, metrics: metrics, logger: logger
         )
         let deadline = TimeAmount.milliseconds(Int64(options.deadlineMilliseconds))
-        let lanes = CheckLane.Options(
+        let lanes = ScriptLane.Options(
             keyPrefix: options.keyPrefix, limit: policy.limit, deadline: deadline, batchLimit: options.batchLimit,
             metrics: metrics, dataLossWatch: watch
         )
@@ -115,7 +115,6 @@ public final class CheckService: Sendable {
                 link: link, forbidden: health.forbidden,
                 invalidate: { message in
                     if case .reset(let owner) = message { watch.wasReset(owner) }
-                    guard message.endsDenials else { return }
                     for engine in engines { engine.execute { $0.forgetDenials(of: message.user) } }
                 },
                 budgetChanged: { budgets.heard($0) }

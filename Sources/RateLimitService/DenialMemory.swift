@@ -3,45 +3,83 @@ import RateLimitCore
 
 /// Denials that Redis gave and that still hold, so that a denied user who keeps asking costs Redis nothing.
 ///
-/// A denial holds for the same user and the same cost until the instant Redis gave. Two clocks are kept apart on
-/// purpose: the memory denies only until the wait has passed since the batch was *sent*, which is never after the
+/// A denial holds for the same user and the same question until the instant Redis gave. Two clocks are kept apart on
+/// purpose: the memory denies only until the wait has passed since the question was *sent*, which is never after the
 /// true instant, and tells the wait since the answer was *received*, which is never before it. So nobody is denied
 /// too long, and nobody who waits as told comes too early.
 ///
-/// A table of fixed size in which a new denial takes the place of an old one: bounded, and no allocation on the way
-/// of a check.
-struct DenialMemory {
+/// A table of fixed size, made at the first denial, in which a new denial takes the place of an old one: bounded, and no
+/// allocation on the hot path.
+struct DenialMemory<Question: Equatable, Answer> {
     private struct Entry {
-        var user = UserID(high: 0, low: 0)
-        var cost = 0
-        var used = 0
-        var deniesUntil = NIODeadline.distantPast
-        var passesAt = NIODeadline.distantPast
-        var emptyAt = NIODeadline.distantPast
+        var user: UserID
+        var question: Question
+        var answer: Answer
+        var deniesUntil: NIODeadline
+        var receivedAt: NIODeadline
     }
 
     /// How many denials fit; a power of two.
-    static let capacity = 8192
+    static var capacity: Int { 8192 }
 
-    private var entries = [Entry](repeating: Entry(), count: capacity)
+    private var entries: [Entry?] = []
     private let seed = UInt64.random(in: 0 ... .max) | 1
-    private(set) var isEmpty = true
 
-    /// The denial of this very check, if it is remembered and still holds.
+    /// Whether nothing is remembered.
+    var isEmpty: Bool { entries.isEmpty }
+
+    /// What Redis answered to this very question, and how many milliseconds ago, if it is remembered and still holds.
+    @inline(__always)
+    func denial(of user: UserID, _ question: Question, now: NIODeadline) -> (answer: Answer, age: Int)? {
+        guard !entries.isEmpty, let entry = entries[place(of: user)], entry.deniesUntil > now, entry.user == user,
+            entry.question == question
+        else { return nil }
+        return (entry.answer, max(0, Int((now - entry.receivedAt).nanoseconds / 1_000_000)))
+    }
+
+    /// Remembers a denial until a millisecond before the end of the wait that is certain, and for at most
+    /// `cacheMilliseconds`.
+    ///
+    /// - Parameter certainMilliseconds: for how long it holds since it was sent, whatever anybody but an operator does.
+    mutating func remember(
+        _ user: UserID, _ question: Question, _ answer: Answer, certainMilliseconds: Int, sentAt: NIODeadline,
+        receivedAt: NIODeadline, cacheMilliseconds: Int
+    ) {
+        guard cacheMilliseconds > 0, certainMilliseconds > 1 else { return }
+        if entries.isEmpty { entries = [Entry?](repeating: nil, count: Self.capacity) }
+        entries[place(of: user)] = Entry(
+            user: user, question: question, answer: answer,
+            deniesUntil: sentAt + .milliseconds(Int64(min(certainMilliseconds - 1, cacheMilliseconds))),
+            receivedAt: receivedAt)
+    }
+
+    /// Forgets what is remembered of one user.
+    mutating func forget(_ user: UserID) {
+        guard !entries.isEmpty else { return }
+        let place = place(of: user)
+        if entries[place]?.user == user { entries[place] = nil }
+    }
+
+    /// Forgets everything.
+    mutating func forgetAll() { entries = [] }
+
+    private func place(of user: UserID) -> Int {
+        Int(truncatingIfNeeded: ((user.high ^ (user.low &* 0x9e37_79b9_7f4a_7c15)) &* seed) &>> 51)
+    }
+}
+
+/// The denials of checks, by what they cost.
+typealias CheckDenials = DenialMemory<Int, Decision>
+
+extension CheckDenials {
+    /// The denial of this very check, as it stands now, if it is remembered.
     func denial(of user: UserID, cost: Int, quota: Int, now: NIODeadline) -> Decision? {
-        guard !isEmpty else { return nil }
-        let slot = slot(of: user)
-        // Read in place: a copy would retain a text.
-        guard entries[slot].deniesUntil > now, entries[slot].cost == cost, entries[slot].user == user else {
-            return nil
-        }
-        let entry = entries[slot]
+        guard let (decision, age) = denial(of: user, cost, now: now),
+            case .denied(let retryAfterMilliseconds) = decision.verdict
+        else { return nil }
         return Decision(
-            verdict: .denied(retryAfterMilliseconds: Self.milliseconds(from: now, to: entry.passesAt)),
-            quota: quota,
-            used: entry.used,
-            resetAfterMilliseconds: Self.milliseconds(from: now, to: entry.emptyAt)
-        )
+            verdict: .denied(retryAfterMilliseconds: max(1, retryAfterMilliseconds - age)), quota: quota,
+            used: decision.used, resetAfterMilliseconds: max(1, decision.resetAfterMilliseconds - age))
     }
 
     /// Remembers a denial for at most `cacheMilliseconds`.
@@ -49,36 +87,68 @@ struct DenialMemory {
         _ user: UserID, cost: Int, decision: Decision, sentAt: NIODeadline, receivedAt: NIODeadline,
         cacheMilliseconds: Int
     ) {
-        guard case .denied(let retryAfterMilliseconds) = decision.verdict, cacheMilliseconds > 0 else { return }
-        isEmpty = false
-        entries[slot(of: user)] = Entry(
-            user: user,
-            cost: cost,
-            used: decision.used,
-            deniesUntil: sentAt + .milliseconds(Int64(min(retryAfterMilliseconds - 1, cacheMilliseconds))),
-            passesAt: receivedAt + .milliseconds(Int64(retryAfterMilliseconds)),
-            emptyAt: receivedAt + .milliseconds(Int64(decision.resetAfterMilliseconds))
-        )
+        guard case .denied(let retryAfterMilliseconds) = decision.verdict else { return }
+        remember(
+            user, cost, decision, certainMilliseconds: retryAfterMilliseconds, sentAt: sentAt, receivedAt: receivedAt,
+            cacheMilliseconds: cacheMilliseconds)
+    }
+}
+
+/// The denials of calls, by all that was asked of Redis: whose windows, under which quotas, at which costs.
+typealias CallDenials = DenialMemory<CallQuestion, CallAnswer>
+
+/// What a call asks that may be denied: the same question meets the same limits, whatever became of budgets, groups,
+/// grants and the file in between.
+struct CallQuestion: Equatable {
+    let operation: DecisionOperation
+    let subjects: [SubjectTerms]
+
+    /// Nil for a call that is never denied.
+    init?(_ call: DecisionCall) {
+        guard call.operation == .check || call.operation == .reserve else { return nil }
+        operation = call.operation
+        subjects = call.subjects
+    }
+}
+
+extension CallDenials {
+    /// The denial of this very call, as it stands now, if it is remembered.
+    func denial(of user: UserID, _ question: CallQuestion, at now: NIODeadline) -> CallAnswer? {
+        denial(of: user, question, now: now).map { $0.answer.aged(by: $0.age) }
     }
 
-    /// Forgets what is remembered of one user.
-    mutating func forget(_ user: UserID) {
-        let slot = slot(of: user)
-        if entries[slot].user == user { entries[slot].deniesUntil = .distantPast }
+    /// Remembers a denial for at most `cacheMilliseconds`, and only for as long as what has been charged needs: leases may
+    /// end at any time.
+    mutating func remember(
+        _ user: UserID, _ question: CallQuestion, _ answer: CallAnswer, sentAt: NIODeadline, receivedAt: NIODeadline,
+        cacheMilliseconds: Int
+    ) {
+        switch answer.verdict {
+        case .denied, .atCapacity: break
+        case .done, .deniedForGood, .unknownLease, .repeated: return
+        }
+        remember(
+            user, question, answer, certainMilliseconds: answer.leastWaitMilliseconds, sentAt: sentAt,
+            receivedAt: receivedAt, cacheMilliseconds: cacheMilliseconds)
     }
+}
 
-    /// Forgets everything.
-    mutating func forgetAll() {
-        guard !isEmpty else { return }
-        for index in entries.indices { entries[index].deniesUntil = .distantPast }
-        isEmpty = true
-    }
-
-    private func slot(of user: UserID) -> Int {
-        Int(truncatingIfNeeded: ((user.high ^ (user.low &* 0x9e37_79b9_7f4a_7c15)) &* seed) &>> 51)
-    }
-
-    private static func milliseconds(from now: NIODeadline, to instant: NIODeadline) -> Int {
-        Int(max(1, ((instant - now).nanoseconds + 999_999) / 1_000_000))
+extension CallAnswer {
+    /// The same so many milliseconds later, where nothing has been charged or freed in between.
+    fileprivate func aged(by age: Int) -> CallAnswer {
+        var answer = self
+        switch verdict {
+        case .denied(let term, let wait):
+            answer.verdict = .denied(term: term, retryAfterMilliseconds: max(1, wait - age))
+        case .atCapacity(let term, let wait):
+            answer.verdict = .atCapacity(term: term, retryAfterMilliseconds: max(1, wait - age))
+        case .done, .deniedForGood, .unknownLease, .repeated: break
+        }
+        answer.leastWaitMilliseconds = max(0, leastWaitMilliseconds - age)
+        for index in answer.states.indices {
+            let reset = answer.states[index].resetAfterMilliseconds
+            answer.states[index].resetAfterMilliseconds = max(0, reset - age)
+        }
+        return answer
     }
 }

@@ -12,7 +12,7 @@ enum ForbiddenCommand: String {
     /// What it means for whoever runs the daemon.
     var consequence: String {
         switch self {
-        case .scriptLoad, .evalsha: "cannot use \(rawValue): each batch of checks carries the script's whole text"
+        case .scriptLoad, .evalsha: "cannot use \(rawValue): each batch carries the script's whole text"
         case .subscribe: "cannot subscribe: a reset reaches the denials remembered here only when they lapse"
         case .publish: "cannot publish: a reset reaches the denials other daemons remember only when they lapse"
         }

@@ -62,17 +62,12 @@ enum Invalidation: Hashable {
     case everyone
     /// All windows of somebody were reset: their ``WindowOwner/name``.
     case reset(WindowOwner)
-    /// One limit of a user was reset: `denials <encoded>`.
-    case denials(UserID)
+    /// One limit of somebody was reset: `denials ` and the name in their key.
+    case denials(WindowOwner)
 
-    /// Whom a reset concerns; nil where no daemon remembers anything of it.
-    init?(_ reset: LimitReset) {
-        guard reset.limit != nil else {
-            self = .reset(reset.owner)
-            return
-        }
-        guard case .user(let user) = reset.owner else { return nil }
-        self = .denials(user)
+    /// Whom a reset concerns.
+    init(_ reset: LimitReset) {
+        self = reset.limit == nil ? .reset(reset.owner) : .denials(reset.owner)
     }
 
     private static let denialsPrefix = "denials "
@@ -84,9 +79,9 @@ enum Invalidation: Hashable {
         } else if let owner = WindowOwner(name: text) {
             self = .reset(owner)
         } else if text.hasPrefix(Self.denialsPrefix),
-            let user = UserID(encoded: text.dropFirst(Self.denialsPrefix.count))
+            let owner = WindowOwner(name: text.dropFirst(Self.denialsPrefix.count))
         {
-            self = .denials(user)
+            self = .denials(owner)
         } else {
             return nil
         }
@@ -97,23 +92,15 @@ enum Invalidation: Hashable {
         switch self {
         case .everyone: "*"
         case .reset(let owner): owner.name
-        case .denials(let user): "\(Self.denialsPrefix)\(user.encoded)"
+        case .denials(let owner): "\(Self.denialsPrefix)\(owner.name)"
         }
     }
 
-    /// Whether denials that are remembered may not hold any more: they are of checks, which meet a user's window alone.
-    var endsDenials: Bool {
-        switch self {
-        case .everyone, .denials, .reset(.user): true
-        case .reset: false
-        }
-    }
-
-    /// The user whom it is about; nil where it is about more or about nobody.
+    /// The user whose denials may not hold any more; nil where anybody's may not.
     var user: UserID? {
         switch self {
-        case .reset(.user(let user)), .denials(let user): user
-        case .everyone, .reset: nil
+        case .reset(.user(let user)), .denials(.user(let user)): user
+        case .everyone, .reset, .denials: nil
         }
     }
 }

@@ -92,8 +92,8 @@ final class LimitMetrics: Sendable {
         }
 
         /// Counts what each limit says in an answer; nothing of a limit that has left since it was asked.
-        mutating func count(_ outcome: CallOutcome) {
-            for standing in outcome.standings {
+        mutating func count(_ outcome: Outcome) {
+            for standing in outcome.details?.standings ?? [] {
                 guard let place = places[standing.limit.id] else { continue }
                 let decision: Decision =
                     if standing.state.isShadowDenied || standing.state.isDenied && outcome.isShadowDenied {

@@ -36,37 +36,133 @@ public enum DecisionSource: String, Hashable, Sendable, CaseIterable {
     case off
 }
 
-/// The answer to one check, whichever protocol asked.
-public struct Outcome: Hashable, Sendable {
-    /// Whether the caller may go on.
-    public let isAllowed: Bool
-    /// What the window said, where one was asked.
-    public let decision: Decision?
-    /// Who decided.
-    public let source: DecisionSource
-    /// Why Redis did not, where it should have.
-    public let degradedReason: FailureReason?
-    /// The limit it was decided under, or would have been: not the one in force when the answer is written.
-    public let limit: Limit.Numbers
+/// The limit whose numbers stand for all: the one that denied, else the one of which the least share is left.
+public struct BindingState: Hashable, Sendable {
+    /// How much there may be in its window.
+    public let quota: Int
+    /// How much there is; above the quota where that was lowered.
+    public let used: Int
+    /// How long until the window is empty and the full quota free again.
+    public let resetAfterMilliseconds: Int
 
     @inlinable
+    init(quota: Int, used: Int, resetAfterMilliseconds: Int) {
+        self.quota = quota
+        self.used = used
+        self.resetAfterMilliseconds = resetAfterMilliseconds
+    }
+
+    /// What is left of the quota, at least 0.
+    @inlinable public var remaining: Int { max(0, quota - used) }
+}
+
+/// What became of a request, whichever protocol asked: a check of a user alone, or a call under many limits.
+///
+/// What most answers need stands in it; there are ``details`` only where several limits, a lease or a model have a part.
+public struct Outcome: Hashable, Sendable {
+    /// What the limits say.
+    public enum Verdict: Hashable, Sendable {
+        /// It may go on, or what was asked is done.
+        case allowed
+        /// It may not. With nobody else consuming the same passes after this long; where leases hold what it needs, that is
+        /// a forecast, and ``OutcomeDetails/retryAfterAtMostMilliseconds`` is certain.
+        case denied(retryAfterMilliseconds: Int)
+        /// It may not, and no wait helps.
+        case deniedForGood
+        /// It may not: as many are under way as may be. The wait is as for a denial.
+        case atCapacity(retryAfterMilliseconds: Int)
+        /// It may not: nobody knows what its model costs, and unknown models are denied.
+        case unknownModel
+        /// Redis cannot decide, and a limit that applies is to be closed then.
+        case refused
+        /// There is no such lease, or not any more.
+        case unknownLease
+        /// It was done before, and was not done again.
+        case repeated
+
+        /// What a window says.
+        @inlinable
+        init(_ verdict: Decision.Verdict) {
+            switch verdict {
+            case .allowed: self = .allowed
+            case .denied(let milliseconds): self = .denied(retryAfterMilliseconds: milliseconds)
+            case .deniedForGood: self = .deniedForGood
+            }
+        }
+    }
+
+    /// What the limits say.
+    public var verdict: Verdict
+    /// Whether they deny, and shadow mode lets the request pass all the same.
+    public var isShadowDenied: Bool
+    /// Where the decision came from.
+    public var source: DecisionSource
+    /// Why Redis did not decide, where it should have.
+    public var degradedReason: FailureReason?
+    /// How the limit that binds stands, where one was asked.
+    public var binding: BindingState?
+    /// The limit of checks that a check was decided under, or would have been: not the one in force when the answer is
+    /// written. Nil for what meets other limits.
+    public var limit: Limit.Numbers?
+    /// What there is to tell besides.
+    public var details: OutcomeDetails? {
+        get { box?.details }
+        set { box = newValue.map { DetailsBox($0) } }
+    }
+    private var box: DetailsBox?
+
+    /// Details lie elsewhere, so that an outcome without them is small and cheap to copy.
+    private final class DetailsBox: Hashable, Sendable {
+        let details: OutcomeDetails
+
+        init(_ details: OutcomeDetails) { self.details = details }
+
+        static func == (left: DetailsBox, right: DetailsBox) -> Bool { left.details == right.details }
+        func hash(into hasher: inout Hasher) { hasher.combine(details) }
+    }
+
+    /// Makes the outcome of a request.
+    public init(_ verdict: Verdict, source: DecisionSource, degradedReason: FailureReason? = nil) {
+        self.verdict = verdict
+        self.source = source
+        self.degradedReason = degradedReason
+        isShadowDenied = false
+    }
+
+    /// Makes the outcome of a check.
+    ///
+    /// - Parameters:
+    ///   - isAllowed: whether it passes, by what the window said, by shadow mode or by the failure mode.
+    ///   - decision: what the window said, where one was asked.
     init(
         isAllowed: Bool, decision: Decision?, source: DecisionSource, degradedReason: FailureReason? = nil,
         under limit: Limit.Numbers
     ) {
-        self.isAllowed = isAllowed
-        self.limit = limit
-        self.decision = decision
+        if let decision {
+            verdict = Verdict(decision.verdict)
+            isShadowDenied = isAllowed && !decision.isAllowed
+            binding = BindingState(
+                quota: decision.quota, used: decision.used, resetAfterMilliseconds: decision.resetAfterMilliseconds)
+        } else {
+            verdict = isAllowed ? .allowed : .refused
+            isShadowDenied = false
+        }
         self.source = source
         self.degradedReason = degradedReason
+        self.limit = limit
     }
 
-    /// Whether the window denied and shadow mode let the caller pass all the same.
-    @inlinable public var isShadowDenied: Bool { isAllowed && decision?.isAllowed == false }
+    /// Whether the caller may go on.
+    public var isAllowed: Bool {
+        switch verdict {
+        case .allowed, .repeated: true
+        case .denied, .deniedForGood, .atCapacity, .unknownModel, .refused, .unknownLease: isShadowDenied
+        }
+    }
 }
 
 /// Who asked. Called on the event loop on which it asked, once for each ticket.
-public protocol CheckRequester: AnyObject {
-    /// The check that was given `ticket` is decided.
+public protocol DecisionRequester: AnyObject {
+    /// The request that was given `ticket` is decided.
     func decided(_ outcome: Outcome, ticket: Int)
 }

@@ -87,7 +87,8 @@ struct CheckCommand: AsyncParsableCommand {
 extension CheckAnswer {
     /// The limit that the numbers are of. Of a limit of groups there may be several: the one with these numbers.
     fileprivate var limitText: LimitText {
-        guard let limitName else { return .requests }
+        // Without a list of limits that is the one of checks, of requests.
+        guard let limitName, limits != nil || limitName != LimitName.requests.text else { return .requests }
         let named = (limits ?? []).filter { $0.name == limitName }
         let exact = named.first { (one: UsageAnswer.Limit) in one.limit == limit && one.remaining == remaining }
         return (exact ?? named.first)?.text ?? LimitText(name: limitName)

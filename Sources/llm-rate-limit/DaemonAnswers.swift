@@ -3,7 +3,7 @@ import FoundationEssentials
 /// `POST /v1/check`: the members that are told.
 struct CheckAnswer: Decodable {
     var allowed: Bool
-    /// Nil where the daemon has one limit, that of requests, and where none applies.
+    /// Nil where none applies.
     var limitName: String?
     var limit: Int?
     var remaining: Int?

@@ -268,7 +268,8 @@ static void answer_client(const struct check *check, int64_t retry_ms, int64_t u
     int64_t remaining = used < limit ? limit - used : 0;
     int64_t retry = (retry_ms + 999) / 1000, reset = (reset_ms + 999) / 1000;
     char body[512], *end = body;
-    end = allowed ? PUT(end, "{\"allowed\":true,\"limit\":") : PUT(end, "{\"allowed\":false,\"limit\":");
+    end = allowed ? PUT(end, "{\"allowed\":true") : PUT(end, "{\"allowed\":false");
+    end = PUT(end, ",\"limit_name\":\"requests\",\"limit\":");
     end = put_number(end, limit);
     end = PUT(end, ",\"remaining\":");
     end = put_number(end, remaining);

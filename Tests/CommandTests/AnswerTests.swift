@@ -11,33 +11,39 @@ struct AnswerTests {
         arguments: [
             (
                 200, 1,
-                #"{"allowed":true,"limit":20,"remaining":19,"retry_after":0,"reset_after":3600,"degraded":false}"#,
+                #"{"allowed":true,"limit_name":"requests","#
+                    + #""limit":20,"remaining":19,"retry_after":0,"reset_after":3600,"degraded":false}"#,
                 "allowed: 19 of 20 requests remaining, full again in 1 hour", ExitCode.success
             ),
             (
                 429, 1,
-                #"{"allowed":false,"limit":20,"remaining":0,"retry_after":725,"reset_after":3600,"degraded":false,"#
+                #"{"allowed":false,"limit_name":"requests","#
+                    + #""limit":20,"remaining":0,"retry_after":725,"reset_after":3600,"degraded":false,"#
                     + #""message":"Try again in 12 minutes 5 seconds."}"#,
                 "denied: 0 of 20 requests remaining. Try again in 12 minutes 5 seconds.", .denied
             ),
             (
                 429, 30,
-                #"{"allowed":false,"limit":20,"remaining":20,"retry_after":null,"reset_after":0,"degraded":false}"#,
+                #"{"allowed":false,"limit_name":"requests","#
+                    + #""limit":20,"remaining":20,"retry_after":null,"reset_after":0,"degraded":false}"#,
                 "denied: A cost of 30 is above the limit of 20 requests: no wait helps.", .denied
             ),
             (
                 200, 1,
-                #"{"allowed":true,"limit":20,"remaining":null,"degraded":true,"reason":"redis_unreachable"}"#,
+                #"{"allowed":true,"limit_name":"requests","#
+                    + #""limit":20,"remaining":null,"degraded":true,"reason":"redis_unreachable"}"#,
                 "allowed: not counted (degraded: redis_unreachable)", .success
             ),
             (
                 200, 1,
-                #"{"allowed":true,"limit":7,"remaining":3,"reset_after":60,"degraded":true,"reason":"redis_timeout"}"#,
+                #"{"allowed":true,"limit_name":"requests","#
+                    + #""limit":7,"remaining":3,"reset_after":60,"degraded":true,"reason":"redis_timeout"}"#,
                 "allowed: 3 of 7 requests remaining, full again in 1 minute (degraded:\n  redis_timeout)", .success
             ),
             (
                 200, 1,
-                #"{"allowed":true,"limit":20,"remaining":0,"reset_after":60,"degraded":false,"shadow_denied":true}"#,
+                #"{"allowed":true,"limit_name":"requests","#
+                    + #""limit":20,"remaining":0,"reset_after":60,"degraded":false,"shadow_denied":true}"#,
                 "allowed: only because of shadow mode, 0 of 20 requests remaining, full again in\n  1 minute", .success
             ),
             (

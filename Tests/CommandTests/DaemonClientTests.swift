@@ -87,7 +87,9 @@ struct DaemonClientTests {
 
     @Test("prints with --json the body as it is, with the exit code of the answer")
     func json() async throws {
-        let denial = #"{"allowed":false,"limit":1,"remaining":0,"retry_after":5,"reset_after":5,"degraded":false}"#
+        let denial =
+            #"{"allowed":false,"limit_name":"requests","#
+            + #""limit":1,"remaining":0,"retry_after":5,"reset_after":5,"degraded":false}"#
         try await ask(httpAnswer("429 Too Many Requests", denial)) { _, client in
             let report = await client.report(request, json: true) { response throws(UnexpectedAnswer) in
                 try CheckCommand.report(response, cost: 1)

@@ -16,7 +16,8 @@ extension EndToEnd {
             #expect(response.status == 200)
             #expect(
                 response.text
-                    == #"{"allowed":true,"limit":20,"remaining":19,"retry_after":0,"reset_after":3600,"degraded":false}"#
+                    == #"{"allowed":true,"limit_name":"requests","#
+                    + #""limit":20,"remaining":19,"retry_after":0,"reset_after":3600,"degraded":false}"#
             )
             #expect(response["Content-Type"] == "application/json")
             #expect(response["RateLimit-Policy"] == #""requests";q=20;w=3600"#)
@@ -40,7 +41,9 @@ extension EndToEnd {
             // The first of the 20 was admitted a moment ago.
             #expect((700...725).contains(seconds))
             let minutes = "12 minutes\(seconds > 720 ? " \(seconds - 720) second\(seconds == 721 ? "" : "s")" : "")"
-            let expected = #"{"allowed":false,"limit":20,"remaining":0,"retry_after":\#(seconds),"reset_after":"#
+            let expected =
+                #"{"allowed":false,"limit_name":"requests","#
+                + #""limit":20,"remaining":0,"retry_after":\#(seconds),"reset_after":"#
             #expect(response.text.hasPrefix(expected))
             if seconds > 720 { #expect(response.text.contains(#""message":"Try again in \#(minutes).""#)) }
             #expect(response.text.contains(#""degraded":false"#))
@@ -58,7 +61,10 @@ extension EndToEnd {
             let user = newUser()
             let response = try client.check(user, cost: 21)
             #expect(response.status == 429 && response["Retry-After"] == nil)
-            #expect(response.text.contains(#""allowed":false,"limit":20,"remaining":20,"retry_after":null"#))
+            #expect(
+                response.text.contains(
+                    #""allowed":false,"limit_name":"requests","#
+                        + #""limit":20,"remaining":20,"retry_after":null"#))
             #expect(try client.check(user, cost: 20).number("remaining") == 0)
             #expect(try redis.keys().count == 1)
         }

@@ -153,7 +153,8 @@ extension EndToEnd {
             let response = try client.check(user)
             #expect(response.status == 200)
             #expect(
-                response.text == #"{"allowed":true,"limit":20,"remaining":null,"retry_after":0,"reset_after":null,"#
+                response.text == #"{"allowed":true,"limit_name":"requests","#
+                    + #""limit":20,"remaining":null,"retry_after":0,"reset_after":null,"#
                     + #""degraded":true,"reason":"redis_timeout"}"#
             )
             #expect(response["RateLimit"] == nil && response["RateLimit-Policy"] == nil)

@@ -180,7 +180,8 @@ extension EndToEnd {
             for _ in 0..<30 {
                 #expect(
                     try daemon.connect().check("6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11").text
-                        == #"{"allowed":true,"limit":20,"remaining":null,"retry_after":0,"reset_after":null,"#
+                        == #"{"allowed":true,"limit_name":"requests","#
+                        + #""limit":20,"remaining":null,"retry_after":0,"reset_after":null,"#
                         + #""degraded":true,"reason":"redis_unreachable"}"#
                 )
             }

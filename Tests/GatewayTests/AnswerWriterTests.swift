@@ -30,7 +30,9 @@ struct AnswerWriterTests {
 
     @Test("that is allowed is just as the contract has it")
     func allowed() {
-        let body = #"{"allowed":true,"limit":20,"remaining":19,"retry_after":0,"reset_after":3600,"degraded":false}"#
+        let body =
+            #"{"allowed":true,"limit_name":"requests","#
+            + #""limit":20,"remaining":19,"retry_after":0,"reset_after":3600,"degraded":false}"#
         let outcome = Outcome(
             isAllowed: true, decision: decision(.allowed, used: 1, reset: 3_600_000), source: .redis, under: hourly
         )
@@ -40,7 +42,8 @@ struct AnswerWriterTests {
     @Test("that is denied says when to come again, rounded up, in each place", arguments: [724_001, 725_000])
     func denied(_ milliseconds: Int) {
         let body =
-            #"{"allowed":false,"limit":20,"remaining":0,"retry_after":725,"reset_after":3600,"degraded":false,"#
+            #"{"allowed":false,"limit_name":"requests","#
+            + #""limit":20,"remaining":0,"retry_after":725,"reset_after":3600,"degraded":false,"#
             + #""message":"Try again in 12 minutes 5 seconds."}"#
         let denial = decision(.denied(retryAfterMilliseconds: milliseconds), used: 20, reset: 3_599_001)
         for source in [DecisionSource.redis, .memory] {
@@ -65,8 +68,9 @@ struct AnswerWriterTests {
     @Test("that is denied for good has no time to come again")
     func deniedForGood() {
         let body =
-            #"{"allowed":false,"limit":20,"remaining":17,"retry_after":null,"reset_after":60,"degraded":false,"#
-            + #""message":"The cost is above the limit of 20."}"#
+            #"{"allowed":false,"limit_name":"requests","#
+            + #""limit":20,"remaining":17,"retry_after":null,"reset_after":60,"degraded":false,"#
+            + #""message":"The cost is above the quota of 20 requests of requests."}"#
         let denial = decision(.deniedForGood, used: 3, reset: 60_000)
         #expect(
             written(Outcome(isAllowed: false, decision: denial, source: .redis, under: hourly))
@@ -76,7 +80,8 @@ struct AnswerWriterTests {
     @Test("in shadow mode allows, and says what it would have done")
     func shadow() {
         let body =
-            #"{"allowed":true,"limit":20,"remaining":0,"retry_after":725,"reset_after":3600,"degraded":false,"#
+            #"{"allowed":true,"limit_name":"requests","#
+            + #""limit":20,"remaining":0,"retry_after":725,"reset_after":3600,"degraded":false,"#
             + #""shadow_denied":true}"#
         let denial = decision(.denied(retryAfterMilliseconds: 725_000), used: 20, reset: 3_600_000)
         #expect(
@@ -87,7 +92,8 @@ struct AnswerWriterTests {
     @Test("without Redis is degraded, gives the reason and no RateLimit header", arguments: FailureReason.allCases)
     func degraded(_ reason: FailureReason) {
         let body =
-            #"{"allowed":true,"limit":20,"remaining":null,"retry_after":0,"reset_after":null,"degraded":true,"#
+            #"{"allowed":true,"limit_name":"requests","#
+            + #""limit":20,"remaining":null,"retry_after":0,"reset_after":null,"degraded":true,"#
             + "\"reason\":\"\(reason.rawValue)\"}"
         let outcome = Outcome(
             isAllowed: true, decision: nil, source: .failureMode, degradedReason: reason, under: hourly)
@@ -112,10 +118,12 @@ struct AnswerWriterTests {
     @Test("in failure mode local decides, and says that it is degraded")
     func local() {
         let allowed =
-            #"{"allowed":true,"limit":5,"remaining":4,"retry_after":0,"reset_after":3600,"degraded":true,"#
+            #"{"allowed":true,"limit_name":"requests","#
+            + #""limit":5,"remaining":4,"retry_after":0,"reset_after":3600,"degraded":true,"#
             + #""reason":"redis_unreachable"}"#
         let denied =
-            #"{"allowed":false,"limit":5,"remaining":0,"retry_after":60,"reset_after":3600,"degraded":true,"#
+            #"{"allowed":false,"limit_name":"requests","#
+            + #""limit":5,"remaining":0,"retry_after":60,"reset_after":3600,"degraded":true,"#
             + #""reason":"redis_unreachable","message":"Try again in 1 minute."}"#
         let admission = decision(.allowed, quota: 5, used: 1, reset: 3_600_000)
         let denial = decision(.denied(retryAfterMilliseconds: 60_000), quota: 5, used: 5, reset: 3_600_000)
@@ -135,7 +143,8 @@ struct AnswerWriterTests {
 
     @Test("where the limit is off has no limit and no RateLimit header")
     func off() {
-        let body = #"{"allowed":true,"limit":null,"remaining":null,"retry_after":0,"reset_after":0,"degraded":false}"#
+        let body =
+            #"{"allowed":true,"limit_name":null,"limit":null,"remaining":null,"retry_after":0,"reset_after":0,"degraded":false}"#
         let outcome = Outcome(isAllowed: true, decision: nil, source: .off, under: hourly)
         #expect(written(outcome) == head("200 OK", body) + ["", body])
     }
@@ -249,7 +258,9 @@ struct OtherAnswerTests {
 
     @Test("writes a user's status")
     func status() {
-        let answer = Answer.status(of: someUser, decision(.allowed, used: 1, reset: 3_599_001))
+        let outcome = Outcome(
+            isAllowed: true, decision: decision(.allowed, used: 1, reset: 3_599_001), source: .redis, under: hourly)
+        let answer = Answer.status(of: someUser, outcome)
         #expect(
             String(decoding: answer.body, as: UTF8.self)
                 == "{\"user\":\"\(someText)\",\"limit\":20,\"used\":1,\"remaining\":19,\"reset_after\":3600}")

@@ -11,8 +11,11 @@ private func http(_ status: String, _ body: String, headers: String = "") -> Str
 }
 
 private let allowedBody =
-    #"{"allowed":true,"limit":20,"remaining":19,"retry_after":0,"reset_after":3600,"degraded":false}"#
-private let degradedBody = #"{"allowed":true,"limit":20,"remaining":null,"degraded":true,"reason":"redis_timeout"}"#
+    #"{"allowed":true,"limit_name":"requests","#
+    + #""limit":20,"remaining":19,"retry_after":0,"reset_after":3600,"degraded":false}"#
+private let degradedBody =
+    #"{"allowed":true,"limit_name":"requests","#
+    + #""limit":20,"remaining":null,"degraded":true,"reason":"redis_timeout"}"#
 
 @Suite struct AnswerTests {
     @Test(

@@ -97,9 +97,11 @@ struct CheckMetricsTests {
         metrics.limits.setLimits([first, second])
         var tally = LimitMetrics.Tally()
         tally.setLimits([first, second])
-        var outcome = CallOutcome(.allowed, source: .redis)
+        var outcome = Outcome(.allowed, source: .redis)
         func count(_ states: LimitState...) {
-            outcome.standings = zip([first, second], states).map { standing($0, $1) }
+            var details = OutcomeDetails()
+            details.standings = zip([first, second], states).map { standing($0, $1) }
+            outcome.details = details
             tally.count(outcome)
         }
         let free = LimitState(used: 1, resetAfterMilliseconds: 1)

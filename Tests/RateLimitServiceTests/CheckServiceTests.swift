@@ -14,13 +14,13 @@ struct CheckServiceTests {
         let user = someUser()
         for used in 1...3 {
             let outcome = try await service.check(user)
-            #expect(outcome.isAllowed && outcome.source == .redis && outcome.decision?.used == used)
+            #expect(outcome.isAllowed && outcome.source == .redis && outcome.binding?.used == used)
         }
         #expect(try await service.check(user).source == .redis)
         let calls = try redis.calls(of: "evalsha")
         for _ in 0..<10 {
             let outcome = try await service.check(user)
-            #expect(!outcome.isAllowed && outcome.source == .memory && outcome.decision?.remaining == 0)
+            #expect(!outcome.isAllowed && outcome.source == .memory && outcome.binding?.remaining == 0)
         }
         #expect(try redis.calls(of: "evalsha") == calls)
         // Another cost is another question.
@@ -36,7 +36,7 @@ struct CheckServiceTests {
         let outcomes = try await service.checks((0..<400).map { (users[$0 % 10], 1) })
         #expect(outcomes.count { $0.isAllowed } == 300)
         for index in 0..<10 {
-            let used = stride(from: index, to: 400, by: 10).map { outcomes[$0].decision?.used }
+            let used = stride(from: index, to: 400, by: 10).map { outcomes[$0].binding?.used }
             #expect(used == Array(1...30) + Array(repeating: 30, count: 10))
         }
         #expect(try redis.calls(of: "evalsha") == 25)
@@ -54,7 +54,7 @@ struct CheckServiceTests {
         let outcomes = try await service.checks([(good, 1), (broken[0], 1), (broken[1], 1), (good, 1)])
         #expect(outcomes.map(\.degradedReason) == [nil, .redisError, .redisError, nil])
         #expect(outcomes.map(\.isAllowed) == [true, true, true, true])
-        #expect(outcomes.map { $0.decision?.used } == [1, nil, nil, 2])
+        #expect(outcomes.map { $0.binding?.used } == [1, nil, nil, 2])
         await service.service.stop()
     }
 
@@ -66,7 +66,7 @@ struct CheckServiceTests {
         for round in 0..<25 {
             try redis.command("SCRIPT", "FLUSH")
             let outcomes = try await service.checks(Array(repeating: (user, 1), count: 4))
-            #expect(outcomes.map { $0.decision?.used } == (1...4).map { 4 * round + $0 })
+            #expect(outcomes.map { $0.binding?.used } == (1...4).map { 4 * round + $0 })
         }
         #expect(try await service.check(user).isAllowed == false)
         await service.service.stop()
@@ -88,10 +88,10 @@ struct CheckServiceTests {
         let redis = try RedisServer()
         let service = try await ServiceUnderTest(redis, CheckPolicy(limit: limit(3)))
         let user = someUser()
-        #expect(try await service.check(user, cost: 0).decision?.used == 0)
+        #expect(try await service.check(user, cost: 0).binding?.used == 0)
         #expect(try redis.command("EXISTS", "llm-rate:\(user)") == .integer(0))
         _ = try await service.check(user, cost: 2)
-        #expect(try await service.check(user, cost: 0).decision?.used == 2)
+        #expect(try await service.check(user, cost: 0).binding?.used == 2)
         try await service.reportMetrics()
         let checks = service.metrics.counted.filter { $0.key.hasPrefix(CheckMetrics.Name.checks) }
         #expect(checks == ["\(CheckMetrics.Name.checks){decision=allowed,source=redis}": 1])
@@ -127,7 +127,7 @@ struct CheckServiceTests {
         let outcomes = try await service.checks(Array(repeating: (user, 1), count: 10))
         #expect(
             outcomes.map(\.degradedReason) == Array(repeating: nil, count: 4) + Array(repeating: .overloaded, count: 6))
-        #expect(try await service.check(user).decision?.used == 5)
+        #expect(try await service.check(user).binding?.used == 5)
         await service.service.stop()
     }
 }
@@ -145,7 +145,7 @@ struct PolicyChangeTests {
         service.service.apply(CheckPolicy(limit: limit(3), denyCacheMilliseconds: 600_000))
         let outcome = try await service.check(user)
         #expect(outcome.isAllowed && outcome.source == .redis)
-        #expect(outcome.decision?.quota == 3 && outcome.decision?.used == 3)
+        #expect(outcome.binding?.quota == 3 && outcome.binding?.used == 3)
         #expect(service.service.policy.limit.quota == 3)
         #expect(service.metrics.counted[CheckMetrics.Name.limit] == 3)
         await service.service.stop()
@@ -174,7 +174,7 @@ struct PolicyChangeTests {
         service.service.apply(CheckPolicy(limit: limit(1), isShadow: true, denyCacheMilliseconds: 600_000))
         for cost in [1, 2] {
             let outcome = try await service.check(user, cost: cost)
-            #expect(outcome.isAllowed && outcome.isShadowDenied && outcome.decision?.used == 1)
+            #expect(outcome.isAllowed && outcome.isShadowDenied && outcome.binding?.used == 1)
         }
         service.service.apply(CheckPolicy(limit: limit(1), denyCacheMilliseconds: 600_000))
         #expect(try await service.check(user).isAllowed == false)
@@ -213,7 +213,7 @@ struct WithoutRedisTests {
             #expect(outcome.isAllowed == isAllowed)
             #expect(outcome.degradedReason == .redisUnreachable)
             #expect(outcome.source == (mode == .local ? .local : .failureMode))
-            #expect(outcome.decision?.quota == (mode == .local ? 2 : nil))
+            #expect(outcome.binding?.quota == (mode == .local ? 2 : nil))
         }
         await service.service.stop()
     }
@@ -245,7 +245,7 @@ struct WithoutRedisTests {
         redis.resume()
         #expect(try await service.eventually { try await service.check(user).source == .redis })
         // The check that was given up has run, once; those answered without Redis have not been sent.
-        #expect(try await service.check(user, cost: 0).decision?.used == 2)
+        #expect(try await service.check(user, cost: 0).binding?.used == 2)
         await service.service.stop()
     }
 }

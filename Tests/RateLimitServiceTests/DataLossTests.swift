@@ -38,25 +38,25 @@ struct DataLossTests {
         let user = someUser()
         let other = try #require(UserID("global *\n"))
         let limit = LimitName.requests
-        let messages: [(LimitReset, String, endsDenials: Bool)] = [
+        let messages: [(LimitReset, String, isOfUser: Bool)] = [
             (LimitReset(.user(user)), "\(user)", true),
             (LimitReset(.user(user), limit: limit), "denials \(user)", true),
             (LimitReset(.group(user)), "group:\(user)", false), (LimitReset(.global), "global", false),
+            (LimitReset(.group(user), limit: limit), "denials group:\(user)", false),
+            (LimitReset(.global, limit: limit), "denials global", false),
             (LimitReset(.user(other)), "user:global%20%2A%0A", true),
-            (LimitReset(.user(other), limit: limit), "denials global%20%2A%0A", true),
+            (LimitReset(.user(other), limit: limit), "denials user:global%20%2A%0A", true),
         ]
-        for (reset, text, endsDenials) in messages {
-            let message = try #require(Invalidation(reset))
-            #expect(message.text == text && Invalidation(text) == message && message.endsDenials == endsDenials)
-            #expect(message.user.map { .user($0) } == (endsDenials ? reset.owner : nil))
+        for (reset, text, isOfUser) in messages {
+            let message = Invalidation(reset)
+            #expect(message.text == text && Invalidation(text) == message)
+            // Where a window is shared the denials of all who share it end, and nobody knows here who they are.
+            #expect(message.user.map { .user($0) } == (isOfUser ? reset.owner : nil))
         }
-        for owner in [WindowOwner.group(user), .global] {
-            #expect(Invalidation(LimitReset(owner, limit: limit)) == nil)
-        }
-        #expect(
-            Invalidation("*") == .everyone && Invalidation.everyone.text == "*" && Invalidation.everyone.endsDenials)
+        #expect(Invalidation("*") == .everyone && Invalidation.everyone.text == "*")
+        #expect(Invalidation.everyone.user == nil)
         for text in [
-            "", "group:", "group:%41", "denials", "denials ~", "user:", "user:\(user)", "globals",
+            "", "group:", "group:%41", "denials", "denials ~", "denials x", "user:", "user:\(user)", "globals",
             "budget user \(user) 1 2", "\(user) ",
         ] {
             #expect(Invalidation(text) == nil)

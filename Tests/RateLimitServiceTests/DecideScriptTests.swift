@@ -148,7 +148,7 @@ struct DecideAnswerTests {
         littleEndian(used, 6) + littleEndian(reset, 6) + [flags]
     }
 
-    private func answer(_ bytes: [UInt8], to call: DecisionCall = Self.call) throws -> DecideScript.Answer? {
+    private func answer(_ bytes: [UInt8], to call: DecisionCall = Self.call) throws -> ScriptAnswer<CallAnswer>? {
         let reader = ReplyReader()
         let whole = Array("*1\r\n$\(bytes.count)\r\n".utf8) + bytes + Array("\r\n".utf8)
         try whole.withUnsafeBytes { try reader.feed($0) }

@@ -10,7 +10,7 @@ struct DenialMemoryTests {
     private static let start = NIODeadline.uptimeNanoseconds(1_000_000_000_000)
     private let user = UserID(high: 1, low: 2)
     private let stranger = UserID(high: 3, low: 4)
-    private var memory = DenialMemory()
+    private var memory = CheckDenials()
 
     private func at(_ milliseconds: Double) -> NIODeadline {
         Self.start + .nanoseconds(Int64(milliseconds * 1_000_000))
@@ -146,7 +146,7 @@ struct DenialMemoryTests {
     @Test("is bounded: a new denial replaces an old one, is itself remembered, and is never taken for another's")
     mutating func collisions() {
         var random = SeededGenerator(seed: 1)
-        let users = (0..<4 * DenialMemory.capacity).map { _ in UserID(high: random.next(), low: random.next()) }
+        let users = (0..<4 * CheckDenials.capacity).map { _ in UserID(high: random.next(), low: random.next()) }
         for (index, user) in users.enumerated() {
             memory.remember(
                 user, cost: 1, decision: Self.denied(5_000, used: index), sentAt: at(0), receivedAt: at(0),
@@ -160,15 +160,15 @@ struct DenialMemoryTests {
             remembered += 1
             #expect(decision.used == index)
         }
-        #expect(remembered <= DenialMemory.capacity)
+        #expect(remembered <= CheckDenials.capacity)
         // Four times as many users as places leave few places unused.
-        #expect(remembered > DenialMemory.capacity * 9 / 10)
+        #expect(remembered > CheckDenials.capacity * 9 / 10)
     }
 
     @Test("forgetting a user whose place another has taken leaves the other")
     mutating func forgetReplaced() {
         var random = SeededGenerator(seed: 2)
-        let users = (0..<4 * DenialMemory.capacity).map { _ in UserID(high: random.next(), low: random.next()) }
+        let users = (0..<4 * CheckDenials.capacity).map { _ in UserID(high: random.next(), low: random.next()) }
         for user in users { remember(user) }
         let isGone = { [memory] (user: UserID) in memory.denial(of: user, cost: 1, quota: 20, now: self.at(20)) == nil }
         let gone = users.filter(isGone)

@@ -13,7 +13,7 @@ struct ResendTests {
             "ERR unknown command 'EVALSHA', with args beginning with: '30e2'",
         ])
     func nothingRan(_ error: String) {
-        #expect(CheckLane.saysNothingRan(error))
+        #expect(EvalshaUse.saysNothingRan(error))
     }
 
     @Test("does not happen where a replica refuses: that is told from other errors")
@@ -24,10 +24,10 @@ struct ResendTests {
             "ERR Error running script (call to f_30e2): @user_script:118: -READONLY You can't write against a read only",
             "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
         ] {
-            #expect(CheckLane.isOfReplica(error) && !CheckLane.saysNothingRan(error))
+            #expect(ScriptLane.isOfReplica(error) && !EvalshaUse.saysNothingRan(error))
         }
-        #expect(!CheckLane.isOfReplica("NOREPLICAS Not enough good replicas to write."))
-        #expect(!CheckLane.isOfReplica("OOM command not allowed when used memory > 'maxmemory'."))
+        #expect(!ScriptLane.isOfReplica("NOREPLICAS Not enough good replicas to write."))
+        #expect(!ScriptLane.isOfReplica("OOM command not allowed when used memory > 'maxmemory'."))
     }
 
     @Test(
@@ -39,6 +39,6 @@ struct ResendTests {
             "OOM command not allowed when used memory > 'maxmemory'.", "BUSY Redis is busy running a script.",
         ])
     func mayHaveRun(_ error: String) {
-        #expect(!CheckLane.saysNothingRan(error))
+        #expect(!EvalshaUse.saysNothingRan(error))
     }
 }

@@ -91,7 +91,7 @@ final class ServiceUnderTest: Sendable {
     }
 }
 
-private final class Asker: CheckRequester {
+private final class Asker: DecisionRequester {
     private let engine: CheckEngine
     private var waiting: [Int: EventLoopPromise<Outcome>] = [:]
     private var next = 0

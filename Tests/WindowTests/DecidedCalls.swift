@@ -23,7 +23,7 @@ struct DecidedCalls {
     }
 
     /// Decides a batch at once.
-    func decide(_ calls: [DecisionCall], clockMicroseconds: Int) throws -> [DecideScript.Answer] {
+    func decide(_ calls: [DecisionCall], clockMicroseconds: Int) throws -> [ScriptAnswer<CallAnswer>] {
         var script = DecideScript()
         script.digest = digest
         for call in calls where !script.append(call) { throw TestFailure("the batch is full") }

@@ -39,21 +39,6 @@ struct Answer {
             headers: [("Retry-After", "1")]
         )
     }
-
-    /// That there is no limit of checks, of which a user could have used something.
-    static func statusWithoutLimit(of user: UserID) -> Answer {
-        .json(
-            "{\"user\":\(jsonText(user.text)),\"limit\":null,\"used\":null,\"remaining\":null,\"reset_after\":0}"
-        )
-    }
-
-    /// How much of a user's quota is used.
-    static func status(of user: UserID, _ decision: Decision) -> Answer {
-        .json(
-            "{\"user\":\(jsonText(user.text)),\"limit\":\(decision.quota),\"used\":\(decision.used),"
-                + "\"remaining\":\(decision.remaining),\"reset_after\":\(wholeSeconds(decision.resetAfterMilliseconds))}"
-        )
-    }
 }
 
 /// Milliseconds in whole seconds, rounded up: nobody who waits as told comes too early.

@@ -13,8 +13,9 @@ struct AnswerForm: Hashable {
 
 /// Writes answers as HTTP/1.1 into a connection's buffer. One for each event loop: it keeps what answers share.
 final class AnswerWriter {
-    /// Everything a decision's answer needs apart from a message: with room to spare.
-    private static let decisionBytes = 768
+    /// Room for the head of a decision's answer, and for its body, apart from what details need: with room to spare.
+    private static let headBytes = 384
+    private static let bodyBytes = 768
 
     private let limitName: String
     /// The limit that the prepared parts speak of.
@@ -37,45 +38,53 @@ final class AnswerWriter {
             limitName, quota: limit.quota, unit: nil, windowSeconds: limit.windowMilliseconds / 1000)
         fields = Array(
             "RateLimit-Policy: \(policy)\r\nRateLimit: \(RateLimitFields.stateStart(limitName))".utf8)
-        admitted.setBody("{\"allowed\":true,\"limit\":\(limit.quota),\"remaining\":")
+        admitted.setBody(
+            "{\"allowed\":true,\"limit_name\":\"\(limitName)\",\"limit\":\(limit.quota),\"remaining\":")
     }
 
-    /// Writes the answer to a check, in head and body about the limit that it was decided under.
-    func write(_ outcome: Outcome, _ form: AnswerForm, to buffer: inout ByteBuffer) {
-        if outcome.limit != limit { prepare(for: outcome.limit) }
-        if let reason = outcome.degradedReason, outcome.decision == nil, !outcome.isAllowed {
-            return write(Answer.closed(reason: reason.rawValue), form, to: &buffer)
+    /// Writes the answer to a check or a reservation, in head and body about the limit that it was decided under.
+    func write(_ outcome: Outcome, _ form: AnswerForm, isVerbose: Bool = false, to buffer: inout ByteBuffer) {
+        if let own = outcome.limit, own != limit { prepare(for: own) }
+        if outcome.verdict == .refused, !outcome.isShadowDenied {
+            return write(Answer.closed(reason: outcome.degradedReason?.rawValue ?? ""), form, to: &buffer)
         }
-        if let decision = outcome.decision, decision.isAllowed, outcome.degradedReason == nil, form == AnswerForm(),
-            writeAdmitted(decision, to: &buffer)
+        if outcome.limit != nil, outcome.verdict == .allowed, let state = outcome.binding,
+            outcome.degradedReason == nil, form == AnswerForm(), writeAdmitted(state, to: &buffer)
         {
             return
         }
         let date = date.line(at: HTTPDate.currentSecond())
-        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.decisionBytes) { target in
-            // The body comes first, behind the room for the head, since the head says how long it is.
-            let headRoom = Self.decisionBytes / 2
+        let isAllowed = outcome.isAllowed
+        let details = outcome.details
+        let wait = outcome.verdict.retryAfterSeconds
+        let members = details.map { Answer.detailMembers($0, isVerbose: isVerbose) } ?? []
+        let told = isAllowed ? nil : wait
+        let ownFields = details.map { Self.fields(of: outcome, $0, wait: told) } ?? []
+        // The body comes first, behind the room for the head, since the head says how long it is.
+        let headRoom = Self.headBytes + ownFields.count
+        let room = headRoom + Self.bodyBytes + members.count
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: room) { target in
             var body = ByteWriter(UnsafeMutableRawBufferPointer(rebasing: target[headRoom...]))
-            let retryAfter = writeBody(outcome, to: &body)
+            writeBody(outcome, details, members, wait: wait, to: &body)
             var head = ByteWriter(UnsafeMutableRawBufferPointer(rebasing: target[..<headRoom]))
-            head.write(outcome.isAllowed ? "HTTP/1.1 200 OK\r\n" : "HTTP/1.1 429 Too Many Requests\r\n")
+            if isAllowed {
+                head.write("HTTP/1.1 200 OK\r\n")
+            } else if case .atCapacity = outcome.verdict {
+                head.write("HTTP/1.1 503 Service Unavailable\r\n")
+            } else {
+                head.write("HTTP/1.1 429 Too Many Requests\r\n")
+            }
             head.write("Content-Type: application/json\r\nContent-Length: ")
             head.write(decimal: body.count)
             head.write("\r\n")
             head.write(date)
-            if let decision = outcome.decision, outcome.degradedReason == nil {
-                head.write(fields)
-                head.write(decimal: decision.remaining)
-                // Where it is admitted the window frees its next part at a time that Redis does not tell.
-                if !outcome.isAllowed, let retryAfter {
-                    head.write(";t=")
-                    head.write(decimal: retryAfter)
-                }
-                head.write("\r\n")
+            head.write(ownFields)
+            if outcome.limit != nil, outcome.degradedReason == nil, let state = outcome.binding {
+                writeFields(state, wait: told, to: &head)
             }
-            if !outcome.isAllowed, let retryAfter {
+            if let told {
                 head.write("Retry-After: ")
-                head.write(decimal: retryAfter)
+                head.write(decimal: told)
                 head.write("\r\n")
             }
             if form.closes { head.write("Connection: close\r\n") }
@@ -86,48 +95,75 @@ final class AnswerWriter {
         }
     }
 
+    /// Writes both fields of the draft about the limit of checks.
+    private func writeFields(_ state: BindingState, wait: Int?, to head: inout ByteWriter) {
+        head.write(fields)
+        head.write(decimal: state.remaining)
+        // Where it is admitted the window frees its next part at a time that Redis does not tell.
+        if let wait {
+            head.write(";t=")
+            head.write(decimal: wait)
+        }
+        head.write("\r\n")
+    }
+
+    /// Both fields of the draft about many limits, as lines; none where Redis did not decide.
+    private static func fields(of outcome: Outcome, _ details: OutcomeDetails, wait: Int?) -> [UInt8] {
+        guard outcome.degradedReason == nil else { return [] }
+        let headers = RateLimitFields.headers(of: details, isDenied: !outcome.isAllowed, wait: wait)
+        return Array(headers.map { "\($0.name): \($0.value)\r\n" }.joined().utf8)
+    }
+
     /// Writes the commonest answer of all from its prepared parts, byte for byte as the general way would; false where
     /// a number is too large for it.
-    private func writeAdmitted(_ decision: Decision, to buffer: inout ByteBuffer) -> Bool {
-        guard let remaining = ShortDecimal(decision.remaining),
-            let reset = ShortDecimal(wholeSeconds(decision.resetAfterMilliseconds))
+    private func writeAdmitted(_ state: BindingState, to buffer: inout ByteBuffer) -> Bool {
+        guard let remaining = ShortDecimal(state.remaining),
+            let reset = ShortDecimal(wholeSeconds(state.resetAfterMilliseconds))
         else { return false }
         let second = HTTPDate.currentSecond()
         if second != admitted.second {
             let head = Array("\r\n".utf8) + date.line(at: second) + fields
             admitted.setHead(head, second: second)
         }
-        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.decisionBytes) { target in
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.headBytes + Self.bodyBytes) { target in
             admitted.write(remaining: remaining, reset: reset, to: target)
         }
         return true
     }
 
-    /// Writes the body, and says for how many seconds a denial lasts.
-    private func writeBody(_ outcome: Outcome, to body: inout ByteWriter) -> Int? {
-        var retryAfter: Int?
-        body.write(outcome.isAllowed ? "{\"allowed\":true,\"limit\":" : "{\"allowed\":false,\"limit\":")
-        if let decision = outcome.decision {
-            body.write(decimal: decision.quota)
-            body.write(",\"remaining\":")
-            body.write(decimal: decision.remaining)
-            switch decision.verdict {
-            case .allowed: body.write(",\"retry_after\":0")
-            case .deniedForGood: body.write(",\"retry_after\":null")
-            case .denied(let milliseconds):
-                let seconds = max(1, wholeSeconds(milliseconds))
-                retryAfter = seconds
-                body.write(",\"retry_after\":")
-                body.write(decimal: seconds)
-            }
-            body.write(",\"reset_after\":")
-            body.write(decimal: wholeSeconds(decision.resetAfterMilliseconds))
-        } else if outcome.source == .off {
-            body.write("null,\"remaining\":null,\"retry_after\":0,\"reset_after\":0")
+    /// Writes the body of a decision: the same members in the same order whatever limits there are.
+    private func writeBody(
+        _ outcome: Outcome, _ details: OutcomeDetails?, _ members: [UInt8], wait: Int?, to body: inout ByteWriter
+    ) {
+        let isAllowed = outcome.isAllowed
+        body.write(isAllowed ? "{\"allowed\":true" : "{\"allowed\":false")
+        if case .atCapacity = outcome.verdict, !isAllowed { body.write(",\"at_capacity\":true") }
+        let state = outcome.binding
+        // A check that nobody could decide is told the limit that it would have met.
+        let quota = state?.quota ?? (outcome.source == .off ? nil : outcome.limit?.quota)
+        let name = details?.binding?.limit.name.text ?? (quota == nil ? nil : limitName)
+        body.write(",\"limit_name\":")
+        if let name {
+            body.write("\"")
+            body.write(text: name)
+            body.write("\"")
         } else {
-            body.write(decimal: outcome.limit.quota)
-            body.write(",\"remaining\":null,\"retry_after\":0,\"reset_after\":null")
+            body.write("null")
         }
+        body.write(",\"limit\":")
+        body.write(decimalOrNull: quota)
+        body.write(",\"remaining\":")
+        body.write(decimalOrNull: state?.remaining)
+        body.write(",\"retry_after\":")
+        body.write(decimalOrNull: wait)
+        // Where leases hold what is asked for the wait is a forecast, and this is certain.
+        if let most = details?.retryAfterAtMostMilliseconds.map(wholeSeconds), let wait, most > wait {
+            body.write(",\"retry_after_at_most\":")
+            body.write(decimal: most)
+        }
+        body.write(",\"reset_after\":")
+        let isUnlimited = outcome.source == .off && isAllowed
+        body.write(decimalOrNull: state.map { wholeSeconds($0.resetAfterMilliseconds) } ?? (isUnlimited ? 0 : nil))
         if let reason = outcome.degradedReason {
             body.write(",\"degraded\":true,\"reason\":\"")
             body.write(text: reason.rawValue)
@@ -135,16 +171,21 @@ final class AnswerWriter {
         } else {
             body.write(",\"degraded\":false")
         }
-        if outcome.isShadowDenied {
-            body.write(",\"shadow_denied\":true")
-        } else if !outcome.isAllowed {
+        if outcome.isShadowDenied { body.write(",\"shadow_denied\":true") }
+        body.write(members)
+        if !isAllowed {
             body.write(",\"message\":\"")
-            let wait = retryAfter.map { "Try again in \(waitText(seconds: $0))." }
-            body.write(text: wait ?? "The cost is above the limit of \(outcome.decision?.quota ?? 0).")
+            body.write(text: message(outcome, details, name ?? "limit", wait: wait))
             body.write("\"")
         }
         body.write("}")
-        return retryAfter
+    }
+
+    private func message(_ outcome: Outcome, _ details: OutcomeDetails?, _ name: String, wait: Int?) -> String {
+        if outcome.verdict == .unknownModel { return "The model has no price, and calls of unknown models are denied." }
+        if let wait { return "Try again in \(waitText(seconds: wait))." }
+        let unit = details?.binding?.limit.unit ?? .requests
+        return "The cost is above the quota of \(unit.text(of: outcome.binding?.quota ?? 0)) of \(name)."
     }
 
     /// Writes any other answer.
@@ -158,6 +199,17 @@ final class AnswerWriter {
         if form.closes { buffer.writeString("Connection: close\r\n") }
         buffer.writeString("\r\n")
         if !form.isHead { buffer.writeBytes(answer.body) }
+    }
+}
+
+extension Outcome.Verdict {
+    /// For how many seconds to wait; 0 where nothing denies, nil where no wait helps.
+    fileprivate var retryAfterSeconds: Int? {
+        switch self {
+        case .allowed, .refused, .unknownLease, .repeated: 0
+        case .denied(let milliseconds), .atCapacity(let milliseconds): max(1, wholeSeconds(milliseconds))
+        case .deniedForGood, .unknownModel: nil
+        }
     }
 }
 
@@ -211,6 +263,11 @@ struct ByteWriter {
             rest /= 10
         }
         count += length
+    }
+
+    /// Writes a number of at least 0, or `null`.
+    mutating func write(decimalOrNull value: Int?) {
+        if let value { write(decimal: value) } else { write("null") }
     }
 
     /// The digits of the largest number there is; the next power of ten would overflow.

@@ -5,35 +5,37 @@ import RateLimitService
 /// The answers about calls under the limits of the file.
 extension Answer {
     /// What became of a call, as its operation has it.
-    static func call(_ request: CallRequest, _ outcome: CallOutcome, isVerbose: Bool) -> Answer {
+    static func call(_ request: CallRequest, _ outcome: Outcome, isVerbose: Bool) -> Answer {
+        let details = outcome.details ?? OutcomeDetails()
         switch request.operation {
-        case .check, .reserve: return decision(outcome, isVerbose: isVerbose)
-        case .look: return outcome.degradedReason.map(unavailable) ?? usage(of: request.user, outcome)
-        case .renew, .settle, .release, .usage:
+        case .look: return outcome.degradedReason.map(unavailable) ?? usage(of: request.user, details)
+        case .check, .reserve, .renew, .settle, .release, .usage:
             if let reason = outcome.degradedReason { return unavailable(reason) }
             switch outcome.verdict {
             case .unknownLease:
                 return .problem(
                     .notFound, "There is no such lease, or not any more: it lapsed, or was settled or released.")
-            default: return done(request, outcome, isVerbose: isVerbose)
+            default: return done(request, outcome.verdict, details, isVerbose: isVerbose)
             }
         }
     }
 
-    private static func done(_ request: CallRequest, _ outcome: CallOutcome, isVerbose: Bool) -> Answer {
-        let isNew = outcome.verdict == .allowed
+    private static func done(
+        _ request: CallRequest, _ verdict: Outcome.Verdict, _ details: OutcomeDetails, isVerbose: Bool
+    ) -> Answer {
+        let isNew = verdict == .allowed
         var members =
             switch request.operation {
-            case .renew: lease(outcome)
+            case .renew: lease(details)
             case .release: ["\"released\":\(isNew)"]
-            default: ["\"charged\":\(outcome.isCharged)"] + (isNew ? [] : ["\"repeated\":true"])
+            default: ["\"charged\":\(details.isCharged)"] + (isNew ? [] : ["\"repeated\":true"])
             }
         // The lease is somebody else's, and so is what it held and came to.
         if let owner = request.operation.lease?.owner, owner != request.user {
             members.append("\"user\":\(jsonText(owner.text))")
         }
-        members += uncounted(outcome) + warnings(outcome) + ignored(outcome)
-        if isVerbose { members.append(limits(outcome)) }
+        members += uncounted(details) + warnings(details) + ignored(details)
+        if isVerbose { members.append(limits(details)) }
         return .json("{\(members.joined(separator: ","))}")
     }
 
@@ -47,71 +49,22 @@ extension Answer {
         )
     }
 
-    /// Whether a call may go on.
-    static func decision(_ outcome: CallOutcome, isVerbose: Bool) -> Answer {
-        if outcome.verdict == .refused { return .closed(reason: outcome.degradedReason?.rawValue ?? "") }
-        let foremost = outcome.foremost.map { outcome.standings[$0] }
-        var retryAfter: Int? = 0
-        var isAtCapacity = false
-        switch outcome.verdict {
-        case .denied(let milliseconds): retryAfter = max(1, wholeSeconds(milliseconds))
-        case .atCapacity(let milliseconds):
-            retryAfter = max(1, wholeSeconds(milliseconds))
-            isAtCapacity = true
-        case .deniedForGood, .unknownModel: retryAfter = nil
-        case .allowed, .refused, .unknownLease, .repeated: break
-        }
-        let isAllowed = outcome.verdict == .allowed || outcome.verdict == .repeated
-        var members = ["\"allowed\":\(isAllowed)"]
-        if isAtCapacity { members.append("\"at_capacity\":true") }
-        members += [
-            "\"limit_name\":\(foremost.map { "\"\($0.limit.name)\"" } ?? "null")",
-            "\"limit\":\(foremost?.quota.amount.map(String.init) ?? "null")",
-            "\"remaining\":\(foremost?.remaining.map(String.init) ?? "null")",
-            "\"retry_after\":\(retryAfter.map(String.init) ?? "null")",
-        ]
-        // Where leases hold what is asked for the wait is a forecast, and this is certain.
-        if let most = outcome.retryAfterAtMostMilliseconds, let retryAfter, wholeSeconds(most) > retryAfter {
-            members.append("\"retry_after_at_most\":\(wholeSeconds(most))")
-        }
-        members += [
-            "\"reset_after\":\(foremost.map { "\(wholeSeconds($0.state.resetAfterMilliseconds))" } ?? "null")"
-        ]
-        if let reason = outcome.degradedReason {
-            members.append("\"degraded\":true,\"reason\":\"\(reason.rawValue)\"")
-        } else {
-            members.append("\"degraded\":false")
-        }
-        if outcome.isShadowDenied { members.append("\"shadow_denied\":true") }
-        members += lease(outcome) + estimate(outcome) + uncounted(outcome) + warnings(outcome) + ignored(outcome)
-        if isVerbose { members.append(limits(outcome)) }
-        if !isAllowed { members.append("\"message\":\(jsonText(message(outcome, foremost, retryAfter)))") }
-        var answer = Answer.json(
-            "{\(members.joined(separator: ","))}",
-            status: isAllowed ? .ok : (isAtCapacity ? .serviceUnavailable : .tooManyRequests))
-        let wait = isAllowed ? nil : retryAfter
-        answer.headers = RateLimitFields.headers(of: outcome, isDenied: !isAllowed, wait: wait)
-        if let wait { answer.headers.append(("Retry-After", "\(wait)")) }
-        return answer
+    /// What the answer to a check or a reservation tells besides, each member behind a comma.
+    static func detailMembers(_ details: OutcomeDetails, isVerbose: Bool) -> [UInt8] {
+        var members =
+            lease(details) + estimate(details) + uncounted(details) + warnings(details) + ignored(details)
+        if isVerbose { members.append(limits(details)) }
+        return Array(members.map { ",\($0)" }.joined().utf8)
     }
 
-    private static func message(_ outcome: CallOutcome, _ foremost: LimitStanding?, _ retryAfter: Int?) -> String {
-        if outcome.verdict == .unknownModel { return "The model has no price, and calls of unknown models are denied." }
-        guard let retryAfter else {
-            let quota = foremost.map { $0.limit.unit.text(of: $0.quota.amount ?? 0) } ?? "0"
-            return "The cost is above the quota of \(quota) of \(foremost?.limit.name.text ?? "limit")."
-        }
-        return "Try again in \(waitText(seconds: retryAfter))."
-    }
-
-    private static func lease(_ outcome: CallOutcome) -> [String] {
-        guard let lease = outcome.lease else { return [] }
-        return ["\"lease\":\"\(lease.text)\"", "\"expires_in\":\(outcome.leaseMilliseconds / 1000)"]
+    private static func lease(_ details: OutcomeDetails) -> [String] {
+        guard let lease = details.lease else { return [] }
+        return ["\"lease\":\"\(lease.text)\"", "\"expires_in\":\(details.leaseMilliseconds / 1000)"]
     }
 
     /// What a reservation expects its call to come to, and why.
-    private static func estimate(_ outcome: CallOutcome) -> [String] {
-        guard let estimate = outcome.estimate else { return [] }
+    private static func estimate(_ details: OutcomeDetails) -> [String] {
+        guard let estimate = details.estimate else { return [] }
         var members: [String]
         switch estimate.source {
         case .given: members = ["\"source\":\"given\""]
@@ -131,13 +84,13 @@ extension Answer {
     }
 
     /// What of the call no limit could count, and why.
-    private static func uncounted(_ outcome: CallOutcome) -> [String] {
-        let parts = outcome.uncounted.map { "{\"unit\":\"\($0.unit.text)\",\"reason\":\"\($0.reason.rawValue)\"}" }
+    private static func uncounted(_ details: OutcomeDetails) -> [String] {
+        let parts = details.uncounted.map { "{\"unit\":\"\($0.unit.text)\",\"reason\":\"\($0.reason.rawValue)\"}" }
         return parts.isEmpty ? [] : ["\"uncounted\":[\(parts.joined(separator: ","))]"]
     }
 
-    private static func warnings(_ outcome: CallOutcome) -> [String] {
-        let warnings = outcome.standings.compactMap { standing in
+    private static func warnings(_ details: OutcomeDetails) -> [String] {
+        let warnings = details.standings.compactMap { standing in
             standing.warningPerMille.map { share in
                 let text = share == 1000 ? "1" : "0.\(String(1000 + share).dropFirst())"
                 return "{\"limit_name\":\"\(standing.limit.name)\",\"share\":\(text)}"
@@ -147,33 +100,33 @@ extension Answer {
     }
 
     /// What the call said and was passed over, and why.
-    private static func ignored(_ outcome: CallOutcome) -> [String] {
-        let members = outcome.ignored.map { "{\"member\":\"\($0.name.rawValue)\",\"reason\":\(jsonText($0.reason))}" }
+    private static func ignored(_ details: OutcomeDetails) -> [String] {
+        let members = details.ignored.map { "{\"member\":\"\($0.name.rawValue)\",\"reason\":\(jsonText($0.reason))}" }
         return members.isEmpty ? [] : ["\"ignored\":[\(members.joined(separator: ","))]"]
     }
 
-    private static func limits(_ outcome: CallOutcome) -> String {
-        "\"limits\":[\(outcome.standings.map { "{\(members(of: $0).joined(separator: ","))}" }.joined(separator: ","))]"
+    private static func limits(_ details: OutcomeDetails) -> String {
+        "\"limits\":[\(details.standings.map { "{\(members(of: $0).joined(separator: ","))}" }.joined(separator: ","))]"
     }
 
     /// How much a user has used of the limit of checks.
-    static func status(of user: UserID, _ outcome: CallOutcome) -> Answer {
+    static func status(of user: UserID, _ outcome: Outcome) -> Answer {
         if let reason = outcome.degradedReason { return unavailable(reason) }
-        guard let standing = outcome.standings.first(where: { $0.limit.name == .requests }),
-            let quota = standing.quota.amount
-        else {
-            return .statusWithoutLimit(of: user)
+        let requests = outcome.details?.standings.first { $0.limit.name == .requests }
+        let state = outcome.details == nil ? outcome.binding : requests?.bindingState
+        guard let state else {
+            return .json(
+                "{\"user\":\(jsonText(user.text)),\"limit\":null,\"used\":null,\"remaining\":null,\"reset_after\":0}")
         }
-        return .status(
-            of: user,
-            Decision(
-                verdict: .allowed, quota: quota, used: standing.state.used,
-                resetAfterMilliseconds: standing.state.resetAfterMilliseconds))
+        return .json(
+            "{\"user\":\(jsonText(user.text)),\"limit\":\(state.quota),\"used\":\(state.used),"
+                + "\"remaining\":\(state.remaining),\"reset_after\":\(wholeSeconds(state.resetAfterMilliseconds))}"
+        )
     }
 
     /// How much of each limit a user has used.
-    private static func usage(of user: UserID, _ outcome: CallOutcome) -> Answer {
-        .json("{\"user\":\(jsonText(user.text)),\(([limits(outcome)] + ignored(outcome)).joined(separator: ","))}")
+    private static func usage(of user: UserID, _ details: OutcomeDetails) -> Answer {
+        .json("{\"user\":\(jsonText(user.text)),\(([limits(details)] + ignored(details)).joined(separator: ","))}")
     }
 
     /// How one limit stands.

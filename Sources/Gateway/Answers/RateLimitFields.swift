@@ -26,10 +26,9 @@ enum RateLimitFields {
     /// what is left of the others would contradict its Retry-After.
     ///
     /// - Parameter wait: how many seconds a denial lasts; nil where no wait helps, and in what is no denial.
-    static func headers(of outcome: CallOutcome, isDenied: Bool, wait: Int?) -> [Header] {
-        guard outcome.degradedReason == nil else { return [] }
-        let decider = outcome.decider.map { outcome.standings[$0] }
-        let announced = announced(outcome.standings, decider)
+    static func headers(of details: OutcomeDetails, isDenied: Bool, wait: Int?) -> [Header] {
+        let decider = details.decider.map { details.standings[$0] }
+        let announced = announced(details.standings, decider)
         guard !announced.isEmpty else { return [] }
         var headers: [Header] = [("RateLimit-Policy", announced.map(\.policy).joined(separator: ", "))]
         let binding = isDenied ? decider : announced.min { $0.hasLessLeft(than: $1) }

@@ -10,7 +10,7 @@ import RateLimitService
 /// Ordinary checks are decoded here. The bytes of any other request go on to NIOHTTP1 and ``OtherRequestHandler`` behind
 /// it, request by request: where one ends, nothing is left in that decoder, and the fast path takes over again. Answers
 /// of both ways pass through one queue and one writer.
-final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallRequester {
+final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -256,17 +256,6 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
         writeReady()
     }
 
-    func decided(_ outcome: CallOutcome, ticket: Int) {
-        let exception = exceptions.isEmpty ? nil : exceptions[ticket]
-        if let user = exception?.statusOf {
-            answer(.status(of: user, outcome), ticket: ticket)
-        } else if let call = exception?.call {
-            answer(.call(call.request, outcome, isVerbose: call.isVerbose), ticket: ticket)
-        } else {
-            answer(.decision(outcome, isVerbose: false), ticket: ticket)
-        }
-    }
-
     func answer(_ answer: Answer, ticket: Int) {
         guard context != nil else { return }
         if queue.mayWrite(ticket) {
@@ -297,23 +286,14 @@ final class ConnectionHandler: ChannelInboundHandler, CheckRequester, CallReques
         case .answer(let answer): loop.writer.write(answer, form, to: &output)
         case .outcome(let outcome):
             if let user = exception?.statusOf {
-                loop.writer.write(Self.status(of: user, outcome), form, to: &output)
+                loop.writer.write(.status(of: user, outcome), form, to: &output)
+            } else if let call = exception?.call, !call.request.operation.asks {
+                loop.writer.write(.call(call.request, outcome, isVerbose: call.isVerbose), form, to: &output)
             } else {
-                loop.writer.write(outcome, form, to: &output)
+                loop.writer.write(outcome, form, isVerbose: exception?.call?.isVerbose ?? false, to: &output)
             }
         }
         if form.closes { isClosing = true }
-    }
-
-    private static func status(of user: UserID, _ outcome: Outcome) -> Answer {
-        if let decision = outcome.decision, outcome.degradedReason == nil { return .status(of: user, decision) }
-        guard let reason = outcome.degradedReason else {
-            return .statusWithoutLimit(of: user)
-        }
-        return .problem(
-            .serviceUnavailable, "The user's window cannot be read: \(reason.rawValue).",
-            headers: [("Retry-After", "1")]
-        )
     }
 
     func flush() {

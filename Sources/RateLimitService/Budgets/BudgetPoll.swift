@@ -11,7 +11,7 @@ final class BudgetPoll {
     private let key: String
     private let eventLoop: any EventLoop
     /// Who sends. Not the engine, to which there should be no weak reference: each check would pay for it.
-    private let lanes: CheckLanes
+    private let lanes: ScriptLanes
     /// Told the version that Redis had at `sentAt` or later.
     var heard: ((_ version: String, _ sentAt: NIODeadline) -> Void)?
     private var next: Scheduled<Void>?

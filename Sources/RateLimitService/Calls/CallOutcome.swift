@@ -43,6 +43,13 @@ public struct LimitStanding: Hashable, Sendable {
         return remaining.multipliedFullWidth(by: otherQuota) < otherRemaining.multipliedFullWidth(by: quota)
     }
 
+    /// Its numbers, where it has a quota.
+    package var bindingState: BindingState? {
+        quota.amount.map {
+            BindingState(quota: $0, used: state.used, resetAfterMilliseconds: state.resetAfterMilliseconds)
+        }
+    }
+
     /// The highest share of the quota, in thousandths, that the limit warns at and that has been reached.
     public var warningPerMille: Int? { quota.amount.flatMap { limit.warning(used: state.used, quota: $0) } }
 }
@@ -67,46 +74,16 @@ public struct Uncounted: Hashable, Sendable {
     }
 }
 
-/// The answer to a ``CallRequest``.
-public struct CallOutcome: Hashable, Sendable {
-    /// What becomes of the call.
-    public enum Verdict: Hashable, Sendable {
-        /// It may go on, or what was asked is done.
-        case allowed
-        /// It may not. With nobody else consuming the same passes after this long; where leases hold what it needs, that is
-        /// a forecast, and ``CallOutcome/retryAfterAtMostMilliseconds`` is certain.
-        case denied(retryAfterMilliseconds: Int)
-        /// It may not, and no wait helps.
-        case deniedForGood
-        /// It may not: as many are under way as may be. The wait is as for a denial.
-        case atCapacity(retryAfterMilliseconds: Int)
-        /// It may not: nobody knows what its model costs, and unknown models are denied.
-        case unknownModel
-        /// Redis cannot decide, and a limit that applies is to be closed then.
-        case refused
-        /// There is no such lease, or not any more.
-        case unknownLease
-        /// It was done before, and was not done again.
-        case repeated
-    }
-
-    /// What becomes of the call.
-    public var verdict: Verdict
-    /// Where the decision came from.
-    public var source: DecisionSource
-    /// Why Redis did not decide, where it should have.
-    public var degradedReason: FailureReason?
-    /// Whether it was denied and shadow mode lets it pass all the same.
-    public var isShadowDenied = false
+/// What an outcome has to tell where several limits, a lease or a model have a part.
+public struct OutcomeDetails: Hashable, Sendable {
     /// How the limits that apply stand, in the order in which they were asked.
     public var standings: [LimitStanding] = []
-    /// The place in ``standings`` of the limit that decided.
+    /// The place in ``standings`` of the limit that denied.
     public var decider: Int?
     /// The lease that was given or renewed.
     public var lease: Lease?
     /// How long it lives without being renewed, in milliseconds.
     public var leaseMilliseconds = 0
-
     /// What a reservation expects its call to come to; nil for everything else.
     public var estimate: CallEstimate?
     /// What the call said and was passed over.
@@ -117,32 +94,31 @@ public struct CallOutcome: Hashable, Sendable {
     /// What of the call no limit could count.
     public var uncounted: [Uncounted] = []
 
+    /// None yet.
+    public init() {}
+
     /// Whether a settle or usage was charged to at least one limit.
     public var isCharged: Bool { standings.contains { $0.state.isCharged } }
 
-    /// Makes an outcome without standings.
-    public init(_ verdict: Verdict, source: DecisionSource, degradedReason: FailureReason? = nil) {
-        self.verdict = verdict
-        self.source = source
-        self.degradedReason = degradedReason
-    }
-
-    /// The place of the limit whose numbers stand for all in a short answer: the one that decided, else the one of
-    /// which the least share is left; nil where no limit applies.
-    public var foremost: Int? {
-        if let decider { return decider }
-        var foremost: (index: Int, standing: LimitStanding)?
-        for (index, standing) in standings.enumerated() where !standing.limit.isShadow {
-            guard standing.quota.amount != nil else { continue }
-            if let other = foremost?.standing, !standing.hasLessLeft(than: other) { continue }
-            foremost = (index, standing)
+    /// The limit whose numbers stand for all in a short answer: the one that denied, else the one of which the least share
+    /// is left; nil where no limit applies.
+    public var binding: LimitStanding? {
+        if let decider { return standings[decider] }
+        var binding: LimitStanding?
+        for standing in standings where !standing.limit.isShadow && standing.quota.amount != nil {
+            if let other = binding, !standing.hasLessLeft(than: other) { continue }
+            binding = standing
         }
-        return foremost?.index
+        return binding
     }
 }
 
-/// Who asked about a call. Called on the event loop on which it asked, once for each ticket.
-public protocol CallRequester: AnyObject {
-    /// The call that was given `ticket` is decided.
-    func decided(_ outcome: CallOutcome, ticket: Int)
+extension Outcome {
+    /// The same with these details, and the limit that binds by them.
+    func with(_ details: OutcomeDetails) -> Outcome {
+        var outcome = self
+        outcome.details = details
+        outcome.binding = details.binding?.bindingState
+        return outcome
+    }
 }

@@ -317,7 +317,7 @@ extension CallRequest.Operation {
     }
 
     /// Whether it may be denied.
-    var asks: Bool {
+    package var asks: Bool {
         switch self {
         case .check, .reserve: true
         case .renew, .settle, .release, .usage, .look: false

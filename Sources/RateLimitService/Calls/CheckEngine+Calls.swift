@@ -13,8 +13,8 @@ extension CheckEngine {
 
     /// Decides a call. Either the outcome is known at once, or `requester` is told later under `ticket`.
     package func call(
-        _ request: CallRequest, arrivedAt now: NIODeadline, requester: any CallRequester, ticket: Int
-    ) -> CallOutcome? {
+        _ request: CallRequest, arrivedAt now: NIODeadline, requester: any DecisionRequester, ticket: Int
+    ) -> Outcome? {
         let request = request.underItsLease()
         let isOfLease = request.operation.lease != nil
         // The limit of checks alone has one quota for all. A lease of limits that are gone is held in groups all the same.
@@ -30,9 +30,14 @@ extension CheckEngine {
         if let link = lanes.link, case .unavailable(let failure) = link.availability {
             return counted(withoutRedis(request, nil, because: failure.reason), request)
         }
+        guard pendingCount < bounds.queue else {
+            return counted(withoutRedis(request, nil, because: .overloaded), request)
+        }
+        callsAwaitingBudgets += 1
         budgets.load(request.user, groups: given, at: now) { [weak self] result in
             guard let self else { return }
-            let outcome: CallOutcome?
+            callsAwaitingBudgets -= 1
+            let outcome: Outcome?
             switch result {
             case .success(let caller): outcome = decide(request, caller, arrivedAt: now, requester, ticket)
             case .failure(.redis(let reason)): outcome = counted(withoutRedis(request, nil, because: reason), request)
@@ -43,9 +48,9 @@ extension CheckEngine {
     }
 
     private func decide(
-        _ request: CallRequest, _ caller: CallerBudgets, arrivedAt now: NIODeadline, _ requester: any CallRequester,
+        _ request: CallRequest, _ caller: CallerBudgets, arrivedAt now: NIODeadline, _ requester: any DecisionRequester,
         _ ticket: Int
-    ) -> CallOutcome? {
+    ) -> Outcome? {
         var random = SystemRandomNumberGenerator()
         let planner = CallPlanner(limits: callLimits, keyPrefix: keyPrefix, isShadow: policy.isShadow)
         let plan: CallPlan
@@ -54,20 +59,33 @@ extension CheckEngine {
                 request, learned: learned(for: request), for: caller, atUnixMilliseconds: unixMilliseconds(),
                 using: &random)
         } catch {
-            return counted(CallOutcome(.unknownModel, source: .off), request)
+            return counted(Outcome(.unknownModel, source: .off), request)
         }
-        guard let call = plan.call else { return counted(done(request, plan, source: .off), request) }
+        guard let call = plan.call else { return counted(Self.unlimited(request, plan), request) }
+        let question = CallQuestion(call)
+        if let question, let answer = callDenials.denial(of: request.user, question, at: .now()) {
+            return counted(outcome(of: request, plan, answer, source: .memory), request)
+        }
+        let epoch = memoryEpoch
         let pending = PendingCall(call: call, arrivedAt: now) { [weak self] result in
             guard let self else { return }
-            metrics.decisionDuration.recordNanoseconds((NIODeadline.now() - now).nanoseconds)
-            let outcome =
-                switch result {
-                case .success(let answer): self.outcome(of: request, plan, answer)
-                case .failure(let reason): withoutRedis(request, plan, because: reason)
+            let answeredAt = NIODeadline.now()
+            metrics.decisionDuration.recordNanoseconds((answeredAt - now).nanoseconds)
+            let outcome: Outcome
+            switch result {
+            case .success(let answer):
+                if let question, epoch == memoryEpoch {
+                    // It was sent later than it arrived: so it is remembered for less long than it holds.
+                    callDenials.remember(
+                        request.user, question, answer, sentAt: now, receivedAt: answeredAt,
+                        cacheMilliseconds: policy.denyCacheMilliseconds)
                 }
+                outcome = self.outcome(of: request, plan, answer, source: .redis)
+            case .failure(let reason): outcome = withoutRedis(request, plan, because: reason)
+            }
             requester.decided(counted(outcome, request), ticket: ticket)
         }
-        if let reason = lanes.take(pending, queueLimit: bounds.queue) {
+        if let reason = lanes.takeCall(pending, queueLimit: bounds.queue - callsAwaitingBudgets) {
             return counted(withoutRedis(request, plan, because: reason), request)
         }
         askForFlush()
@@ -75,10 +93,13 @@ extension CheckEngine {
     }
 
     /// What Redis's answer means for whoever asked.
-    private func outcome(of request: CallRequest, _ plan: CallPlan, _ answer: CallAnswer) -> CallOutcome {
-        var outcome = CallOutcome(.allowed, source: .redis)
+    private func outcome(
+        of request: CallRequest, _ plan: CallPlan, _ answer: CallAnswer, source: DecisionSource
+    ) -> Outcome {
+        var details = OutcomeDetails()
+        let verdict: Outcome.Verdict
         func told(_ most: Int) -> Int {
-            outcome.retryAfterAtMostMilliseconds = most
+            details.retryAfterAtMostMilliseconds = most
             let asked = plan.call?.subjects.flatMap(\.terms) ?? []
             let terms = zip(plan.terms, asked).map { (limit: $0.limit.id, subject: $0.subject, asked: $1) }
             return toldWait(most, answer, terms, request.user)
@@ -87,53 +108,58 @@ extension CheckEngine {
         case .done:
             learn(from: request)
             learnDuration(from: request, atUnixMilliseconds: unixMilliseconds())
-            outcome = done(request, plan, source: .redis)
-            for part in outcome.uncounted { metrics.uncounted(part)?.increment() }
+            details = Self.details(of: request, plan)
+            for part in details.uncounted { metrics.uncounted(part)?.increment() }
+            verdict = .allowed
         case .denied(let term, let milliseconds):
-            outcome.verdict = .denied(retryAfterMilliseconds: told(milliseconds))
-            outcome.decider = term
+            verdict = .denied(retryAfterMilliseconds: told(milliseconds))
+            details.decider = term
         case .deniedForGood(let term):
-            outcome.verdict = .deniedForGood
-            outcome.decider = term
+            verdict = .deniedForGood
+            details.decider = term
         case .atCapacity(let term, let milliseconds):
-            outcome.verdict = .atCapacity(retryAfterMilliseconds: told(milliseconds))
-            outcome.decider = term
-        case .unknownLease: outcome.verdict = .unknownLease
-        case .repeated: outcome.verdict = .repeated
+            verdict = .atCapacity(retryAfterMilliseconds: told(milliseconds))
+            details.decider = term
+        case .unknownLease: verdict = .unknownLease
+        case .repeated: verdict = .repeated
         }
-        outcome.standings = plan.standings(answer.states)
-        outcome.estimate = plan.estimate
+        details.standings = plan.standings(answer.states)
+        details.estimate = plan.estimate
         if plan.groupsLeftOut > 0 {
             let reason = "the limits of \(plan.groupsLeftOut) groups do not fit into one decision and do not count"
-            outcome.ignored.append(IgnoredMember(.groups, reason))
+            details.ignored.append(IgnoredMember(.groups, reason))
         }
-        if policy.isShadow, outcome.decider != nil {
-            outcome.verdict = .allowed
-            outcome.retryAfterAtMostMilliseconds = nil
-            outcome.isShadowDenied = true
-        }
+        var outcome = Outcome(verdict, source: source).with(details)
+        let isDone = answer.verdict == .done
+        outcome.isShadowDenied = isDone ? plan.isDeniedInShadow : policy.isShadow && details.decider != nil
         return outcome
     }
 
-    /// What was asked is done: in Redis, or at once where no limit applies.
-    private func done(_ request: CallRequest, _ plan: CallPlan, source: DecisionSource) -> CallOutcome {
-        var outcome = CallOutcome(.allowed, source: source)
-        outcome.lease = plan.lease
-        outcome.estimate = plan.estimate
-        outcome.uncounted = plan.uncounted
-        outcome.isShadowDenied = plan.isDeniedInShadow
+    /// What there is to tell where what was asked is done: in Redis, or at once where no limit applies.
+    private static func details(of request: CallRequest, _ plan: CallPlan) -> OutcomeDetails {
+        var details = OutcomeDetails()
+        details.lease = plan.lease
+        details.estimate = plan.estimate
+        details.uncounted = plan.uncounted
         switch request.operation {
-        case .reserve(let milliseconds), .renew(_, let milliseconds): outcome.leaseMilliseconds = milliseconds
+        case .reserve(let milliseconds), .renew(_, let milliseconds): details.leaseMilliseconds = milliseconds
         case .check, .settle, .release, .usage, .look: break
         }
+        return details
+    }
+
+    /// What was asked is done at once: no limit applies.
+    private static func unlimited(_ request: CallRequest, _ plan: CallPlan) -> Outcome {
+        var outcome = Outcome(.allowed, source: .off).with(details(of: request, plan))
+        outcome.isShadowDenied = plan.isDeniedInShadow
         return outcome
     }
 
     /// The answer while Redis cannot decide: the strictest of the limits that apply.
     ///
     /// - Parameter plan: nil where not even the limits' quotas could be read.
-    private func withoutRedis(_ request: CallRequest, _ plan: CallPlan?, because reason: FailureReason) -> CallOutcome {
-        var outcome = CallOutcome(.allowed, source: .failureMode, degradedReason: reason)
+    private func withoutRedis(_ request: CallRequest, _ plan: CallPlan?, because reason: FailureReason) -> Outcome {
+        var outcome = Outcome(.allowed, source: .failureMode, degradedReason: reason)
         guard request.operation.asks else {
             // What a call came to must not be lost in silence, nor a lease be believed that nobody holds.
             outcome.verdict = .refused
@@ -151,24 +177,21 @@ extension CheckEngine {
                 plan, user: request.user, replicas: policy.replicas,
                 clockMicroseconds: Int(NIODeadline.now().uptimeNanoseconds / 1000)
             )
-            if policy.isShadow {
-                outcome.isShadowDenied = verdict != .allowed
-            } else {
-                switch verdict {
-                case .allowed: break
-                case .denied(let milliseconds): outcome.verdict = .denied(retryAfterMilliseconds: milliseconds)
-                case .deniedForGood: outcome.verdict = .deniedForGood
-                }
-            }
+            outcome.verdict = Outcome.Verdict(verdict)
+            outcome.isShadowDenied = policy.isShadow && verdict != .allowed
         }
         return outcome
     }
 
     /// Counts a decision, and what it passed over; what charges or frees without being asked whether it may is no decision.
-    private func counted(_ outcome: CallOutcome, _ request: CallRequest) -> CallOutcome {
+    private func counted(_ outcome: Outcome, _ request: CallRequest) -> Outcome {
         var outcome = outcome
-        if !request.ignored.isEmpty { outcome.ignored += request.ignored }
-        if !outcome.ignored.isEmpty { tally.count(outcome.ignored) }
+        if !request.ignored.isEmpty {
+            var details = outcome.details ?? OutcomeDetails()
+            details.ignored += request.ignored
+            outcome.details = details
+        }
+        if let ignored = outcome.details?.ignored, !ignored.isEmpty { tally.count(ignored) }
         guard request.operation.asks else { return outcome }
         tally.count(outcome)
         limitTally.count(outcome)
@@ -208,7 +231,7 @@ extension CheckEngine {
                     resetAfterMilliseconds: state.resetAfterMilliseconds),
                 under: limit.numbers)
         }
-        if let reason = lanes.take(pending, queueLimit: bounds.queue) { return undecided(check, because: reason) }
+        if let reason = lanes.takeCall(pending, queueLimit: bounds.queue) { return undecided(check, because: reason) }
         askForFlush()
     }
 }

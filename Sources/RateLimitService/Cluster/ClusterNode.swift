@@ -4,14 +4,14 @@ import RedisClient
 /// A node of a cluster as one event loop uses it.
 final class ClusterNode {
     let endpoint: RedisEndpoint
-    let lane: CheckLane
+    let lane: ScriptLane
     private let madeAt = NIODeadline.now()
     /// Whether checks have been laid out since the last write.
     var isUnwritten = false
     /// Whether checks have been sent here since the last map.
     var isUsed = true
 
-    init(endpoint: RedisEndpoint, lane: CheckLane) {
+    init(endpoint: RedisEndpoint, lane: ScriptLane) {
         self.endpoint = endpoint
         self.lane = lane
     }
@@ -27,11 +27,13 @@ final class ClusterNode {
     }
 }
 
-/// A check that certainly did not run where it was sent, or that waits for its node's first connection.
-struct PostponedCheck {
-    var check: PendingCheck
-    var route: CheckRoute
+/// A request that certainly did not run where it was sent, or that waits for its node's first connection.
+struct PostponedRequest<Request: PendingRequest> {
+    var request: Request
+    var route: ScriptRoute
     /// The node to be asked instead of the slot's own.
     var importer: RedisEndpoint.Address?
     var dueAt: NIODeadline
+    /// Why there is no answer, where it has waited until its deadline.
+    var reason: FailureReason
 }

@@ -2,17 +2,17 @@ import NIOCore
 import RateLimitCore
 import RedisClient
 
-/// The ways of checks from one event loop to the nodes of a Redis Cluster: each check goes to the master of its user's
-/// slot, and once more where the cluster says that it did not run there.
+/// The lanes from one event loop to the nodes of a Redis Cluster: each request goes to the master of its slot, and once more
+/// where the cluster says that it did not run there.
 ///
-/// A call may carry keys of one slot only. So each check is a call of its own, and what is formed for each node is one
-/// write of all calls of a turn.
+/// A command may carry keys of one slot only. So each request is a batch of its own, and what is formed for each node is
+/// one write of all batches of a turn.
 final class ClusterRouter {
-    /// How often a check is sent before it counts as failed.
+    /// How often a request is sent before it counts as failed.
     static let maximumAttempts = 5
-    /// What is told where a check has been sent that often.
+    /// What is told where a request has been sent that often.
     private static let noAgreement = RedisRefusal("the nodes of the cluster do not agree on who has a slot")
-    /// How soon a check is tried again that has to wait for the cluster.
+    /// How soon a request is tried again that has to wait for the cluster.
     static let retryInterval = TimeAmount.milliseconds(2)
 
     let eventLoop: any EventLoop
@@ -20,7 +20,7 @@ final class ClusterRouter {
     private let health: RedisHealth
     /// How to log in to a node; the address is replaced.
     private let login: RedisEndpoint
-    private var laneOptions: CheckLane.Options
+    private var laneOptions: ScriptLane.Options
     private let slots: UserSlots
     /// Whose lanes these are; it owns the router.
     weak var engine: CheckEngine?
@@ -39,15 +39,16 @@ final class ClusterRouter {
     private var isMapDoubted = false
 
     private var unwritten: [ClusterNode] = []
-    private var hasSentAgain = false
-    private var postponed: [PostponedCheck] = []
+    private var hasSentBetweenTurns = false
+    /// Sends what is due, or ends it where the router has stopped.
+    private var postponed: [() -> Void] = []
     private var retryTimer: Scheduled<Void>?
-    /// At least as many checks as wait for an answer.
+    /// At least as many requests as wait for an answer.
     private var waitingAtMost = 0
     private var isStopped = false
 
     init(
-        index: Int, eventLoop: any EventLoop, login: RedisEndpoint, laneOptions: CheckLane.Options, health: RedisHealth
+        index: Int, eventLoop: any EventLoop, login: RedisEndpoint, laneOptions: ScriptLane.Options, health: RedisHealth
     ) {
         self.index = index
         self.eventLoop = eventLoop
@@ -58,22 +59,26 @@ final class ClusterRouter {
         owners = [UInt16](repeating: SlotMap.nobody, count: HashSlot.count)
     }
 
-    /// Checks without an answer.
+    /// Requests without an answer.
     var pendingCount: Int { nodes.reduce(postponed.count) { $0 + $1.lane.pendingCount } }
 
-    /// Takes a check on its way, or says why it cannot be.
-    func take(_ check: PendingCheck, queueLimit: Int) -> FailureReason? {
+    /// Takes a request on its way, or says why it cannot be.
+    func take<Request: PendingRequest>(_ request: Request, queueLimit: Int) -> FailureReason? {
         if waitingAtMost >= queueLimit {
             waitingAtMost = pendingCount
             guard waitingAtMost < queueLimit else { return .overloaded }
         }
-        guard let node = owner(of: slots.slot(of: check.user)) else { return hasMap ? .redisError : .redisUnreachable }
+        guard let node = owner(of: request.slot(by: slots)) else { return hasMap ? .redisError : .redisUnreachable }
         if case .unavailable(let failure) = node.lane.link.availability {
-            guard node.isConnecting(at: check.arrivedAt, patience: laneOptions.deadline) else { return failure.reason }
-            postpone(PostponedCheck(check: check, route: .direct, dueAt: .now() + Self.retryInterval))
+            guard node.isConnecting(at: request.arrivedAt, patience: laneOptions.deadline) else {
+                return failure.reason
+            }
+            postpone(
+                PostponedRequest(
+                    request: request, route: .direct, dueAt: .now() + Self.retryInterval, reason: failure.reason))
         } else {
             willWrite(node)
-            node.lane.append(check)
+            node.lane.append(request)
         }
         waitingAtMost += 1
         return nil
@@ -108,7 +113,7 @@ final class ClusterRouter {
     func stop() {
         isStopped = true
         retryTimer?.cancel()
-        for waiting in postponed { engine?.undecided(waiting.check, because: .redisUnreachable) }
+        for end in postponed { end() }
         postponed = []
         for node in nodes { node.lane.link.stop() }
         mapIsDoubtful = nil
@@ -119,11 +124,12 @@ final class ClusterRouter {
 // MARK: - Sending again
 
 extension ClusterRouter {
-    /// Sends a check again that a node did not take.
-    func redirect(_ check: PendingCheck, _ redirection: Redirection, after route: CheckRoute) {
-        var next = PostponedCheck(
-            check: check, route: CheckRoute(attempts: route.attempts + 1), dueAt: .now() + Self.delay(route.attempts)
-        )
+    /// Sends a request again that a node did not take.
+    func redirect<Request: PendingRequest>(_ request: Request, _ redirection: Redirection, after route: ScriptRoute) {
+        guard let engine else { return }
+        var next = PostponedRequest(
+            request: request, route: ScriptRoute(attempts: route.attempts + 1),
+            dueAt: .now() + Self.delay(route.attempts), reason: .redisTimeout)
         switch redirection {
         case .moved(let slot, let address):
             correct(slot, to: address)
@@ -134,13 +140,11 @@ extension ClusterRouter {
         case .tryAgain: next.dueAt = .now() + max(Self.retryInterval, Self.delay(route.attempts))
         case .clusterDown:
             doubtMap()
-            engine?.undecided(check, because: .redisError)
-            return
+            return request.undecided(because: .redisError, by: engine)
         }
         guard next.route.attempts < Self.maximumAttempts else {
-            engine?.wasRefused(Self.noAgreement, by: nil, on: .checks)
-            engine?.undecided(check, because: .redisError)
-            return
+            engine.wasRefused(Self.noAgreement, by: nil, on: Request.Codec.path)
+            return request.undecided(because: .redisError, by: engine)
         }
         send(next)
     }
@@ -151,43 +155,49 @@ extension ClusterRouter {
         attempts < 2 ? .zero : retryInterval * (1 << Int(attempts - 2))
     }
 
-    private func send(_ postponed: PostponedCheck) {
+    private func send<Request>(_ postponed: PostponedRequest<Request>) {
+        guard let engine else { return }
         let now = NIODeadline.now()
-        guard !isStopped, now < postponed.check.arrivedAt + laneOptions.deadline else {
-            engine?.undecided(postponed.check, because: .redisTimeout)
-            return
+        let request = postponed.request
+        guard !isStopped else { return request.undecided(because: .redisUnreachable, by: engine) }
+        guard now < request.arrivedAt + laneOptions.deadline else {
+            return request.undecided(because: postponed.reason, by: engine)
         }
         guard postponed.dueAt <= now else { return postpone(postponed) }
-        let slot = slots.slot(of: postponed.check.user)
-        guard let node = postponed.importer.map({ connect(to: $0) }) ?? owner(of: slot) else {
-            engine?.undecided(postponed.check, because: .redisError)
-            return
+        guard let node = postponed.importer.map({ connect(to: $0) }) ?? owner(of: request.slot(by: slots)) else {
+            return request.undecided(because: .redisError, by: engine)
         }
         switch node.lane.link.availability {
         case .available:
             willWrite(node)
-            hasSentAgain = true
-            node.lane.append(postponed.check, by: postponed.route)
+            hasSentBetweenTurns = true
+            node.lane.append(request, by: postponed.route)
         case .unavailable(let failure):
             guard node.isConnecting(at: now, patience: laneOptions.deadline) else {
-                engine?.undecided(postponed.check, because: failure.reason)
-                return
+                return request.undecided(because: failure.reason, by: engine)
             }
             var later = postponed
             later.dueAt = now + Self.retryInterval
+            later.reason = failure.reason
             postpone(later)
         }
     }
 
-    /// Writes what replies have caused to be sent again; what else has been laid out waits for the end of the turn.
+    /// Takes a request on its way that replies have caused; it is written when they are delivered.
+    func takeBetweenTurns<Request: PendingRequest>(_ request: Request) -> FailureReason? {
+        hasSentBetweenTurns = true
+        return take(request, queueLimit: .max)
+    }
+
+    /// Writes what replies have caused to be sent; what else has been laid out waits for the end of the turn.
     func repliesDelivered() {
-        guard hasSentAgain else { return }
-        hasSentAgain = false
+        guard hasSentBetweenTurns else { return }
+        hasSentBetweenTurns = false
         flush()
     }
 
-    private func postpone(_ check: PostponedCheck) {
-        postponed.append(check)
+    private func postpone<Request>(_ request: PostponedRequest<Request>) {
+        postponed.append { [unowned self] in send(request) }
         guard retryTimer == nil else { return }
         retryTimer = eventLoop.assumeIsolated().scheduleTask(in: Self.retryInterval) { [weak self] in self?.retry() }
     }
@@ -196,23 +206,22 @@ extension ClusterRouter {
         retryTimer = nil
         let due = postponed
         postponed = []
-        for check in due { send(check) }
+        for send in due { send() }
         flush()
         engine?.onDelivered?()
     }
 
-    /// Sends a command off the way of a check to the node of a user's key, or to any.
+    /// Sends a command off the hot path to the node of a user's key, or to any.
     func perform(_ command: [String], for user: UserID?, _ done: @escaping (CommandResult) -> Void) {
         perform(command, at: user.map { slots.slot(of: $0) }, done)
     }
 
-    /// Sends a command off the way of a check to the node of a slot, or to any.
+    /// Sends a command off the hot path to the node of a slot, or to any.
     func perform(_ command: [String], at slot: HashSlot?, _ done: @escaping (CommandResult) -> Void) {
         perform({ $0.writeRESPCommand(command) }, at: slot, done)
     }
 
-    /// Sends the one command that `write` writes to the node of a slot, or to any.
-    func perform(
+    private func perform(
         _ write: @escaping (inout ByteBuffer) -> Void, at slot: HashSlot?, _ done: @escaping (CommandResult) -> Void
     ) {
         let node = slot.map { owner(of: $0) } ?? nodes.first(where: \.isAvailable)
@@ -305,7 +314,7 @@ extension ClusterRouter {
         var endpoint = login
         endpoint.address = address
         let link = RedisLink(endpoint: endpoint, options: .checks(laneOptions), eventLoop: eventLoop)
-        let lane = CheckLane(link: link, options: laneOptions)
+        let lane = ScriptLane(link: link, options: laneOptions)
         lane.engine = engine
         lane.router = self
         lane.serverName = address.description
@@ -322,7 +331,7 @@ extension ClusterRouter {
         }
     }
 
-    func laneDidChange(_ lane: CheckLane) {
+    func laneDidChange(_ lane: ScriptLane) {
         guard !isStopped, let position = nodes.firstIndex(where: { $0.lane === lane }) else { return }
         if position < mapped, hasMap { report(nodes[position]) }
         if !nodes[position].isAvailable, hasMap { doubtMap() }

@@ -105,20 +105,14 @@ struct DecideScript {
         keyCount = 0
     }
 
-    /// What the script answered to one call.
-    enum Answer: Hashable {
-        case decided(CallAnswer)
-        /// This call failed, alone, and nothing of it was charged; the error's text.
-        case failed(String)
-    }
-
     private static let headLength = 15
     private static let stateLength = 13
 
     /// The answer to call `index` of a batch of `count`; nil when the reply is not of the script's form.
     ///
     /// - Parameter call: the call that was put, which says how many terms the answer has.
-    static func answer(_ index: Int, of count: Int, in reply: Reply, to call: DecisionCall) -> Answer? {
+    static func answer(_ index: Int, of count: Int, in reply: Reply, to call: DecisionCall) -> ScriptAnswer<CallAnswer>?
+    {
         guard reply.elements.count == 1 + count, 0..<count ~= index, case .array(count) = reply.elements[0],
             case .bulk(let range) = reply.elements[1 + index], let first = reply.bytes[range].first
         else { return nil }

@@ -8,7 +8,7 @@ import RedisClient
 final class Heartbeat {
     private let eventLoop: any EventLoop
     /// Who sends. Not the engine, which owns this: a weak reference to it would make each check slower.
-    private let lanes: CheckLanes
+    private let lanes: ScriptLanes
     private let keyPrefix: String
     private let interval: TimeAmount
     private let watch: DataLossWatch
@@ -60,7 +60,7 @@ final class Heartbeat {
     }
 
     /// Asks the server at the end of a lane, where it can be asked.
-    func beat(_ lane: CheckLane) {
+    func beat(_ lane: ScriptLane) {
         guard !isStopped, case .available = lane.link.availability else { return }
         switch lanes {
         case .single:
@@ -76,7 +76,7 @@ final class Heartbeat {
         }
     }
 
-    private func beat(_ lane: CheckLane, _ name: String, _ router: ClusterRouter) {
+    private func beat(_ lane: ScriptLane, _ name: String, _ router: ClusterRouter) {
         if avoided.count > Self.mostAvoided { avoided.removeAll() }
         func isHere(_ slot: HashSlot) -> Bool { !avoided.contains(slot) && router.owner(of: slot)?.lane === lane }
         if keys[name]?.are(in: isHere) != true { keys[name] = HeartbeatKeys(prefix: keyPrefix, in: isHere) }

@@ -51,7 +51,7 @@ private final class HeartbeatRound {
 
 // A heartbeat goes the way of a decision: the same scripts by the same EVALSHA, the same kinds of writes, on keys of its
 // own. What a short window does not need is tried by `beat.lua`.
-extension CheckLane {
+extension ScriptLane {
     /// The quota of the heartbeat's windows, which a second of many daemons' heartbeats never meets.
     private static let heartbeatQuota = LimitTerm.amounts.upperBound
     /// The shortest window there may be.
@@ -86,7 +86,7 @@ extension CheckLane {
 
     private func beatCheck(_ keys: HeartbeatKeys, _ round: HeartbeatRound) {
         let arguments = [Self.heartbeatQuota, Self.heartbeatWindowMilliseconds, 1].map { "\($0)" }
-        sendScript(checkDigest, CheckScript.text, [keys.check], arguments, round, .checks) { reply in
+        sendScript(checks.codec.digest, CheckScript.text, [keys.check], arguments, round, .checks) { reply in
             switch CheckScript.answer(0, of: 1, in: reply, quota: Self.heartbeatQuota) {
             case .decided: nil
             case .failed(let error): RedisRefusal(error)
@@ -128,7 +128,7 @@ extension CheckLane {
     }
 
     private func send(_ decisions: [DecisionCall], _ round: HeartbeatRound) {
-        let digest = calls.script.digest
+        let digest = calls.codec.digest
         send(round, .calls, isScript: true) { inFull, buffer in
             var script = DecideScript()
             script.digest = digest
@@ -164,11 +164,11 @@ extension CheckLane {
         _ round: HeartbeatRound, _ path: EnforcementState.Path, isScript: Bool, isAgain: Bool = false,
         write: @escaping (_ inFull: Bool, inout ByteBuffer) -> Void, refusal: @escaping (Reply) -> RedisRefusal?
     ) {
-        let inFull = isAgain || .now() < evalshaRestsUntil
+        let inFull = isAgain || evalsha.isResting(at: .now())
         round.begin()
         layOut({ write(inFull, &$0) }) { [weak self] result in
             guard let self, case .success(let reply) = result else { return round.end(.unanswered) }
-            if let error = reply.errorText, isScript, !inFull, Self.saysNothingRan(error) {
+            if let error = reply.errorText, isScript, !inFull, EvalshaUse.saysNothingRan(error) {
                 send(round, path, isScript: true, isAgain: true, write: write, refusal: refusal)
                 link.flush()
                 return round.end(.decided)

@@ -3,25 +3,25 @@ import RateLimitCore
 import RedisClient
 
 /// The lanes of one event loop, as the topology has them.
-enum CheckLanes {
+enum ScriptLanes {
     /// To one server.
-    case single(CheckLane)
+    case single(ScriptLane)
     /// To each master of a cluster.
     case cluster(ClusterRouter)
 
     /// The lanes that a topology asks for, on one event loop.
     static func make(
-        _ topology: RedisTopology, _ options: CheckLane.Options, _ health: RedisHealth, index: Int,
+        _ topology: RedisTopology, _ options: ScriptLane.Options, _ health: RedisHealth, index: Int,
         on eventLoop: any EventLoop
-    ) -> CheckLanes {
+    ) -> ScriptLanes {
         switch topology {
         case .single, .sentinel:
             let link = CheckService.makeLink(topology, .checks(options), eventLoop)
-            return .single(CheckLane(link: link, options: options))
+            return .single(ScriptLane(link: link, options: options))
         case .cluster:
             // A call carries keys of one slot only, so what is a batch elsewhere is a write here.
             var options = options
-            options.callsPerWrite = options.batchLimit
+            options.batchesPerWrite = options.batchLimit
             options.batchLimit = 1
             options.dataLossWatch = nil
             return .cluster(
@@ -42,28 +42,16 @@ enum CheckLanes {
         if case .cluster(let router) = self { router } else { nil }
     }
 
-    /// Takes a check on its way, or says why it cannot be.
+    /// Takes a request on its way, or says why it cannot be.
     @inline(__always)
-    func take(_ check: PendingCheck, queueLimit: Int) -> FailureReason? {
+    func take<Request: PendingRequest>(_ request: Request, queueLimit: Int) -> FailureReason? {
         switch self {
         case .single(let lane):
             if case .unavailable(let failure) = lane.link.availability { return failure.reason }
             guard lane.pendingCount < queueLimit else { return .overloaded }
-            lane.append(check)
+            lane.append(request)
             return nil
-        case .cluster(let router): return router.take(check, queueLimit: queueLimit)
-        }
-    }
-
-    /// Takes a call on its way, or says why it cannot be.
-    func take(_ call: PendingCall, queueLimit: Int) -> FailureReason? {
-        switch self {
-        case .single(let lane):
-            if case .unavailable(let failure) = lane.link.availability { return failure.reason }
-            guard lane.pendingCount < queueLimit else { return .overloaded }
-            lane.append(call)
-            return nil
-        case .cluster(let router): return router.take(call, queueLimit: queueLimit)
+        case .cluster(let router): return router.take(request, queueLimit: queueLimit)
         }
     }
 
@@ -83,7 +71,7 @@ enum CheckLanes {
         }
     }
 
-    /// Sends a command off the way of a check to the server that has the user's key, or to any.
+    /// Sends a command off the hot path to the server that has the user's key, or to any.
     func perform(_ command: [String], for user: UserID?, _ done: @escaping (CommandResult) -> Void) {
         switch self {
         case .single(let lane): lane.perform(command, done)
@@ -92,14 +80,14 @@ enum CheckLanes {
     }
 
     /// The lane to the server that has a key; nil where none does.
-    func lane(forKey key: String) -> CheckLane? {
+    func lane(forKey key: String) -> ScriptLane? {
         switch self {
         case .single(let lane): lane
         case .cluster(let router): router.owner(of: HashSlot(key: key.utf8))?.lane
         }
     }
 
-    /// Sends a command off the way of a check to the server that has a key.
+    /// Sends a command off the hot path to the server that has a key.
     func perform(_ command: [String], forKey key: String, _ done: @escaping (CommandResult) -> Void) {
         switch self {
         case .single(let lane): lane.perform(command, done)
@@ -107,7 +95,7 @@ enum CheckLanes {
         }
     }
 
-    /// Checks without an answer.
+    /// Requests without an answer.
     var pendingCount: Int {
         switch self {
         case .single(let lane): lane.pendingCount
@@ -140,7 +128,7 @@ extension LinkOptions {
     static let scripts = [CheckScript.text, DecideScript.text, BeatScript.text]
 
     /// Those of a link that carries checks.
-    static func checks(_ options: CheckLane.Options) -> LinkOptions {
+    static func checks(_ options: ScriptLane.Options) -> LinkOptions {
         let watch = options.dataLossWatch
         return LinkOptions(
             setup: scripts.map { ["SCRIPT", "LOAD", $0] } + (watch.map { [$0.command()] } ?? []),
