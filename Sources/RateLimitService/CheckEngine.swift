@@ -76,7 +76,7 @@ package final class CheckEngine {
     ///
     /// - Parameter cost: 1 to 1,000,000; 0 only looks.
     package func check(
-        _ user: UserID, cost: Int, arrivedAt now: NIODeadline, requester: any DecisionRequester, ticket: Int
+        _ user: SubjectID, cost: Int, arrivedAt now: NIODeadline, requester: any DecisionRequester, ticket: Int
     ) -> Outcome? {
         if policy.limit.isOff {
             return counted(
@@ -159,7 +159,7 @@ extension CheckEngine {
 
 extension CheckEngine {
     /// The failure mode's answer.
-    private func withoutRedis(_ user: UserID, cost: Int, reason: FailureReason) -> Outcome {
+    private func withoutRedis(_ user: SubjectID, cost: Int, reason: FailureReason) -> Outcome {
         switch policy.failureMode {
         case .open, .closed:
             // Shadow mode always allows, whatever else is set.
@@ -235,7 +235,7 @@ extension CheckEngine {
     }
 
     /// Forgets the denials of one user, or of all; those now on their way from Redis are not remembered either.
-    func forgetDenials(of user: UserID?) {
+    func forgetDenials(of user: SubjectID?) {
         memoryEpoch += 1
         if let user {
             memory.forget(user)
@@ -252,7 +252,7 @@ extension CheckEngine {
     }
 
     /// Sends a command off the way of a check, about a user or about none.
-    func perform(_ command: [String], for user: UserID? = nil, _ done: @escaping (CommandResult) -> Void) {
+    func perform(_ command: [String], for user: SubjectID? = nil, _ done: @escaping (CommandResult) -> Void) {
         lanes.perform(command, for: user, done)
     }
 

@@ -26,7 +26,7 @@ struct CheckScript {
     private var costs = ByteBuffer()
 
     init(keyPrefix: String, limit: Limit) {
-        let length = keyPrefix.utf8.count + 1 + UserID.uuidLength
+        let length = keyPrefix.utf8.count + 1 + SubjectID.uuidLength
         keyStart = Array("$\(length)\r\n\(keyPrefix):".utf8)
         self.keyPrefix = Array("\(keyPrefix):".utf8)
         limitArguments = Self.arguments(limit)
@@ -48,11 +48,11 @@ struct CheckScript {
     }
 
     /// Takes one more check into the batch that is being laid out.
-    mutating func append(_ user: UserID, cost: Int) {
+    mutating func append(_ user: SubjectID, cost: Int) {
         count += 1
         costs.writeRESPBulk(decimal: cost)
         guard user.isUUID else { return appendKey(of: user) }
-        let length = keyStart.count + UserID.uuidLength + 2
+        let length = keyStart.count + SubjectID.uuidLength + 2
         keys.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { target in
             guard let base = target.baseAddress else { return 0 }
             keyStart.withUnsafeBytes {
@@ -67,7 +67,7 @@ struct CheckScript {
 
     /// Lays out the key of a user who is no UUID.
     @inline(never)
-    private mutating func appendKey(of user: UserID) {
+    private mutating func appendKey(of user: SubjectID) {
         user.withKeyName(of: .user) { name in
             keys.writeString("$\(keyPrefix.count + name.count)\r\n")
             keys.writeBytes(keyPrefix)
@@ -140,7 +140,7 @@ extension CheckScript: ScriptCodec {
 struct PendingCheck: PendingRequest {
     typealias Codec = CheckScript
 
-    var user: UserID
+    var user: SubjectID
     var cost: Int
     var ticket: Int
     var arrivedAt: NIODeadline

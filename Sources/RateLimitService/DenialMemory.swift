@@ -12,7 +12,7 @@ import RateLimitCore
 /// allocation on the hot path.
 struct DenialMemory<Question: Equatable, Answer> {
     private struct Entry {
-        var user: UserID
+        var user: SubjectID
         var question: Question
         var answer: Answer
         var deniesUntil: NIODeadline
@@ -30,7 +30,7 @@ struct DenialMemory<Question: Equatable, Answer> {
 
     /// What Redis answered to this very question, and how many milliseconds ago, if it is remembered and still holds.
     @inline(__always)
-    func denial(of user: UserID, _ question: Question, now: NIODeadline) -> (answer: Answer, age: Int)? {
+    func denial(of user: SubjectID, _ question: Question, now: NIODeadline) -> (answer: Answer, age: Int)? {
         guard !entries.isEmpty, let entry = entries[place(of: user)], entry.deniesUntil > now, entry.user == user,
             entry.question == question
         else { return nil }
@@ -42,7 +42,7 @@ struct DenialMemory<Question: Equatable, Answer> {
     ///
     /// - Parameter certainMilliseconds: for how long it holds since it was sent, whatever anybody but an operator does.
     mutating func remember(
-        _ user: UserID, _ question: Question, _ answer: Answer, certainMilliseconds: Int, sentAt: NIODeadline,
+        _ user: SubjectID, _ question: Question, _ answer: Answer, certainMilliseconds: Int, sentAt: NIODeadline,
         receivedAt: NIODeadline, cacheMilliseconds: Int
     ) {
         guard cacheMilliseconds > 0, certainMilliseconds > 1 else { return }
@@ -54,7 +54,7 @@ struct DenialMemory<Question: Equatable, Answer> {
     }
 
     /// Forgets what is remembered of one user.
-    mutating func forget(_ user: UserID) {
+    mutating func forget(_ user: SubjectID) {
         guard !entries.isEmpty else { return }
         let place = place(of: user)
         if entries[place]?.user == user { entries[place] = nil }
@@ -63,7 +63,7 @@ struct DenialMemory<Question: Equatable, Answer> {
     /// Forgets everything.
     mutating func forgetAll() { entries = [] }
 
-    private func place(of user: UserID) -> Int {
+    private func place(of user: SubjectID) -> Int {
         Int(truncatingIfNeeded: ((user.high ^ (user.low &* 0x9e37_79b9_7f4a_7c15)) &* seed) &>> 51)
     }
 }
@@ -73,7 +73,7 @@ typealias CheckDenials = DenialMemory<Int, Decision>
 
 extension CheckDenials {
     /// The denial of this very check, as it stands now, if it is remembered.
-    func denial(of user: UserID, cost: Int, quota: Int, now: NIODeadline) -> Decision? {
+    func denial(of user: SubjectID, cost: Int, quota: Int, now: NIODeadline) -> Decision? {
         guard let (decision, age) = denial(of: user, cost, now: now),
             case .denied(let retryAfterMilliseconds) = decision.verdict
         else { return nil }
@@ -84,7 +84,7 @@ extension CheckDenials {
 
     /// Remembers a denial for at most `cacheMilliseconds`.
     mutating func remember(
-        _ user: UserID, cost: Int, decision: Decision, sentAt: NIODeadline, receivedAt: NIODeadline,
+        _ user: SubjectID, cost: Int, decision: Decision, sentAt: NIODeadline, receivedAt: NIODeadline,
         cacheMilliseconds: Int
     ) {
         guard case .denied(let retryAfterMilliseconds) = decision.verdict else { return }
@@ -113,14 +113,14 @@ struct CallQuestion: Equatable {
 
 extension CallDenials {
     /// The denial of this very call, as it stands now, if it is remembered.
-    func denial(of user: UserID, _ question: CallQuestion, at now: NIODeadline) -> CallAnswer? {
+    func denial(of user: SubjectID, _ question: CallQuestion, at now: NIODeadline) -> CallAnswer? {
         denial(of: user, question, now: now).map { $0.answer.aged(by: $0.age) }
     }
 
     /// Remembers a denial for at most `cacheMilliseconds`, and only for as long as what has been charged needs: leases may
     /// end at any time.
     mutating func remember(
-        _ user: UserID, _ question: CallQuestion, _ answer: CallAnswer, sentAt: NIODeadline, receivedAt: NIODeadline,
+        _ user: SubjectID, _ question: CallQuestion, _ answer: CallAnswer, sentAt: NIODeadline, receivedAt: NIODeadline,
         cacheMilliseconds: Int
     ) {
         switch answer.verdict {

@@ -97,7 +97,7 @@ enum Invalidation: Hashable {
     }
 
     /// The user whose denials may not hold any more; nil where anybody's may not.
-    var user: UserID? {
+    var user: SubjectID? {
         switch self {
         case .reset(.user(let user)), .denials(.user(let user)): user
         case .everyone, .reset, .denials: nil

@@ -41,7 +41,7 @@ final class LocalWindows: Sendable {
     init() {}
 
     /// Decides one check under a limit that is already this replica's share.
-    func check(_ user: UserID, cost: Int, limit: Limit, clockMicroseconds: Int) -> Decision {
+    func check(_ user: SubjectID, cost: Int, limit: Limit, clockMicroseconds: Int) -> Decision {
         generations.withLock {
             $0.check(
                 Key(owner: .user(user), limitID: LimitDefinition.requestsID), cost: cost, limit: limit,
@@ -51,7 +51,7 @@ final class LocalWindows: Sendable {
 
     /// Decides a call over all its limits that are `local` while Redis is away, under this replica's share of each: a
     /// calendar's period counts as a sliding window of its length. Everything is charged or nothing is.
-    func check(_ plan: CallPlan, user: UserID, replicas: Int, clockMicroseconds: Int) -> Decision.Verdict {
+    func check(_ plan: CallPlan, user: SubjectID, replicas: Int, clockMicroseconds: Int) -> Decision.Verdict {
         let windows = zip(plan.terms, plan.call?.subjects.flatMap(\.terms) ?? []).compactMap { term, asked in
             Self.limit(of: term, replicas: replicas).map { limit in
                 (key: Key(owner: term.subject.owner(user), limitID: term.limit.id), limit: limit, cost: asked.cost)

@@ -45,7 +45,7 @@ extension BudgetValue {
     }
 
     private static func text(
-        _ group: UserID?, _ spendLimitMicros: Int?, _ limits: [String: BudgetAmount],
+        _ group: SubjectID?, _ spendLimitMicros: Int?, _ limits: [String: BudgetAmount],
         _ grants: [String: Grant]
     ) -> String {
         var words = group.map { ["group_id=\($0)"] } ?? []

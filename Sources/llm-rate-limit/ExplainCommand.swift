@@ -23,7 +23,7 @@ struct ExplainCommand: AsyncParsableCommand {
         help: ArgumentHelp(
             "A group of the user's, where LLM_RATE_LIMIT_GROUPS=given; may be repeated.", valueName: "group"),
         transform: { try UserArgument.read($0) })
-    var group: [UserID] = []
+    var group: [SubjectID] = []
 
     @OptionGroup var daemon: DaemonConnection
 

@@ -34,7 +34,7 @@ struct ResetCommand: AsyncParsableCommand {
 
     /// Tells that it is done; the daemon's answer to that has no body, so the JSON is this command's own.
     static func report(
-        _ response: DaemonResponse, user: UserID, limit: String? = nil, json: Bool
+        _ response: DaemonResponse, user: SubjectID, limit: String? = nil, json: Bool
     ) throws(UnexpectedAnswer) -> CommandReport {
         if response.status == 503, let problem = response.decoded(ProblemAnswer.self) {
             return CommandReport(wrapping: "not reset: \(problem.text)", exitCode: .denied)

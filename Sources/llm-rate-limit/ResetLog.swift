@@ -48,7 +48,7 @@ extension ResetError {
 
 extension UserLogging {
     /// How a log line names a user; nil where it does not.
-    func text(of user: UserID) -> String? {
+    func text(of user: SubjectID) -> String? {
         switch self {
         case .hash: user.digest
         case .plain: user.text
@@ -57,7 +57,7 @@ extension UserLogging {
     }
 }
 
-extension UserID {
+extension SubjectID {
     /// Stands for the user where the text itself must not: the first 16 hexadecimal digits of its SHA-256, of a UUID in
     /// lower case.
     ///

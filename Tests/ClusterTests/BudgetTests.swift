@@ -96,7 +96,7 @@ extension ClusterSuite {
         @Test("A change on one replica shows on another within a second, and costs it no call where nothing changes")
         func bound() async throws {
             let (writer, reader) = (try await ClusterService(cluster), try await ClusterService(cluster))
-            let user = UserID(high: .random(in: 0 ... .max), low: .random(in: 0 ... .max))
+            let user = SubjectID(high: .random(in: 0 ... .max), low: .random(in: 0 ... .max))
             let isOver = Flag()
             async let looks = { () async throws -> [(startedAt: Double, value: Int)] in
                 var looks: [(startedAt: Double, value: Int)] = []
@@ -151,7 +151,7 @@ private struct ClusterService {
         }.get().get()
     }
 
-    func lookUp(_ user: UserID) async throws -> CallerBudgets {
+    func lookUp(_ user: SubjectID) async throws -> CallerBudgets {
         try await eventLoop.flatSubmit { [service, eventLoop] in
             let reader = service.budgets.reader(on: eventLoop)
             let promise = eventLoop.makePromise(of: CallerBudgets.self)

@@ -205,14 +205,14 @@ struct AnswerTests {
     @Test("of a reset")
     func reset() throws {
         let done = DaemonResponse(status: 204, body: "")
-        let user = try #require(UserID("u"))
+        let user = try #require(SubjectID("u"))
         #expect(try ResetCommand.report(done, user: user, json: false).output == ["reset: u"])
         #expect(try ResetCommand.report(done, user: user, json: true).output == [#"{"user":"u","reset":true}"#])
         #expect(try ResetCommand.report(done, user: user, limit: "l", json: false).output == ["reset: l of u"])
         #expect(
             try ResetCommand.report(done, user: user, limit: "l", json: true).output
                 == [#"{"user":"u","limit":"l","reset":true}"#])
-        let odd = try #require(UserID("a\"/\n"))
+        let odd = try #require(SubjectID("a\"/\n"))
         #expect(try ResetCommand.report(done, user: odd, json: true).output == [#"{"user":"a\"/\n","reset":true}"#])
     }
 
@@ -244,7 +244,7 @@ struct AnswerTests {
 
     @Test("that is none of theirs is an error, not a denial")
     func unexpected() throws {
-        let user = try #require(UserID("u"))
+        let user = try #require(SubjectID("u"))
         for response in [
             DaemonResponse(status: 200, body: "<html>"), DaemonResponse(status: 404, body: "{}"),
             DaemonResponse(status: 503, body: ""),

@@ -14,6 +14,6 @@ struct UserDigestTests {
             ("6f1c0a52-3f0e-4c7e-9b61-000000000032", "04db72860b1eee8b"), ("alice@example.com", "ff8d9819fc0e12bf"),
         ])
     func digest(_ text: String, _ digest: String) {
-        #expect(UserID(text)?.digest == digest)
+        #expect(SubjectID(text)?.digest == digest)
     }
 }

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("The routes of the admin socket")
 struct AdminRouterTests {
-    private let group = UserID(high: 1, low: 2)
+    private let group = SubjectID(high: 1, low: 2)
     private var user: String { "/v1/users/\(someText)/budget" }
     private var ofGroup: String { "/v1/groups/\(group)/budget" }
     private var member: String { "/v1/groups/\(group)/members/\(someText)" }
@@ -26,7 +26,7 @@ struct AdminRouterTests {
         route(.PUT, uri ?? user, body: body)
     }
 
-    private func stored(_ terms: BudgetTerms, _ group: UserID? = nil) -> Result<Route, RequestError> {
+    private func stored(_ terms: BudgetTerms, _ group: SubjectID? = nil) -> Result<Route, RequestError> {
         .success(.admin(.change(.putUserBudget(someUser, terms, attributedTo: group))))
     }
 
@@ -69,7 +69,7 @@ struct AdminRouterTests {
             ("budget", "budget"),
             ("%2541", "%41"), ("%00", "\0"), (".", "."),
         ] {
-            let id = try #require(UserID(text))
+            let id = try #require(SubjectID(text))
             #expect(route(.GET, "/v1/users/\(segment)/budget") == .success(.admin(.userBudget(id))))
             #expect(route(.GET, "/v1/groups/\(segment)/budget") == .success(.admin(.groupBudget(id))))
             #expect(

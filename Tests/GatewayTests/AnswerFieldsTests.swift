@@ -109,7 +109,7 @@ struct AnswerFieldsTests {
 
     @Test("name a limit once, where several groups have it: the group that decided, else that with the least left")
     func groups() {
-        let groups = (0..<3).map { CallSubject.group(UserID(high: 0, low: UInt64($0))) }
+        let groups = (0..<3).map { CallSubject.group(SubjectID(high: 0, low: UInt64($0))) }
         let standings = [
             standing("team", used: 50, subject: groups[0]), standing("team", used: 9, quota: 10, subject: groups[1]),
             standing("team", used: 60, subject: groups[2]),

@@ -2,7 +2,7 @@ import RateLimitCore
 
 @testable import Gateway
 
-let someUser = UserID(high: 0x0123_4567_89ab_cdef, low: 0x0123_4567_89ab_cdef)
+let someUser = SubjectID(high: 0x0123_4567_89ab_cdef, low: 0x0123_4567_89ab_cdef)
 let someText = "01234567-89ab-cdef-0123-456789abcdef"
 
 /// Bytes as a text of one line, so that a failure can be read and typed in again.

@@ -25,7 +25,8 @@ struct CallBodyTests {
     private static let someLease: Lease = {
         var random = SystemRandomNumberGenerator()
         return Lease(
-            of: UserID(high: 1, low: 2), givenAtUnixMilliseconds: 1, cost: 1, attributes: .none, isHeldInGroups: false,
+            of: SubjectID(high: 1, low: 2), givenAtUnixMilliseconds: 1, cost: 1, attributes: .none,
+            isHeldInGroups: false,
             isGlobal: false, using: &random)
     }()
 
@@ -37,7 +38,7 @@ struct CallBodyTests {
         }
     }
 
-    private func group(_ number: Int) -> String { "\"\(UserID(high: 1, low: UInt64(number)))\"" }
+    private func group(_ number: Int) -> String { "\"\(SubjectID(high: 1, low: UInt64(number)))\"" }
 
     @Test("takes null for left out, in every member and for every operation")
     func null() throws {
@@ -154,7 +155,7 @@ struct CallBodyTests {
             }
         }
         let both = #"{\#(Self.user),"groups":["",\#(group(1))]}"#
-        #expect(try read(both, .usage(id: [])).get().attributes.groups == [UserID(high: 1, low: 1)])
+        #expect(try read(both, .usage(id: [])).get().attributes.groups == [SubjectID(high: 1, low: 1)])
         // Of a repeated member the last one counts.
         #expect(try read(#"{\#(Self.user),"model":5,"model":"m"}"#).get().attributes.model == "m")
     }
@@ -296,7 +297,7 @@ struct CallQueryTests {
         ).get()
         #expect(request.attributes.model == "b" && request.attributes.labels == ["team": "y"])
         #expect(request.attributes.groups == [someUser])
-        let groups = (0..<130).map { "group=\(UserID(high: 1, low: UInt64($0)))" }.joined(separator: "&")
+        let groups = (0..<130).map { "group=\(SubjectID(high: 1, low: UInt64($0)))" }.joined(separator: "&")
         let many = try read("user=\(someText)&\(groups)").get()
         #expect(many.attributes.groups.count == 128)
         #expect(many.ignored.map(\.name) == [.groups])

@@ -6,7 +6,7 @@ import Testing
 
 /// What the fast path makes of bytes, in a form that can be compared.
 enum Recognised: Equatable {
-    case check(UserID, cost: Int, length: Int)
+    case check(SubjectID, cost: Int, length: Int)
     case incomplete
     case other
 
@@ -70,11 +70,11 @@ struct FastPathTests {
             String(repeating: "k", count: 64),
         ])
     func texts(_ text: String) throws {
-        let user = try #require(UserID(text))
+        let user = try #require(SubjectID(text))
         let body = post(["Host: a"], "{\"cost\":3,\"user\":\"\(text)\"}")
         #expect(Recognised(body.utf8) == .check(user, cost: 3, length: body.utf8.count))
         let escaped = post(["Host: a"], "{\"cost\":3,\"user\":\"\\u0061\(text)\"}")
-        let other = try #require(UserID("a" + text))
+        let other = try #require(SubjectID("a" + text))
         #expect(Recognised(escaped.utf8) == .check(other, cost: 3, length: escaped.utf8.count))
         let query = get(["Host: a"], "user=\(user.encoded.replacing("+", with: "%2B"))&cost=3")
         #expect(Recognised(query.utf8) == .check(user, cost: 3, length: query.utf8.count))

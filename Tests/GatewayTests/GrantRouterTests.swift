@@ -7,7 +7,7 @@ import Testing
 
 @Suite("The routes of grants")
 struct GrantRouterTests {
-    private let group = UserID(high: 1, low: 2)
+    private let group = SubjectID(high: 1, low: 2)
     private var user: String { "/v1/users/\(someText)/grants" }
     private var ofGroup: String { "/v1/groups/\(group)/grants" }
 

@@ -101,7 +101,7 @@ struct JSONCheckBodyTests {
             ("\\u0030" + someText.dropFirst(), someText), ("\(someText)0", "\(someText)0"),
         ])
     func texts(_ json: String, _ text: String) throws {
-        let user = try #require(UserID(text))
+        let user = try #require(SubjectID(text))
         #expect(read("{\"user\":\"\(json)\"}") == .success(CheckRequest(user: user, cost: 1)))
     }
 
@@ -215,7 +215,7 @@ struct CheckQueryTests {
             ("\(someText)%20", "\(someText) "), ("a=b", "a=b"),
         ])
     func texts(_ query: String, _ text: String) throws {
-        let user = try #require(UserID(text))
+        let user = try #require(SubjectID(text))
         #expect(read("user=\(query)") == .success(CheckRequest(user: user, cost: 1)))
     }
 

@@ -62,7 +62,7 @@ struct KnownRequestTests {
         _ = Recognised(bytes, after: &known)
         let again = Array(post(["Host: a"]).replacing(someText, with: Self.other).utf8)
         let (check, length) = try #require(again.withUnsafeBytes { known.recognise($0) })
-        #expect(check == CheckRequest(user: try #require(UserID(Self.other)), cost: 7))
+        #expect(check == CheckRequest(user: try #require(SubjectID(Self.other)), cost: 7))
         #expect(length == again.count)
         // All but the last byte of it.
         #expect(again.dropLast().withUnsafeBytes { known.recognise($0) } == nil)

@@ -9,7 +9,7 @@ struct RequestGenerator {
     init(seed: UInt64) {
         random = SeededGenerator(seed: seed)
         var generator = random
-        users = (0..<3).map { _ in "\(UserID(high: generator.next(), low: generator.next()))" }
+        users = (0..<3).map { _ in "\(SubjectID(high: generator.next(), low: generator.next()))" }
     }
 
     private mutating func pick<Element>(_ elements: [Element]) -> Element {

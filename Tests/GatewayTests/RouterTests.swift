@@ -122,7 +122,7 @@ struct RouterTests {
     @Test("resolve what is percent-encoded of a user, and split the path before")
     func encodedUser() {
         #expect(route(.GET, "/v1/users/%30" + someText.dropFirst()) == .success(.userStatus(someUser)))
-        #expect(route(.GET, "/v1/users/a%2Fusage") == .success(.userStatus(UserID("a/usage") ?? someUser)))
+        #expect(route(.GET, "/v1/users/a%2Fusage") == .success(.userStatus(SubjectID("a/usage") ?? someUser)))
         #expect(route(.GET, "/v1/users/a/b") == .failure(.unknownPath))
     }
 

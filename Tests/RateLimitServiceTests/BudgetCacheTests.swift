@@ -48,15 +48,15 @@ struct LeastRecentlyUsedTests {
 @Suite("What is remembered of budgets")
 struct BudgetCacheTests {
     private var cache = BudgetCache(capacity: 4)
-    private let user = UserID(high: 1, low: 1)
-    private let other = UserID(high: 2, low: 2)
-    private let standing = UserStanding(budget: nil, groups: [UserID(high: 3, low: 3)])
+    private let user = SubjectID(high: 1, low: 1)
+    private let other = SubjectID(high: 2, low: 2)
+    private let standing = UserStanding(budget: nil, groups: [SubjectID(high: 3, low: 3)])
 
     private func at(_ milliseconds: Int64) -> NIODeadline {
         .uptimeNanoseconds(1_000_000_000) + .milliseconds(milliseconds)
     }
 
-    private mutating func remember(_ user: UserID, at milliseconds: Int64 = 0) {
+    private mutating func remember(_ user: SubjectID, at milliseconds: Int64 = 0) {
         guard case .load(let ticket) = cache.users.load(user, at: at(milliseconds)) else { return }
         cache.users.loaded(user, standing, ticket: ticket)
     }
@@ -158,14 +158,14 @@ struct BudgetCacheTests {
     @Test("is bounded")
     mutating func bounded() {
         cache.polled("1", sentAt: at(0))
-        for low in UInt64(0)..<100 { remember(UserID(high: 9, low: low)) }
+        for low in UInt64(0)..<100 { remember(SubjectID(high: 9, low: low)) }
         #expect(cache.users.count == 4)
-        #expect(cache.users.value(of: UserID(high: 9, low: 99)) == standing)
+        #expect(cache.users.value(of: SubjectID(high: 9, low: 99)) == standing)
     }
 
     @Test("a message is read as it is written, and nothing else is taken for one")
     func texts() throws {
-        let other = try #require(UserID("a b\n%"))
+        let other = try #require(SubjectID("a b\n%"))
         for subject in [BudgetSubject.user(user), .group(user), .user(other), .group(other)] {
             let text = "\(BudgetNotice.beginning(subject)) - 17"
             #expect(BudgetNotice(text) == notice(subject, "-", "17"))

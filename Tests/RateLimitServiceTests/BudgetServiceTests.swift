@@ -14,13 +14,13 @@ extension ServiceUnderTest {
     }
 
     /// Looks a user up as a decision does: in memory, else in Redis.
-    func lookUp(_ user: UserID, groups: [UserID]? = nil) async throws -> Result<CallerBudgets, OperationError> {
+    func lookUp(_ user: SubjectID, groups: [SubjectID]? = nil) async throws -> Result<CallerBudgets, OperationError> {
         try await lookUp(user, groups: groups, times: 1)[0]
     }
 
     /// Looks a user up so many times in one turn of the loop.
     func lookUp(
-        _ user: UserID, groups: [UserID]? = nil, times: Int
+        _ user: SubjectID, groups: [SubjectID]? = nil, times: Int
     ) async throws -> [Result<CallerBudgets, OperationError>] {
         try await eventLoop.flatSubmit { [service, eventLoop] in
             let reader = service.budgets.reader(on: eventLoop)
@@ -38,7 +38,7 @@ extension ServiceUnderTest {
         }.get()
     }
 
-    func isKnown(_ user: UserID) async throws -> Bool {
+    func isKnown(_ user: SubjectID) async throws -> Bool {
         try await eventLoop.submit { [service, eventLoop] in
             service.budgets.reader(on: eventLoop).known(user, groups: nil, at: .now()) != nil
         }.get()

@@ -7,7 +7,7 @@ import Testing
 @Suite("The memory of calls' denials")
 struct CallDenialsTests {
     private static let start = NIODeadline.uptimeNanoseconds(1_000_000_000_000)
-    private let user = UserID(high: 1, low: 2)
+    private let user = SubjectID(high: 1, low: 2)
     private var denials = CallDenials()
 
     private func at(_ milliseconds: Int64) -> NIODeadline { Self.start + .milliseconds(milliseconds) }
@@ -32,7 +32,7 @@ struct CallDenialsTests {
         denials.remember(user, question, answer, sentAt: at(0), receivedAt: at(10), cacheMilliseconds: cache)
     }
 
-    private func denial(_ call: DecisionCall = Self.call(), of user: UserID? = nil, at now: Int64) -> CallAnswer? {
+    private func denial(_ call: DecisionCall = Self.call(), of user: SubjectID? = nil, at now: Int64) -> CallAnswer? {
         CallQuestion(call).flatMap { denials.denial(of: user ?? self.user, $0, at: at(now)) }
     }
 
@@ -43,7 +43,7 @@ struct CallDenialsTests {
         for other in [Self.call(quota: 6), Self.call(cost: 2), Self.call(.reserve)] {
             #expect(denial(other, at: 20) == nil)
         }
-        #expect(denial(of: UserID(high: 3, low: 4), at: 20) == nil)
+        #expect(denial(of: SubjectID(high: 3, low: 4), at: 20) == nil)
     }
 
     @Test("asks the same of each lease, and nothing of what is never denied")

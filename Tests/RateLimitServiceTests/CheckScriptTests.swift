@@ -20,7 +20,7 @@ struct CheckScriptTests {
 
     /// The command that the batch must come to, as hiredis encodes it.
     private func expected(
-        _ start: [String], prefix: String, limit: Limit, _ checks: [(user: UserID, cost: Int)]
+        _ start: [String], prefix: String, limit: Limit, _ checks: [(user: SubjectID, cost: Int)]
     ) -> [UInt8] {
         let keys = checks.map { "\(prefix):\($0.user)" }
         let costs = checks.map { "\($0.cost)" }
@@ -40,7 +40,7 @@ struct CheckScriptTests {
             script.digest = "0123456789abcdef0123456789abcdef01234567"
             let checks = (0..<count).map { _ in
                 let cost = Bool.random(using: &random) ? 1 : Int.random(in: 0...1_000_000, using: &random)
-                return (user: UserID(high: random.next(), low: random.next()), cost: cost)
+                return (user: SubjectID(high: random.next(), low: random.next()), cost: cost)
             }
             for check in checks { script.append(check.user, cost: check.cost) }
             #expect(script.count == count)
@@ -54,7 +54,7 @@ struct CheckScriptTests {
 
     @Test("carries the whole script where asked to, and where Redis keeps none")
     func inFull() {
-        let user = UserID(high: 1, low: 2)
+        let user = SubjectID(high: 1, low: 2)
         for (digest, inFull) in [("abc", true), (nil, false), (nil, true)] as [(String?, Bool)] {
             var script = CheckScript(keyPrefix: "llm-rate", limit: Self.limit)
             script.digest = digest
@@ -73,16 +73,16 @@ struct CheckScriptTests {
         var script = CheckScript(keyPrefix: "llm-rate", limit: Self.limit)
         script.digest = "abc"
         var buffer = ByteBuffer()
-        script.append(UserID(high: 1, low: 1), cost: 1)
+        script.append(SubjectID(high: 1, low: 1), cost: 1)
         script.write(inFull: false, to: &buffer)
         buffer.clear()
         let limit = Limit(name: "requests", quota: 7, windowMilliseconds: 1_000)
         script.setLimit(limit)
-        script.append(UserID(high: 2, low: 2), cost: 2)
+        script.append(SubjectID(high: 2, low: 2), cost: 2)
         script.write(inFull: false, to: &buffer)
         #expect(
             Array(buffer.readableBytesView)
-                == expected(["EVALSHA", "abc"], prefix: "llm-rate", limit: limit, [(UserID(high: 2, low: 2), 2)]))
+                == expected(["EVALSHA", "abc"], prefix: "llm-rate", limit: limit, [(SubjectID(high: 2, low: 2), 2)]))
     }
 }
 

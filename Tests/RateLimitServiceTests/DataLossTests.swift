@@ -36,7 +36,7 @@ struct DataLossTests {
     @Test("what daemons tell each other of resets reads as it was written, and anything else is nothing")
     func messages() throws {
         let user = someUser()
-        let other = try #require(UserID("global *\n"))
+        let other = try #require(SubjectID("global *\n"))
         let limit = LimitName.requests
         let messages: [(LimitReset, String, isOfUser: Bool)] = [
             (LimitReset(.user(user)), "\(user)", true),
@@ -68,7 +68,7 @@ struct DataLossTests {
         var resets = RecentResets()
         let window = TimeAmount.seconds(10)
         func instant(_ seconds: UInt64) -> NIODeadline { .uptimeNanoseconds(seconds * 1_000_000_000) }
-        func user(_ number: Int) -> WindowOwner { .user(UserID(high: 1, low: UInt64(number))) }
+        func user(_ number: Int) -> WindowOwner { .user(SubjectID(high: 1, low: UInt64(number))) }
         resets.append(user(1), at: instant(100), window: window)
         resets.append(user(2), at: instant(102), window: window)
         resets.append(user(1), at: instant(105), window: window)

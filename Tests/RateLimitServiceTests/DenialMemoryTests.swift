@@ -8,8 +8,8 @@ import Testing
 @Suite("The memory of denials")
 struct DenialMemoryTests {
     private static let start = NIODeadline.uptimeNanoseconds(1_000_000_000_000)
-    private let user = UserID(high: 1, low: 2)
-    private let stranger = UserID(high: 3, low: 4)
+    private let user = SubjectID(high: 1, low: 2)
+    private let stranger = SubjectID(high: 3, low: 4)
     private var memory = CheckDenials()
 
     private func at(_ milliseconds: Double) -> NIODeadline {
@@ -23,13 +23,13 @@ struct DenialMemoryTests {
     }
 
     /// Remembers a denial that was asked for at 0 ms and answered at 10 ms.
-    private mutating func remember(_ user: UserID, cost: Int = 1, retry: Int = 5_000, cache: Int = 1_000_000) {
+    private mutating func remember(_ user: SubjectID, cost: Int = 1, retry: Int = 5_000, cache: Int = 1_000_000) {
         memory.remember(
             user, cost: cost, decision: Self.denied(retry), sentAt: at(0), receivedAt: at(10), cacheMilliseconds: cache
         )
     }
 
-    private func retry(_ user: UserID, cost: Int = 1, at milliseconds: Double) -> Int? {
+    private func retry(_ user: SubjectID, cost: Int = 1, at milliseconds: Double) -> Int? {
         guard let decision = memory.denial(of: user, cost: cost, quota: 20, now: at(milliseconds)) else { return nil }
         guard case .denied(let retry) = decision.verdict else { return nil }
         return retry
@@ -40,7 +40,7 @@ struct DenialMemoryTests {
         #expect(memory.isEmpty)
         #expect(retry(user, at: 0) == nil)
         // The user whose bits are those of an unused place.
-        #expect(memory.denial(of: UserID(high: 0, low: 0), cost: 0, quota: 20, now: at(0)) == nil)
+        #expect(memory.denial(of: SubjectID(high: 0, low: 0), cost: 0, quota: 20, now: at(0)) == nil)
     }
 
     @Test("denies the same user at the same cost, and nobody else and at no other cost")
@@ -50,7 +50,7 @@ struct DenialMemoryTests {
         #expect(retry(user, cost: 3, at: 20) != nil)
         for cost in [0, 1, 2, 4] { #expect(retry(user, cost: cost, at: 20) == nil) }
         #expect(retry(stranger, cost: 3, at: 20) == nil)
-        #expect(retry(UserID(high: 0, low: 0), cost: 0, at: 20) == nil)
+        #expect(retry(SubjectID(high: 0, low: 0), cost: 0, at: 20) == nil)
     }
 
     @Test("denies until a millisecond before the wait is over since the question, not since the answer")
@@ -135,10 +135,10 @@ struct DenialMemoryTests {
 
     @Test("forgets all, and remembers again afterwards")
     mutating func forgetAll() {
-        for low in UInt64(0)..<500 { remember(UserID(high: 9, low: low)) }
+        for low in UInt64(0)..<500 { remember(SubjectID(high: 9, low: low)) }
         memory.forgetAll()
         #expect(memory.isEmpty)
-        for low in UInt64(0)..<500 { #expect(retry(UserID(high: 9, low: low), at: 20) == nil) }
+        for low in UInt64(0)..<500 { #expect(retry(SubjectID(high: 9, low: low), at: 20) == nil) }
         remember(user)
         #expect(retry(user, at: 20) != nil)
     }
@@ -146,7 +146,7 @@ struct DenialMemoryTests {
     @Test("is bounded: a new denial replaces an old one, is itself remembered, and is never taken for another's")
     mutating func collisions() {
         var random = SeededGenerator(seed: 1)
-        let users = (0..<4 * CheckDenials.capacity).map { _ in UserID(high: random.next(), low: random.next()) }
+        let users = (0..<4 * CheckDenials.capacity).map { _ in SubjectID(high: random.next(), low: random.next()) }
         for (index, user) in users.enumerated() {
             memory.remember(
                 user, cost: 1, decision: Self.denied(5_000, used: index), sentAt: at(0), receivedAt: at(0),
@@ -168,9 +168,11 @@ struct DenialMemoryTests {
     @Test("forgetting a user whose place another has taken leaves the other")
     mutating func forgetReplaced() {
         var random = SeededGenerator(seed: 2)
-        let users = (0..<4 * CheckDenials.capacity).map { _ in UserID(high: random.next(), low: random.next()) }
+        let users = (0..<4 * CheckDenials.capacity).map { _ in SubjectID(high: random.next(), low: random.next()) }
         for user in users { remember(user) }
-        let isGone = { [memory] (user: UserID) in memory.denial(of: user, cost: 1, quota: 20, now: self.at(20)) == nil }
+        let isGone = { [memory] (user: SubjectID) in
+            memory.denial(of: user, cost: 1, quota: 20, now: self.at(20)) == nil
+        }
         let gone = users.filter(isGone)
         let kept = users.count - gone.count
         for user in gone { memory.forget(user) }

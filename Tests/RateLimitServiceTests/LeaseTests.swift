@@ -46,7 +46,7 @@ struct LeaseTests {
         }
         let labels = Dictionary(uniqueKeysWithValues: names.map { ($0, long) })
         let groups = try (0..<CallAttributes.maximumGroups).map { number in
-            try #require(UserID(String(repeating: "g", count: 253) + "\(100 + number)"))
+            try #require(SubjectID(String(repeating: "g", count: 253) + "\(100 + number)"))
         }
         let attributes = CallAttributes(model: long, provider: long, labels: labels, groups: groups)
         var random = SystemRandomNumberGenerator()
@@ -84,7 +84,7 @@ struct LeaseTests {
     func texts() throws {
         var random = SystemRandomNumberGenerator()
         for text in ["a", "alice@example.com", "tenant/αβγ", "\0\n", String(repeating: "k", count: 256)] {
-            let id = try #require(UserID(text))
+            let id = try #require(SubjectID(text))
             let lease = Lease(
                 of: id, givenAtUnixMilliseconds: 1, cost: 1, attributes: CallAttributes(groups: [owner, id]),
                 isHeldInGroups: true, isGlobal: false, using: &random)
@@ -173,7 +173,7 @@ struct LeasePlanTests {
         return try #require(try plan(request, under: limits).lease)
     }
 
-    private func settle(_ lease: Lease, by settler: UserID? = nil, model: String? = nil) throws -> CallRequest {
+    private func settle(_ lease: Lease, by settler: SubjectID? = nil, model: String? = nil) throws -> CallRequest {
         CallRequest(
             user: settler ?? user, operation: .settle(lease), attributes: CallAttributes(model: model),
             tokens: TokenUsage(input: 5_000))

@@ -9,7 +9,7 @@ struct LocalWindowsTests {
     private let windows = LocalWindows()
     private let limit = Limit(name: "requests", quota: 3, windowMilliseconds: 1_000)
 
-    private func user(_ number: Int) -> UserID { UserID(high: 7, low: UInt64(bitPattern: Int64(number))) }
+    private func user(_ number: Int) -> SubjectID { SubjectID(high: 7, low: UInt64(bitPattern: Int64(number))) }
 
     @discardableResult
     private func check(_ number: Int, cost: Int = 1, at milliseconds: Int = 0) -> Decision {

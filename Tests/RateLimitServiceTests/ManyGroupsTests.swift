@@ -6,9 +6,9 @@ import Testing
 
 @Suite("A call of many groups")
 struct ManyGroupsTests {
-    private let user = UserID(high: 9, low: 9)
+    private let user = SubjectID(high: 9, low: 9)
 
-    private func group(_ number: Int) -> UserID { UserID(high: 1, low: UInt64(number)) }
+    private func group(_ number: Int) -> SubjectID { SubjectID(high: 1, low: UInt64(number)) }
 
     /// So many limits per group, beside one of the user and one of all.
     private func limits(_ count: Int, quota: Int? = 10) throws -> LimitsInForce {
@@ -41,7 +41,7 @@ struct ManyGroupsTests {
             atUnixMilliseconds: 0, using: &random)
     }
 
-    private func groups(of plan: CallPlan) -> [UserID] {
+    private func groups(of plan: CallPlan) -> [SubjectID] {
         plan.terms.reduce(into: []) { groups, term in
             if case .group(let group) = term.subject, !groups.contains(group) { groups.append(group) }
         }

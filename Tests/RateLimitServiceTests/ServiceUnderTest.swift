@@ -55,26 +55,26 @@ final class ServiceUnderTest: Sendable {
     }
 
     /// Asks for all of these in one turn of the loop.
-    func checks(_ checks: [(user: UserID, cost: Int)]) async throws -> [Outcome] {
+    func checks(_ checks: [(user: SubjectID, cost: Int)]) async throws -> [Outcome] {
         try await eventLoop.flatSubmit { [asker, eventLoop] in
             let outcomes = checks.map { asker.value.check($0.user, cost: $0.cost) }
             return EventLoopFuture.whenAllSucceed(outcomes, on: eventLoop)
         }.get()
     }
 
-    func check(_ user: UserID, cost: Int = 1) async throws -> Outcome {
+    func check(_ user: SubjectID, cost: Int = 1) async throws -> Outcome {
         try await checks([(user, cost)])[0]
     }
 
     /// Asks, and says how long the decision took: measured on the loop, since a test may wait long for its turn.
-    func timedCheck(_ user: UserID) async throws -> (outcome: Outcome, took: TimeAmount) {
+    func timedCheck(_ user: SubjectID) async throws -> (outcome: Outcome, took: TimeAmount) {
         try await eventLoop.flatSubmit { [asker] in
             let start = NIODeadline.now()
             return asker.value.check(user, cost: 1).map { ($0, NIODeadline.now() - start) }
         }.get()
     }
 
-    func reset(_ user: UserID) async throws {
+    func reset(_ user: SubjectID) async throws {
         try await eventLoop.flatSubmit { [service, eventLoop] in service.reset(LimitReset(.user(user)), on: eventLoop) }
             .get().get()
     }
@@ -98,7 +98,7 @@ private final class Asker: DecisionRequester {
 
     init(engine: CheckEngine) { self.engine = engine }
 
-    func check(_ user: UserID, cost: Int) -> EventLoopFuture<Outcome> {
+    func check(_ user: SubjectID, cost: Int) -> EventLoopFuture<Outcome> {
         let ticket = next
         next += 1
         let promise = engine.eventLoop.makePromise(of: Outcome.self)
@@ -119,7 +119,7 @@ private final class Asker: DecisionRequester {
 }
 
 /// A user nobody else has.
-func someUser() -> UserID { UserID(high: .random(in: 0 ... .max), low: .random(in: 0 ... .max)) }
+func someUser() -> SubjectID { SubjectID(high: .random(in: 0 ... .max), low: .random(in: 0 ... .max)) }
 
 func limit(_ quota: Int, windowMilliseconds: Int = 3_600_000) -> Limit {
     Limit(name: "requests", quota: quota, windowMilliseconds: windowMilliseconds)

@@ -25,9 +25,9 @@ struct SubjectKeyTests {
             if text.utf8.count <= 256 { texts.insert(Array(text.utf8)) }
         }
         for name in Array(texts.prefix(60)) {
-            guard let id = name.withUnsafeBytes({ UserID($0) }) else { continue }
+            guard let id = name.withUnsafeBytes({ SubjectID($0) }) else { continue }
             // What one is called in a key is a text as well.
-            for kind in [UserID.Kind.user, .group] { texts.insert(Array(id.keyName(of: kind).utf8)) }
+            for kind in [SubjectID.Kind.user, .group] { texts.insert(Array(id.keyName(of: kind).utf8)) }
         }
         return texts.map { String(decoding: $0, as: UTF8.self) }
     }
@@ -43,7 +43,7 @@ struct SubjectKeyTests {
         let texts = Self.texts()
         #expect(texts.count > 450)
         for text in texts {
-            let id = try #require(UserID(text), "\(text)")
+            let id = try #require(SubjectID(text), "\(text)")
             for owner in [WindowOwner.user(id), .group(id)] {
                 let key = owner.key(prefix: "llm-rate")
                 #expect((owners[key] ?? owner) == owner, "\(key) of \(text)")
@@ -54,7 +54,7 @@ struct SubjectKeyTests {
             }
         }
         // Either case of the two UUIDs is one.
-        let upper = texts.count { UserID($0)?.isUUID == true && $0.lowercased() != $0 }
+        let upper = texts.count { SubjectID($0)?.isUUID == true && $0.lowercased() != $0 }
         #expect(owners.count == 1 + 2 * (texts.count - upper))
     }
 
@@ -62,8 +62,8 @@ struct SubjectKeyTests {
     func script() throws {
         let users =
             try ["01234567-89ab-cdef-0123-456789abcdef", "alice@example.com", "tenant/αβγ"].map {
-                try #require(UserID($0))
-            } + [try #require(UserID(String(repeating: "é", count: 100)))]
+                try #require(SubjectID($0))
+            } + [try #require(SubjectID(String(repeating: "é", count: 100)))]
         var script = CheckScript(keyPrefix: "p", limit: Limit(name: "x", quota: 20, windowMilliseconds: 1_000))
         for (cost, user) in users.enumerated() { script.append(user, cost: cost + 1) }
         var buffer = ByteBuffer()

@@ -8,7 +8,7 @@ extension Answer {
     ///
     /// - Parameter rules: those in force, under which a part of what another replica has written may have no effect.
     static func stored(
-        _ value: BudgetValue?, of user: UserID?, group: UserID?, under rules: QuotaRules? = nil, absent: String
+        _ value: BudgetValue?, of user: SubjectID?, group: SubjectID?, under rules: QuotaRules? = nil, absent: String
     ) -> Answer {
         guard let value else { return .problem(.notFound, absent) }
         var text = json(value, user: user, group: group)
@@ -124,7 +124,7 @@ extension Answer {
 
     /// - Parameter now: in milliseconds since 1970, when the grants that are told are in force.
     private static func json(
-        _ value: BudgetValue, user: UserID?, group: UserID?, at now: Int = unixMilliseconds()
+        _ value: BudgetValue, user: SubjectID?, group: SubjectID?, at now: Int = unixMilliseconds()
     ) -> String {
         switch value {
         case .user(let budget):
@@ -153,7 +153,7 @@ extension Answer {
         "\"created_at\":\"\(rfc3339(milliseconds: createdAt))\",\"updated_at\":\"\(rfc3339(milliseconds: updatedAt))\""
     }
 
-    private static func json(_ id: UserID?) -> String { id.map { jsonText($0.text) } ?? "null" }
+    private static func json(_ id: SubjectID?) -> String { id.map { jsonText($0.text) } ?? "null" }
 
     private static func json(_ number: (some BinaryInteger)?) -> String { number.map { "\($0)" } ?? "null" }
 }

@@ -110,7 +110,7 @@ extension Answer {
     }
 
     /// How much a user has used of the limit of checks.
-    static func status(of user: UserID, _ outcome: Outcome) -> Answer {
+    static func status(of user: SubjectID, _ outcome: Outcome) -> Answer {
         if let reason = outcome.degradedReason { return unavailable(reason) }
         let requests = outcome.details?.standings.first { $0.limit.name == .requests }
         let state = outcome.details == nil ? outcome.binding : requests?.bindingState
@@ -125,7 +125,7 @@ extension Answer {
     }
 
     /// How much of each limit a user has used.
-    private static func usage(of user: UserID, _ details: OutcomeDetails) -> Answer {
+    private static func usage(of user: SubjectID, _ details: OutcomeDetails) -> Answer {
         .json("{\"user\":\(jsonText(user.text)),\(([limits(details)] + ignored(details)).joined(separator: ","))}")
     }
 

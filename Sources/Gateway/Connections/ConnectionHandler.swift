@@ -25,7 +25,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     struct Exception {
         var form: AnswerForm
         /// Whose status to show instead of the decision.
-        var statusOf: UserID?
+        var statusOf: SubjectID?
         /// The call under the limits of the file that it is about, where there are any.
         var call: CallRouter.Call?
     }
@@ -135,7 +135,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
         }
     }
 
-    private func check(_ user: UserID, cost: Int, arrivedAt now: NIODeadline) {
+    private func check(_ user: SubjectID, cost: Int, arrivedAt now: NIODeadline) {
         clearTimeout()
         let ticket = queue.take()
         if loop.engine.hasMoreLimits {
@@ -220,7 +220,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     }
 
     /// Decides a check, or looks at a window, for a request that came through NIOHTTP1.
-    func checkOther(_ user: UserID, cost: Int, ticket: Int) {
+    func checkOther(_ user: SubjectID, cost: Int, ticket: Int) {
         if let outcome = loop.engine.check(user, cost: cost, arrivedAt: .now(), requester: self, ticket: ticket) {
             decided(outcome, ticket: ticket)
         }

@@ -4,9 +4,9 @@ import RateLimitService
 
 /// What is asked on the admin socket about budgets.
 enum AdminRequest: Hashable {
-    case userBudget(UserID)
-    case groupBudget(UserID)
-    case membership(UserID, group: UserID)
+    case userBudget(SubjectID)
+    case groupBudget(SubjectID)
+    case membership(SubjectID, group: SubjectID)
     case change(BudgetChange)
     case grant(BudgetSubject, GrantBody)
     /// So many entries of the audit, the newest or those older than a cursor.
@@ -62,7 +62,7 @@ enum AdminRouter {
         guard request.isAdmin else { throw .adminOnly }
     }
 
-    private static func userBudget(_ request: Router.Request, _ user: UserID) throws(RequestError) -> AdminRequest {
+    private static func userBudget(_ request: Router.Request, _ user: SubjectID) throws(RequestError) -> AdminRequest {
         switch request.method {
         case .GET, .HEAD: return .userBudget(user)
         case .PUT:
@@ -73,7 +73,8 @@ enum AdminRouter {
         }
     }
 
-    private static func groupBudget(_ request: Router.Request, _ group: UserID) throws(RequestError) -> AdminRequest {
+    private static func groupBudget(_ request: Router.Request, _ group: SubjectID) throws(RequestError) -> AdminRequest
+    {
         switch request.method {
         case .GET, .HEAD: return .groupBudget(group)
         case .PUT: return .change(.putGroupBudget(group, try body(request, takesGroup: false).terms))
@@ -83,7 +84,7 @@ enum AdminRouter {
     }
 
     private static func membership(
-        _ request: Router.Request, _ user: UserID, _ group: UserID
+        _ request: Router.Request, _ user: SubjectID, _ group: SubjectID
     ) throws(RequestError) -> AdminRequest {
         switch request.method {
         case .GET, .HEAD: return .membership(user, group: group)

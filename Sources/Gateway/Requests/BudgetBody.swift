@@ -9,7 +9,7 @@ import RateLimitCore
 struct BudgetBody: Hashable {
     var terms = BudgetTerms()
     /// The group to which a user's budget is attributed.
-    var group: UserID?
+    var group: SubjectID?
 
     private static let unread: [StaticString] = ["created_at", "updated_at", "grants", "units", "without_effect"]
 
@@ -42,7 +42,7 @@ struct BudgetBody: Hashable {
 }
 
 extension JSONText {
-    fileprivate mutating func group() throws(RequestError) -> UserID {
+    fileprivate mutating func group() throws(RequestError) -> SubjectID {
         guard let group = try subject() else { throw .invalidGroup }
         return group
     }

@@ -18,12 +18,12 @@ struct CallBody: Hashable {
         var refusal: RequestError?
     }
 
-    var user: UserID?
+    var user: SubjectID?
     var cost: Int?
     var model: String?
     var provider: String?
     var labels: [String: String] = [:]
-    var groups: [UserID] = []
+    var groups: [SubjectID] = []
     var input: Int?
     var output: Int?
     var cacheRead: Int?
@@ -166,7 +166,7 @@ extension CallBody {
             note(.groups, .invalidGroup)
             return try text.skipValue(depth: 1)
         }
-        var named: [UserID] = []
+        var named: [SubjectID] = []
         try text.array { (text) throws(RequestError) in
             let group = try take(.groups, &text) { (text) throws(RequestError) in try text.subject(.invalidGroup) }
             if let group { named.append(group) }
@@ -175,7 +175,7 @@ extension CallBody {
     }
 
     /// Takes the groups that were named, up to the most that count, and notes how many do not.
-    mutating func add(_ named: [UserID]) {
+    mutating func add(_ named: [SubjectID]) {
         let most = CallAttributes.maximumGroups
         groups = named
         let count = Set(named).count
@@ -295,7 +295,7 @@ extension JSONText {
         return unescaped(name).flatMap { IgnoredMember.Name(rawValue: $0) }
     }
 
-    fileprivate mutating func subject(_ error: RequestError) throws(RequestError) -> UserID {
+    fileprivate mutating func subject(_ error: RequestError) throws(RequestError) -> SubjectID {
         guard let subject = try subject() else { throw error }
         return subject
     }

@@ -108,7 +108,7 @@ struct CallQuery {
         for parameter in QueryParameters(query) {
             switch parameter.name {
             case "user":
-                guard let user = UserID(try text(parameter)) else { throw .invalidUser }
+                guard let user = SubjectID(try text(parameter)) else { throw .invalidUser }
                 values.body.user = user
             case "cost":
                 guard let cost = Array(try text(parameter).utf8).withUnsafeBytes({ decimalCost($0) }) else {
@@ -136,10 +136,10 @@ struct CallQuery {
     }
 
     /// The groups that are named.
-    static func groups(_ query: [UInt8]) throws(RequestError) -> [UserID] {
-        var groups: [UserID] = []
+    static func groups(_ query: [UInt8]) throws(RequestError) -> [SubjectID] {
+        var groups: [SubjectID] = []
         for parameter in QueryParameters(query) where parameter.name == "group" {
-            guard let group = UserID(try text(parameter)) else { throw .invalidGroup }
+            guard let group = SubjectID(try text(parameter)) else { throw .invalidGroup }
             groups.append(group)
         }
         return groups

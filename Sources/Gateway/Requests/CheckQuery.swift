@@ -12,7 +12,7 @@ enum CheckQuery {
     static func read(
         _ query: UnsafeRawBufferPointer, saysMore: inout Bool
     ) throws(RequestError) -> CheckRequest? {
-        var user: UserID?
+        var user: SubjectID?
         var cost = 1
         var start = 0
         while start < query.count {
@@ -22,7 +22,7 @@ enum CheckQuery {
             let value = UnsafeRawBufferPointer(rebasing: query[min(equals + 1, end)..<end])
             switch Name(name) {
             case .user:
-                user = try decoded(value) { text in UserID(text) }
+                user = try decoded(value) { text in SubjectID(text) }
                 guard user != nil else { throw .invalidUser }
             case .cost:
                 guard let value = try decoded(value, { text in decimalCost(text) }) else { throw .invalidCost }

@@ -2,7 +2,7 @@ import RateLimitCore
 
 /// What a client asks at `/v1/check`, whichever way it wrote it.
 struct CheckRequest: Hashable {
-    var user: UserID
+    var user: SubjectID
     var cost: Int
 }
 
@@ -60,9 +60,9 @@ extension RequestError {
         case .missingUser:
             "No user is named. Accepted are a JSON body {\"user\":\"<text>\",\"cost\":1} sent with POST, or any method on "
                 + "/v1/check?user=<text>&cost=1."
-        case .invalidUser: "The user is not \(UserID.accepted)."
+        case .invalidUser: "The user is not \(SubjectID.accepted)."
         case .invalidCost: "The cost is not a whole number from 1 to 1,000,000."
-        case .invalidGroup: "The group is not \(UserID.accepted)."
+        case .invalidGroup: "The group is not \(SubjectID.accepted)."
         case .invalidBudget(let reason):
             "The body is not the budget that is accepted, {\"group_id\":\"<text>\",\"spend_limit_micros\":50000000,"
                 + "\"limits\":{\"<name>\":1000}}, each of them optional and group_id for users alone: \(reason)."

@@ -23,7 +23,7 @@ enum JSONCheckBody {
     /// Reads a whole body, and takes notes.
     static func read(_ bytes: UnsafeRawBufferPointer, notes: inout Notes) throws(RequestError) -> CheckRequest {
         var text = JSONText(bytes)
-        var user: UserID?
+        var user: SubjectID?
         var cost = 1
         try text.wholeObject { (text, name) throws(RequestError) in
             if text.isName(name, "user") {
@@ -42,7 +42,7 @@ enum JSONCheckBody {
 
 extension JSONText {
     /// The user; nil for null.
-    fileprivate mutating func userValue(offset: inout Int?) throws(RequestError) -> UserID? {
+    fileprivate mutating func userValue(offset: inout Int?) throws(RequestError) -> SubjectID? {
         offset = nil
         guard position < bytes.count, bytes[position] == 0x22 else {
             if isNull() { return nil }
@@ -50,9 +50,9 @@ extension JSONText {
             throw .invalidUser
         }
         // A canonical UUID between quotes, by far the commonest, needs no look for escapes: it can hold none.
-        let end = position + 1 + UserID.uuidLength
+        let end = position + 1 + SubjectID.uuidLength
         if end < bytes.count, bytes[end] == 0x22,
-            let user = UserID(uuid: UnsafeRawBufferPointer(rebasing: bytes[position + 1..<end]))
+            let user = SubjectID(uuid: UnsafeRawBufferPointer(rebasing: bytes[position + 1..<end]))
         {
             offset = position + 1
             position = end + 1

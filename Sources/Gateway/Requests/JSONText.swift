@@ -55,16 +55,16 @@ struct JSONText {
     }
 
     /// A string that is a user or a group, written with or without escapes; nil where the value is anything else.
-    mutating func subject() throws(RequestError) -> UserID? {
+    mutating func subject() throws(RequestError) -> SubjectID? {
         guard position < bytes.count, bytes[position] == 0x22 else { return nil }
         return subject(in: try string())
     }
 
     /// The user or group that the text between two quotes stands for; nil where it is none.
-    func subject(in range: Range<Int>) -> UserID? {
+    func subject(in range: Range<Int>) -> SubjectID? {
         let raw = UnsafeRawBufferPointer(rebasing: bytes[range])
-        guard raw.contains(0x5c) else { return UserID(raw) }
-        return unescaped(range).flatMap { UserID($0) }
+        guard raw.contains(0x5c) else { return SubjectID(raw) }
+        return unescaped(range).flatMap { SubjectID($0) }
     }
 
     /// Passes over what stands for nothing, so that a member that is null is as one that is left out.

@@ -26,10 +26,11 @@ struct KnownRequest {
         let length = bytes.count
         guard length > 0, received.count >= length, let start = received.baseAddress else { return nil }
         return bytes.withUnsafeBytes { known in
-            let end = userOffset + UserID.uuidLength
+            let end = userOffset + SubjectID.uuidLength
             guard let base = known.baseAddress, memcmp(base, start, userOffset) == 0,
                 memcmp(base + end, start + end, length - end) == 0,
-                let user = UserID(uuid: UnsafeRawBufferPointer(start: start + userOffset, count: UserID.uuidLength))
+                let user = SubjectID(
+                    uuid: UnsafeRawBufferPointer(start: start + userOffset, count: SubjectID.uuidLength))
             else { return nil }
             return (CheckRequest(user: user, cost: cost), length)
         }
@@ -37,7 +38,7 @@ struct KnownRequest {
 
     /// Keeps a request that was recognised in the first `length` of `received`, with its user's UUID at `userOffset`.
     mutating func remember(_ received: UnsafeRawBufferPointer, length: Int, userOffset: Int, cost: Int) {
-        guard length <= Self.capacity, length <= received.count, userOffset + UserID.uuidLength <= length else {
+        guard length <= Self.capacity, length <= received.count, userOffset + SubjectID.uuidLength <= length else {
             return
         }
         bytes.removeAll(keepingCapacity: true)

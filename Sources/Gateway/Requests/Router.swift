@@ -5,7 +5,7 @@ import RateLimitService
 /// What a request that came through NIOHTTP1 asks for.
 enum Route: Equatable {
     case check(CheckRequest)
-    case userStatus(UserID)
+    case userStatus(SubjectID)
     case reset(LimitReset)
     case alive
     case ready(requiresRedis: Bool)

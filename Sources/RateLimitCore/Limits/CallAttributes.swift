@@ -10,7 +10,7 @@ public struct CallAttributes: Hashable, Sendable {
     /// Values by names of 1 to 64 bytes, each at most ``maximumKeptLength`` bytes.
     public let labels: [String: String]
     /// The groups given in the call: the first 128 of them, and no one twice.
-    public private(set) var groups: [UserID]
+    public private(set) var groups: [SubjectID]
 
     /// How many bytes a label's name has, for a limit to name it.
     public static let nameLengths = 1...64
@@ -29,7 +29,7 @@ public struct CallAttributes: Hashable, Sendable {
     ///
     /// - Parameter labels: those that some limit names (``LimitSet/labelNames``); others would be kept in vain.
     public init(
-        model: String? = nil, provider: String? = nil, labels: [String: String] = [:], groups: [UserID] = []
+        model: String? = nil, provider: String? = nil, labels: [String: String] = [:], groups: [SubjectID] = []
     ) {
         self.model = model.map(Self.cut)
         self.provider = provider.map(Self.cut)
@@ -40,7 +40,7 @@ public struct CallAttributes: Hashable, Sendable {
     }
 
     /// The same call, with other groups: the first ``maximumGroups``, each once.
-    public func counted(for groups: [UserID]) -> CallAttributes {
+    public func counted(for groups: [SubjectID]) -> CallAttributes {
         var call = self
         call.groups = Self.distinct(groups)
         return call
@@ -66,8 +66,8 @@ public struct CallAttributes: Hashable, Sendable {
         return String(text[..<end])
     }
 
-    private static func distinct(_ groups: [UserID]) -> [UserID] {
-        var seen: Set<UserID> = []
+    private static func distinct(_ groups: [SubjectID]) -> [SubjectID] {
+        var seen: Set<SubjectID> = []
         return Array(groups.filter { seen.insert($0).inserted }.prefix(maximumGroups))
     }
 }

@@ -58,7 +58,7 @@ public struct BudgetTerms: Hashable, Sendable {
 /// What one user has in place of what the user's groups give: an override.
 public struct UserBudget: Hashable, Sendable {
     /// The group to which the user's spend is attributed, one of the user's own; nil for none.
-    public var groupID: UserID?
+    public var groupID: SubjectID?
     /// What may be spent, in micro-dollars, in the window of the limit that ``QuotaRules/spendLimit(of:)`` names; 0 blocks, nil
     /// leaves it to the next rule.
     public var spendLimitMicros: Int?
@@ -73,7 +73,7 @@ public struct UserBudget: Hashable, Sendable {
 
     /// Makes a budget as it is kept.
     public init(
-        groupID: UserID? = nil, spendLimitMicros: Int? = nil, limits: [String: BudgetAmount] = [:],
+        groupID: SubjectID? = nil, spendLimitMicros: Int? = nil, limits: [String: BudgetAmount] = [:],
         grants: [String: Grant] = [:], createdAt: Int, updatedAt: Int
     ) {
         self.groupID = groupID

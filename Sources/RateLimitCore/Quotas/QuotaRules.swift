@@ -13,7 +13,7 @@ public enum QuotaRule: Hashable, Sendable {
     /// The user's own budget.
     case override
     /// This group's budget.
-    case group(UserID)
+    case group(SubjectID)
     /// The limits file.
     case `default`
     /// No rule gave any.
@@ -40,7 +40,7 @@ public struct Quota: Hashable, Sendable {
 /// Who has which quota: the user's override, else the group's, else the default, else unlimited.
 public struct QuotaRules: Hashable, Sendable {
     /// A group together with what its budget grants.
-    public typealias Group = (id: UserID, terms: BudgetTerms)
+    public typealias Group = (id: SubjectID, terms: BudgetTerms)
 
     /// The limits.
     public let limits: LimitSet
@@ -61,7 +61,7 @@ public struct QuotaRules: Hashable, Sendable {
     ///   - attributedGroup: the group to which the user's spend is attributed.
     ///   - groups: the user's groups; of two that give the same, the first is named.
     public func quota(
-        ofLimitAt index: Int, user: BudgetTerms, attributedTo attributedGroup: UserID? = nil,
+        ofLimitAt index: Int, user: BudgetTerms, attributedTo attributedGroup: SubjectID? = nil,
         groups: some Sequence<Group>
     ) -> Quota {
         guard limits.limits[index].scope == .user else { return defaultQuota(ofLimitAt: index) }

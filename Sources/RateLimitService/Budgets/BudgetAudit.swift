@@ -47,9 +47,9 @@ public struct AuditEntry: Hashable, Sendable {
     /// The name of the ``BudgetChange``.
     public var operation: String
     /// The user it is about; nil for a group's budget.
-    public var user: UserID?
+    public var user: SubjectID?
     /// The group it is about, or to which the budget was attributed.
-    public var group: UserID?
+    public var group: SubjectID?
     /// Who asked for it.
     public var actor: BudgetActor
     /// What was there before, what is there since, and what went with it.
@@ -91,8 +91,8 @@ extension AuditEntry {
         for index in stride(from: 0, to: fields.count, by: 2) { texts[fields[index]] = fields[index + 1] }
         self.cursor = cursor
         operation = texts["operation"] ?? ""
-        user = texts["user"].flatMap { UserID(encoded: $0) }
-        group = texts["group"].flatMap { UserID(encoded: $0) }
+        user = texts["user"].flatMap { SubjectID(encoded: $0) }
+        group = texts["group"].flatMap { SubjectID(encoded: $0) }
         actor = BudgetActor(
             userIdentifier: texts["by_uid"].flatMap { UInt32($0) },
             processIdentifier: texts["by_pid"].flatMap { Int32($0) }

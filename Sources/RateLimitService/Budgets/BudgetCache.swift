@@ -6,7 +6,7 @@ struct UserStanding: Hashable, Sendable {
     /// The user's override; nil for none.
     var budget: UserBudget?
     /// The groups the user is in, in a fixed order; at most ``BudgetBounds/groups``.
-    var groups: [UserID]
+    var groups: [SubjectID]
 }
 
 /// What one event loop remembers of users, or of groups, and what of them it is asking Redis for.
@@ -24,19 +24,19 @@ struct BudgetTable<Value> {
         var sentAt: NIODeadline
     }
 
-    private var values: LeastRecentlyUsed<UserID, Value>
-    private var loads: [UserID: Load] = [:]
+    private var values: LeastRecentlyUsed<SubjectID, Value>
+    private var loads: [SubjectID: Load] = [:]
     private var lastTicket = 0
 
     init(capacity: Int) { values = LeastRecentlyUsed(capacity: capacity) }
 
     var count: Int { values.count }
 
-    mutating func value(of id: UserID) -> Value? { values.value(for: id) }
+    mutating func value(of id: SubjectID) -> Value? { values.value(for: id) }
 
     /// What to do for a value that is not remembered. An answer that has been on its way for long is not waited for by
     /// anybody else: it may be from before a change that whoever asks now must see.
-    mutating func load(_ id: UserID, at now: NIODeadline) -> Step {
+    mutating func load(_ id: SubjectID, at now: NIODeadline) -> Step {
         if let load = loads[id], now < load.sentAt + BudgetCache.patience { return .join(load.ticket) }
         lastTicket += 1
         loads[id] = Load(ticket: lastTicket, sentAt: now)
@@ -44,13 +44,13 @@ struct BudgetTable<Value> {
     }
 
     /// Takes Redis's answer, nil for none. It is not remembered where a change was heard of since it was asked for.
-    mutating func loaded(_ id: UserID, _ value: Value?, ticket: Int) {
+    mutating func loaded(_ id: SubjectID, _ value: Value?, ticket: Int) {
         guard loads[id]?.ticket == ticket else { return }
         loads[id] = nil
         if let value { values.set(value, for: id) }
     }
 
-    mutating func forget(_ id: UserID) {
+    mutating func forget(_ id: SubjectID) {
         values.remove(id)
         loads[id] = nil
     }

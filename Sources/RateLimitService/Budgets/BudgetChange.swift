@@ -2,21 +2,21 @@ public import RateLimitCore
 
 /// Whom a budget is about.
 public enum BudgetSubject: Hashable, Sendable {
-    case user(UserID)
-    case group(UserID)
+    case user(SubjectID)
+    case group(SubjectID)
 }
 
 /// A change to what is kept of budgets.
 public enum BudgetChange: Hashable, Sendable {
     /// Sets a user's override, attributed to one of the user's groups or to none.
-    case putUserBudget(UserID, BudgetTerms, attributedTo: UserID?)
-    case deleteUserBudget(UserID)
-    case putGroupBudget(UserID, BudgetTerms)
-    case deleteGroupBudget(UserID)
+    case putUserBudget(SubjectID, BudgetTerms, attributedTo: SubjectID?)
+    case deleteUserBudget(SubjectID)
+    case putGroupBudget(SubjectID, BudgetTerms)
+    case deleteGroupBudget(SubjectID)
     /// Takes a user into a group.
-    case putMember(UserID, group: UserID)
+    case putMember(SubjectID, group: SubjectID)
     /// Takes a user out of a group, and with it the override that is attributed to that group.
-    case deleteMember(UserID, group: UserID)
+    case deleteMember(SubjectID, group: SubjectID)
     /// Raises the quota of one limit until the window's end.
     case addGrant(BudgetSubject, GrantOrder)
     /// Takes back what was granted of one limit, or of all.
@@ -60,12 +60,12 @@ public enum BudgetChange: Hashable, Sendable {
     }
 
     /// The user it is about; nil for a group's budget.
-    public var user: UserID? {
+    public var user: SubjectID? {
         if case .user(let user) = subject { user } else { nil }
     }
 
     /// The group that it is about, or to which the budget is attributed.
-    public var group: UserID? {
+    public var group: SubjectID? {
         switch self {
         case .putUserBudget(_, _, let group): group
         case .deleteUserBudget: nil
@@ -113,9 +113,9 @@ public struct BudgetActor: Hashable, Sendable {
 /// Why a change was not made, or something not read.
 public enum BudgetFailure: Error, Hashable, Sendable {
     /// The user is not in the group to which the override was to be attributed; nothing was changed.
-    case notMember(UserID, group: UserID)
+    case notMember(SubjectID, group: SubjectID)
     /// The user is in ``BudgetBounds/groups`` groups already; nothing was changed.
-    case tooManyGroups(UserID)
+    case tooManyGroups(SubjectID)
     /// Grants of ``BudgetBounds/limits`` limits are in force already; nothing was changed.
     case tooManyGrants(BudgetSubject)
     /// Redis did not answer, or not as it should. The change may have been made, or may still be: ask for it again.
@@ -138,7 +138,7 @@ struct BudgetNotice: Hashable {
     /// Reads a message; nil for one about something else.
     init?(_ text: String) {
         let words = text.split(separator: " ", omittingEmptySubsequences: false)
-        guard words.count == 5, words[0] == "budget", let id = UserID(encoded: words[2]) else { return nil }
+        guard words.count == 5, words[0] == "budget", let id = SubjectID(encoded: words[2]) else { return nil }
         switch words[1] {
         case "user": subject = .user(id)
         case "group": subject = .group(id)

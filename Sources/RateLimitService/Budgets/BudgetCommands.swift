@@ -167,7 +167,7 @@ struct ChangeParts {
 
 /// How budgets are written as fields and values, in a hash as in the audit.
 enum BudgetFields {
-    static func of(_ terms: BudgetTerms, attributedTo group: UserID?) -> [String] {
+    static func of(_ terms: BudgetTerms, attributedTo group: SubjectID?) -> [String] {
         var fields: [String] = []
         if let group { fields += ["group_id", group.encoded] }
         if let spend = terms.spendLimitMicros { fields += ["spend_limit_micros", "\(spend)"] }
@@ -191,7 +191,7 @@ enum BudgetFields {
         guard !fields.isEmpty else { return nil }
         return try reading(fields) { (name, value, budget: inout UserBudget) in
             switch name {
-            case "group_id": UserID(encoded: value).map { budget.groupID = $0 } != nil
+            case "group_id": SubjectID(encoded: value).map { budget.groupID = $0 } != nil
             case "spend_limit_micros": amount(value).map { budget.spendLimitMicros = $0 } != nil
             case "created_at": time(value).map { budget.createdAt = $0 } != nil
             case "updated_at": time(value).map { budget.updatedAt = $0 } != nil
@@ -216,9 +216,9 @@ enum BudgetFields {
     }
 
     /// The groups in a user's hash of memberships.
-    static func groups(_ fields: [String]) throws(BudgetFailure) -> [UserID] {
+    static func groups(_ fields: [String]) throws(BudgetFailure) -> [SubjectID] {
         try stride(from: 0, to: fields.count, by: 2).map { index throws(BudgetFailure) in
-            guard let group = UserID(encoded: fields[index]) else { throw .redis(.redisError) }
+            guard let group = SubjectID(encoded: fields[index]) else { throw .redis(.redisError) }
             return group
         }.sorted { $0.encoded < $1.encoded }
     }

@@ -6,7 +6,7 @@ import RedisClient
 package struct CallerBudgets: Hashable, Sendable {
     /// One of the caller's groups.
     package struct Group: Hashable, Sendable {
-        package var id: UserID
+        package var id: SubjectID
         /// Nil where the group has none.
         package var budget: GroupBudget?
     }
@@ -61,7 +61,7 @@ package final class BudgetReader {
     /// ``load(_:groups:at:_:)``.
     ///
     /// - Parameter groups: those that the call names, at most ``BudgetBounds/groups``; nil for those that are kept.
-    package func known(_ user: UserID, groups given: [UserID]?, at now: NIODeadline) -> CallerBudgets? {
+    package func known(_ user: SubjectID, groups given: [SubjectID]?, at now: NIODeadline) -> CallerBudgets? {
         guard cache.isBelieved(at: now), let standing = cache.users.value(of: user) else { return nil }
         var groups: [CallerBudgets.Group] = []
         for group in given ?? standing.groups {
@@ -76,7 +76,7 @@ package final class BudgetReader {
     ///
     /// - Parameter groups: those that the call names, at most ``BudgetBounds/groups``; nil for those that are kept.
     package func load(
-        _ user: UserID, groups given: [UserID]?, at now: NIODeadline,
+        _ user: SubjectID, groups given: [SubjectID]?, at now: NIODeadline,
         _ done: @escaping (Result<CallerBudgets, OperationError>) -> Void
     ) {
         if !hasBegunPolling {
@@ -109,7 +109,7 @@ package final class BudgetReader {
 
 extension BudgetReader {
     private func collect(
-        _ groups: [UserID], at now: NIODeadline,
+        _ groups: [SubjectID], at now: NIODeadline,
         _ done: @escaping (Result<[CallerBudgets.Group], OperationError>) -> Void
     ) {
         var budgets = [GroupBudget?](repeating: nil, count: groups.count)
@@ -133,7 +133,7 @@ extension BudgetReader {
         }
     }
 
-    private func standing(of user: UserID, at now: NIODeadline, _ done: @escaping Waiter<UserStanding>) {
+    private func standing(of user: SubjectID, at now: NIODeadline, _ done: @escaping Waiter<UserStanding>) {
         if cache.isBelieved(at: now), let standing = cache.users.value(of: user) { return done(.success(standing)) }
         guard waitingCount < Self.waitingLimit else { return done(.failure(.redis(.overloaded))) }
         waitingCount += 1
@@ -155,7 +155,7 @@ extension BudgetReader {
         }
     }
 
-    private func budget(of group: UserID, at now: NIODeadline, _ done: @escaping Waiter<GroupBudget?>) {
+    private func budget(of group: SubjectID, at now: NIODeadline, _ done: @escaping Waiter<GroupBudget?>) {
         if cache.isBelieved(at: now), let budget = cache.groups.value(of: group) { return done(.success(budget)) }
         guard waitingCount < Self.waitingLimit else { return done(.failure(.redis(.overloaded))) }
         waitingCount += 1
@@ -172,7 +172,7 @@ extension BudgetReader {
         }
     }
 
-    private func loaded(_ user: UserID, _ standing: Result<UserStanding, OperationError>, _ ticket: Int) {
+    private func loaded(_ user: SubjectID, _ standing: Result<UserStanding, OperationError>, _ ticket: Int) {
         if let kept = try? standing.get().budget { notices.read(kept.limits, kept.grants) }
         cache.users.loaded(user, try? standing.get(), ticket: ticket)
         tell(usersAwaited.removeValue(forKey: ticket) ?? [], standing)

@@ -56,21 +56,21 @@ extension BudgetService {
 
     /// A user's override; nil for none.
     public func userBudget(
-        of user: UserID, on eventLoop: any EventLoop
+        of user: SubjectID, on eventLoop: any EventLoop
     ) -> EventLoopFuture<Result<UserBudget?, BudgetFailure>> {
         hash(commands.keys.budget(of: .user(user)), on: eventLoop, BudgetFields.userBudget)
     }
 
     /// A group's budget; nil for none.
     public func groupBudget(
-        of group: UserID, on eventLoop: any EventLoop
+        of group: SubjectID, on eventLoop: any EventLoop
     ) -> EventLoopFuture<Result<GroupBudget?, BudgetFailure>> {
         hash(commands.keys.budget(of: .group(group)), on: eventLoop, BudgetFields.groupBudget)
     }
 
     /// A user's membership in a group; nil for none.
     public func membership(
-        of user: UserID, in group: UserID, on eventLoop: any EventLoop
+        of user: SubjectID, in group: SubjectID, on eventLoop: any EventLoop
     ) -> EventLoopFuture<Result<Membership?, BudgetFailure>> {
         hash(commands.keys.groups(of: .user(user)), on: eventLoop) { (fields) throws(BudgetFailure) in
             guard let index = fields.firstIndex(of: group.encoded), index + 1 < fields.count else { return nil }

@@ -90,7 +90,7 @@ public final class BudgetService: Sendable {
 
     /// A denial that is remembered may come from a quota that has just been raised.
     private func forgetDenials(_ subject: BudgetSubject) {
-        let user: UserID? = if case .user(let user) = subject { user } else { nil }
+        let user: SubjectID? = if case .user(let user) = subject { user } else { nil }
         for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
     }
 

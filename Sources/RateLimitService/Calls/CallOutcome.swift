@@ -5,12 +5,12 @@ public enum CallSubject: Hashable, Sendable {
     /// The user's own.
     case user
     /// That of one of the user's groups.
-    case group(UserID)
+    case group(SubjectID)
     /// That of all.
     case global
 
     /// The same, where the user is known.
-    func owner(_ user: UserID) -> WindowOwner {
+    func owner(_ user: SubjectID) -> WindowOwner {
         switch self {
         case .user: .user(user)
         case .group(let group): .group(group)

@@ -142,7 +142,8 @@ struct CallPlanner {
     }
 
     private func finish(
-        _ request: CallRequest, _ subjects: [SubjectTerms], _ terms: [CallPlan.Term], _ groups: [UserID], at now: Int,
+        _ request: CallRequest, _ subjects: [SubjectTerms], _ terms: [CallPlan.Term], _ groups: [SubjectID],
+        at now: Int,
         using random: inout some RandomNumberGenerator
     ) -> CallPlan {
         var plan = CallPlan(call: nil, terms: terms)
@@ -281,7 +282,7 @@ extension CallPlanner {
         }
     }
 
-    private func key(of subject: CallSubject, _ user: UserID) -> [UInt8] {
+    private func key(of subject: CallSubject, _ user: SubjectID) -> [UInt8] {
         Array(subject.owner(user).key(prefix: keyPrefix).utf8)
     }
 }

@@ -21,7 +21,7 @@ public struct CallRequest: Hashable, Sendable {
     }
 
     /// Who calls.
-    public var user: UserID
+    public var user: SubjectID
     /// What is to be done.
     public var operation: Operation
     /// What the call says about itself.
@@ -39,7 +39,7 @@ public struct CallRequest: Hashable, Sendable {
 
     /// Makes a request; of tokens every kind is told, where that is left out.
     public init(
-        user: UserID, operation: Operation = .check, attributes: CallAttributes = .none, cost: Int = 1,
+        user: SubjectID, operation: Operation = .check, attributes: CallAttributes = .none, cost: Int = 1,
         tokens: TokenUsage? = nil, told: ToldTokens = .all, costMicros: Int? = nil
     ) {
         self.user = user

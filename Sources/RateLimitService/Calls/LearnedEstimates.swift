@@ -37,7 +37,7 @@ struct LearnedEstimates {
     static let modelCapacity = 1_024
 
     private struct UserModel: Hashable {
-        var user: UserID
+        var user: SubjectID
         var model: String?
     }
 
@@ -53,7 +53,7 @@ struct LearnedEstimates {
     var counts: (users: Int, models: Int) { (users.count, models.count) }
 
     /// Notes what a call came to.
-    mutating func note(_ user: UserID, model: String?, tokens: TokenUsage?, costMicros: Int?) {
+    mutating func note(_ user: SubjectID, model: String?, tokens: TokenUsage?, costMicros: Int?) {
         guard tokens != nil || costMicros != nil else { return }
         users.update(UserModel(user: user, model: model), from: RecentUsage()) {
             $0.note(tokens, costMicros: costMicros)
@@ -63,7 +63,7 @@ struct LearnedEstimates {
 
     /// What the user's next call of a model is to be expected to come to: from the user's own calls where there are
     /// enough to tell which of them are large, else from everybody's.
-    mutating func estimate(_ user: UserID, model: String?) -> CallEstimate? {
+    mutating func estimate(_ user: SubjectID, model: String?) -> CallEstimate? {
         let own = users.value(for: UserModel(user: user, model: model))
         if let own, own.count >= RecentAmounts.fewest {
             return CallEstimate(.learnedFromUser, tokens: own.tokens, costMicros: own.costMicros)

@@ -14,7 +14,7 @@ public struct Lease: Hashable, Sendable {
     /// The longest text: the most groups, and the longest owner, groups, model, provider and labels. With it a body is well
     /// below what one may have.
     public static let maximumTextLength: Int = {
-        let subject = 2 + UserID.textLengths.upperBound
+        let subject = 2 + SubjectID.textLengths.upperBound
         return (4 * (29 + subject * (1 + CallAttributes.maximumGroups) + maximumTextBytes) + 2) / 3
     }()
 
@@ -28,7 +28,7 @@ public struct Lease: Hashable, Sendable {
     /// When it was given, in milliseconds since 1970.
     public let givenAtUnixMilliseconds: Int
     /// The user who has it, whoever settles it.
-    public let owner: UserID
+    public let owner: SubjectID
     /// What the call counts for in limits of requests.
     public let cost: Int
     /// What the call said about itself, with the groups it counts for.
@@ -54,7 +54,7 @@ public struct Lease: Hashable, Sendable {
 
     /// Makes a lease with an id of its own.
     public init(
-        of owner: UserID, givenAtUnixMilliseconds: Int, cost: Int, attributes: CallAttributes,
+        of owner: SubjectID, givenAtUnixMilliseconds: Int, cost: Int, attributes: CallAttributes,
         holdsNothing: Bool = false,
         isHeldInGroups: Bool, isGlobal: Bool, using random: inout some RandomNumberGenerator
     ) {
@@ -88,7 +88,7 @@ public struct Lease: Hashable, Sendable {
 
     private static func attributes(_ reader: inout LeaseReader, _ flags: UInt8) -> CallAttributes? {
         guard let groupCount = reader.byte() else { return nil }
-        var groups: [UserID] = []
+        var groups: [SubjectID] = []
         for _ in 0..<groupCount {
             guard let group = reader.subject() else { return nil }
             groups.append(group)
@@ -128,7 +128,7 @@ public struct Lease: Hashable, Sendable {
         func append(_ value: UInt64, _ count: Int) {
             for shift in (0..<count).reversed() { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * shift))) }
         }
-        func append(_ subject: UserID) {
+        func append(_ subject: SubjectID) {
             // The length 0 stands for a UUID, which needs less as a number.
             guard !subject.isUUID else {
                 append(0, 2)
@@ -196,13 +196,13 @@ private struct LeaseReader {
 
     mutating func word() -> UInt64? { bytes(8).map { $0.reduce(0) { $0 << 8 | UInt64($1) } } }
 
-    mutating func subject() -> UserID? {
+    mutating func subject() -> SubjectID? {
         guard let length = number(bytes: 2) else { return nil }
         guard length > 0 else {
             guard let high = word(), let low = word() else { return nil }
-            return UserID(high: high, low: low)
+            return SubjectID(high: high, low: low)
         }
-        guard let text = bytes(length), let subject = text.withUnsafeBytes({ UserID($0) }), !subject.isUUID else {
+        guard let text = bytes(length), let subject = text.withUnsafeBytes({ SubjectID($0) }), !subject.isUUID else {
             return nil
         }
         return subject

@@ -9,7 +9,7 @@ struct LeaseDurations {
     static let limitCapacity = LimitSet.maximumCount
 
     private struct UserLimit: Hashable {
-        var user: UserID
+        var user: SubjectID
         var limit: UInt32
     }
 
@@ -25,7 +25,7 @@ struct LeaseDurations {
     var counts: (users: Int, limits: Int) { (users.count, limits.count) }
 
     /// Notes that a user's lease under a limit has ended after so long.
-    mutating func note(_ user: UserID, limit: UInt32, milliseconds: Int) {
+    mutating func note(_ user: SubjectID, limit: UInt32, milliseconds: Int) {
         users.update(UserLimit(user: user, limit: limit), from: RecentAmounts()) { $0.note(milliseconds) }
         limits.update(limit, from: RecentAmounts()) { $0.note(milliseconds) }
     }
@@ -34,7 +34,7 @@ struct LeaseDurations {
     ///
     /// In a user's own window those are the user's, which are known well enough from a few on; in a window that is shared
     /// they are anybody's.
-    mutating func expectedMilliseconds(of limit: UInt32, _ subject: CallSubject, _ user: UserID) -> Int? {
+    mutating func expectedMilliseconds(of limit: UInt32, _ subject: CallSubject, _ user: SubjectID) -> Int? {
         if subject == .user, let own = users.value(for: UserLimit(user: user, limit: limit)),
             own.count >= RecentAmounts.fewest
         {
@@ -66,7 +66,7 @@ extension CheckEngine {
     /// - Parameter mostMilliseconds: the wait after which the call certainly passes.
     func toldWait(
         _ mostMilliseconds: Int, _ answer: CallAnswer,
-        _ terms: [(limit: UInt32, subject: CallSubject, asked: LimitTerm)], _ user: UserID
+        _ terms: [(limit: UInt32, subject: CallSubject, asked: LimitTerm)], _ user: SubjectID
     ) -> Int {
         var forecast = 0
         for (term, state) in zip(terms, answer.states) where state.isDenied && state.isHeld {

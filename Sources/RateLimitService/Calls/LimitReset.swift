@@ -4,9 +4,9 @@ public import RateLimitCore
 /// Whose windows they are.
 public enum WindowOwner: Hashable, Sendable {
     /// Those of a user's own.
-    case user(UserID)
+    case user(SubjectID)
     /// Those that a group's members share.
-    case group(UserID)
+    case group(SubjectID)
     /// Those of all.
     case global
 
@@ -22,7 +22,7 @@ public enum WindowOwner: Hashable, Sendable {
     /// Their key in Redis.
     func key(prefix: String) -> String { "\(prefix):\(keyName)" }
 
-    /// What their key is called behind the prefix, at most ``UserID/longestInKeys`` bytes of a text in it.
+    /// What their key is called behind the prefix, at most ``SubjectID/longestInKeys`` bytes of a text in it.
     private var keyName: String {
         switch self {
         case .user(let user): user.keyName(of: .user)
@@ -44,11 +44,11 @@ public enum WindowOwner: Hashable, Sendable {
     init?(name: some StringProtocol) {
         if name == "global" {
             self = .global
-        } else if name.hasPrefix("group:"), let group = UserID(encoded: name.dropFirst(6)) {
+        } else if name.hasPrefix("group:"), let group = SubjectID(encoded: name.dropFirst(6)) {
             self = .group(group)
-        } else if name.hasPrefix("user:"), let user = UserID(encoded: name.dropFirst(5)), !user.isUUID {
+        } else if name.hasPrefix("user:"), let user = SubjectID(encoded: name.dropFirst(5)), !user.isUUID {
             self = .user(user)
-        } else if let user = UserID(encoded: name), user.isUUID {
+        } else if let user = SubjectID(encoded: name), user.isUUID {
             self = .user(user)
         } else {
             return nil

@@ -212,7 +212,7 @@ extension ClusterRouter {
     }
 
     /// Sends a command off the hot path to the node of a user's key, or to any.
-    func perform(_ command: [String], for user: UserID?, _ done: @escaping (CommandResult) -> Void) {
+    func perform(_ command: [String], for user: SubjectID?, _ done: @escaping (CommandResult) -> Void) {
         perform(command, at: user.map { slots.slot(of: $0) }, done)
     }
 
@@ -353,7 +353,7 @@ struct UserSlots {
         prefix = checksum
     }
 
-    func slot(of user: UserID) -> HashSlot {
+    func slot(of user: SubjectID) -> HashSlot {
         user.withKeyName(of: .user) { name in
             var checksum = prefix
             checksum.update(name)

@@ -72,7 +72,7 @@ enum ScriptLanes {
     }
 
     /// Sends a command off the hot path to the server that has the user's key, or to any.
-    func perform(_ command: [String], for user: UserID?, _ done: @escaping (CommandResult) -> Void) {
+    func perform(_ command: [String], for user: SubjectID?, _ done: @escaping (CommandResult) -> Void) {
         switch self {
         case .single(let lane): lane.perform(command, done)
         case .cluster(let router): router.perform(command, for: user, done)

@@ -74,7 +74,7 @@ func fuzzJSONBody(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
         }
         // Of a repeated member Foundation does not say which one counts.
         guard text.components(separatedBy: "user").count == 2, !text.contains("\\") else { return }
-        let user = (object["user"] as? String).flatMap { UserID($0) }
+        let user = (object["user"] as? String).flatMap { SubjectID($0) }
         try hold(user == check.user, "read \(check.user), and Foundation \(String(describing: user))")
     case .failure(.malformedJSON(let reason)):
         // Foundation takes a comma behind the last member as well, and more nesting.
@@ -108,7 +108,7 @@ func fuzzQuery(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
 }
 
 private func plainQuery(_ query: [UInt8]) throws(RequestError) -> CheckRequest? {
-    var user: UserID?
+    var user: SubjectID?
     var cost = 1
     for parameter in query.split(separator: UInt8(ascii: "&")) {
         let parts = parameter.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
@@ -118,7 +118,7 @@ private func plainQuery(_ query: [UInt8]) throws(RequestError) -> CheckRequest? 
         guard name == "user" || name == "cost" else { continue }
         let value = try plainValue(parts.count > 1 ? Array(parts[1]) : [])
         if name == "user" {
-            user = value.withUnsafeBytes { UserID($0) }
+            user = value.withUnsafeBytes { SubjectID($0) }
             if user == nil { throw .invalidUser }
         } else {
             let text = String(decoding: value, as: UTF8.self)

@@ -12,13 +12,13 @@ func fuzzSubject(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     for part in [rest.prefix(place), rest.dropFirst(place)] {
         let text = Array(part)
         let isText = 1...256 ~= text.count && String(validating: text, as: UTF8.self) != nil
-        let subject = text.withUnsafeBytes { UserID($0) }
+        let subject = text.withUnsafeBytes { SubjectID($0) }
         try hold((subject != nil) == isText, "read \(String(describing: subject)) from \(text)")
         guard let subject else { continue }
         let read = subject.withText { Array($0) }
         let plain = subject.isUUID ? Array(String(decoding: text, as: UTF8.self).lowercased().utf8) : text
         try hold(read == plain, "kept \(read) of \(text)")
-        try hold(UserID(encoded: subject.encoded) == subject, "\(subject.encoded) is not read back")
+        try hold(SubjectID(encoded: subject.encoded) == subject, "\(subject.encoded) is not read back")
         owners += [.user(subject), .group(subject)]
     }
     let others = SubjectKeys.others(prefix: "p")

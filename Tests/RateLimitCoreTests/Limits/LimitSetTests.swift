@@ -126,7 +126,7 @@ struct LimitSetTests {
 
 @Suite("What a call says about itself")
 struct CallAttributesTests {
-    private let user = UserID(high: 1, low: 2)
+    private let user = SubjectID(high: 1, low: 2)
 
     @Test("is kept as it is up to its bounds")
     func bounds() {
@@ -134,7 +134,7 @@ struct CallAttributesTests {
             uniqueKeysWithValues: (0..<40).map {
                 (String(repeating: "n", count: 62) + "\($0 + 10)", String(repeating: "v", count: 256))
             })
-        let groups = (0..<128).map { UserID(high: 0, low: UInt64($0)) }
+        let groups = (0..<128).map { SubjectID(high: 0, low: UInt64($0)) }
         let text = String(repeating: "m", count: 256)
         let call = CallAttributes(model: text, provider: text, labels: labels, groups: groups)
         #expect(call.model == text && call.provider == text && call.labels == labels)
@@ -174,9 +174,9 @@ struct CallAttributesTests {
 
     @Test("has the first 128 of its groups, one that is named twice once")
     func groups() {
-        let other = UserID(high: 3, low: 4)
+        let other = SubjectID(high: 3, low: 4)
         #expect(CallAttributes(groups: [user, other, user]).groups == [user, other])
-        let many = (0..<300).map { UserID(high: 0, low: UInt64($0 / 2)) }
-        #expect(CallAttributes(groups: many).groups == (0..<128).map { UserID(high: 0, low: UInt64($0)) })
+        let many = (0..<300).map { SubjectID(high: 0, low: UInt64($0 / 2)) }
+        #expect(CallAttributes(groups: many).groups == (0..<128).map { SubjectID(high: 0, low: UInt64($0)) })
     }
 }

@@ -8,7 +8,7 @@ struct GrantTests {
 
     @Test(
         "is added to whatever rule gave the quota, until its end and not at it",
-        arguments: [QuotaRule.override, .group(UserID(high: 0, low: 1)), .default])
+        arguments: [QuotaRule.override, .group(SubjectID(high: 0, low: 1)), .default])
     func added(rule: QuotaRule) {
         let grant = Grant(amount: 30, expiresAt: end)
         let quota = Quota(amount: 500, rule: rule)

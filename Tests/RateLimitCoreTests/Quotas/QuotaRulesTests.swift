@@ -4,9 +4,9 @@ import Testing
 
 @Suite("Who has which quota")
 struct QuotaRulesTests {
-    private let teamA = UserID(high: 0, low: 1)
-    private let teamB = UserID(high: 0, low: 2)
-    private let teamC = UserID(high: 0, low: 3)
+    private let teamA = SubjectID(high: 0, low: 1)
+    private let teamB = SubjectID(high: 0, low: 2)
+    private let teamC = SubjectID(high: 0, low: 3)
     private let limits: LimitSet
 
     init() throws {
@@ -59,7 +59,7 @@ struct QuotaRulesTests {
     func policies() throws {
         let groups: [QuotaRules.Group] = [
             (teamA, BudgetTerms(spendLimitMicros: 20)), (teamB, BudgetTerms(spendLimitMicros: 10)),
-            (teamC, .none), (UserID(high: 0, low: 4), BudgetTerms(spendLimitMicros: 20)),
+            (teamC, .none), (SubjectID(high: 0, low: 4), BudgetTerms(spendLimitMicros: 20)),
         ]
         let none = BudgetTerms.none
         #expect(rules(.min).quota(ofLimitAt: 0, user: none, groups: groups) == Quota(amount: 10, rule: .group(teamB)))

@@ -4,7 +4,7 @@ import CSodium
 ///
 /// Bytes of `A-Z a-z 0-9 . _ @ + = , / : -` stand for themselves, each other one is `%` and two digits in upper case. No
 /// two texts are encoded alike, and nothing of a text ends a key, a hash tag, a word or a line.
-extension UserID {
+extension SubjectID {
     /// Whose keys they are.
     public enum Kind: Hashable, Sendable {
         case user
@@ -118,7 +118,7 @@ extension UserID {
     }
 }
 
-extension UserID: CustomStringConvertible {
+extension SubjectID: CustomStringConvertible {
     /// ``encoded``, which is harmless wherever it stands: in a key, a message, a sentence, a log line.
     public var description: String { encoded }
 }

@@ -3,7 +3,7 @@
 /// Texts are compared byte by byte, so that no two of them are one subject. A canonical UUID (36 characters, `8-4-4-4-12`
 /// hexadecimal digits; RFC 9562, section 4) is the exception: either case is the same subject, in lower case. A UUID and a
 /// text of up to 16 bytes stand in the value itself; a longer text is one allocation, which copies share.
-public struct UserID: Sendable {
+public struct SubjectID: Sendable {
     /// What the two halves are of.
     @usableFromInline
     enum Form: Sendable {
@@ -159,7 +159,7 @@ public struct UserID: Sendable {
     }
 }
 
-extension UserID: Hashable {
+extension SubjectID: Hashable {
     /// Whether both have the same bytes, a UUID in either case.
     @inlinable
     public static func == (left: Self, right: Self) -> Bool {

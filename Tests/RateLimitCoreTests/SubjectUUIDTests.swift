@@ -4,7 +4,7 @@ import Testing
 @testable import RateLimitCore
 
 @Suite("A user's UUID")
-struct UserIDTests {
+struct SubjectUUIDTests {
     private static let text = "01234567-89ab-cdef-0123-456789abcdef"
 
     @Test(
@@ -17,15 +17,15 @@ struct UserIDTests {
             ("6f9619ff-8b86-d011-b42d-00cf4fc964ff", 0x6f96_19ff_8b86_d011, 0xb42d_00cf_4fc9_64ff),
         ])
     func canonical(_ text: String, _ high: UInt64, _ low: UInt64) throws {
-        let user = try #require(UserID(text))
-        #expect(user == UserID(high: high, low: low))
+        let user = try #require(SubjectID(text))
+        #expect(user == SubjectID(high: high, low: low))
         #expect("\(user)" == text)
-        #expect(UserID(text.uppercased()) == user)
+        #expect(SubjectID(text.uppercased()) == user)
     }
 
     @Test("is the same user in any mixture of cases")
     func mixedCase() {
-        #expect(UserID("AbCdEf01-2345-6789-aBcD-eF0123456789") == UserID("abcdef01-2345-6789-abcd-ef0123456789"))
+        #expect(SubjectID("AbCdEf01-2345-6789-aBcD-eF0123456789") == SubjectID("abcdef01-2345-6789-abcd-ef0123456789"))
     }
 
     @Test("is refused with a character that is no digit, in each position")
@@ -35,7 +35,7 @@ struct UserIDTests {
             for character in characters {
                 var bytes = Array(Self.text.utf8)
                 bytes[position] = character
-                #expect(bytes.withUnsafeBytes { UserID(uuid: $0) } == nil, "\(character) at \(position)")
+                #expect(bytes.withUnsafeBytes { SubjectID(uuid: $0) } == nil, "\(character) at \(position)")
             }
         }
     }
@@ -46,7 +46,7 @@ struct UserIDTests {
             for character in UInt8.min ... .max where character != 0x2d {
                 var bytes = Array(Self.text.utf8)
                 bytes[position] = character
-                #expect(bytes.withUnsafeBytes { UserID(uuid: $0) } == nil, "\(character) at \(position)")
+                #expect(bytes.withUnsafeBytes { SubjectID(uuid: $0) } == nil, "\(character) at \(position)")
             }
         }
     }
@@ -57,7 +57,8 @@ struct UserIDTests {
         for character in UInt8.min ... .max {
             var bytes = Array(Self.text.utf8)
             bytes[35] = character
-            #expect((bytes.withUnsafeBytes { UserID(uuid: $0) } != nil) == digits.contains(character), "\(character)")
+            #expect(
+                (bytes.withUnsafeBytes { SubjectID(uuid: $0) } != nil) == digits.contains(character), "\(character)")
         }
     }
 
@@ -72,16 +73,16 @@ struct UserIDTests {
             "０1234567-89ab-cdef-0123-456789abc",
         ])
     func refused(_ text: String) {
-        #expect(Array(text.utf8).withUnsafeBytes { UserID(uuid: $0) } == nil)
-        #expect(UserID(text)?.isUUID != true, "it is a text like any other")
+        #expect(Array(text.utf8).withUnsafeBytes { SubjectID(uuid: $0) } == nil)
+        #expect(SubjectID(text)?.isUUID != true, "it is a text like any other")
     }
 
     @Test("survives being written and read, whatever its bits")
     func roundTrip() {
         var random = SeededGenerator(seed: 17)
         for _ in 0..<2_000 {
-            let user = UserID(high: random.next(), low: random.next())
-            #expect(UserID("\(user)") == user)
+            let user = SubjectID(high: random.next(), low: random.next())
+            #expect(SubjectID("\(user)") == user)
             var bytes = [UInt8](repeating: 0x7a, count: 38)
             bytes.withUnsafeMutableBytes { if let base = $0.baseAddress { user.writeUUID(to: base + 1) } }
             #expect(String(decoding: bytes[1..<37], as: UTF8.self) == "\(user)")
