@@ -97,12 +97,12 @@ public struct CheckMetrics: Sendable {
         notEnforcingSince = Gauge(label: Name.notEnforcingSince, dimensions: [], factory: factory)
         emptied = Counter(label: Name.dataLosses, dimensions: [("kind", "emptied")], factory: factory)
         rollbacks = Counter(label: Name.dataLosses, dimensions: [("kind", "rollback")], factory: factory)
-        let unpriced = Uncounted(.spend, because: .unknownModel)
-        uncounted = [
-            unpriced: Counter(
-                label: Name.uncounted,
-                dimensions: [("unit", unpriced.unit.text), ("reason", unpriced.reason.rawValue)], factory: factory)
-        ]
+        let unpriced = Uncounted.Reason.allCases.map { Uncounted(.spend, because: $0) }
+        uncounted = Dictionary(
+            uniqueKeysWithValues: unpriced.map { part in
+                let dimensions = [("unit", part.unit.text), ("reason", part.reason.rawValue)]
+                return (part, Counter(label: Name.uncounted, dimensions: dimensions, factory: factory))
+            })
         limit = Gauge(label: Name.limit, dimensions: [], factory: factory)
         window = Gauge(label: Name.window, dimensions: [], factory: factory)
         limits = LimitMetrics(factory: factory)

@@ -117,6 +117,21 @@ extension EndToEnd {
             #expect(try eventually(within: 20) { try statuses(client, #","model":"local""#) == [429, 429] })
         }
 
+        @Test("A settle with an empty model is charged at the price of the lease's; a usage that names none says so")
+        func settleWithoutModel() throws {
+            let daemon = try start()
+            let client = try daemon.connect()
+            let lease = try #require(try post(client, "/v1/reserve", #","model":"big""#).json["lease"] as? String)
+            let settle = #","lease":"\#(lease)","model":"","provider":"","input_tokens":1000000"#
+            #expect(try post(client, "/v1/settle", settle).text == #"{"charged":true}"#)
+            let spent = try #require(try used(client)["spend"])
+            #expect(spent > 0)
+            let usage = try post(client, "/v1/usage", #","input_tokens":3,"output_tokens":4"#).text
+            #expect(usage == #"{"charged":true,"uncounted":[{"unit":"spend","reason":"no_model"}]}"#)
+            #expect(try used(client)["spend"] == spent)
+            #expect(try daemon.metric(#"llm_rate_limit_uncounted_calls_total{reason="no_model",unit="spend"}"#) == 1)
+        }
+
         @Test("A settle of a model without a price frees the slot, charges what it can, and says what it could not")
         func settleOfUnknownModel() throws {
             let daemon = try start()

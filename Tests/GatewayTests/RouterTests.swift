@@ -126,9 +126,14 @@ struct RouterTests {
         #expect(route(.GET, "/v1/users/a/b") == .failure(.unknownPath))
     }
 
-    @Test("take no other query at readyz")
+    @Test("pass over parameters at readyz that nobody reads, and refuse what they cannot require")
     func readyQuery() {
-        for query in ["require=", "require=redis&x", "x"] {
+        for (query, requires) in [
+            ("x", false), ("x=1&next=100%", false), ("require=redis&x", true), ("a=%&require=%72edis", true),
+        ] {
+            #expect(route(.GET, "/readyz?\(query)") == .success(.ready(requiresRedis: requires)))
+        }
+        for query in ["require=", "require=redi", "require", "require=redis&require=x", "require=%"] {
             guard case .failure(let error) = route(.GET, "/readyz?\(query)") else {
                 Issue.record("taken")
                 continue

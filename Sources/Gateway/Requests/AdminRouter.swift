@@ -32,7 +32,7 @@ enum AdminRouter {
             guard request.method == .GET || request.method == .HEAD else {
                 throw .methodNotAllowed(allowed: "GET, HEAD")
             }
-            return try audit(String(decoding: query, as: UTF8.self))
+            return try audit(query)
         case ("users", 5) where parts[4] == "budget":
             try requireAdmin(request)
             let user = try PathSegment.user(parts[3])
@@ -123,23 +123,22 @@ enum AdminRouter {
         return try Router.withBytes(request.body, read)
     }
 
-    private static func audit(_ query: String) throws(RequestError) -> AdminRequest {
+    private static func audit(_ query: [UInt8]) throws(RequestError) -> AdminRequest {
         var limit = auditEntries
         var cursor: AuditCursor?
-        for pair in query.split(separator: "&") {
-            let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            switch (parts[0], parts.count > 1 ? parts[1] : "") {
-            case ("limit", let text):
-                guard let number = Int(text), AuditPage.sizes.contains(number) else {
+        for parameter in QueryParameters(query) {
+            switch parameter.name {
+            case "limit":
+                guard let number = parameter.value.flatMap({ Int($0) }), AuditPage.sizes.contains(number) else {
                     throw .malformedQuery("limit is no whole number from 1 to \(AuditPage.sizes.upperBound)")
                 }
                 limit = number
-            case ("cursor", let text):
-                guard let place = AuditCursor(text) else {
+            case "cursor":
+                guard let place = parameter.value.flatMap({ AuditCursor($0) }) else {
                     throw .malformedQuery("cursor is not the next_cursor of an earlier answer")
                 }
                 cursor = place
-            default: throw .malformedQuery("accepted here are limit and cursor")
+            default: break
             }
         }
         return .audit(limit: limit, olderThan: cursor)

@@ -214,9 +214,9 @@ extension CallBody {
 extension CallBody {
     /// What is asked, with an operation that the route says.
     func request(_ operation: CallRequest.Operation) throws(RequestError) -> CallRequest {
-        guard let user else { throw .missingUser }
+        guard let user = user ?? operation.lease?.owner else { throw .missingUser }
         let used = operation.refusableMembers
-        let problems = problems + doubleTokens
+        let problems = problems + doubleTokens + uncountedCost(of: operation)
         if let refusal = problems.first(where: { $0.refusal != nil && used.contains($0.ignored.name) })?.refusal {
             throw refusal
         }
@@ -240,6 +240,12 @@ extension CallBody {
         guard !ownKinds.isEmpty else { return nil }
         return TokenUsage(
             input: input ?? 0, output: output ?? 0, cacheRead: cacheRead ?? 0, cacheWrite: cacheWrite ?? 0)
+    }
+
+    /// A cost that a usage tells: the check or reserve of the call has charged it.
+    private func uncountedCost(of operation: CallRequest.Operation) -> [Problem] {
+        guard case .usage = operation, cost != nil else { return [] }
+        return [Problem(ignored: IgnoredMember(.cost, "usage charges no requests: the call's check or reserve does"))]
     }
 
     /// Counts of our own beside a provider's object: that is whole, and counts.

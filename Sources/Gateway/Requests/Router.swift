@@ -107,11 +107,12 @@ enum Router {
     }
 
     private static func requiresRedis(_ query: [UInt8]) throws(RequestError) -> Bool {
-        switch String(decoding: query, as: UTF8.self) {
-        case "": return false
-        case "require=redis": return true
-        default: throw .malformedQuery("accepted here is require=redis alone")
+        var isRequired = false
+        for parameter in QueryParameters(query) where parameter.name == "require" {
+            guard parameter.value == "redis" else { throw .malformedQuery("require is not redis") }
+            isRequired = true
         }
+        return isRequired
     }
 
     /// Has the bytes read in place.

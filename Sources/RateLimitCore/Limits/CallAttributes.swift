@@ -31,8 +31,9 @@ public struct CallAttributes: Hashable, Sendable {
     public init(
         model: String? = nil, provider: String? = nil, labels: [String: String] = [:], groups: [SubjectID] = []
     ) {
-        self.model = model.map(Self.cut)
-        self.provider = provider.map(Self.cut)
+        // Clients whose language has no nil write an empty text for what they leave out.
+        self.model = model.flatMap { $0.isEmpty ? nil : Self.cut($0) }
+        self.provider = provider.flatMap { $0.isEmpty ? nil : Self.cut($0) }
         self.labels =
             labels.isEmpty
             ? labels : labels.filter { Self.nameLengths.contains($0.key.utf8.count) }.mapValues(Self.cut)

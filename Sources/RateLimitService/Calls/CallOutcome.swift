@@ -60,6 +60,8 @@ public struct Uncounted: Hashable, Sendable {
     public enum Reason: String, CaseIterable, Hashable, Sendable {
         /// Nobody knows what the call's model costs.
         case unknownModel = "unknown_model"
+        /// The call named no model.
+        case noModel = "no_model"
     }
 
     /// What was not counted.

@@ -238,7 +238,7 @@ extension CallPlanner {
             costs.lacksPrice = isEnforced
             // What was told cannot be priced. What is only learned will be told again, when the call has ended.
             if !request.told.isEmpty, request.tokens != .zero {
-                costs.uncounted = [Uncounted(.spend, because: .unknownModel)]
+                costs.uncounted = [Uncounted(.spend, because: model == nil ? .noModel : .unknownModel)]
             }
         }
         return costs
