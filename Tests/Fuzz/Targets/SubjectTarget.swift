@@ -41,13 +41,14 @@ func fuzzSubject(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
 private func holdSlotsAndMessages(_ owner: WindowOwner, _ key: String) throws(FuzzFinding) {
     let slot = HashSlot(key: key.utf8)
     let reset = Invalidation.reset(owner)
-    try hold(Invalidation(reset.text) == reset, "the message \(reset.text) is not read back")
+    let denials = Invalidation.denials(owner)
+    for message in [reset, denials] {
+        try hold(Invalidation(message.text) == message, "the message \(message.text) is not read back")
+    }
     let subject: BudgetSubject
     switch owner {
     case .user(let user):
         try hold(UserSlots(keyPrefix: "p").slot(of: user) == slot, "\(user) is in two slots")
-        let denials = Invalidation.denials(user)
-        try hold(Invalidation(denials.text) == denials, "the message \(denials.text) is not read back")
         subject = .user(user)
     case .group(let group): subject = .group(group)
     case .global: return
