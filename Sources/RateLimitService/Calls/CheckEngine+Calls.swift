@@ -70,10 +70,10 @@ extension CheckEngine {
         let pending = PendingCall(call: call, arrivedAt: now) { [weak self] result in
             guard let self else { return }
             let answeredAt = NIODeadline.now()
-            metrics.decisionDuration.recordNanoseconds((answeredAt - now).nanoseconds)
             let outcome: Outcome
             switch result {
             case .success(let answer):
+                metrics.decisionDuration.recordNanoseconds((answeredAt - now).nanoseconds)
                 if let question, epoch == memoryEpoch {
                     // It was sent later than it arrived: so it is remembered for less long than it holds.
                     callDenials.remember(
