@@ -22,8 +22,13 @@ public struct ConfigurationLoader: Sendable {
     public func load() throws(ConfigurationError) -> ResolvedConfiguration { try load(keeping: nil) }
 
     /// Does the same with a limits file as it was read already, where the options name that one.
-    func load(keeping limitsFile: LimitsFileSetting?) throws(ConfigurationError) -> ResolvedConfiguration {
-        var resolution = Resolution(layers: [flagLayer, environmentLayer], limitsFile: limitsFile)
+    ///
+    /// - Parameter holdsLimits: whether it stays also where they name another one, or none.
+    func load(
+        keeping limitsFile: LimitsFileSetting?, holdsLimits: Bool = false
+    ) throws(ConfigurationError) -> ResolvedConfiguration {
+        var resolution = Resolution(
+            layers: [flagLayer, environmentLayer], limitsFile: limitsFile, holdsLimits: holdsLimits)
         resolution.noteUnknownNames(environment)
         resolution.resolve(OptionCatalogue[.envFile])
         if let path = resolution.settings.envFile { readFile(path, into: &resolution) }

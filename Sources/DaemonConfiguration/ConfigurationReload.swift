@@ -43,10 +43,17 @@ extension ConfigurationLoader {
             let isSameFile = new.settings.limitsFile?.path == current.settings.limitsFile?.path
             return merged(new, into: current, limitsError: isSameFile ? limitsError : nil)
         } catch {
-            if newest != current.settings.limitsFile, error.problems.allSatisfy({ $0.option == .limitsFile }),
-                let new = try? load(keeping: current.settings.limitsFile)
-            {
-                return merged(new, into: current, limitsError: error)
+            if error.problems.allSatisfy({ $0.option == .limitsFile }) {
+                let former = current.settings.limitsFile
+                if newest != former, let new = try? load(keeping: former) {
+                    return merged(new, into: current, limitsError: error)
+                }
+                // The options name another file, which cannot be used: all else that they say can.
+                if let new = try? load(keeping: former, holdsLimits: true) {
+                    var reloaded = merged(new, into: current, limitsError: limitsError)
+                    reloaded.failures[.options] = error
+                    return reloaded
+                }
             }
             var reloaded = ReloadedConfiguration(configuration: current)
             if readsLimits { reloaded = reloadLimits(replacing: current) }

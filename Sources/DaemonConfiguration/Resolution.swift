@@ -1,5 +1,7 @@
 import BoundedFiles
 import Configuration
+import LimitsFile
+import RateLimitCore
 import RedisClient
 
 /// One pass over the catalogue: the settings so far, where they came from, and what was wrong on the way.
@@ -19,17 +21,20 @@ struct Resolution {
 
     /// A limits file that was read already.
     private let limitsFile: LimitsFileSetting?
+    /// Whether it stays, whatever file the options name.
+    private let holdsLimits: Bool
 
-    init(layers: [Layer], limitsFile: LimitsFileSetting? = nil) {
+    init(layers: [Layer], limitsFile: LimitsFileSetting? = nil, holdsLimits: Bool = false) {
         self.layers = layers
         self.limitsFile = limitsFile
+        self.holdsLimits = holdsLimits
     }
 
     mutating func resolve(_ option: OptionDefinition) {
         for layer in layers {
             guard let text = layer.text(of: option.name) else { continue }
             origins[option.name] = (text, layer.source(option.name))
-            if option.name == .limitsFile, let limitsFile, limitsFile.path == text {
+            if option.name == .limitsFile, holdsLimits || limitsFile?.path == text {
                 settings.limitsFile = limitsFile
                 return
             }
@@ -141,9 +146,13 @@ struct Resolution {
     }
 
     private mutating func warnAboutSettings() {
-        if settings.requests == 0 {
+        let hasOthers = settings.limitsFile?.content.limits.limits.isEmpty == false
+        if settings.requests == 0, settings.requestsPerSecond == 0, settings.maxConcurrency == 0, !hasOthers,
+            problems[.limitsFile] == nil
+        {
             warn("\(OptionName.requests.variable)=0 switches the limit off: every check is allowed")
         }
+        if settings.isShadow { warn("shadow mode: denials are counted and reported, and everybody passes") }
         if settings.allowedUsers != nil, let address = settings.listenAddress {
             warn(
                 "\(OptionName.allowedUIDs.variable) does not hold on \(OptionName.listen.variable)=\(address): "

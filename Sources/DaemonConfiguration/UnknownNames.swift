@@ -15,7 +15,8 @@ struct UnknownNames {
             else { continue }
             count += 1
             guard count <= Self.maximumShown else { continue }
-            texts.append("\(printable(name))\(place) (did you mean \(nearestVariable(to: name))?)")
+            let guess = nearestVariable(to: name).map { " (did you mean \($0)?)" } ?? ""
+            texts.append("\(printable(name))\(place)\(guess)")
         }
     }
 

@@ -192,6 +192,7 @@ extension ValueSyntax where Value == String {
             placeholder: placeholder,
             accepted: accepted,
             parse: { text throws(ValueRejection) in
+                try checkWord(text)
                 guard isAccepted(text) else { throw ValueRejection() }
                 return text
             },

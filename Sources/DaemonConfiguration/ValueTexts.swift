@@ -4,9 +4,18 @@
 /// seen. The words are what templates and YAML tools write for a value that there is not, or for yes and no.
 func checkPath(_ text: String) throws(ValueRejection) {
     try checkBlanks(text)
-    let words = ["null", "~", "none", "nil", "<nil>", "<no value>", "true", "false"]
-    guard words.contains(text.lowercased()) else { return }
-    throw ValueRejection("tools write \(text) for no value, or for yes and no; a file of that name is ./\(text)")
+    if isWrittenForNothing(text) {
+        throw ValueRejection("tools write \(text) for no value, or for yes and no; a file of that name is ./\(text)")
+    }
+}
+
+/// Refuses a text that templates and YAML tools write for a value that there is not, or for yes and no.
+func checkWord(_ text: String) throws(ValueRejection) {
+    if isWrittenForNothing(text) { throw ValueRejection("tools write \(text) for no value, or for yes and no") }
+}
+
+private func isWrittenForNothing(_ text: String) -> Bool {
+    ["null", "~", "none", "nil", "<nil>", "<no value>", "true", "false"].contains(text.lowercased())
 }
 
 /// Refuses blanks around a text, and control characters in it.

@@ -7,7 +7,7 @@ package func nearestName(to name: String, among names: some Sequence<String>) ->
 }
 
 /// How many bytes have to be put in, taken out, exchanged, or swapped with their neighbour.
-func editDistance(_ one: [UInt8], _ other: [UInt8]) -> Int {
+package func editDistance(_ one: [UInt8], _ other: [UInt8]) -> Int {
     var beforePrevious: [Int] = []
     var previous = Array(0...other.count)
     for (row, byte) in one.enumerated() {

@@ -79,7 +79,6 @@ struct DaemonService: Service {
                 "failure_mode": "\(settings.failureMode.rawValue)",
             ]
         )
-        if settings.isShadow { logger.warning("shadow mode: denials are counted and reported, and everybody passes") }
     }
 }
 

@@ -54,6 +54,29 @@ struct ConfigurationReloadTests {
         #expect(reloaded.configuration == start && reloaded.changes.isEmpty)
     }
 
+    @Test("puts all other options in force where the env file names another limits file that cannot be used")
+    func anotherBadLimitsFile() throws {
+        let first = folder.write("first.yaml", limits("10"))
+        let file = folder.write("env", "LLM_RATE_LIMIT_LIMITS_FILE=\(first)\n")
+        let loader = ConfigurationLoader(flags: [.envFile: file], environment: [:])
+        let start = try loader.load()
+        for second in ["\(first).missing", folder.write("second.yaml", limits("many"))] {
+            _ = folder.write("env", "LLM_RATE_LIMIT_LIMITS_FILE=\(second)\nLLM_RATE_LIMIT_DENY_CACHE_MS=3\n")
+            let reloaded = loader.reload(replacing: start)
+            #expect(reloaded.changes == ["LLM_RATE_LIMIT_DENY_CACHE_MS: 1000 -> 3"])
+            #expect(reloaded.failures[.options]?.problems.map(\.option) == [.limitsFile])
+            #expect(reloaded.configuration.settings.denyCacheMilliseconds == 3)
+            #expect(reloaded.configuration.settings.limitsFile == start.settings.limitsFile)
+            #expect(reloaded.configuration[.limitsFile].value == first)
+        }
+        // So where there was none, and where another option cannot be used nothing is.
+        let none = try ConfigurationLoader(environment: [:]).load()
+        #expect(loader.reload(replacing: none).configuration.settings.limitsFile == nil)
+        _ = folder.write(
+            "env", "LLM_RATE_LIMIT_LIMITS_FILE=/no/file\nLLM_RATE_LIMIT_WINDOW=x\nLLM_RATE_LIMIT_SHADOW=yes\n")
+        #expect(loader.reload(replacing: start).configuration == start)
+    }
+
     private func limits(_ quota: String, name: String = "a") -> String {
         "limits:\n  - {name: \(name), per: user, unit: requests, quota: \(quota), window: 1h}\n"
     }

@@ -114,6 +114,15 @@ struct OptionTests {
     }
 
     @Test(
+        "that are names are refused where a tool wrote that there is none, or yes or no",
+        arguments: [.keyPrefix, .socketGroup, .redisServerName] as [OptionName],
+        ["null", "None", "~", "false", "True", "<no value>"])
+    func noWords(option: OptionName, word: String) throws {
+        let error = try #require(throws: ConfigurationError.self) { try load([option: word]) }
+        #expect(error.problems.map(\.reason) == ["tools write \(word) for no value, or for yes and no"])
+    }
+
+    @Test(
         "that are paths are refused where a tool wrote that there is none, or yes or no", arguments: pathOptions,
         ["null", "None", "~", "false", "True", "<no value>"])
     func noPaths(option: OptionName, word: String) throws {

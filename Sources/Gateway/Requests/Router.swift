@@ -109,7 +109,9 @@ enum Router {
     private static func requiresRedis(_ query: [UInt8]) throws(RequestError) -> Bool {
         var isRequired = false
         for parameter in QueryParameters(query) where parameter.name == "require" {
-            guard parameter.value == "redis" else { throw .malformedQuery("require takes redis alone, as in require=redis") }
+            guard parameter.value == "redis" else {
+                throw .malformedQuery("require takes redis alone, as in require=redis")
+            }
             isRequired = true
         }
         return isRequired
