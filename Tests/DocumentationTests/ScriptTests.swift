@@ -4,16 +4,25 @@ import Testing
 /// The functions of `scripts/lib.sh`, sourced as the scripts do.
 @Suite("What the scripts say while they work")
 struct ScriptTests {
+    /// Runs a text in which `until_told` waits until `say` has said something, for a minute at most.
     private func run(_ text: String) throws -> ChildProcess {
-        let source = "set -euo pipefail; source '\(Repository.path("scripts/lib.sh"))'; progress_seconds=0.2; \(text)"
+        let folder = try TemporaryFolder()
+        let told = folder.file("told")
+        let hooks = """
+            eval "plain_$(declare -f say)"
+            say() { plain_say "$@"; : >'\(told)'; }
+            until_told() { for _ in {1..600}; do [ -e '\(told)' ] && break; sleep 0.1; done; }
+            """
+        let library = "source '\(Repository.path("scripts/lib.sh"))'"
+        let source = "set -euo pipefail; \(library); progress_seconds=0.2\n\(hooks)\n\(text)"
         let process = try ChildProcess("bash", ["-c", source, "\(Repository.path("scripts/run"))"])
-        _ = try process.wait(seconds: 60)
+        _ = try process.wait(seconds: 120)
         return process
     }
 
     @Test("In a pipe a build says again and again how far it is, and keeps the rest to itself")
     func progress() throws {
-        let build = "build() { echo '[612/1357] Compiling X' >&2; sleep 2; }"
+        let build = "build() { echo '[612/1357] Compiling X' >&2; until_told; }"
         let process = try run("\(build); watched building steps_built build; echo done")
         #expect(process.exitCode == 0)
         #expect(process.output == "done\n")
@@ -24,7 +33,7 @@ struct ScriptTests {
 
     @Test("A program's own line of progress is told, and its output passes")
     func program() throws {
-        let program = "program() { printf '\\r\\e[Kround 1 of 5' >&2; sleep 2; printf '\\r\\e[K' >&2; echo table; }"
+        let program = "program() { printf '\\r\\e[Kround 1 of 5' >&2; until_told; printf '\\r\\e[K' >&2; echo table; }"
         let process = try run("\(program); watched measuring last_shown program")
         #expect(process.exitCode == 0 && process.output == "table\n")
         #expect(process.errors.contains("run: measuring: round 1 of 5, 0 min\n"))

@@ -123,7 +123,13 @@ extension EndToEnd {
                 #expect(try read.json["without_effect"] as? [String] == ["chat", "spend_limit_micros"], "\(read.text)")
                 // There, what was answered here can be sent back.
                 #expect(try other.request("PUT", path, body: read.text).status == 200)
-                #expect(try here.request("PUT", path, body: read.text).status == 400)
+                // Here too, changed in what has an effect; what is new and has none is refused.
+                let edited = read.text.replacing(#""limits":{"chat":1}"#, with: #""limits":{"chat":1,"mail":3}"#)
+                let kept = try here.request("PUT", path, body: edited)
+                #expect(try kept.json["limits"] as? [String: Int] == ["chat": 1, "mail": 3], "\(kept.text)")
+                let other = edited.replacing(#""chat":1"#, with: #""chat":1,"chta":1"#)
+                #expect(try here.request("PUT", path, body: other).status == 400)
+                #expect(try here.request("PUT", path, body: body).status == 400)
                 #expect(try here.request("DELETE", path).status == 204)
             }
         }

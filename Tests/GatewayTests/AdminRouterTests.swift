@@ -49,6 +49,20 @@ struct AdminRouterTests {
         #expect(route(.PUT, "/v1/audit") == .failure(.methodNotAllowed(allowed: "GET, HEAD")))
     }
 
+    @Test("take null for left out, known or not, and what an answer named without_effect")
+    func nulls() {
+        let nulls = #"{"group_id":null,"spend_limit_micros":null,"limits":null,"without_effect":null,"foo":null}"#
+        #expect(put(nulls) == stored(BudgetTerms()))
+        #expect(put(nulls, ofGroup) == .success(.admin(.change(.putGroupBudget(group, BudgetTerms())))))
+        let change = BudgetChange.putGroupBudget(group, BudgetTerms(limits: ["a": 1]))
+        let sent = #"{"without_effect":["a","spend_limit_micros"],"limits":{"a":1}}"#
+        #expect(put(sent, ofGroup) == .success(.admin(.change(change, exempt: ["a", "spend_limit_micros"]))))
+        for body in [#"{"without_effect":"a"}"#, #"{"without_effect":[1]}"#, #"{"foo":1}"#] {
+            guard case .failure(let error) = put(body) else { Issue.record("taken"); continue }
+            #expect(error.status == .badRequest)
+        }
+    }
+
     @Test("are answered nowhere else, whatever is asked")
     func adminOnly() {
         for uri in [user, ofGroup, member, "/v1/audit", "/v1/users/x/budget"] {
@@ -95,7 +109,7 @@ struct AdminRouterTests {
         #expect(put(#"{"limits":{"x":null,"\u0061":1200.0}}"#) == stored(BudgetTerms(limits: ["a": 1_200])))
         #expect(put("\u{feff}{\"spend_limit_micros\":1.2e3}") == stored(BudgetTerms(spendLimitMicros: 1_200)))
         #expect(
-            put(#"{"created_at":"x","updated_at":[1],"without_effect":["y"],"spend_limit_micros":0}"#)
+            put(#"{"created_at":"x","updated_at":[1],"grants":[2],"spend_limit_micros":0}"#)
                 == stored(.init(spendLimitMicros: 0)))
         #expect(put(#"{"spend\u005flimit_micros":1}"#) == stored(BudgetTerms(spendLimitMicros: 1)))
         #expect(put(#"{"spend_limit_micros":1,"spend_limit_micros":2}"#) == stored(BudgetTerms(spendLimitMicros: 2)))

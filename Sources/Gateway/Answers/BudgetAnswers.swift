@@ -38,6 +38,8 @@ extension Answer {
             case .severalSpendLimits(let names):
                 "spend_limit_micros is for the one limit of spend or the one named spend, and there are \(listed(names)): "
                     + "name them in limits"
+            case .spendSetTwice(let name):
+                "spend_limit_micros sets \(name), and limits gives it another quota: send one of them"
             case .noSpendLimit(let known):
                 "spend_limit_micros is for a limit of spend, and it can set none; those that it can set in limits: "
                     + listed(known)

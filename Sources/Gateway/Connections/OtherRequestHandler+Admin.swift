@@ -31,9 +31,9 @@ extension OtherRequestHandler {
             }
         case .audit(let limit, let cursor):
             answer(budgets.audit(limit: limit, olderThan: cursor, on: eventLoop), ticket) { .audit($0) }
-        case .change(let change):
+        case .change(let change, let exempt):
             do throws(BudgetRefusal) {
-                try change.check(under: connection.loop.engine.limits.rules)
+                try change.check(under: connection.loop.engine.limits.rules, exempt: exempt)
                 perform(change, ticket, eventLoop)
             } catch {
                 connection.answer(.refused(error), ticket: ticket)
@@ -91,10 +91,10 @@ extension OtherRequestHandler {
 
 extension BudgetChange {
     /// Refuses a budget of which a part can have no effect.
-    fileprivate func check(under rules: QuotaRules) throws(BudgetRefusal) {
+    fileprivate func check(under rules: QuotaRules, exempt: Set<String>) throws(BudgetRefusal) {
         switch self {
-        case .putUserBudget(_, let terms, _): try rules.check(terms, of: .user)
-        case .putGroupBudget(_, let terms): try rules.check(terms, of: .group)
+        case .putUserBudget(_, let terms, _): try rules.check(terms, of: .user, exempt: exempt)
+        case .putGroupBudget(_, let terms): try rules.check(terms, of: .group, exempt: exempt)
         case .deleteUserBudget, .deleteGroupBudget, .putMember, .deleteMember, .addGrant, .deleteGrants: break
         }
     }

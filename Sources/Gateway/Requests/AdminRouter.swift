@@ -7,7 +7,8 @@ enum AdminRequest: Hashable {
     case userBudget(SubjectID)
     case groupBudget(SubjectID)
     case membership(SubjectID, group: SubjectID)
-    case change(BudgetChange)
+    /// A change, and which parts of a budget may have no effect, as an earlier answer told.
+    case change(BudgetChange, exempt: Set<String> = [])
     case grant(BudgetSubject, GrantBody)
     /// So many entries of the audit, the newest or those older than a cursor.
     case audit(limit: Int, olderThan: AuditCursor?)
@@ -67,7 +68,7 @@ enum AdminRouter {
         case .GET, .HEAD: return .userBudget(user)
         case .PUT:
             let body = try body(request, takesGroup: true)
-            return .change(.putUserBudget(user, body.terms, attributedTo: body.group))
+            return .change(.putUserBudget(user, body.terms, attributedTo: body.group), exempt: body.withoutEffect)
         case .DELETE: return .change(.deleteUserBudget(user))
         default: throw .methodNotAllowed(allowed: methods)
         }
@@ -77,7 +78,9 @@ enum AdminRouter {
     {
         switch request.method {
         case .GET, .HEAD: return .groupBudget(group)
-        case .PUT: return .change(.putGroupBudget(group, try body(request, takesGroup: false).terms))
+        case .PUT:
+            let body = try body(request, takesGroup: false)
+            return .change(.putGroupBudget(group, body.terms), exempt: body.withoutEffect)
         case .DELETE: return .change(.deleteGroupBudget(group))
         default: throw .methodNotAllowed(allowed: methods)
         }

@@ -3,15 +3,17 @@ import RateLimitCore
 /// Reads the JSON body of a budget, `{"group_id":"<text>","spend_limit_micros":50000000,"limits":{"<name>":1000}}`, in
 /// any order; what is left out or null is not set.
 ///
-/// A member that is not known is refused: with a misspelt one somebody would be without a limit. `created_at`,
-/// `updated_at`, `grants`, `units` and `without_effect` may stand there, so that an answer can be sent back, and are not
-/// read.
+/// A member that is not known is refused, unless it is null: with a misspelt one somebody would be without a limit.
+/// `created_at`, `updated_at`, `grants` and `units` may stand there, so that an answer can be sent back, and are not read;
+/// what `without_effect` names may have none.
 struct BudgetBody: Hashable {
     var terms = BudgetTerms()
     /// The group to which a user's budget is attributed.
     var group: SubjectID?
+    /// The parts of which whoever sends it knows that they have no effect here.
+    var withoutEffect: Set<String> = []
 
-    private static let unread: [StaticString] = ["created_at", "updated_at", "grants", "units", "without_effect"]
+    private static let unread: [StaticString] = ["created_at", "updated_at", "grants", "units"]
 
     /// Reads a whole body.
     ///
@@ -27,9 +29,11 @@ struct BudgetBody: Hashable {
                     body.terms.limits = try text.limits()
                 } else if takesGroup, text.isName(name, "group_id") {
                     body.group = try text.isNull() ? nil : text.group()
+                } else if text.isName(name, "without_effect") {
+                    body.withoutEffect = try text.isNull() ? [] : text.names()
                 } else if Self.unread.contains(where: { text.isName(name, $0) }) {
                     try text.skipValue(depth: 1)
-                } else {
+                } else if !text.isNull() {
                     throw .invalidBudget("it has a member that is not known, which ends at byte \(text.position)")
                 }
             }
@@ -52,6 +56,18 @@ extension JSONText {
             throw .invalidBudget("\(name) is no whole number from 0 to \(BudgetBounds.amounts.upperBound)")
         }
         return amount
+    }
+
+    /// Names of limits, and of other parts of a budget; what is none is refused where a limit has it.
+    fileprivate mutating func names() throws(RequestError) -> Set<String> {
+        var names: Set<String> = []
+        try array { (text) throws(RequestError) in
+            names.insert(try text.text("a name in without_effect"))
+            guard names.count <= BudgetBounds.limits + 1 else {
+                throw .invalidBudget("without_effect names more than \(BudgetBounds.limits) limits")
+            }
+        }
+        return names
     }
 
     fileprivate mutating func limits() throws(RequestError) -> [String: BudgetAmount] {

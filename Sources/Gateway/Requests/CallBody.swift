@@ -306,21 +306,6 @@ extension JSONText {
         return subject
     }
 
-    /// Reads an array, and has `element` read or skip each of its elements.
-    fileprivate mutating func array(
-        _ element: (inout JSONText) throws(RequestError) -> Void
-    ) throws(RequestError) {
-        try expect(0x5b, "an array")
-        skipSpace()
-        if skip(0x5d) { return }
-        repeat {
-            skipSpace()
-            try element(&self)
-            skipSpace()
-        } while skip(0x2c)
-        try expect(0x5d, "a comma or a closing bracket")
-    }
-
     /// Reads a provider's usage object.
     ///
     /// - Parameter unusable: the first count in it that is none.

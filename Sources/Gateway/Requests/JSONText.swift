@@ -67,6 +67,21 @@ struct JSONText {
         return unescaped(range).flatMap { SubjectID($0) }
     }
 
+    /// Reads an array, and has `element` read or skip each of its elements.
+    mutating func array(
+        _ element: (inout JSONText) throws(RequestError) -> Void
+    ) throws(RequestError) {
+        try expect(0x5b, "an array")
+        skipSpace()
+        if skip(0x5d) { return }
+        repeat {
+            skipSpace()
+            try element(&self)
+            skipSpace()
+        } while skip(0x2c)
+        try expect(0x5d, "a comma or a closing bracket")
+    }
+
     /// Passes over what stands for nothing, so that a member that is null is as one that is left out.
     mutating func isNull() -> Bool { skipWord("null") }
 

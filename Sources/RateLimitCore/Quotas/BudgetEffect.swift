@@ -26,6 +26,8 @@ public enum BudgetRefusal: Error, Hashable, Sendable {
     case otherScope(LimitName, LimitScope, known: [LimitName])
     /// `spend_limit_micros` sets none of several limits of spend, of which none is named ``LimitName/spend``.
     case severalSpendLimits([LimitName])
+    /// `spend_limit_micros` sets this limit, and `limits` gives it another quota, which would be the one that holds.
+    case spendSetTwice(LimitName)
     /// `spend_limit_micros` is set, and no limit counts spend that the budget could set; those that it could name.
     case noSpendLimit(known: [LimitName])
 }
@@ -39,13 +41,28 @@ extension QuotaRules {
     }
 
     /// Refuses terms of which a part can have no effect: the first such part, in the order of the limits' names.
-    public func check(_ terms: BudgetTerms, of owner: BudgetOwner) throws(BudgetRefusal) {
+    ///
+    /// - Parameter exempt: the parts that may have none, as ``withoutEffect(_:grants:of:)`` names them: whoever sets the
+    ///   terms has been told, and another replica may have use for them.
+    public func check(
+        _ terms: BudgetTerms, of owner: BudgetOwner, exempt: Set<String> = []
+    ) throws(BudgetRefusal) {
+        var terms = terms
+        if !exempt.isEmpty {
+            terms.limits = terms.limits.filter { !exempt.contains($0.key) }
+            if exempt.contains(Self.spendName) { terms.spendLimitMicros = nil }
+        }
         if limits.limits.isEmpty, terms != .none { throw .noMoreLimits }
         for name in terms.limits.keys.sorted() {
             if let refusal = refusal(ofLimit: name, owner) { throw refusal }
         }
-        if terms.spendLimitMicros != nil, let refusal = refusalOfSpend(owner) { throw refusal }
+        guard let micros = terms.spendLimitMicros else { return }
+        if let refusal = refusalOfSpend(owner) { throw refusal }
+        let name = spendLimit(of: owner).map { limits.limits[$0].name }
+        if let name, let named = terms.limits[name.text], named.amount != micros { throw .spendSetTwice(name) }
     }
+
+    private static let spendName = "spend_limit_micros"
 
     /// The parts of what is kept that have no effect under these limits, as a replica with others may have written them:
     /// names of limits in their order, and `spend_limit_micros`.
@@ -61,7 +78,7 @@ extension QuotaRules {
             return limit?.window == nil || limit?.scope != (owner == .user ? .user : .group)
         }
         let spend = terms.spendLimitMicros != nil && refusalOfSpend(owner) != nil
-        return Set(names).union(granted).sorted() + (spend ? ["spend_limit_micros"] : [])
+        return Set(names).union(granted).sorted() + (spend ? [Self.spendName] : [])
     }
 
     private func refusal(ofLimit text: String, _ owner: BudgetOwner) -> BudgetRefusal? {

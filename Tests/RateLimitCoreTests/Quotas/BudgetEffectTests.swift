@@ -59,6 +59,20 @@ struct BudgetEffectTests {
         #expect(refusal(rules, .none, .user) == nil)
     }
 
+    @Test("is not that of spend_limit_micros where limits gives its limit another quota")
+    func spendSetTwice() throws {
+        let (a, team) = (try limit("a", .user, .spend), try limit("team", .group, .spend))
+        for owner in [BudgetOwner.user, .group] {
+            let terms = BudgetTerms(spendLimitMicros: 7, limits: ["a": 9])
+            #expect(refusal(try rules([a]), terms, owner) == .spendSetTwice(a.name))
+            #expect(refusal(try rules([a]), BudgetTerms(spendLimitMicros: 7, limits: ["a": 7]), owner) == nil)
+        }
+        let ofGroup = BudgetTerms(spendLimitMicros: 7, limits: ["team": 9])
+        #expect(refusal(try rules([team]), ofGroup, .group) == .spendSetTwice(team.name))
+        // There the one that it sets is the members'.
+        #expect(refusal(try rules([a, team]), ofGroup, .group) == nil)
+    }
+
     @Test("of spend_limit_micros: the one limit of spend or that named spend, or it is refused with their names")
     func spend() throws {
         let money = BudgetTerms(spendLimitMicros: 1_000_000)
