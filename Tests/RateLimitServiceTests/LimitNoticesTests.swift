@@ -52,6 +52,23 @@ struct LimitNoticesTests {
             ])
     }
 
+    @Test("is told of a limit that is in other windows, and of budgets that were read before their limit went")
+    func otherLimits() throws {
+        let notices = try notices(.requests)
+        notices.read(["daily": BudgetAmount(7, unit: .requests)], [:])
+        #expect(lines.messages.isEmpty)
+        let shared = LimitDefinition(
+            name: try #require(LimitName("daily")), scope: .global, unit: .requests, quota: 5,
+            window: .sliding(milliseconds: 60_000))
+        notices.setLimits(try LimitSet([shared]))
+        for _ in 0..<2 { notices.setLimits(.empty) }
+        #expect(
+            lines.messages == [
+                "limit daily is per global now, not per user: what was counted and held begins anew",
+                "a budget or grant names the limit daily, which is not in force here: it counts for nothing",
+            ])
+    }
+
     @Test("is bounded, whatever names there are")
     func bounded() throws {
         let notices = try notices(.requests)

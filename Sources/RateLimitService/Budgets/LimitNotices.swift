@@ -20,41 +20,52 @@ enum UselessAmount: Hashable {
     }
 }
 
-/// A limit that goes on under its name in another unit.
-struct UnitChange: Hashable {
-    var name: LimitName
-    var before: LimitUnit
-    var now: LimitUnit
+/// An amount that somebody was given of a limit, without the amount.
+struct GivenAmount: Hashable {
+    var limit: String
+    var unit: LimitUnit?
+}
+
+/// A limit that goes on under its name and begins anew.
+enum LimitRestart: Hashable {
+    /// It counts another unit.
+    case unit(LimitName, before: LimitUnit, now: LimitUnit)
+    /// It counts in other windows.
+    case scope(LimitName, before: LimitScope, now: LimitScope)
 
     /// What the log says of it.
     var text: String {
-        "limit \(name) counts \(now.text) now, not \(before.text): what was counted, held, granted and budgeted begins anew"
+        switch self {
+        case .unit(let name, let before, let now):
+            "limit \(name) counts \(now.text) now, not \(before.text): what was counted, held, granted and budgeted begins "
+                + "anew"
+        case .scope(let name, let before, let now):
+            "limit \(name) is per \(now.rawValue) now, not per \(before.rawValue): what was counted and held begins anew"
+        }
     }
 }
 
 extension LimitSet {
-    /// What of the amounts that a budget sets or grants counts for nothing under these limits.
-    func useless(_ amounts: [String: BudgetAmount], _ grants: [String: Grant]) -> [UselessAmount] {
-        let units = amounts.map { ($0.key, $0.value.unit) } + grants.map { ($0.key, $0.value.unit) }
-        return units.compactMap { name, unit in
-            guard let limit = limits.first(where: { $0.name.text == name }) else { return .unknownLimit(name) }
-            guard let unit, unit != limit.unit else { return nil }
-            return .otherUnit(name, unit, now: limit.unit)
+    /// Why an amount of a limit counts for nothing under these; nil where it counts.
+    func uselessness(of given: GivenAmount) -> UselessAmount? {
+        guard let limit = limits.first(where: { $0.name.text == given.limit }) else {
+            return .unknownLimit(given.limit)
         }
+        guard let unit = given.unit, unit != limit.unit else { return nil }
+        return .otherUnit(given.limit, unit, now: limit.unit)
     }
 
-    /// The limits that had another unit among earlier ones.
-    func unitChanges(since earlier: LimitSet) -> [UnitChange] {
+    /// The limits that had another unit or scope among earlier ones.
+    func restarts(since earlier: LimitSet) -> [LimitRestart] {
         limits.compactMap { limit in
-            guard let before = earlier.limits.first(where: { $0.name == limit.name })?.unit, before != limit.unit else {
-                return nil
-            }
-            return UnitChange(name: limit.name, before: before, now: limit.unit)
+            guard let before = earlier.limits.first(where: { $0.name == limit.name }) else { return nil }
+            if before.unit != limit.unit { return .unit(limit.name, before: before.unit, now: limit.unit) }
+            return before.scope == limit.scope ? nil : .scope(limit.name, before: before.scope, now: limit.scope)
         }
     }
 }
 
-/// Says in the log, once each, what begins anew because its limit counts another unit, and what counts for nothing.
+/// Says in the log, once each, what begins anew because its limit became another, and what counts for nothing.
 ///
 /// The lock is taken where limits are put in force and where a budget has been read from Redis, never by a decision.
 final class LimitNotices: Sendable {
@@ -63,7 +74,19 @@ final class LimitNotices: Sendable {
 
     private struct State {
         var limits: LimitSet
+        /// What budgets that were read have given: it may come to count for nothing under other limits.
+        var given: Set<GivenAmount> = []
         var told: Set<UselessAmount> = []
+
+        /// What of some amounts counts for nothing, and has not been told.
+        mutating func news(_ amounts: some Sequence<GivenAmount>) -> [UselessAmount] {
+            var news: [UselessAmount] = []
+            for amount in amounts {
+                guard let useless = limits.uselessness(of: amount), told.count < LimitNotices.capacity else { continue }
+                if told.insert(useless).inserted { news.append(useless) }
+            }
+            return news
+        }
     }
 
     private let logger: Logger
@@ -76,20 +99,24 @@ final class LimitNotices: Sendable {
 
     /// Puts limits in force.
     func setLimits(_ limits: LimitSet) {
-        let changes = state.withLock { state in
-            defer { state.limits = limits }
-            return limits.unitChanges(since: state.limits)
+        let (restarts, useless) = state.withLock { state in
+            let restarts = limits.restarts(since: state.limits)
+            state.limits = limits
+            return (restarts, state.news(state.given.sorted { $0.limit < $1.limit }))
         }
-        for change in changes { logger.warning("\(change.text)") }
+        for restart in restarts { logger.warning("\(restart.text)") }
+        for useless in useless { logger.warning("\(useless.text)") }
     }
 
     /// Looks at what somebody was given, as it was read from Redis.
     func read(_ amounts: [String: BudgetAmount], _ grants: [String: Grant]) {
         guard !amounts.isEmpty || !grants.isEmpty else { return }
+        let given =
+            amounts.map { GivenAmount(limit: $0.key, unit: $0.value.unit) }
+            + grants.map { GivenAmount(limit: $0.key, unit: $0.value.unit) }
         let new = state.withLock { state in
-            state.limits.useless(amounts, grants).filter { useless in
-                state.told.count < Self.capacity && state.told.insert(useless).inserted
-            }
+            for amount in given where state.given.count < Self.capacity { state.given.insert(amount) }
+            return state.news(given)
         }
         for useless in new { logger.warning("\(useless.text)") }
     }
