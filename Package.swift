@@ -59,10 +59,12 @@ let package = Package(
             dependencies: ["BoundedFiles", "CYAML", "RateLimitCore"],
             swiftSettings: strict
         ),
+        // For digests. swift-crypto would bring a second BoringSSL, minutes of every first build.
+        .systemLibrary(name: "CSodium"),
         .target(
             name: "RateLimitService",
             dependencies: [
-                "RateLimitCore",
+                "CSodium", "RateLimitCore",
                 "RedisClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
@@ -70,9 +72,9 @@ let package = Package(
             ],
             resources: [
                 .embedInCode("Scripts/announce.lua"), .embedInCode("Scripts/beat.lua"),
-                .embedInCode("Scripts/budget.lua"), .embedInCode("Scripts/check.lua"),
-                .embedInCode("Scripts/decide.lua"), .embedInCode("Scripts/decide-windows.lua"),
-                .embedInCode("Scripts/decide-calls.lua"),
+                .embedInCode("Scripts/budget.lua"), .embedInCode("Scripts/decide-bundle.lua"),
+                .embedInCode("Scripts/decide-leases.lua"), .embedInCode("Scripts/decide-window.lua"),
+                .embedInCode("Scripts/decide-operations.lua"), .embedInCode("Scripts/decide.lua"),
             ],
             swiftSettings: strict
         ),
@@ -114,8 +116,6 @@ let package = Package(
             swiftSettings: strict
         ),
         .systemLibrary(name: "CProcess"),
-        // For digests. swift-crypto would bring a second BoringSSL, minutes of every first build.
-        .systemLibrary(name: "CSodium"),
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [

@@ -95,6 +95,7 @@ private struct FilePart {
             Trait(name: "unknown_model", text: unknownModel),
             Trait(name: "lease ttl", text: lengthText(milliseconds: content.leaseMilliseconds)),
             Trait(name: "lease max_ttl", text: lengthText(milliseconds: content.longestLeaseMilliseconds)),
+            Trait(name: "lease remember", text: lengthText(milliseconds: content.rememberMilliseconds)),
         ]
     }
 

@@ -67,7 +67,8 @@ extension Settings {
             rules: QuotaRules(limits: try LimitSet(own + file.limits.limits), policy: file.groupPolicy),
             prices: file.prices, groupsAreGiven: groups == .given,
             leases: LeaseTimes(
-                usualMilliseconds: file.leaseMilliseconds, longestMilliseconds: file.longestLeaseMilliseconds))
+                usualMilliseconds: file.leaseMilliseconds, longestMilliseconds: file.longestLeaseMilliseconds,
+                rememberMilliseconds: file.rememberMilliseconds))
     }
 
     /// Why the limits of the file do not go together with those of the options; nil where they do.

@@ -33,20 +33,21 @@ enum AnswerFormat: Sendable {
     func scan(_ bytes: UnsafeBufferPointer<UInt8>) -> ScannedAnswer {
         switch self {
         case .http: scanHTTPAnswer(bytes).scanned
-        case .redisCheck, .redisAny: scanned(scanRedisAnswer(bytes))
+        case .redisCheck, .redisAny: scanned(scanRedisAnswer(bytes), in: bytes)
         }
     }
 
-    private func scanned(_ answer: RedisAnswer) -> ScannedAnswer {
+    private func scanned(_ answer: RedisAnswer, in bytes: UnsafeBufferPointer<UInt8>) -> ScannedAnswer {
         guard case .answer(let length, let first) = answer else {
             return answer == .incomplete ? .incomplete : .malformed
         }
         switch first {
         case .error, .none: return .answer(length: length, outcome: .other)
-        case .integer(let retry) where self == .redisCheck:
-            return .answer(length: length, outcome: retry == 0 ? .allowed : .denied)
+        case .text(let range) where self == .redisCheck:
+            // Its first byte is the status, or begins the error of that one check.
+            let status = range.isEmpty ? .max : bytes[range.lowerBound]
+            return .answer(length: length, outcome: status == 0 ? .allowed : (status <= 3 ? .denied : .other))
         case .integer, .text:
-            // A text where the check script has its number is the error of that one check.
             return .answer(length: length, outcome: self == .redisCheck ? .other : .allowed)
         }
     }

@@ -75,6 +75,10 @@ public final class RedisSession {
     /// - Returns: the answer, or of an array the first element that is not one; empty for nil.
     @discardableResult
     public func command(_ arguments: String...) throws(LoadError) -> String {
+        try command(arguments.map { Array($0.utf8) })
+    }
+
+    private func command(_ arguments: [[UInt8]]) throws(LoadError) -> String {
         let target = connection.endpoint.description
         let request = RequestTemplate(command: arguments).bytes
         return try connection.exchange(request) { bytes throws(LoadError) -> String? in
@@ -133,9 +137,8 @@ public final class RedisSession {
     /// Uses up the budget of the denied user, by one check that costs the whole limit.
     public func exhaustDeniedUser(of mix: CheckMix, script: CheckScript) throws(LoadError) {
         let key = script.keyPrefix + mix.deniedUser[0]
-        try command(
-            "EVALSHA", script.sha, "1", key, String(script.limit), String(script.windowMilliseconds),
-            String(min(script.limit, 1_000_000)))
+        let words = ["EVALSHA", script.sha, "1", key].map { Array($0.utf8) }
+        _ = try command(words + script.arguments(cost: min(script.limit, 1_000_000)))
     }
 }
 

@@ -47,12 +47,12 @@ public func residentKibibytes(of process: Int32) -> Int? {
     return nil
 }
 
-/// The first 64 KiB of a file as text; nil when it cannot be opened.
+/// The first 256 KiB of a file as text; nil when it cannot be opened.
 public func readSmallFile(_ path: String) -> String? {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
-    var bytes = [UInt8](repeating: 0, count: 65_536)
+    var bytes = [UInt8](repeating: 0, count: 262_144)
     var filled = 0
     while filled < bytes.count {
         let count = bytes.withUnsafeMutableBytes { read(descriptor, $0.baseAddress! + filled, $0.count - filled) }

@@ -51,6 +51,17 @@ public struct CheckScript: Sendable {
         self.windowMilliseconds = windowMilliseconds
         self.keyPrefix = keyPrefix
     }
+
+    /// What follows on the key, as `decide.lua` says it: that the check has the first plan, its one amount, and the plan of
+    /// one sliding window of the limit `requests`.
+    func arguments(cost: Int) -> [[UInt8]] {
+        func number(_ value: Int, _ count: Int) -> [UInt8] {
+            (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
+        }
+        let head = [1, 1, 0, 1] + number(0, 8) + [1]
+        let window = number(0x5281_8a05, 4) + [0, 0] + number(windowMilliseconds, 5) + number(0, 15)
+        return [[0], number(cost, 6), head + window + number(limit, 6) + [1] + number(0, 6)]
+    }
 }
 
 /// What a load sends, and how its answers are read.
@@ -96,8 +107,8 @@ public enum Traffic: Sendable {
         case .httpReservations: return .httpReservation
         case .scriptChecks(let mix, let script):
             let key = script.keyPrefix + RequestTemplate.hole
-            let policy = [String(script.limit), String(script.windowMilliseconds)]
-            return RequestTemplate(command: ["EVALSHA", script.sha, "1", key] + policy + [String(mix.cost)])
+            let words = ["EVALSHA", script.sha, "1", key].map { Array($0.utf8) }
+            return RequestTemplate(command: words + script.arguments(cost: mix.cost))
         case .script(let sha):
             return RequestTemplate(command: ["EVALSHA", sha, "0"])
         case .ping:
@@ -115,16 +126,20 @@ struct RequestTemplate: Sendable {
     /// Where the user goes; nil where the request names none.
     let userOffset: Int?
 
-    private init(text: String) {
-        bytes = Array(text.utf8)
+    private init(bytes: [UInt8]) {
+        self.bytes = bytes
         userOffset = firstOffset(of: Self.hole, in: bytes)
     }
 
     /// A Redis command.
-    init(command: [String]) {
-        let arguments = command.map { "$\($0.utf8.count)\r\n\($0)\r\n" }
-        self.init(text: "*\(command.count)\r\n\(arguments.joined())")
+    init(command: [[UInt8]]) {
+        var bytes = Array("*\(command.count)\r\n".utf8)
+        for argument in command { bytes += Array("$\(argument.count)\r\n".utf8) + argument + [0x0d, 0x0a] }
+        self.init(bytes: bytes)
     }
+
+    /// A Redis command of texts.
+    init(command: [String]) { self.init(command: command.map { Array($0.utf8) }) }
 
     /// A check over HTTP.
     static func httpCheck(cost: Int, members: String = "") -> RequestTemplate {
@@ -144,7 +159,7 @@ struct RequestTemplate: Sendable {
             "POST \(path) HTTP/1.1", "Host: llm-rate-limit", "Content-Type: application/json",
             "Content-Length: \(body.utf8.count)",
         ]
-        return RequestTemplate(text: lines.joined(separator: "\r\n") + "\r\n\r\n" + body)
+        return RequestTemplate(bytes: Array((lines.joined(separator: "\r\n") + "\r\n\r\n" + body).utf8))
     }
 
     /// The request of one user, for the preparation.

@@ -127,22 +127,21 @@ package final class CheckEngine {
 
 extension CheckEngine {
     /// Tells the decision that Redis took on a check, and remembers a denial.
-    func decided(_ check: PendingCheck, _ decision: Decision, in batch: ScriptBatch<CheckScript>, at now: NIODeadline) {
+    func decided(
+        _ check: PendingCheck, _ decided: DecidedCheck, in batch: ScriptBatch<CheckScript>, at now: NIODeadline
+    ) {
+        var decision = decided.decision
         if !decision.isAllowed, batch.memoryEpoch == memoryEpoch {
             memory.remember(
-                check.user, cost: check.cost, decision: decision, sentAt: batch.sentAt, receivedAt: now,
-                cacheMilliseconds: policy.denyCacheMilliseconds
+                check.user, cost: check.cost, decision: decision, certainMilliseconds: decided.certainMilliseconds,
+                sentAt: batch.sentAt, receivedAt: now, cacheMilliseconds: policy.denyCacheMilliseconds
             )
         }
-        decided(check, decision, under: batch.conditions, at: now)
-    }
-
-    /// Tells the decision that Redis took on a check under a limit, which need not be in force any more.
-    func decided(
-        _ check: PendingCheck, _ decision: Decision, under limit: Limit.Numbers, at now: NIODeadline = .now()
-    ) {
+        if case .denied(let most) = decision.verdict, decided.certainMilliseconds < most {
+            decision.verdict = .denied(retryAfterMilliseconds: toldWait(most, decided, check.user))
+        }
         metrics.decisionDuration.recordNanoseconds((now - check.arrivedAt).nanoseconds)
-        tell(check, counted(outcome(decision, source: .redis, under: limit), cost: check.cost))
+        tell(check, counted(outcome(decision, source: .redis, under: batch.conditions), cost: check.cost))
     }
 
     /// Answers a check that Redis did not decide.

@@ -120,7 +120,7 @@ public struct CheckMetrics: Sendable {
         mutating func count(_ outcome: Outcome) {
             let verdict: Verdict =
                 switch outcome.verdict {
-                case .allowed, .repeated: outcome.isShadowDenied ? .shadowDenied : .allowed
+                case .allowed, .repeated, .tooLate: outcome.isShadowDenied ? .shadowDenied : .allowed
                 case .denied, .deniedForGood, .atCapacity, .unknownModel:
                     outcome.isShadowDenied ? .shadowDenied : .denied
                 case .refused, .unknownLease: .refused

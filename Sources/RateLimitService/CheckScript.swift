@@ -2,13 +2,9 @@ import NIOCore
 import RateLimitCore
 import RedisClient
 
-/// How a batch of checks is put to `check.lua`, and how its answer is read.
-///
-/// The script file says what KEYS, ARGV and the reply are; this is its other side.
+/// How a batch of checks is put to `decide.lua`, and how its answer is read: all of them have one plan, which is made
+/// when the limit is put in force.
 struct CheckScript {
-    /// The script's text, as it stands in `Scripts/check.lua`.
-    static let text = String(decoding: PackageResources.check_lua, as: UTF8.self)
-
     /// The digest under which Redis knows the script; nil where a service does not keep scripts, or not yet.
     var digest: String?
 
@@ -16,20 +12,20 @@ struct CheckScript {
     private let keyStart: [UInt8]
     /// The prefix and the colon behind it.
     private let keyPrefix: [UInt8]
-    private var limitArguments: [UInt8]
+    private var plan: DecisionPlan
     /// What the batch that is being laid out is decided under.
     private(set) var conditions: Limit.Numbers
 
-    /// The batch that is being laid out.
-    private(set) var count = 0
-    private var keys = ByteBuffer()
-    private var costs = ByteBuffer()
+    private var batch = DecisionBatch()
+
+    /// Checks in the batch that is being laid out.
+    var count: Int { batch.count }
 
     init(keyPrefix: String, limit: Limit) {
         let length = keyPrefix.utf8.count + 1 + SubjectID.uuidLength
         keyStart = Array("$\(length)\r\n\(keyPrefix):".utf8)
         self.keyPrefix = Array("\(keyPrefix):".utf8)
-        limitArguments = Self.arguments(limit)
+        plan = Self.plan(limit)
         conditions = limit.numbers
     }
 
@@ -37,85 +33,61 @@ struct CheckScript {
     mutating func setLimit(_ limit: Limit) {
         precondition(count == 0)
         conditions = limit.numbers
-        limitArguments = Self.arguments(limit)
+        plan = Self.plan(limit)
     }
 
-    private static func arguments(_ limit: Limit) -> [UInt8] {
-        var buffer = ByteBuffer()
-        buffer.writeRESPBulk(decimal: limit.quota)
-        buffer.writeRESPBulk(decimal: limit.windowMilliseconds)
-        return Array(buffer.readableBytesView)
+    private static func plan(_ limit: Limit) -> DecisionPlan {
+        let term = DecisionPlan.Term(
+            id: LimitDefinition.requestsID, kind: .sliding(windowMilliseconds: limit.windowMilliseconds),
+            quota: limit.quota, cost: .amount(0))
+        return DecisionPlan(.check, amountCount: 1, subjects: [[term]])
     }
 
     /// Takes one more check into the batch that is being laid out.
     mutating func append(_ user: SubjectID, cost: Int) {
-        count += 1
-        costs.writeRESPBulk(decimal: cost)
+        let hasRoom = batch.begin(plan)
+        precondition(hasRoom, "all checks have one plan")
+        batch.writeAmount(cost)
         guard user.isUUID else { return appendKey(of: user) }
-        let length = keyStart.count + SubjectID.uuidLength + 2
-        keys.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { target in
-            guard let base = target.baseAddress else { return 0 }
-            keyStart.withUnsafeBytes {
-                base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(base), byteCount: $0.count)
+        batch.writeKeys { keys in
+            let length = keyStart.count + SubjectID.uuidLength + 2
+            keys.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { target in
+                guard let base = target.baseAddress else { return 0 }
+                keyStart.withUnsafeBytes {
+                    base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(base), byteCount: $0.count)
+                }
+                user.writeUUID(to: base + keyStart.count)
+                target[length - 2] = 0x0d
+                target[length - 1] = 0x0a
+                return length
             }
-            user.writeUUID(to: base + keyStart.count)
-            target[length - 2] = 0x0d
-            target[length - 1] = 0x0a
-            return length
         }
     }
 
     /// Lays out the key of a user who is no UUID.
     @inline(never)
     private mutating func appendKey(of user: SubjectID) {
-        user.withKeyName(of: .user) { name in
-            keys.writeString("$\(keyPrefix.count + name.count)\r\n")
-            keys.writeBytes(keyPrefix)
-            keys.writeBytes(name)
-            keys.writeString("\r\n")
+        batch.writeKeys { keys in
+            user.withKeyName(of: .user) { name in
+                keys.writeString("$\(keyPrefix.count + name.count)\r\n")
+                keys.writeBytes(keyPrefix)
+                keys.writeBytes(name)
+                keys.writeString("\r\n")
+            }
         }
     }
 
     /// Writes the batch as one EVALSHA, or as an EVAL with the whole text where `inFull` or where there is no digest,
     /// and begins the next one.
     mutating func write(inFull: Bool, to buffer: inout ByteBuffer) {
-        buffer.writeRESPArray(count: 5 + 2 * count)
-        if let digest, !inFull {
-            buffer.writeRESPBulk("EVALSHA".utf8)
-            buffer.writeRESPBulk(digest.utf8)
-        } else {
-            buffer.writeRESPBulk("EVAL".utf8)
-            buffer.writeRESPBulk(PackageResources.check_lua)
-        }
-        buffer.writeRESPBulk(decimal: count)
-        buffer.writeImmutableBuffer(keys)
-        buffer.writeBytes(limitArguments)
-        buffer.writeImmutableBuffer(costs)
-        keys.clear()
-        costs.clear()
-        count = 0
+        batch.write(digest: digest, inFull: inFull, to: &buffer)
     }
 
-    /// What the script can count and wait for: a Lua number is exact up to here. Whatever else stands in a reply would
-    /// be reckoned with and end the process.
-    private static let numbers = 0...1 << 53
-
     /// The answer to check `index` of a batch of `count`; nil when the reply is not of the script's form.
-    static func answer(_ index: Int, of count: Int, in reply: Reply, quota: Int) -> ScriptAnswer<Decision>? {
-        guard reply.elements.count == 1 + 3 * count else { return nil }
-        let at = 1 + 3 * index
-        guard case .integer(let used) = reply.elements[at + 1], case .integer(let reset) = reply.elements[at + 2],
-            numbers.contains(used), numbers.contains(reset)
-        else { return nil }
-        switch reply.elements[at] {
-        case .integer(let retry):
-            guard retry == -1 || numbers.contains(retry) else { return nil }
-            let verdict: Decision.Verdict =
-                retry == 0 ? .allowed : (retry > 0 ? .denied(retryAfterMilliseconds: retry) : .deniedForGood)
-            return .decided(Decision(verdict: verdict, quota: quota, used: used, resetAfterMilliseconds: reset))
-        case .bulk, .error: return .failed(reply.text(of: reply.elements[at]) ?? "")
-        case .status, .null, .array: return nil
-        }
+    static func answer(_ index: Int, of count: Int, in reply: Reply, quota: Int) -> ScriptAnswer<DecidedCheck>? {
+        guard let answer = DecisionAnswer(index, of: count, in: reply) else { return nil }
+        if let error = answer.error { return .failed(error) }
+        return answer.check(quota: quota).map { .decided($0) }
     }
 }
 
@@ -131,9 +103,16 @@ extension CheckScript: ScriptCodec {
 
     static func answer(
         _ index: Int, of batch: ScriptBatch<CheckScript>, in reply: Reply, to check: PendingCheck
-    ) -> ScriptAnswer<Decision>? {
+    ) -> ScriptAnswer<DecidedCheck>? {
         answer(index, of: batch.count, in: reply, quota: batch.conditions.quota)
     }
+}
+
+/// What Redis decided about a check.
+struct DecidedCheck: Hashable {
+    var decision: Decision
+    /// How long a denial is certain to last, in milliseconds: what leases hold may come back at any time.
+    var certainMilliseconds: Int
 }
 
 /// A check on its way to Redis and back.
@@ -148,16 +127,13 @@ struct PendingCheck: PendingRequest {
 
     func slot(by slots: UserSlots) -> HashSlot { slots.slot(of: user) }
 
-    func decided(_ decision: Decision, in batch: ScriptBatch<CheckScript>, at now: NIODeadline, by engine: CheckEngine)
-    {
-        engine.decided(self, decision, in: batch, at: now)
+    func decided(
+        _ decided: DecidedCheck, in batch: ScriptBatch<CheckScript>, at now: NIODeadline, by engine: CheckEngine
+    ) {
+        engine.decided(self, decided, in: batch, at: now)
     }
 
-    func failed(_ error: String, by engine: CheckEngine) {
-        // The user's window is kept by `decide.lua`.
-        if error.hasPrefix("BUNDLE") { return engine.decideInBundle(self) }
-        undecided(because: .redisError, by: engine)
-    }
+    func failed(_ error: String, by engine: CheckEngine) { undecided(because: .redisError, by: engine) }
 
     func undecided(because reason: FailureReason, by engine: CheckEngine) { engine.undecided(self, because: reason) }
 }

@@ -82,14 +82,14 @@ extension CheckDenials {
             used: decision.used, resetAfterMilliseconds: max(1, decision.resetAfterMilliseconds - age))
     }
 
-    /// Remembers a denial for at most `cacheMilliseconds`.
+    /// Remembers a denial for at most `cacheMilliseconds`, and only for as long as it is certain.
     mutating func remember(
-        _ user: SubjectID, cost: Int, decision: Decision, sentAt: NIODeadline, receivedAt: NIODeadline,
-        cacheMilliseconds: Int
+        _ user: SubjectID, cost: Int, decision: Decision, certainMilliseconds: Int, sentAt: NIODeadline,
+        receivedAt: NIODeadline, cacheMilliseconds: Int
     ) {
-        guard case .denied(let retryAfterMilliseconds) = decision.verdict else { return }
+        guard case .denied = decision.verdict else { return }
         remember(
-            user, cost, decision, certainMilliseconds: retryAfterMilliseconds, sentAt: sentAt, receivedAt: receivedAt,
+            user, cost, decision, certainMilliseconds: certainMilliseconds, sentAt: sentAt, receivedAt: receivedAt,
             cacheMilliseconds: cacheMilliseconds)
     }
 }
@@ -125,7 +125,7 @@ extension CallDenials {
     ) {
         switch answer.verdict {
         case .denied, .atCapacity: break
-        case .done, .deniedForGood, .unknownLease, .repeated: return
+        case .done, .deniedForGood, .unknownLease, .repeated, .tooLate: return
         }
         remember(
             user, question, answer, certainMilliseconds: answer.leastWaitMilliseconds, sentAt: sentAt,
@@ -142,7 +142,7 @@ extension CallAnswer {
             answer.verdict = .denied(term: term, retryAfterMilliseconds: max(1, wait - age))
         case .atCapacity(let term, let wait):
             answer.verdict = .atCapacity(term: term, retryAfterMilliseconds: max(1, wait - age))
-        case .done, .deniedForGood, .unknownLease, .repeated: break
+        case .done, .deniedForGood, .unknownLease, .repeated, .tooLate: break
         }
         answer.leastWaitMilliseconds = max(0, leastWaitMilliseconds - age)
         for index in answer.states.indices {

@@ -79,6 +79,8 @@ public struct Outcome: Hashable, Sendable {
         case unknownLease
         /// It was done before, and was not done again.
         case repeated
+        /// The lease lapsed so long ago that nobody knows whether it was settled; it was not charged.
+        case tooLate
 
         /// What a window says.
         @inlinable
@@ -155,7 +157,7 @@ public struct Outcome: Hashable, Sendable {
     /// Whether the caller may go on.
     public var isAllowed: Bool {
         switch verdict {
-        case .allowed, .repeated: true
+        case .allowed, .repeated, .tooLate: true
         case .denied, .deniedForGood, .atCapacity, .unknownModel, .refused, .unknownLease: isShadowDenied
         }
     }

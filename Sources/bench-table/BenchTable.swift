@@ -16,7 +16,7 @@ struct BenchTable: ParsableCommand {
     @Option(help: "The raw epoll program's binary.")
     var floor: String
 
-    @Option(help: "The check script, check.lua.")
+    @Option(help: "The script that decides, its parts one behind the other.")
     var script: String
 
     @Option(help: "How many rounds, 1 to 100; the table shows medians.")

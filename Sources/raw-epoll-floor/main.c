@@ -73,6 +73,7 @@ static int redis_fd, epoll_fd;
 static char sha[41];
 static long long limit = 20, window_ms = 3600000, batch_cap = 32, event_cap = 16;
 static char policy[128];       // the RateLimit-Policy header, which never changes
+static unsigned char plan[52]; // what every check asks, as decide.lua says it: one sliding window of the limit `requests`
 
 static void die(const char *format, ...) {
     va_list arguments;
@@ -106,14 +107,44 @@ static char *put_number(char *at, int64_t value) {
     return at;
 }
 
+static char *put_bulk_start(char *at, int64_t length) {
+    *at++ = '$';
+    at = put_number(at, length);
+    return PUT(at, "\r\n");
+}
+
 static char *put_bulk_number(char *at, int64_t value) {
     char digits[24];
     size_t length = (size_t)(put_number(digits, value) - digits);
-    *at++ = '$';
-    at = put_number(at, (int64_t)length);
-    at = PUT(at, "\r\n");
+    at = put_bulk_start(at, (int64_t)length);
     at = put(at, digits, length);
     return PUT(at, "\r\n");
+}
+
+static char *put_little_endian(char *at, int64_t value, int bytes) {
+    for (int i = 0; i < bytes; i++) *at++ = (char)(value >> (8 * i) & 255);
+    return at;
+}
+
+static int64_t read_little_endian(const char *at, int bytes) {
+    int64_t value = 0;
+    while (bytes-- > 0) value = value << 8 | (unsigned char)at[bytes];
+    return value;
+}
+
+static void make_plan(void) {
+    char *at = (char *)plan;
+    at = put_little_endian(at, 0x01000101, 4);  // a check of one subject, without an id, with one amount
+    at = put_little_endian(at, 0, 8);
+    at = put_little_endian(at, 1, 1);
+    at = put_little_endian(at, 0x52818a05, 4);
+    at = put_little_endian(at, 0, 2);
+    at = put_little_endian(at, window_ms, 5);
+    at = put_little_endian(at, 0, 8);
+    at = put_little_endian(at, 0, 7);
+    at = put_little_endian(at, limit, 6);
+    at = put_little_endian(at, 1, 1);
+    put_little_endian(at, 0, 6);
 }
 
 static int64_t read_number(const char *at) {
@@ -133,7 +164,7 @@ static void send_batch(void) {
         int64_t count = (int64_t)(queued - sent) < batch_cap ? (int64_t)(queued - sent) : batch_cap;
         if (redis_out + REDIS_OUT - at < 512 + count * 128) die("too many checks for the buffer to Redis");
         *at++ = '*';
-        at = put_number(at, 5 + 2 * count);
+        at = put_number(at, 6 + count);
         at = PUT(at, "\r\n$7\r\nEVALSHA\r\n$40\r\n");
         at = put(at, sha, 40);
         at = PUT(at, "\r\n");
@@ -143,9 +174,14 @@ static void send_batch(void) {
             at = put(at, ring[(sent + (uint64_t)i) % RING].user, UUID_LENGTH);
             at = PUT(at, "\r\n");
         }
-        at = put_bulk_number(at, limit);
-        at = put_bulk_number(at, window_ms);
-        for (int64_t i = 0; i < count; i++) at = put_bulk_number(at, ring[(sent + (uint64_t)i) % RING].cost);
+        at = put_bulk_start(at, count);
+        memset(at, 0, (size_t)count);
+        at = PUT(at + count, "\r\n");
+        at = put_bulk_start(at, 6 * count);
+        for (int64_t i = 0; i < count; i++) at = put_little_endian(at, ring[(sent + (uint64_t)i) % RING].cost, 6);
+        at = PUT(at, "\r\n$52\r\n");
+        at = put(at, (const char *)plan, sizeof plan);
+        at = PUT(at, "\r\n");
         sent += (uint64_t)count;
     }
     redis_out_length = (size_t)(at - redis_out);
@@ -321,7 +357,7 @@ static void send_answers(void) {
 
 // ---- from Redis ----------------------------------------------------------------------------------------------------
 
-// Takes every whole answer: an array of three integers for each check of the batch.
+// Takes every whole answer: an array of one text of 28 bytes for each check of the batch.
 static void serve_redis(void) {
     ssize_t count = recv(redis_fd, redis_in + redis_in_length, REDIS_IN - redis_in_length - 1, MSG_DONTWAIT);
     if (count < 0 && errno == EAGAIN) return;
@@ -334,23 +370,16 @@ static void serve_redis(void) {
         const char *next = memchr(at, '\n', (size_t)(end - at));
         if (next == NULL) break;
         int64_t elements = read_number(at + 1);
-        const char *whole = next + 1;
-        for (int64_t i = 0; i < elements && whole != NULL; i++) {
-            const char *newline = whole < end ? memchr(whole, '\n', (size_t)(end - whole)) : NULL;
-            if (newline != NULL && *whole != ':') die("Redis answered %.80s", whole);
-            whole = newline == NULL ? NULL : newline + 1;
+        const char *text = next + 1;
+        if (end - text < 35 * elements) break;
+        for (int64_t i = 0; i < elements; i++, text += 35) {
+            if (memcmp(text, "$28\r\n", 5) != 0) die("Redis answered %.80s", text);
+            // Status, deciding term, two waits; then what is used, milliseconds until the window is empty, and flags.
+            int64_t retry = text[5] == 2 ? -1 : read_little_endian(text + 8, 6);
+            answer_client(
+                &ring[answered++ % RING], retry, read_little_endian(text + 20, 6), read_little_endian(text + 26, 6));
         }
-        if (whole == NULL) break;
-        const char *line = next + 1;
-        for (int64_t i = 0; i < elements / 3; i++) {
-            int64_t numbers[3];
-            for (int n = 0; n < 3; n++) {
-                numbers[n] = read_number(line + 1);
-                line = (const char *)memchr(line, '\n', (size_t)(end - line)) + 1;
-            }
-            answer_client(&ring[answered++ % RING], numbers[0], numbers[1], numbers[2]);
-        }
-        at = whole;
+        at = text;
     }
     redis_in_length = (size_t)(end - at);
     memmove(redis_in, at, redis_in_length);
@@ -366,7 +395,7 @@ static struct sockaddr_un unix_address(const char *path) {
 
 // Connects, loads the script and keeps its name. This part still waits; the loop below does not.
 static void connect_redis(const char *path, const char *script_path) {
-    static char script[65536], answer[256];
+    static char script[131072], answer[256];
     FILE *file = fopen(script_path, "r");
     if (file == NULL) die("cannot read %s: %s", script_path, strerror(errno));
     size_t length = fread(script, 1, sizeof script, file);
@@ -433,6 +462,7 @@ int main(int count, char **arguments) {
     }
     for (int slot = 0; slot < MAX_CLIENTS; slot++) clients[slot].fd = -1;
     snprintf(policy, sizeof policy, "\r\nRateLimit-Policy: \"default\";q=%lld;w=%lld\r\n", limit, window_ms / 1000);
+    make_plan();
     connect_redis(redis_path, script_path);
     run(listen_at(socket_path));
 }

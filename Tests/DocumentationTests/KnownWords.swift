@@ -1,9 +1,10 @@
 /// The words in backticks that no file of this repository can show to be right, each with the reason.
 enum KnownWords {
     private static let groups: [String: [String]] = [
-        "a variable of the reader's shell": ["$SOCKET", "$PID", "$SOCK"],
+        "a variable of the reader's shell": ["$SOCKET"],
         "a command or an option of Redis": [
-            "SET … PXAT", "MEMORY USAGE", "redis-cli -s $SOCK MEMORY USAGE llm-rate:big", "TYPE llm-rate:<uuid>",
+            "SET … PXAT", "MEMORY USAGE", "redis-cli MEMORY USAGE llm-rate:<uuid>", "INFO commandstats",
+            "TYPE llm-rate:<uuid>",
             "TYPE llm-rate:user:<text>",
             "appendfsync always", "min-replicas-max-lag", "min-replicas-to-write", "min-replicas-to-write 1",
             "sentinel announce-hostnames yes", "sentinel monitor mymaster …", "ACL LOG",
@@ -15,7 +16,7 @@ enum KnownWords {
         ],
         "a field of a log line with one of the values that it has": ["detail=\"TLS: …\"", "reason=redis_timeout"],
         "a name of the kernel's": [
-            "SCHED_BATCH", "/proc/<pid>/cmdline", "/proc/<pid>/environ", "/proc/<pid>/schedstat", "/etc/ssl/certs",
+            "SCHED_BATCH", "/proc/<pid>/cmdline", "/proc/<pid>/environ", "/etc/ssl/certs",
         ],
         "a program of the system": [
             "tr -d '\\n'",

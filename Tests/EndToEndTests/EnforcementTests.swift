@@ -200,11 +200,11 @@ extension EndToEnd {
         // MARK: - Permissions that are missing
 
         private static let neededByChecks = [
-            "time", "getrange", "strlen", "get", "set", "append", "setrange", "pexpireat",
+            "time", "getrange", "strlen", "get", "set", "append", "pexpireat", "del",
         ]
         private static let neededByCalls =
-            ["del", "hgetall", "hset", "hdel"] + [
-                "exists", "hget", "hexists", "hlen", "zadd", "zcard", "zrange", "zrangebyscore", "zrem",
+            ["hgetall", "hset", "hdel"] + [
+                "hget", "hlen", "zadd", "zcard", "zrange", "zrangebyscore", "zrem", "zscore", "rename",
             ]
 
         /// A daemon that logs in as a user of Redis who has all that is needed, but for what rules take away.

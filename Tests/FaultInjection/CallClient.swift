@@ -179,7 +179,7 @@ struct CallClient: LoadingClient {
             return response.status == 429 || body["at_capacity"] as? Bool == true ? .denied : .unknown
         case .settle, .usage:
             guard response.status == 200 else { return .unknown }
-            return body["repeated"] as? Bool == true ? .repeated : .done
+            return body["repeated"] as? Bool == true || body["too_late"] as? Bool == true ? .repeated : .done
         case .release:
             if response.status == 404 { return .noLease }
             guard response.status == 200 else { return .unknown }

@@ -25,7 +25,7 @@ struct CallBodyTests {
     private static let someLease: Lease = {
         var random = SystemRandomNumberGenerator()
         return Lease(
-            of: SubjectID(high: 1, low: 2), givenAtUnixMilliseconds: 1, cost: 1, attributes: .none,
+            of: SubjectID(high: 1, low: 2), instants: .unknown, cost: 1, attributes: .none,
             isHeldInGroups: false,
             isGlobal: false, using: &random)
     }()

@@ -6,6 +6,8 @@ struct Mutation: Sendable, CustomTestStringConvertible {
     var name: String
     var original: String
     var mutated: String
+    /// Whether all is decided off the script's hot path, where the place is.
+    var isOffHotPath = false
     var testDescription: String { name }
 
     /// The script with this fault in it.
@@ -13,6 +15,8 @@ struct Mutation: Sendable, CustomTestStringConvertible {
         guard script.ranges(of: original).count == 1 else {
             throw TestFailure("the script does not have this once: \(original)")
         }
-        return script.replacing(original, with: mutated)
+        let planted = script.replacing(original, with: mutated)
+        return isOffHotPath
+            ? planted.replacing("local tries_hot_path = true", with: "local tries_hot_path = false") : planted
     }
 }

@@ -1,8 +1,11 @@
 import HistoryChecker
+import NIOCore
+import RateLimitCore
 import TestSupport
 import Testing
 
 @testable import RateLimitService
+@testable import RedisClient
 
 /// Faults planted into the real script, which runs in a real Redis with several clients at once: the checker has to
 /// find each, and has to find nothing in the script as it is, in the very same setting.
@@ -10,24 +13,24 @@ import Testing
 struct PlantedBugTests {
     static let mutations = [
         Mutation(
-            name: "admits one too many", original: "elseif total + cost > limit then",
-            mutated: "elseif total + cost > limit + 1 then"
+            name: "admits one too many", original: "if total + cost <= quota then",
+            mutated: "if total + cost <= quota + 1 then"
         ),
         Mutation(
-            name: "counts a check twice, now and then", original: "total, newest = total + cost, now",
-            mutated: "if redis_now % 8 == 0 then cost = 2 * cost end total, newest = total + cost, now"
+            name: "counts a check twice, now and then", original: "ends, total = plan[d + ENDS], total + cost",
+            mutated: "if redis_now % 8 == 0 then cost = 2 * cost end ends, total = plan[d + ENDS], total + cost"
         ),
         Mutation(
-            name: "window cut short by 3 %", original: "local window = span * 1000",
-            mutated: "local window = span * 970"
+            name: "window cut short by 3 %", original: "amount, cost, a * 1000, b * 1000",
+            mutated: "amount, cost, a * 970, b * 1000"
         ),
         Mutation(
-            name: "forgets to charge, now and then", original: "answer = pcall('SET', key, body, 'PXAT', expiry)",
-            mutated: "if redis_now % 16 ~= 0 then answer = pcall('SET', key, body, 'PXAT', expiry) end"
+            name: "forgets to charge, now and then", original: "local done = try('SET', key, text, 'PXAT', instant)",
+            mutated: "local done = {} if redis_now % 16 ~= 0 then done = try('SET', key, text, 'PXAT', instant) end"
         ),
         Mutation(
-            name: "denies a little too early, now and then", original: "elseif total + cost > limit then",
-            mutated: "elseif total + cost > limit - (redis_now % 8 == 0 and 1 or 0) then"
+            name: "denies a little too early, now and then", original: "local quota = plan[d + QUOTA]",
+            mutated: "local quota = plan[d + QUOTA] - (redis_now % 8 == 0 and 1 or 0)"
         ),
     ]
 
@@ -38,7 +41,7 @@ struct PlantedBugTests {
     func unchanged() throws {
         let checker = HistoryChecker(contract)
         var undecided = 0
-        let histories = try record(CheckScript.text)
+        let histories = try record(DecisionScript.text)
         for history in histories {
             switch checker.verdict(of: history) {
             case .consistent: break
@@ -56,7 +59,7 @@ struct PlantedBugTests {
         var smallest: Evidence?
         // A bug that shows now and then may not show in one short run.
         for _ in 0..<5 where smallest == nil {
-            for history in try record(mutation.planted(into: CheckScript.text)) {
+            for history in try record(mutation.planted(into: DecisionScript.text)) {
                 guard case .violation(let evidence) = checker.verdict(of: history) else { continue }
                 if evidence.certainCount < smallest?.certainCount ?? Int.max { smallest = evidence }
             }
@@ -70,7 +73,7 @@ struct PlantedBugTests {
     private func record(_ script: String) throws -> [[Operation]] {
         let redis = try RedisServer()
         let digest = try redis.connect().command("SCRIPT", "LOAD", script).text ?? ""
-        let users = (0..<2).map { _ in "llm-rate:\(newUser())" }
+        let users = try (0..<2).map { _ in try #require(SubjectID(newUser())) }
         let end = monotonicMilliseconds() + 2_600
         let quota = quota
         let seen = try concurrently(8) { client in
@@ -80,8 +83,14 @@ struct PlantedBugTests {
             while monotonicMilliseconds() < end {
                 let cost = Int.random(in: 0..<20, using: &random) == 0 ? 0 : 1
                 let start = systemMicroseconds()
-                let reply = try connection.command(
-                    "EVALSHA", digest, "1", users[client % 2], "\(quota)", "1000", "\(cost)")
+                var script = CheckScript(
+                    keyPrefix: "llm-rate",
+                    limit: Limit(name: "requests", quota: quota, windowMilliseconds: 1_000))
+                script.digest = digest
+                script.append(users[client % 2], cost: cost)
+                var buffer = ByteBuffer()
+                script.write(inFull: false, to: &buffer)
+                let reply = try connection.command(encoded: Array(buffer.readableBytesView))
                 let answeredAt = systemMicroseconds()
                 operations.append(
                     Operation(
@@ -98,12 +107,30 @@ struct PlantedBugTests {
     }
 
     private static func outcome(of reply: RedisReply, cost: Int, quota: Int) throws -> Operation.Outcome {
-        let numbers = reply.elements.compactMap(\.integer)
-        guard numbers.count == 3 else { throw TestFailure("Redis answered \(reply)") }
+        guard case .decided(let decided)? = CheckScript.answer(0, of: 1, in: try Reply(oneOf: reply), quota: quota)
+        else {
+            throw TestFailure("Redis answered \(reply)")
+        }
+        let decision = decided.decision
         let answer = Operation.Answer(
-            quota: quota, remaining: max(0, quota - numbers[1]), resetAfterSeconds: (numbers[2] + 999) / 1_000
+            quota: quota, remaining: decision.remaining,
+            resetAfterSeconds: (decision.resetAfterMilliseconds + 999) / 1_000
         )
-        if numbers[0] > 0 { return .denied(answer, retryAfterSeconds: (numbers[0] + 999) / 1_000) }
+        if case .denied(let wait) = decision.verdict {
+            return .denied(answer, retryAfterSeconds: (wait + 999) / 1_000)
+        }
         return cost == 0 ? .looked(answer) : .admitted(answer)
+    }
+}
+
+extension Reply {
+    /// The reply of a batch of one, as the daemon's reader would have it.
+    init(oneOf reply: RedisReply) throws {
+        guard case .array(let parts) = reply, parts.count == 1, case .bulk(let bytes) = parts[0] else {
+            throw TestFailure("Redis answered \(reply)")
+        }
+        self.init()
+        self.bytes = bytes
+        elements = [.array(count: 1), .bulk(0..<bytes.count)]
     }
 }

@@ -127,7 +127,7 @@ struct LimitsFileTests {
               unknown_model: \(null)
               models: {x: {input: 1, output: 2, cache_read: \(null), cache_write: \(null)}, y: \(null)}
             group_policy: \(null)
-            lease: {ttl: \(null), max_ttl: \(null)}
+            lease: {ttl: \(null), max_ttl: \(null), remember: \(null)}
             """
         let same = """
             limits:
@@ -190,6 +190,16 @@ struct LimitsFileTests {
             let content = try read("lease: \(text)")
             #expect(content.leaseMilliseconds == usual && content.longestLeaseMilliseconds == longest, "\(text)")
         }
+    }
+
+    @Test("says for how long leases that lapsed and the ids of usage are remembered, an hour where it does not")
+    func remember() throws {
+        for (text, milliseconds) in [
+            ("{ttl: 5m}", 3_600_000), ("{remember: 10s}", 10_000), ("{remember: 1d}", 86_400_000),
+        ] {
+            #expect(try read("lease: \(text)").rememberMilliseconds == milliseconds, "\(text)")
+        }
+        #expect(try read("group_policy: max").rememberMilliseconds == 3_600_000)
     }
 
     @Test("with carriage returns before its line ends is read")

@@ -60,10 +60,11 @@ private let degradedBody =
     }
 
     @Test(
-        "An answer of the check script is counted by its first number",
+        "An answer of the script is counted by its status",
         arguments: [
-            ("*3\r\n:0\r\n:1\r\n:3600000\r\n", Outcome.allowed), ("*3\r\n:719999\r\n:20\r\n:3600000\r\n", .denied),
-            ("*3\r\n:-1\r\n:20\r\n:3600000\r\n", .denied), ("*3\r\n$7\r\nERR bad\r\n:0\r\n:0\r\n", .other),
+            ("*1\r\n$3\r\n\u{0}\u{1}\u{0}\r\n", Outcome.allowed), ("*1\r\n$3\r\n\u{1}\u{1}\u{0}\r\n", .denied),
+            ("*1\r\n$3\r\n\u{2}\u{1}\u{0}\r\n", .denied), ("*1\r\n$8\r\n!ERR bad\r\n", .other),
+            ("*1\r\n$0\r\n\r\n", .other), ("*1\r\n:0\r\n", .other),
             ("-NOSCRIPT No matching script.\r\n", .other), ("*0\r\n", .other), ("$-1\r\n", .other),
         ])
     func redisCheckOutcome(answer: String, outcome: Outcome) {

@@ -48,12 +48,14 @@ import Testing
         let users = try Users(count: 1)
         let script = CheckScript(sha: "abc", limit: 20, windowMilliseconds: 3_600_000)
         let traffic = Traffic.scriptChecks(try CheckMix(users: users, cost: 2), script: script)
-        let request = String(decoding: traffic.template.filled(user: users.text[...]), as: UTF8.self)
-        let arguments = request.split(separator: "\r\n").dropFirst().enumerated().filter { $0.offset % 2 == 1 }
-        #expect(
-            arguments.map { String($0.element) } == [
-                "EVALSHA", "abc", "1", "llm-rate:" + users[0], "20", "3600000", "2",
-            ])
+        let request = traffic.template.filled(user: users.text[...])
+        let start =
+            "*7\r\n$7\r\nEVALSHA\r\n$3\r\nabc\r\n$1\r\n1\r\n$45\r\nllm-rate:\(users[0])\r\n$1\r\n\u{0}\r\n$6\r\n\u{2}"
+        #expect(request.starts(with: start.utf8))
+        // A plan of one term: 13 bytes and 39.
+        let plan = Array("\r\n$52\r\n".utf8) + [1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+        #expect(request.dropFirst(start.utf8.count + 5).starts(with: plan))
+        #expect(request.count == start.utf8.count + 5 + plan.count + 39 + 2)
     }
 
     @Test("A value out of bounds is refused with what is accepted")

@@ -19,7 +19,7 @@ struct CallAcrossSlotsTests {
         var waiting = answers[...]
         var result: CallAnswer?
         let call = CallAcrossSlots(
-            DecisionCall(.reserve, id: [1], subjects: subjects),
+            DecisionCall(.reserve, id: .lease(LeaseMark(id: 1)), subjects: subjects),
             send: { part, done in
                 if part.operation == .reserve, let answer = waiting.popFirst() { done(.success(answer)) }
             },
@@ -46,5 +46,17 @@ struct CallAcrossSlotsTests {
         expect([done, charged], .denied(term: 1, retryAfterMilliseconds: 9_000), least: 9_000)
         expect([charged, forGood], .deniedForGood(term: 1), least: 0)
         expect([done, done], .done, least: 0)
+    }
+
+    @Test("gives a lease that is as old as the latest of its parts, and lapses with it")
+    func instants() {
+        func done(_ given: Int, _ lapses: Int) -> CallAnswer {
+            let instants = LeaseInstants(givenAtMilliseconds: given, lapsesAtMilliseconds: lapses)
+            return CallAnswer(verdict: .done, states: [state(false)], leaseInstants: instants)
+        }
+        let latest = LeaseInstants(givenAtMilliseconds: 9, lapsesAtMilliseconds: 30)
+        #expect(merged([done(7, 30), done(9, 20)])?.leaseInstants == latest)
+        let full = CallAnswer(verdict: .atCapacity(term: 0, retryAfterMilliseconds: 400), states: [state(true)])
+        #expect(merged([done(7, 30), full])?.leaseInstants == nil)
     }
 }

@@ -129,7 +129,7 @@ struct CallCostTests {
     func uncounted() throws {
         var random = SystemRandomNumberGenerator()
         let lease = Lease(
-            of: user, givenAtUnixMilliseconds: 0, cost: 1, attributes: CallAttributes(model: "mystery"),
+            of: user, instants: .unknown, cost: 1, attributes: CallAttributes(model: "mystery"),
             isHeldInGroups: false, isGlobal: false, using: &random)
         let used = TokenUsage(input: 7, output: 9)
         for operation in [.usage(id: []), .settle(lease)] as [CallRequest.Operation] {

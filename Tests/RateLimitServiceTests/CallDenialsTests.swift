@@ -16,8 +16,13 @@ struct CallDenialsTests {
         _ operation: DecisionOperation = .check, quota: Int = 5, cost: Int = 1, id: UInt8 = 1
     ) -> DecisionCall {
         let term = LimitTerm(id: 7, kind: .sliding(windowMilliseconds: 60_000), quota: quota, cost: cost)
-        return DecisionCall(
-            operation, id: operation == .check ? [] : [id], subjects: [SubjectTerms(key: [1], terms: [term])])
+        let own: DecisionID? =
+            switch operation {
+            case .check, .reset: nil
+            case .usage: .usage(UsageDigest(of: [id]))
+            case .reserve, .renew, .settle, .release: .lease(LeaseMark(id: UInt64(id)))
+            }
+        return DecisionCall(operation, id: own, subjects: [SubjectTerms(key: [1], terms: [term])])
     }
 
     private static func denied(_ wait: Int = 9_000, certain: Int) -> CallAnswer {

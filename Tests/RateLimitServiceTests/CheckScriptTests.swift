@@ -22,10 +22,16 @@ struct CheckScriptTests {
     private func expected(
         _ start: [String], prefix: String, limit: Limit, _ checks: [(user: SubjectID, cost: Int)]
     ) -> [UInt8] {
-        let keys = checks.map { "\(prefix):\($0.user)" }
-        let costs = checks.map { "\($0.cost)" }
-        let words = start + ["\(checks.count)"] + keys + ["\(limit.quota)", "\(limit.windowMilliseconds)"] + costs
-        return encodedByHiredis(words.map { Array($0.utf8) })
+        let words = start + ["\(checks.count)"] + checks.map { "\(prefix):\($0.user)" }
+        // One plan, of one sliding window of the limit of checks, which each check names and gives its cost.
+        let window = littleEndian(limit.windowMilliseconds, 5) + [UInt8](repeating: 0, count: 15)
+        let plan =
+            [1, 1, 0, 1] + [UInt8](repeating: 0, count: 8) + [1]
+            + littleEndian(Int(LimitDefinition.requestsID), 4) + [0, 0] + window + littleEndian(limit.quota, 6)
+            + [1] + littleEndian(0, 6)
+        return encodedByHiredis(
+            words.map { Array($0.utf8) }
+                + [[UInt8](repeating: 0, count: checks.count), checks.flatMap { littleEndian($0.cost, 6) }, plan])
     }
 
     @Test("is the command that hiredis encodes", arguments: [1, 2, 3, 9, 16, 48, 64, 500])
@@ -61,7 +67,7 @@ struct CheckScriptTests {
             script.append(user, cost: 5)
             var buffer = ByteBuffer()
             script.write(inFull: inFull, to: &buffer)
-            let words = ["EVAL", CheckScript.text]
+            let words = ["EVAL", DecisionScript.text]
             #expect(
                 Array(buffer.readableBytesView)
                     == expected(words, prefix: "llm-rate", limit: Self.limit, [(user, 5)]))
@@ -88,55 +94,60 @@ struct CheckScriptTests {
 
 @Suite("The answer to a batch of checks")
 struct CheckAnswerTests {
-    @Test("is read for each of its checks")
-    func answers() throws {
-        let bytes =
-            "*12\r\n:0\r\n:1\r\n:3600000\r\n:725000\r\n:20\r\n:3600000\r\n:-1\r\n:3\r\n:5\r\n$7\r\nERR bad\r\n:0\r\n:0\r\n"
-        let reply = try reply(bytes)
-        let decisions = (0..<3).map { index -> Decision? in
-            guard case .decided(let decision)? = CheckScript.answer(index, of: 4, in: reply, quota: 20) else {
-                return nil
-            }
-            return decision
-        }
-        #expect(
-            decisions == [
-                Decision(verdict: .allowed, quota: 20, used: 1, resetAfterMilliseconds: 3_600_000),
-                Decision(
-                    verdict: .denied(retryAfterMilliseconds: 725_000), quota: 20, used: 20,
-                    resetAfterMilliseconds: 3_600_000
-                ),
-                Decision(verdict: .deniedForGood, quota: 20, used: 3, resetAfterMilliseconds: 5),
-            ])
-        guard case .failed(let text)? = CheckScript.answer(3, of: 4, in: reply, quota: 20) else {
-            Issue.record("not failed")
-            return
-        }
-        #expect(text == "ERR bad")
+    private func answer(_ status: UInt8, _ decider: Int, _ retry: Int, used: Int = 0, reset: Int = 0) -> [UInt8] {
+        [status] + littleEndian(decider, 2) + littleEndian(retry, 6) + littleEndian(retry, 6) + littleEndian(used, 6)
+            + littleEndian(reset, 6) + [0]
     }
 
-    @Test("may hold an error in place of a check's number")
-    func error() throws {
-        let reply = try reply("*3\r\n-ERR no\r\n:0\r\n:0\r\n")
-        guard case .failed("ERR no")? = CheckScript.answer(0, of: 1, in: reply, quota: 20) else {
-            Issue.record("not failed")
-            return
+    private func read(_ answers: [[UInt8]], _ index: Int) throws -> ScriptAnswer<DecidedCheck>? {
+        let reader = ReplyReader()
+        let bytes =
+            Array("*\(answers.count)\r\n".utf8)
+            + answers.flatMap { Array("$\($0.count)\r\n".utf8) + $0 + Array("\r\n".utf8) }
+        try bytes.withUnsafeBytes { try reader.feed($0) }
+        return CheckScript.answer(index, of: answers.count, in: try #require(try reader.next()), quota: 20)
+    }
+
+    @Test("is read for each of its checks")
+    func answers() throws {
+        let answers = [
+            answer(0, 0, 0, used: 1, reset: 3_600_000), answer(1, 1, 725_000, used: 20, reset: 3_600_000),
+            answer(2, 1, 0, used: 3, reset: 5), Array("!ERR bad".utf8),
+        ]
+        let decisions = [
+            Decision(verdict: .allowed, quota: 20, used: 1, resetAfterMilliseconds: 3_600_000),
+            Decision(
+                verdict: .denied(retryAfterMilliseconds: 725_000), quota: 20, used: 20,
+                resetAfterMilliseconds: 3_600_000),
+            Decision(verdict: .deniedForGood, quota: 20, used: 3, resetAfterMilliseconds: 5),
+        ]
+        for (index, (decision, certain)) in zip(decisions, [0, 725_000, 0]).enumerated() {
+            let decided = DecidedCheck(decision: decision, certainMilliseconds: certain)
+            #expect(try read(answers, index) == .decided(decided))
+        }
+        #expect(try read(answers, 3) == .failed("ERR bad"))
+    }
+
+    @Test("is none where it contradicts itself, or is longer or shorter")
+    func contradictory() throws {
+        for bytes in [
+            answer(0, 1, 0), answer(0, 0, 1), answer(1, 0, 1), answer(1, 2, 1), answer(1, 1, 0), answer(2, 1, 1),
+            answer(2, 0, 0), answer(3, 1, 1), answer(4, 0, 0), answer(5, 0, 0), answer(6, 0, 0), answer(255, 0, 0),
+            Array(answer(0, 0, 0).dropLast()), answer(0, 0, 0) + [0], Array(answer(0, 0, 0).prefix(15)),
+        ] {
+            #expect(try read([bytes], 0) == nil)
         }
     }
 
     @Test(
-        "is none where it has not the script's form",
+        "is none where the reply has not the script's form",
         arguments: [
-            "+OK\r\n", ":0\r\n", "$-1\r\n", "*0\r\n", "*-1\r\n", "-ERR x\r\n", "*2\r\n:0\r\n:1\r\n",
-            "*4\r\n:0\r\n:1\r\n:1\r\n:1\r\n", "*6\r\n:0\r\n:1\r\n:1\r\n:0\r\n:1\r\n:1\r\n",
-            "*3\r\n$1\r\n0\r\n$1\r\n1\r\n:1\r\n",
-            "*3\r\n:0\r\n:1\r\n$-1\r\n", "*3\r\n:0\r\n-ERR x\r\n:1\r\n", "*3\r\n$-1\r\n:0\r\n:0\r\n",
-            "*3\r\n+OK\r\n:0\r\n:0\r\n", "*3\r\n*0\r\n:0\r\n:0\r\n", "*1\r\n*3\r\n:0\r\n:1\r\n:1\r\n",
-            "*3\r\n:-2\r\n:0\r\n:0\r\n", "*3\r\n:0\r\n:-1\r\n:0\r\n", "*3\r\n:0\r\n:0\r\n:-5000\r\n",
-            "*3\r\n:9223372036854775807\r\n:0\r\n:0\r\n", "*3\r\n:0\r\n:0\r\n:9223372036854775807\r\n",
+            "+OK\r\n", ":0\r\n", "$-1\r\n", "*0\r\n", "*-1\r\n", "-ERR x\r\n", "*1\r\n:0\r\n", "*1\r\n$-1\r\n",
+            "*1\r\n$0\r\n\r\n", "*1\r\n-ERR x\r\n", "*1\r\n+OK\r\n", "*1\r\n*0\r\n", "*1\r\n*1\r\n$1\r\n!\r\n",
+            "*2\r\n$1\r\n!\r\n$1\r\n!\r\n",
         ])
     func wrongForm(_ text: String) throws {
         let reply = try reply(text)
-        #expect(CheckScript.answer(0, of: 1, in: reply, quota: 20) == nil)
+        for index in -1...1 { #expect(CheckScript.answer(index, of: 1, in: reply, quota: 20) == nil) }
     }
 }

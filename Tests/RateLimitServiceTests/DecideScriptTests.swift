@@ -6,48 +6,77 @@ import Testing
 
 @testable import RateLimitService
 
-private func littleEndian(_ value: Int, _ bytes: Int) -> [UInt8] {
+func littleEndian(_ value: Int, _ bytes: Int) -> [UInt8] {
     (0..<bytes).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
 }
 
 @Suite("A batch of calls for Redis")
 struct DecideScriptTests {
     private static let digest = "0123456789abcdef0123456789abcdef01234567"
+    private static let unknown = 1 << 48 - 1
 
-    /// The definition as the script file has it: id, kind, flags, and four numbers of five bytes.
-    private func definition(_ term: LimitTerm) -> [UInt8] {
+    /// The term as the script has it, with its cost named by the place among the amounts, or in itself.
+    private func argument(_ term: LimitTerm, place: Int?, cost: Int) -> [UInt8] {
         let numbers: [Int] =
             switch term.kind {
             case .sliding(let milliseconds): [0, milliseconds, 0, 0, 0]
             case .calendar(let at): [1, at.previousStart, at.start, at.nextStart, at.afterNextStart]
             case .concurrency: [2, 0, 0, 0, 0]
             }
-        let flags = (term.isShadow ? 1 : 0) + (term.needsRoom ? 2 : 0)
-        return littleEndian(Int(term.id), 4) + [UInt8(numbers[0]), UInt8(flags)]
-            + numbers.dropFirst().flatMap { littleEndian($0, 5) }
+        let start = littleEndian(Int(term.id), 4) + [UInt8(numbers[0]), term.isShadow ? 1 : 0]
+        return start + numbers.dropFirst().flatMap { littleEndian($0, 5) } + littleEndian(term.quota, 6)
+            + [UInt8(place ?? 0)] + littleEndian(place == nil ? cost : 0, 6)
+    }
+
+    private func cost(_ term: LimitTerm, _ operation: DecisionOperation) -> Int {
+        let cost = operation == .check && term.kind == .concurrency ? 0 : term.cost
+        return cost == 0 && term.needsRoom && (operation == .check || operation == .reserve) ? Self.unknown : cost
+    }
+
+    /// A call's plan and its operands.
+    private func arguments(_ call: DecisionCall) -> (plan: [UInt8], operands: [UInt8]) {
+        var amounts: [Int] = []
+        var terms: [UInt8] = []
+        for subject in call.subjects {
+            terms.append(UInt8(subject.terms.count))
+            // Places are given in the call's order, and the terms stand in the script's.
+            let laidOut = subject.terms.map { term -> (UInt32, [UInt8]) in
+                let cost = cost(term, call.operation)
+                if !amounts.contains(cost), amounts.count < 255 { amounts.append(cost) }
+                return (term.id, argument(term, place: amounts.firstIndex(of: cost).map { $0 + 1 }, cost: cost))
+            }
+            terms += laidOut.sorted { $0.0 < $1.0 }.flatMap(\.1)
+        }
+        var operands: [UInt8] = []
+        switch call.id {
+        case .lease(let lease):
+            operands += (0..<8).reversed().map { UInt8(truncatingIfNeeded: lease.id >> (8 * UInt64($0))) }
+            operands += littleEndian(lease.instants.givenAtMilliseconds, 6)
+            operands += littleEndian(lease.instants.lapsesAtMilliseconds, 6)
+        case .usage(let digest): operands += digest.bytes + [UInt8](repeating: 0, count: 8)
+        case nil: break
+        }
+        let head = [
+            call.operation.rawValue, UInt8(call.subjects.count), call.id == nil ? 0 : 1, UInt8(amounts.count),
+        ]
+        let plan = head + littleEndian(call.lifeMilliseconds, 4) + littleEndian(call.rememberMilliseconds, 4) + terms
+        return (plan, operands + amounts.flatMap { littleEndian($0, 6) })
     }
 
     /// The command that a batch must come to, as hiredis encodes it.
     private func expected(_ start: [String], _ calls: [DecisionCall]) -> [UInt8] {
-        var definitions: [[UInt8]] = []
-        var arguments: [[UInt8]] = []
+        var plans: [[UInt8]] = []
+        var indexes: [UInt8] = []
+        var operands: [UInt8] = []
         for call in calls {
-            var argument = [call.operation.rawValue, UInt8(call.subjects.count)]
-            argument += littleEndian(call.timeToLiveMilliseconds, 4) + [UInt8(call.id.count)] + call.id
-            for subject in call.subjects {
-                argument.append(UInt8(subject.terms.count))
-                for term in subject.terms {
-                    let definition = definition(term)
-                    if !definitions.contains(definition) { definitions.append(definition) }
-                    argument.append(UInt8(definitions.firstIndex(of: definition) ?? 0))
-                    argument += littleEndian(term.quota, 6) + littleEndian(term.cost, 6)
-                }
-            }
-            arguments.append(argument)
+            let (plan, own) = arguments(call)
+            if !plans.contains(plan) { plans.append(plan) }
+            indexes.append(UInt8(plans.firstIndex(of: plan) ?? 0))
+            operands += own
         }
         let keys = calls.flatMap { $0.subjects.map(\.key) }
         let words = start + ["\(keys.count)"]
-        return encodedByHiredis(words.map { Array($0.utf8) } + keys + [definitions.flatMap { $0 }] + arguments)
+        return encodedByHiredis(words.map { Array($0.utf8) } + keys + [indexes, operands] + plans)
     }
 
     private func term(_ random: inout SeededGenerator, id: UInt32) -> LimitTerm {
@@ -70,8 +99,9 @@ struct DecideScriptTests {
     /// A call under some of 12 limits, of which each may have two definitions.
     private func call(_ random: inout SeededGenerator) -> DecisionCall {
         let subjects = (0..<Int.random(in: 1...4, using: &random)).map { _ in
-            let terms = (0..<Int.random(in: 0...5, using: &random)).map { _ in
-                let id = UInt32.random(in: 1...12, using: &random)
+            let ids = Set(
+                (0..<Int.random(in: 0...5, using: &random)).map { _ in UInt32.random(in: 1...12, using: &random) })
+            let terms = ids.shuffled(using: &random).map { id in
                 var seeded = SeededGenerator(seed: UInt64(id) + (Bool.random(using: &random) ? 100 : 0))
                 return term(&seeded, id: id &* 400_000_000)
             }
@@ -79,14 +109,23 @@ struct DecideScriptTests {
             }
             return SubjectTerms(key: key, terms: terms)
         }
-        let id = (0..<Int.random(in: 1...255, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+        let operation = DecisionOperation(rawValue: .random(in: 1...7, using: &random)) ?? .check
+        let instants = LeaseInstants(
+            givenAtMilliseconds: .random(in: LeaseInstants.bounds, using: &random),
+            lapsesAtMilliseconds: .random(in: LeaseInstants.bounds, using: &random))
+        let id: DecisionID? =
+            switch operation {
+            case .check, .reset: nil
+            case .usage: Bool.random(using: &random) ? nil : .usage(UsageDigest(of: [UInt8(subjects.count)]))
+            case .reserve, .renew, .settle, .release: .lease(LeaseMark(id: random.next(), instants: instants))
+            }
         return DecisionCall(
-            DecisionOperation(rawValue: .random(in: 1...7, using: &random)) ?? .check, id: id,
-            timeToLiveMilliseconds: .random(in: DecisionCall.timesToLive, using: &random), subjects: subjects)
+            operation, id: id, lifeMilliseconds: .random(in: DecisionCall.lives, using: &random),
+            rememberMilliseconds: .random(in: DecisionCall.memories, using: &random), subjects: subjects)
     }
 
     @Test(
-        "is the command that hiredis encodes, whole or by digest, and begins anew", arguments: [1, 2, 3, 16, 64, 300])
+        "is the command that hiredis encodes, whole or by digest, and begins anew", arguments: [1, 2, 3, 16, 64, 250])
     func encoding(_ count: Int) {
         var random = SeededGenerator(seed: UInt64(count))
         var script = DecideScript()
@@ -100,33 +139,76 @@ struct DecideScriptTests {
             #expect(script.count == count)
             var buffer = ByteBuffer()
             script.write(inFull: inFull, to: &buffer)
-            let start = digest != nil && !inFull ? ["EVALSHA", Self.digest] : ["EVAL", DecideScript.text]
+            let start = digest != nil && !inFull ? ["EVALSHA", Self.digest] : ["EVAL", DecisionScript.text]
             #expect(Array(buffer.readableBytesView) == expected(start, calls))
             #expect(script.count == 0)
         }
     }
 
-    @Test("has room for 256 definitions; a call that needs more goes into the next one")
-    func room() {
-        func call(_ ids: ClosedRange<UInt32>) -> DecisionCall {
-            let terms = ids.map { LimitTerm(id: $0, kind: .concurrency, quota: 1, cost: 1) }
-            return DecisionCall(.check, subjects: [SubjectTerms(key: [1], terms: terms)])
+    @Test("sends what calls of one kind ask once, however their users, leases and costs differ")
+    func onePlan() {
+        func call(_ number: Int) -> DecisionCall {
+            let terms = [
+                LimitTerm(id: 9, kind: .sliding(windowMilliseconds: 1_000), quota: 100, cost: 1),
+                LimitTerm(id: 3, kind: .sliding(windowMilliseconds: 60_000), quota: 100_000, cost: 500 + number),
+            ]
+            let id = LeaseMark(id: UInt64(number))
+            return DecisionCall(.reserve, id: .lease(id), subjects: [SubjectTerms(key: [UInt8(number)], terms: terms)])
         }
+        let calls = (0..<20).map(call)
+        #expect(Set(calls.map { $0.planned().plan.argument }).count == 1)
         var script = DecideScript()
         script.digest = Self.digest
-        let calls = [call(1...255), call(256...256), call(2...200)]
-        for call in calls + [call(257...257), call(200...260)] {
+        for call in calls {
             let isTaken = script.append(call)
-            #expect(isTaken == calls.contains(call))
+            #expect(isTaken)
         }
-        #expect(script.count == 3)
         var buffer = ByteBuffer()
         script.write(inFull: false, to: &buffer)
         #expect(Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], calls))
-        buffer.clear()
-        _ = script.append(call(200...260))
+    }
+
+    @Test("has room for 256 plans; a call that asks something else goes into the next one")
+    func room() {
+        func call(_ quota: Int) -> DecisionCall {
+            let term = LimitTerm(id: 1, kind: .concurrency, quota: quota, cost: 1)
+            return DecisionCall(.check, subjects: [SubjectTerms(key: [1], terms: [term])])
+        }
+        var script = DecideScript()
+        script.digest = Self.digest
+        let calls = (1...256).map(call)
+        for call in calls + [call(257), call(7)] {
+            let isTaken = script.append(call)
+            #expect(isTaken == (call.subjects[0].terms[0].quota <= 256))
+        }
+        #expect(script.count == 257)
+        var buffer = ByteBuffer()
         script.write(inFull: false, to: &buffer)
-        #expect(Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], [call(200...260)]))
+        #expect(Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], calls + [call(7)]))
+        buffer.clear()
+        let isTaken = script.append(call(257))
+        script.write(inFull: false, to: &buffer)
+        #expect(isTaken && Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], [call(257)]))
+    }
+
+    @Test("names 255 amounts, and carries what more terms cost in the plan")
+    func manyAmounts() {
+        let subjects = (0..<2).map { subject in
+            SubjectTerms(
+                key: [UInt8(subject)],
+                terms: (0..<200).map {
+                    LimitTerm(
+                        id: UInt32($0), kind: .sliding(windowMilliseconds: 1_000), quota: 1,
+                        cost: 1_000 * subject + $0)
+                })
+        }
+        let call = DecisionCall(.usage, subjects: subjects)
+        var script = DecideScript()
+        script.digest = Self.digest
+        var buffer = ByteBuffer()
+        let isTaken = script.append(call)
+        script.write(inFull: false, to: &buffer)
+        #expect(isTaken && Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], [call]))
     }
 }
 
@@ -166,6 +248,7 @@ struct DecideAnswerTests {
                 head(3, UInt8(term + 1), retry, least: answer.leastWaitMilliseconds)
             case .unknownLease: head(4, 0, 0)
             case .repeated: head(5, 0, 0)
+            case .tooLate: head(6, 0, 0)
             }
         return start
             + answer.states.flatMap {
@@ -181,7 +264,7 @@ struct DecideAnswerTests {
         return [
             head(0, 0, 0) + states, head(1, 2, 725_000, least: 724_999) + states, head(2, 1, 0) + states,
             head(3, 1, 1 << 48 - 1) + states,
-            head(4, 0, 0) + states, head(5, 0, 0) + states,
+            head(4, 0, 0) + states, head(5, 0, 0) + states, head(6, 0, 0) + states,
         ]
     }
 
@@ -195,9 +278,9 @@ struct DecideAnswerTests {
         ]
         let verdicts: [CallVerdict] = [
             .done, .denied(term: 1, retryAfterMilliseconds: 725_000), .deniedForGood(term: 0),
-            .atCapacity(term: 0, retryAfterMilliseconds: 1 << 48 - 1), .unknownLease, .repeated,
+            .atCapacity(term: 0, retryAfterMilliseconds: 1 << 48 - 1), .unknownLease, .repeated, .tooLate,
         ]
-        for ((bytes, verdict), least) in zip(zip(good, verdicts), [0, 724_999, 0, 0, 0, 0]) {
+        for ((bytes, verdict), least) in zip(zip(good, verdicts), [0, 724_999, 0, 0, 0, 0, 0]) {
             let expected = CallAnswer(verdict: verdict, states: states, leastWaitMilliseconds: least)
             #expect(try answer(bytes) == .decided(expected))
         }
@@ -205,6 +288,38 @@ struct DecideAnswerTests {
             try answer(head(0, 0, 0), to: Self.reset) == .decided(CallAnswer(verdict: .done, states: [])))
         #expect(try answer(Array("!ERR no".utf8)) == .failed("ERR no"))
         #expect(try answer([0x21, 0xff]) == .failed("\u{fffd}"))
+    }
+
+    @Test("says when a lease was given and lapses, and only of a lease that was")
+    func instants() throws {
+        let id = DecisionID.lease(LeaseMark(id: 1))
+        for operation in [DecisionOperation.reserve, .renew] {
+            let call = DecisionCall(operation, id: id, subjects: [SubjectTerms(key: [1], terms: [])])
+            let instants = LeaseInstants(givenAtMilliseconds: 7, lapsesAtMilliseconds: 1 << 48 - 1)
+            #expect(
+                try answer(head(0, 0, 7, least: 1 << 48 - 1), to: call)
+                    == .decided(CallAnswer(verdict: .done, states: [], leaseInstants: instants)))
+            #expect(try answer(head(0, 0, 0), to: call) == nil)
+            #expect(try answer(head(0, 0, 7), to: call) == nil)
+            #expect(try answer(head(4, 0, 0), to: call) == .decided(CallAnswer(verdict: .unknownLease, states: [])))
+        }
+    }
+
+    @Test("has its terms in the call's order, whatever the script's is")
+    func order() throws {
+        let terms = [9, 3, 7].map { LimitTerm(id: $0, kind: .concurrency, quota: 1, cost: 1) }
+        let call = DecisionCall(
+            .check, subjects: [SubjectTerms(key: [1], terms: terms), SubjectTerms(key: [2], terms: terms)])
+        // In the script's order: 3, 7, 9.
+        let states = (1...6).flatMap { state($0, 0, 0) }
+        for (decider, term) in [(1, 1), (2, 2), (3, 0), (4, 4), (5, 5), (6, 3)] as [(UInt8, Int)] {
+            guard case .decided(let answer)? = try answer(head(1, decider, 5) + states, to: call) else {
+                Issue.record("none")
+                continue
+            }
+            #expect(answer.verdict == .denied(term: term, retryAfterMilliseconds: 5))
+            #expect(answer.states.map(\.used) == [3, 1, 2, 6, 4, 5])
+        }
     }
 
     @Test("is none where it is longer or shorter, and with any bit flipped is none or just what it says")
@@ -230,7 +345,8 @@ struct DecideAnswerTests {
         let states = state(1, 1, 0) + state(1, 1, 0)
         for start in [
             head(0, 1, 0), head(0, 0, 1), head(1, 0, 1), head(1, 1, 0), head(1, 3, 1), head(2, 0, 0), head(2, 1, 1),
-            head(2, 3, 0), head(3, 1, 0), head(3, 0, 1), head(4, 1, 0), head(5, 0, 1), head(6, 0, 0), head(255, 0, 0),
+            head(2, 3, 0), head(3, 1, 0), head(3, 0, 1), head(4, 1, 0), head(5, 0, 1), head(6, 0, 1), head(7, 0, 0),
+            head(255, 0, 0),
             head(0, 0, 0, least: 1), head(1, 1, 5, least: 6), head(2, 1, 0, least: 1), head(4, 0, 0, least: 1),
         ] {
             #expect(try answer(start + states) == nil)

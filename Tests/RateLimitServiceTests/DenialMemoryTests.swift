@@ -25,7 +25,8 @@ struct DenialMemoryTests {
     /// Remembers a denial that was asked for at 0 ms and answered at 10 ms.
     private mutating func remember(_ user: SubjectID, cost: Int = 1, retry: Int = 5_000, cache: Int = 1_000_000) {
         memory.remember(
-            user, cost: cost, decision: Self.denied(retry), sentAt: at(0), receivedAt: at(10), cacheMilliseconds: cache
+            user, cost: cost, decision: Self.denied(retry), certainMilliseconds: retry, sentAt: at(0),
+            receivedAt: at(10), cacheMilliseconds: cache
         )
     }
 
@@ -97,7 +98,7 @@ struct DenialMemoryTests {
             memory.remember(
                 user, cost: 1,
                 decision: Decision(verdict: verdict, quota: 20, used: 20, resetAfterMilliseconds: 9_000),
-                sentAt: at(0), receivedAt: at(10), cacheMilliseconds: 1_000
+                certainMilliseconds: 9_000, sentAt: at(0), receivedAt: at(10), cacheMilliseconds: 1_000
             )
         }
         #expect(memory.isEmpty)
@@ -149,7 +150,8 @@ struct DenialMemoryTests {
         let users = (0..<4 * CheckDenials.capacity).map { _ in SubjectID(high: random.next(), low: random.next()) }
         for (index, user) in users.enumerated() {
             memory.remember(
-                user, cost: 1, decision: Self.denied(5_000, used: index), sentAt: at(0), receivedAt: at(0),
+                user, cost: 1, decision: Self.denied(5_000, used: index), certainMilliseconds: 5_000, sentAt: at(0),
+                receivedAt: at(0),
                 cacheMilliseconds: 1_000_000
             )
             #expect(memory.denial(of: user, cost: 1, quota: 20, now: at(1))?.used == index)

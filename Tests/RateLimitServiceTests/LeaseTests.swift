@@ -9,12 +9,15 @@ struct LeaseTests {
     private let groups = [someUser(), someUser()]
 
     private func lease(
-        _ attributes: CallAttributes, givenAt: Int = 1_795_824_000_000, cost: Int = 1, holdsNothing: Bool = false,
+        _ attributes: CallAttributes,
+        instants: LeaseInstants = LeaseInstants(
+            givenAtMilliseconds: 1_795_824_000_000, lapsesAtMilliseconds: 1_795_824_060_000), cost: Int = 1,
+        holdsNothing: Bool = false,
         inGroups: Bool = false, isGlobal: Bool = false
     ) -> Lease {
         var random = SystemRandomNumberGenerator()
         return Lease(
-            of: owner, givenAtUnixMilliseconds: givenAt, cost: cost, attributes: attributes, holdsNothing: holdsNothing,
+            of: owner, instants: instants, cost: cost, attributes: attributes, holdsNothing: holdsNothing,
             isHeldInGroups: inGroups, isGlobal: isGlobal, using: &random)
     }
 
@@ -33,9 +36,30 @@ struct LeaseTests {
             let nothing = lease(attributes, holdsNothing: true)
             #expect(try #require(Lease(nothing.text)).holdsNothing)
         }
-        for givenAt in [0, 1 << 48 - 1] {
-            #expect(try #require(Lease(lease(.none, givenAt: givenAt).text)).givenAtUnixMilliseconds == givenAt)
+        for (given, lapses) in [(0, 0), (5, 1 << 48 - 1), (1 << 48 - 1, 7)] {
+            let instants = LeaseInstants(givenAtMilliseconds: given, lapsesAtMilliseconds: lapses)
+            #expect(try #require(Lease(lease(.none, instants: instants).text)).instants == instants)
         }
+    }
+
+    @Test("is known to Redis by its id and the instants that Redis said")
+    func mark() {
+        let lease = lease(.none)
+        #expect(lease.mark == LeaseMark(id: lease.id, instants: lease.instants))
+        let given = LeaseInstants(givenAtMilliseconds: 5, lapsesAtMilliseconds: 9)
+        #expect(lease.given(at: given).mark == LeaseMark(id: lease.id, instants: given))
+        // A renewed one is as old as it was.
+        let renewed = LeaseInstants(givenAtMilliseconds: 7, lapsesAtMilliseconds: 19)
+        #expect(
+            lease.given(at: given).renewed(until: renewed).instants
+                == LeaseInstants(givenAtMilliseconds: 5, lapsesAtMilliseconds: 19))
+    }
+
+    @Test("that holds nothing is charged once by Redis, which does not know it")
+    func markOfNothing() {
+        let lease = lease(.none, holdsNothing: true)
+        #expect(lease.mark.instants.givenAtMilliseconds == 0)
+        #expect(lease.mark.instants.lapsesAtMilliseconds == lease.instants.lapsesAtMilliseconds)
     }
 
     @Test("of a call that says as much as it may has a text of the bound, and no text is longer")
@@ -51,7 +75,7 @@ struct LeaseTests {
         let attributes = CallAttributes(model: long, provider: long, labels: labels, groups: groups)
         var random = SystemRandomNumberGenerator()
         let most = Lease(
-            of: groups[0], givenAtUnixMilliseconds: 1, cost: 1, attributes: attributes, isHeldInGroups: true,
+            of: groups[0], instants: .unknown, cost: 1, attributes: attributes, isHeldInGroups: true,
             isGlobal: true, using: &random)
         #expect(most.text.utf8.count == Lease.maximumTextLength && Lease(most.text) == most)
         #expect(Lease(most.text + "AAAA") == nil)
@@ -74,10 +98,10 @@ struct LeaseTests {
         #expect(changed { _ in } == lease)
         // The version, the cost, a flag that is not known, one group twice, an owner of another length.
         #expect(changed { $0[0] = 3 } == nil)
-        #expect(changed { $0.replaceSubrange(41..<45, with: [0, 0, 0, 0]) } == nil)
-        #expect(changed { $0[45] |= 0x80 } == nil)
-        #expect(changed { $0.replaceSubrange(65..<83, with: $0[47..<65]) } == nil)
-        #expect(changed { $0[24] = 16 } == nil)
+        #expect(changed { $0.replaceSubrange(39..<43, with: [0, 0, 0, 0]) } == nil)
+        #expect(changed { $0[43] |= 0x80 } == nil)
+        #expect(changed { $0.replaceSubrange(63..<81, with: $0[45..<63]) } == nil)
+        #expect(changed { $0[22] = 16 } == nil)
     }
 
     @Test("carries any text as its owner and its groups, and no UUID as a text")
@@ -86,13 +110,13 @@ struct LeaseTests {
         for text in ["a", "alice@example.com", "tenant/αβγ", "\0\n", String(repeating: "k", count: 256)] {
             let id = try #require(SubjectID(text))
             let lease = Lease(
-                of: id, givenAtUnixMilliseconds: 1, cost: 1, attributes: CallAttributes(groups: [owner, id]),
+                of: id, instants: .unknown, cost: 1, attributes: CallAttributes(groups: [owner, id]),
                 isHeldInGroups: true, isGlobal: false, using: &random)
             #expect(Lease(lease.text) == lease && Lease(lease.text)?.owner == id)
         }
         let uuid = Array("01234567-89ab-cdef-0123-456789abcdef".utf8)
         let bytes = try #require(Base64URL.bytes(of: lease(.none).text.utf8))
-        let asText = bytes[..<23] + [0, 36] + uuid + bytes[41...]
+        let asText = bytes[..<21] + [0, 36] + uuid + bytes[39...]
         #expect(Lease(Base64URL.text(of: Array(asText))) == nil)
     }
 
@@ -226,7 +250,7 @@ struct LeasePlanTests {
             CallRequest.Operation.settle(lease), .renew(lease, milliseconds: 1_000), .release(lease),
         ] {
             let plan = try plan(CallRequest(user: someUser(), operation: operation), under: limits)
-            #expect(keys(plan) == ["x:\(user)"] && plan.call?.id == lease.key)
+            #expect(keys(plan) == ["x:\(user)"] && plan.call?.id == .lease(lease.mark))
         }
     }
 }

@@ -113,7 +113,7 @@ struct ManyGroupsTests {
         let wider = try limits(62)
         var random = SeededGenerator(seed: 2)
         lease = Lease(
-            of: lease.owner, givenAtUnixMilliseconds: 1, cost: 1,
+            of: lease.owner, instants: .unknown, cost: 1,
             attributes: CallAttributes(
                 model: String(repeating: "m", count: CallAttributes.maximumKeptLength), groups: lease.attributes.groups),
             isHeldInGroups: true, isGlobal: true, using: &random)

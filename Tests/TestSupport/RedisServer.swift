@@ -37,13 +37,12 @@ package final class RedisServer: Sendable {
             "resetkeys", "~llm-rate:*", "~{llm-rate:*", "resetchannels", "&llm-rate:invalidate", "-@all", "+ping",
             "+select", "+role",
             "+script|load", "+evalsha", "+eval", "+time", "+getrange", "+strlen", "+get", "+set", "+append",
-            "+setrange",
             "+pexpireat", "+del", "+publish", "+subscribe",
             "+hgetall", "+hset", "+hdel", "+xadd", "+xrevrange",
         ] + leasePermissions
     /// Those of them that reservations and usage need.
     package static let leasePermissions = [
-        "+exists", "+hget", "+hexists", "+hlen", "+zadd", "+zcard", "+zrange", "+zrangebyscore", "+zrem",
+        "+exists", "+hget", "+hlen", "+zadd", "+zcard", "+zrange", "+zrangebyscore", "+zrem", "+zscore", "+rename",
     ]
     package static let leastUser = "limiter"
     package static let leastPassword = "least"
@@ -118,7 +117,8 @@ package final class RedisServer: Sendable {
     package func checksInFull() throws -> Int {
         try command("SLOWLOG", "GET", "1000").elements.count { entry in
             let words = entry.elements.count > 3 ? entry.elements[3].elements.compactMap(\.text) : []
-            return words.first == "EVAL" && words.contains { $0.hasPrefix("-- Decides a batch") }
+            return words.first == "EVAL"
+                && words.contains { $0.hasPrefix("-- The first part of the script that decides") }
                 && !words.contains { $0.contains(":heartbeat:") }
         }
     }
@@ -155,18 +155,19 @@ package final class RedisServer: Sendable {
     }
 }
 
-/// The windows of check.lua as they stand in Redis, read by the layout that the script describes.
+/// The window of a user's first limit as it stands in Redis, read by the layout that `decide-bundle.lua` describes.
 package struct StoredWindow {
     /// Time in microseconds of Redis's clock (modulo 2^48) and cost of each admission that is kept, oldest first.
     package var entries: [(time: Int, cost: Int)] = []
 
     package init(_ bytes: [UInt8]) throws {
         guard !bytes.isEmpty else { return }
-        guard bytes.count > 25 else { throw TestFailure("a window of \(bytes.count) bytes") }
-        let size = Int(bytes[0])
-        let dead = Self.number(bytes[1..<3])
-        var position = 25 + dead * size
-        while position + size <= bytes.count {
+        guard bytes.count >= 27 + 38, bytes[0] == 178 else { throw TestFailure("a window of \(bytes.count) bytes") }
+        let size = Int(bytes[27 + 4])
+        guard size == 8 || size == 12 else { throw TestFailure("a window of form \(size)") }
+        var position = 27 + 38
+        let end = position + Self.number(bytes[27 + 5..<27 + 7])
+        while position + size <= end {
             let time = Self.number(bytes[position..<position + 6])
             entries.append((time, Self.number(bytes[position + 6..<position + size])))
             position += size

@@ -39,6 +39,8 @@ struct CallShape: Sendable {
     var windows: [ModelWindow] = []
     /// Whether costs are few and nothing is reset, so that hundreds of admissions come together in a window.
     var gathers = false
+    /// For how long a lease that lapsed is remembered, and the id of a usage.
+    var rememberMilliseconds = 3_600_000
     /// Whether keys expire as Redis lets them; where not, the clock steps back as well.
     var expires = false
 

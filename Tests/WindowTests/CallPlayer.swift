@@ -18,7 +18,8 @@ struct CallPlayer {
     init(_ calls: DecidedCalls, _ shape: CallShape) {
         self.calls = calls
         self.shape = shape
-        model = DecideModel(shape.limits)
+        model = DecideModel(
+            shape.limits, rememberMilliseconds: shape.rememberMilliseconds, expires: shape.expires)
         clock = shape.start
     }
 
@@ -106,7 +107,9 @@ struct CallPlayer {
             decider = term
         case .unknownLease: outcome.kind = .unknownLease
         case .repeated: outcome.kind = .repeated
+        case .tooLate: outcome.kind = .tooLate
         }
+        outcome.instants = answer.leaseInstants
         if !answer.states.isEmpty { outcome.states = answer.states }
         guard outcome == expected else {
             throw Violation(step: step, what: "\(next): the script says \(outcome), the model \(expected)")
@@ -124,7 +127,7 @@ struct CallPlayer {
         let least = answer.leastWaitMilliseconds
         switch answer.verdict {
         case .denied, .atCapacity: break
-        case .done, .deniedForGood, .unknownLease, .repeated:
+        case .done, .deniedForGood, .unknownLease, .repeated, .tooLate:
             if least != 0 { throw Violation(step: step, what: "\(next): waits \(least) ms for nothing") }
             return
         }
@@ -141,11 +144,11 @@ struct CallPlayer {
         let none = model.limits.map { _ in 0 }
         switch next {
         case .check(let costs): return call(.check, costs)
-        case .reserve(let id, let costs, let ttl): return call(.reserve, costs, id: id, ttl: ttl)
-        case .renew(let id, let ttl): return call(.renew, none, id: id, ttl: ttl)
-        case .settle(let id, let costs): return call(.settle, costs, id: id)
-        case .release(let id): return call(.release, none, id: id)
-        case .usage(let id, let costs): return call(.usage, costs, id: id)
+        case .reserve(let id, let costs, let ttl): return call(.reserve, costs, lease: id, ttl: ttl)
+        case .renew(let id, let ttl): return call(.renew, none, lease: id, ttl: ttl)
+        case .settle(let id, let costs): return call(.settle, costs, lease: id)
+        case .release(let id): return call(.release, none, lease: id)
+        case .usage(let id, let costs): return call(.usage, costs, usage: id)
         case .reset(let limit): return call(.reset, none, only: limit)
         case .resetAll(let subject):
             return DecisionCall(.reset, subjects: [SubjectTerms(key: Self.keys[subject], terms: [])])
@@ -156,8 +159,8 @@ struct CallPlayer {
     private static let keys = [Array("llm-rate:user".utf8), Array("llm-rate:group:team".utf8)]
 
     private func call(
-        _ operation: DecisionOperation, _ costs: [Int], id: UInt8? = nil, ttl: Int? = nil, only: Int? = nil,
-        looks: Bool = false
+        _ operation: DecisionOperation, _ costs: [Int], lease: UInt8? = nil, usage: UInt8? = nil, ttl: Int = 60_000,
+        only: Int? = nil, looks: Bool = false
     ) -> DecisionCall {
         let subjects = Self.keys.enumerated().compactMap { subject, key in
             let terms = model.limits.indices.compactMap { index -> LimitTerm? in
@@ -170,6 +173,10 @@ struct CallPlayer {
             }
             return terms.isEmpty ? nil : SubjectTerms(key: key, terms: terms)
         }
-        return DecisionCall(operation, id: id.map { [$0] } ?? [], timeToLiveMilliseconds: ttl, subjects: subjects)
+        let mark = lease.map { LeaseMark(id: UInt64($0), instants: model.instants[$0] ?? .unknown) }
+        return DecisionCall(
+            operation, id: mark.map { .lease($0) } ?? usage.map { .usage(UsageDigest(of: [$0])) },
+            lifeMilliseconds: ttl,
+            rememberMilliseconds: shape.rememberMilliseconds, subjects: subjects)
     }
 }

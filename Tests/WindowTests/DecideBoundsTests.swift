@@ -11,17 +11,18 @@ struct DecideBoundsTests {
     private let server: RedisServer
     private let calls: DecidedCalls
     private let key = "llm-rate:group:team"
+    private let book = LeaseBook()
 
     init() throws {
         server = try RedisServer()
         calls = try DecidedCalls(server.connect())
     }
 
-    private func call(_ operation: DecisionOperation, id: [UInt8] = [], ttl: Int = 1000, _ terms: [LimitTerm])
+    private func call(_ operation: DecisionOperation, id: String = "", ttl: Int = 1000, _ terms: [LimitTerm])
         -> DecisionCall
     {
         DecisionCall(
-            operation, id: id, timeToLiveMilliseconds: ttl,
+            operation, id: book.id(id, of: operation), lifeMilliseconds: ttl,
             subjects: [SubjectTerms(key: Array(key.utf8), terms: terms)])
     }
 
@@ -32,20 +33,20 @@ struct DecideBoundsTests {
         let terms = (1...8).map {
             LimitTerm(id: UInt32($0), kind: .sliding(windowMilliseconds: 60_000), quota: 2, cost: 1)
         }
-        func call(_ operation: DecisionOperation, id: [UInt8] = [], last: LimitTerm) -> DecisionCall {
+        func call(_ operation: DecisionOperation, id: String = "", last: LimitTerm) -> DecisionCall {
             let subjects = (0..<250).map { number in
                 SubjectTerms(
                     key: Array("\(key):\(number)".utf8), terms: number < 249 ? terms : terms.dropLast() + [last])
             }
-            return DecisionCall(operation, id: id, subjects: subjects)
+            return DecisionCall(operation, id: book.id(id, of: operation), subjects: subjects)
         }
         let admitted = try calls.decide(call(.check, last: terms[7]), clockMicroseconds: start)
         #expect(admitted.verdict == .done && admitted.states.map(\.used) == [Int](repeating: 1, count: 2000))
         let greedy = LimitTerm(id: 8, kind: terms[7].kind, quota: 2, cost: 2)
         let denied = try calls.decide(call(.check, last: greedy), clockMicroseconds: start)
         #expect(denied.verdict == .denied(term: 1999, retryAfterMilliseconds: 60_000))
-        #expect(try calls.decide(call(.reserve, id: [7], last: terms[7]), clockMicroseconds: start).verdict == .done)
-        let settled = try calls.decide(call(.settle, id: [7], last: terms[7]), clockMicroseconds: start)
+        #expect(try calls.decide(call(.reserve, id: "7", last: terms[7]), clockMicroseconds: start).verdict == .done)
+        let settled = try calls.decide(call(.settle, id: "7", last: terms[7]), clockMicroseconds: start)
         #expect(settled.states.allSatisfy { $0.isCharged && $0.used == 2 })
         server.end()
     }
@@ -71,12 +72,12 @@ struct DecideBoundsTests {
         server.end()
     }
 
-    /// Reserves a slot each under so many leases, which lapse at once.
-    private func reserve(_ count: Int, of quota: Int, ttl: Int = 1000, from first: Int = 0) throws {
-        for start in stride(from: first, to: first + count, by: 500) {
-            let numbers = start..<min(start + 500, first + count)
-            let ids: [[UInt8]] = numbers.map { [1, UInt8($0 / 256), UInt8($0 % 256)] }
-            let batch = ids.map { call(.reserve, id: $0, ttl: ttl, [slots(quota)]) }
+    /// Reserves a slot each under so many leases, a hundred of which lapse in each millisecond up to `ttl`.
+    private func reserve(_ count: Int, of quota: Int, ttl: Int = 1000, _ names: String) throws {
+        for (place, start) in stride(from: 0, to: count, by: 100).enumerated() {
+            let batch = (start..<min(start + 100, count)).map {
+                call(.reserve, id: "\(names)\($0)", ttl: ttl - place, [slots(quota)])
+            }
             for answer in try calls.decide(batch, clockMicroseconds: self.start) {
                 guard case .decided(let answer) = answer, answer.verdict == .done else {
                     throw TestFailure("\(answer)")
@@ -85,9 +86,9 @@ struct DecideBoundsTests {
         }
     }
 
-    private func slot(_ quota: Int, cost: Int, at milliseconds: Int, id: UInt8 = 9) throws -> CallAnswer {
+    private func slot(_ quota: Int, cost: Int, at milliseconds: Int, id: String = "9") throws -> CallAnswer {
         let term = LimitTerm(id: 99, kind: .concurrency, quota: quota, cost: cost)
-        return try calls.decide(call(.reserve, id: [id], [term]), clockMicroseconds: start + milliseconds * 1000)
+        return try calls.decide(call(.reserve, id: id, [term]), clockMicroseconds: start + milliseconds * 1000)
     }
 
     private func used(at milliseconds: Int) throws -> Int {
@@ -95,45 +96,54 @@ struct DecideBoundsTests {
         return answer.states[0].used
     }
 
-    @Test("Of 2,500 leases that lapse at once each decision gives back 1,000 while one is left, else all")
+    @Test("Of 2,500 leases that lapsed each decision gives back the milliseconds of 1,000 while one is left, else all")
     func manyLeases() throws {
-        try reserve(2500, of: 2501)
-        try reserve(1, of: 2501, ttl: 5000, from: 2500)
-        #expect(try used(at: 999) == 2501)
-        #expect(try [used(at: 1000), used(at: 1000), used(at: 1000), used(at: 1000)] == [1501, 501, 1, 1])
-        #expect(try calls.redis.command("ZCARD", "{\(key)}:leases").integer == 1)
-        #expect(try calls.redis.command("HLEN", "{\(key)}:held").integer == 1)
-        try reserve(1200, of: 2501)
+        try reserve(2500, of: 2501, "a")
+        try reserve(1, of: 2501, ttl: 5000, "b")
+        #expect(try used(at: 975) == 2501)
+        #expect(try [used(at: 1000), used(at: 1000), used(at: 1000), used(at: 1000)] == [1601, 701, 1, 1])
+        // They may still be settled.
+        #expect(try calls.redis.command("ZCARD", "{\(key)}:leases").integer == 2501)
+        #expect(try calls.redis.command("HLEN", "{\(key)}:held").integer == 2501)
         #expect(try used(at: 5000) == 0)
-        #expect(try calls.redis.command("EXISTS", "{\(key)}:leases", "{\(key)}:held").integer == 0)
+        for key in [key, "{\(key)}:leases", "{\(key)}:held"] {
+            #expect(try calls.redis.command("PEXPIRETIME", key).integer ?? 0 >= start / 1000 + 3_605_000)
+        }
+        server.end()
+    }
+
+    @Test("Leases that lapse in one millisecond are given back together, however many they are")
+    func oneMillisecond() throws {
+        for part in 0..<25 { try reserve(100, of: 2501, "a\(part)-") }
+        try reserve(1, of: 2501, ttl: 5000, "b")
+        #expect(try [used(at: 999), used(at: 1000)] == [2501, 1])
         server.end()
     }
 
     @Test("A denial gives back whatever has lapsed, so that its wait is that of leases that stand")
     func denialsAmongLapsed() throws {
-        try reserve(3500, of: 3501)
-        try reserve(1, of: 3501, ttl: 5000, from: 3500)
-        let early = try slot(3501, cost: 3000, at: 999)
-        #expect(early.verdict == .atCapacity(term: 0, retryAfterMilliseconds: 4001))
+        try reserve(3500, of: 3501, "a")
+        try reserve(1, of: 3501, ttl: 5000, "b")
+        let early = try slot(3501, cost: 3000, at: 965)
+        #expect(early.verdict == .atCapacity(term: 0, retryAfterMilliseconds: 4035))
         // Whoever waits as told passes; so does who comes when the others have lapsed and one stands.
         let denied = try slot(3501, cost: 3501, at: 1000)
         #expect(denied.verdict == .atCapacity(term: 0, retryAfterMilliseconds: 4000))
         #expect(denied.states[0].used == 1)
-        try reserve(3500, of: 3501)
         #expect(try slot(3501, cost: 3000, at: 1000).verdict == .done)
         #expect(
-            try slot(3501, cost: 501, at: 1000, id: 8).verdict == .atCapacity(term: 0, retryAfterMilliseconds: 1000))
-        #expect(try slot(3501, cost: 3501, at: 5000, id: 7).verdict == .done)
+            try slot(3501, cost: 501, at: 1000, id: "8").verdict == .atCapacity(term: 0, retryAfterMilliseconds: 1000))
+        #expect(try slot(3501, cost: 3501, at: 5000, id: "7").verdict == .done)
         server.end()
     }
 
-    @Test("A denial gives back 10,000 lapsed leases at most, and then waits for the last that stands")
+    @Test("A denial gives back 10,000 lapsed leases or little more, and then waits for the last that stands")
     func denialAmongTooManyLapsed() throws {
-        try reserve(11_500, of: 11_502)
-        for (number, ttl) in [5000, 9000].enumerated() { try reserve(1, of: 11_502, ttl: ttl, from: 11_500 + number) }
-        let denied = try slot(11_502, cost: 10_001, at: 1000)
-        #expect(denied.verdict == .atCapacity(term: 0, retryAfterMilliseconds: 8000) && denied.states[0].used == 1502)
-        #expect(try slot(11_502, cost: 10_001, at: 1000).verdict == .done)
+        try reserve(11_500, of: 11_502, "a")
+        for ttl in [5000, 9000] { try reserve(1, of: 11_502, ttl: ttl, "b\(ttl)") }
+        let denied = try slot(11_502, cost: 10_901, at: 1000)
+        #expect(denied.verdict == .atCapacity(term: 0, retryAfterMilliseconds: 8000) && denied.states[0].used == 702)
+        #expect(try slot(11_502, cost: 10_901, at: 1000).verdict == .done)
         server.end()
     }
 
@@ -179,16 +189,22 @@ struct DecideBoundsTests {
             previousStart: second - 100, start: second - 10, nextStart: second + 10, afterNextStart: second + 100)
     }
 
-    @Test("A bundle of leases alone is one, for decide.lua and for check.lua")
+    @Test("A bundle of leases alone is one, and goes when nobody may settle them any more")
     func leasesAlone() throws {
-        #expect(try calls.decide(call(.reserve, id: [1], []), clockMicroseconds: start).verdict == .done)
-        #expect(try calls.redis.command("STRLEN", key).integer == 14)
-        let reply = try calls.redis.command("EVAL", CheckScript.text, "1", key, "5000", "60000", "1")
-        #expect(reply.elements.first?.text?.hasPrefix("BUNDLE ") == true)
-        #expect(try calls.decide(call(.reserve, id: [1], []), clockMicroseconds: start).verdict == .repeated)
-        #expect(try calls.decide(call(.settle, id: [1], []), clockMicroseconds: start).verdict == .done)
-        // It goes with the time of the last lease.
-        #expect(try calls.decide(call(.check, []), clockMicroseconds: start + 1_000_000).verdict == .done)
+        func decide(_ operation: DecisionOperation) throws -> CallVerdict {
+            let answer = try calls.decide(call(operation, id: "1", []), clockMicroseconds: start)
+            book.note(answer, of: "1")
+            return answer.verdict
+        }
+        #expect(try decide(.reserve) == .done)
+        #expect(try calls.redis.command("STRLEN", key).integer == 27 + 7 + 2 + 8)
+        #expect(try decide(.reserve) == .repeated)
+        #expect(try decide(.settle) == .done)
+        #expect(try calls.redis.command("STRLEN", key).integer == 27)
+        #expect(try decide(.settle) == .repeated)
+        try calls.expire(clockMicroseconds: start + 3_600_999_000)
+        #expect(try calls.redis.command("EXISTS", key).integer == 1)
+        try calls.expire(clockMicroseconds: start + 3_601_000_000)
         #expect(try calls.redis.command("EXISTS", key).integer == 0)
         server.end()
     }

@@ -5,9 +5,21 @@ import RateLimitCore
 /// What `decide.lua` must say, in the plainest form: each window a log of its own, each lease a value.
 struct DecideModel {
     struct Lease {
-        var expiryMilliseconds: Int
+        var lapsesAtMilliseconds: Int
+        /// Whether it has lapsed, and holds nothing any more.
+        var isFreed = false
         /// By limit; also 0, where it was admitted.
         var held: [Int: Int]
+    }
+
+    /// What a subject knows of its leases.
+    struct Memory {
+        var leases: [UInt8: Lease] = [:]
+        /// The time before which nobody looks for lapsed leases, 0 for never, and the latest at which somebody did.
+        var earliest = 0
+        var freed = 0
+        /// When it began.
+        var began: Int?
     }
 
     struct Denial: Hashable {
@@ -17,24 +29,32 @@ struct DecideModel {
 
     /// What one step comes to: the verdict's kind, and how each limit stands after it.
     struct Outcome: Hashable {
-        enum Kind: Hashable { case done, denied, deniedForGood, atCapacity, unknownLease, repeated }
+        enum Kind: Hashable { case done, denied, deniedForGood, atCapacity, unknownLease, repeated, tooLate }
         var kind: Kind
         var states: [LimitState]
+        /// Of a lease that was given or renewed.
+        var instants: LeaseInstants?
     }
 
     var limits: [ModelLimit]
+    /// For how long a lease that lapsed is remembered, and the id of a usage.
+    let rememberMilliseconds: Int
     private var logs: [ModelLog]
-    /// By subject and id: a lease is known to each of its subjects by itself.
-    private var leases: [[UInt8: Lease]] = [[:], [:]]
-    private var dealtWith: Set<UInt8> = []
+    /// By subject: a lease is known to each of its subjects by itself.
+    private var memories = [Memory(), Memory()]
+    /// What the lease of an id says about itself.
+    private(set) var instants: [UInt8: LeaseInstants] = [:]
+    private var ids: ModelIDs
 
-    init(_ limits: [ModelLimit]) {
+    init(_ limits: [ModelLimit], rememberMilliseconds: Int, expires: Bool) {
         self.limits = limits
+        self.rememberMilliseconds = rememberMilliseconds
+        ids = ModelIDs(expires: expires)
         logs = limits.map { _ in ModelLog() }
     }
 
     private func held(_ limit: Int) -> Int {
-        leases[limits[limit].subject].values.reduce(0) { $0 + ($1.held[limit] ?? 0) }
+        memories[limits[limit].subject].leases.values.reduce(0) { $0 + ($1.isFreed ? 0 : $1.held[limit] ?? 0) }
     }
 
     /// What the window counts, without what leases hold, and how long until it is empty.
@@ -71,6 +91,7 @@ struct DecideModel {
         var denials = limits.map { _ in Denial() }
         var kind = Outcome.Kind.done
         var charged: Set<Int> = []
+        var given: LeaseInstants?
         switch step {
         case .check(let costs):
             denials = self.denials(costs, takesSlots: false, clock: clock)
@@ -79,31 +100,29 @@ struct DecideModel {
                 _ = charge(limit, costs[limit], clock: clock)
             }
         case .reserve(let id, let costs, let ttl):
-            if dealtWith.contains(id) || leases.contains(where: { $0[id] != nil }) {
+            if memories.indices.contains(where: { known(id, to: $0, clock: clock) != nil }) {
                 kind = .repeated
             } else {
                 denials = self.denials(costs, takesSlots: true, clock: clock)
                 kind = judged(denials)
-                if kind == .done { lease(id, costs, expiry: clock / 1000 + ttl, denials) }
+                if kind == .done { given = lease(id, costs, ttl: ttl, denials, clock: clock) }
             }
         case .renew(let id, let ttl):
-            if leases.contains(where: { $0[id] == nil }) { kind = .unknownLease }
-            for subject in leases.indices where kind == .done {
-                leases[subject][id]?.expiryMilliseconds = clock / 1000 + ttl
+            if memories.indices.contains(where: { known(id, to: $0, clock: clock)?.isFreed ?? true }) {
+                kind = .unknownLease
+            } else {
+                given = renew(id, ttl: ttl, clock: clock)
             }
-        case .settle(let id, let costs): kind = settle(id, costs, clock: clock, &charged)
-        case .release(let id):
-            kind = leases.contains { $0[id] != nil } ? .done : .unknownLease
-            if !dealtWith.insert(id).inserted { kind = .repeated } else { free(id) }
+        case .settle(let id, let costs): kind = finish(id, charging: costs, clock: clock, &charged)
+        case .release(let id): kind = finish(id, charging: nil, clock: clock, &charged)
         case .usage(let id, let costs):
-            if let id, !dealtWith.insert(id).inserted { kind = .repeated }
+            if let id, ids.note(.usage(id), for: rememberMilliseconds, at: clock / 1000) { kind = .repeated }
             for limit in limits.indices where kind == .done {
                 if charge(limit, costs[limit], clock: clock) { charged.insert(limit) }
             }
         case .reset(let limit): forget(limit)
         case .resetAll(let subject):
             for limit in limits.indices where limits[limit].subject == subject { forget(limit) }
-            leases[subject] = [:]
         case .look, .setQuota, .setWindow, .advance, .stepBack, .waitAsTold: break
         }
         let states = limits.indices.map { limit in
@@ -115,55 +134,117 @@ struct DecideModel {
                 isForGood: denials[limit].isForGood, isCharged: charged.contains(limit),
                 isHeld: denials[limit].isDenied && held(limit) > 0)
         }
-        return Outcome(kind: kind, states: states)
+        return Outcome(kind: kind, states: states, instants: given)
     }
 
     /// Whether a step is done at an instant at which every lease has ended.
     func isDoneWithoutLeases(_ step: CallStep, clock: Int) -> Bool {
         var copy = self
-        copy.leases = [[:], [:]]
+        copy.memories = [Memory(), Memory()]
         return copy.decide(step, clock: clock).kind == .done
     }
 
     /// Gives back what has lapsed. The script does it when it looks at a subject, and it stays so where the clock steps
     /// back after that.
     private mutating func lapse(clock: Int, at step: CallStep) {
-        for subject in leases.indices {
+        let now = clock / 1000
+        for subject in memories.indices where memories[subject].earliest > 0 && memories[subject].earliest <= now {
             if case .reset(let limit) = step, limits[limit].subject != subject { continue }
             if case .resetAll(let other) = step, other != subject { continue }
-            leases[subject] = leases[subject].filter { $0.value.expiryMilliseconds > clock / 1000 }
+            var memory = memories[subject]
+            memory.freed = max(memory.freed, now)
+            memory.leases = memory.leases.filter { $0.value.lapsesAtMilliseconds + rememberMilliseconds > now }
+            for (id, lease) in memory.leases where lease.lapsesAtMilliseconds <= now {
+                memory.leases[id]?.isFreed = true
+            }
+            memory.earliest = memory.leases.values.map(\.lapsesAtMilliseconds).filter { $0 > now }.min() ?? 0
+            memories[subject] = memory
         }
     }
 
-    private mutating func lease(_ id: UInt8, _ costs: [Int], expiry: Int, _ denials: [Denial]) {
-        for subject in leases.indices {
+    /// What a subject knows of a lease, for as long as that is remembered.
+    private func known(_ id: UInt8, to subject: Int, clock: Int) -> Lease? {
+        guard let lease = memories[subject].leases[id],
+            lease.lapsesAtMilliseconds + rememberMilliseconds > clock / 1000
+        else { return nil }
+        return lease
+    }
+
+    private mutating func put(_ lease: Lease, _ id: UInt8, in subject: Int) {
+        memories[subject].leases[id] = lease
+        let earliest = memories[subject].earliest
+        memories[subject].earliest =
+            earliest == 0 ? lease.lapsesAtMilliseconds : min(earliest, lease.lapsesAtMilliseconds)
+    }
+
+    private mutating func lease(
+        _ id: UInt8, _ costs: [Int], ttl: Int, _ denials: [Denial], clock: Int
+    ) -> LeaseInstants {
+        for subject in memories.indices {
             let own = limits.indices.filter { limits[$0].subject == subject && !denials[$0].isDenied }
-            leases[subject][id] = Lease(
-                expiryMilliseconds: expiry, held: Dictionary(uniqueKeysWithValues: own.map { ($0, costs[$0]) }))
+            memories[subject].began = memories[subject].began ?? clock / 1000
+            put(
+                Lease(
+                    lapsesAtMilliseconds: max(clock / 1000, memories[subject].freed) + ttl,
+                    held: Dictionary(uniqueKeysWithValues: own.map { ($0, costs[$0]) })), id, in: subject)
         }
+        return note(id, clock: clock)
     }
 
-    private mutating func settle(
-        _ id: UInt8, _ costs: [Int], clock: Int, _ charged: inout Set<Int>
+    private mutating func renew(_ id: UInt8, ttl: Int, clock: Int) -> LeaseInstants {
+        for subject in memories.indices {
+            guard var lease = memories[subject].leases[id] else { continue }
+            lease.lapsesAtMilliseconds = max(clock / 1000, memories[subject].freed) + ttl
+            put(lease, id, in: subject)
+        }
+        return note(id, clock: clock)
+    }
+
+    private mutating func note(_ id: UInt8, clock: Int) -> LeaseInstants {
+        let latest = memories.compactMap { $0.leases[id]?.lapsesAtMilliseconds }.max() ?? 0
+        let noted = LeaseInstants(
+            givenAtMilliseconds: max(clock / 1000, memories[0].began ?? 0), lapsesAtMilliseconds: latest)
+        instants[id] = noted
+        return noted
+    }
+
+    /// Ends a lease; nil costs charge nothing.
+    private mutating func finish(
+        _ id: UInt8, charging costs: [Int]?, clock: Int, _ charged: inout Set<Int>
     ) -> Outcome.Kind {
-        guard dealtWith.insert(id).inserted else { return .repeated }
-        let known = leases.map { $0[id] }
-        free(id)
+        var kind = Outcome.Kind.done
+        let known = memories.indices.map { self.known(id, to: $0, clock: clock) }
+        if let first = known[0] {
+            if costs == nil, first.isFreed { kind = .unknownLease }
+        } else {
+            let own = instants[id] ?? .unknown
+            let end = own.lapsesAtMilliseconds + rememberMilliseconds
+            if clock / 1000 >= end { return .tooLate }
+            if let began = memories[0].began, began <= own.givenAtMilliseconds { return .repeated }
+            let keep = max(end - clock / 1000, rememberMilliseconds)
+            if ids.note(.lease(id), for: keep, at: clock / 1000) { return .repeated }
+            if costs == nil { kind = .unknownLease }
+        }
+        for (subject, lease) in known.enumerated() {
+            guard let lease else { continue }
+            if !lease.isFreed { kind = .done }
+            memories[subject].leases[id] = nil
+            if memories[subject].leases.isEmpty { memories[subject].earliest = 0 }
+        }
         for limit in limits.indices {
+            guard let costs else { break }
             // A shadow limit that did not admit the reservation keeps the window it would have had: without it.
             if limits[limit].isShadow, let lease = known[limits[limit].subject], lease.held[limit] == nil { continue }
             if charge(limit, costs[limit], clock: clock) { charged.insert(limit) }
         }
-        return .done
-    }
-
-    private mutating func free(_ id: UInt8) {
-        for subject in leases.indices { leases[subject][id] = nil }
+        return kind
     }
 
     private mutating func forget(_ limit: Int) {
         logs[limit] = ModelLog()
         let subject = limits[limit].subject
-        for (id, lease) in leases[subject] where lease.held[limit] != nil { leases[subject][id]?.held[limit] = 0 }
+        for (id, lease) in memories[subject].leases where lease.held[limit] != nil {
+            memories[subject].leases[id]?.held[limit] = 0
+        }
     }
 }

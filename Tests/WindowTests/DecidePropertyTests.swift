@@ -39,6 +39,13 @@ struct DecidePropertyTests {
         ModelLimit(id: 3, subject: 1, window: .sliding(milliseconds: 5000), quota: 3000),
     ]
 
+    private static let manyLeases = [
+        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 60_000), quota: 2_000),
+        ModelLimit(id: 2, subject: 0, window: .concurrency, quota: 40),
+        ModelLimit(id: 3, subject: 1, window: .sliding(milliseconds: 5_000), isShadow: true, quota: 30),
+        ModelLimit(id: 4, subject: 1, window: .concurrency, quota: 35),
+    ]
+
     /// What windows change to: lengths, and periods of several lengths and time zones.
     private static let changes: [ModelWindow] = [
         .sliding(milliseconds: 1000), .sliding(milliseconds: 2000), .sliding(milliseconds: 30_000),
@@ -79,6 +86,18 @@ struct DecidePropertyTests {
                 limits: long, steps: 1500, runs: 4, batch: 24, sharesOfLeases: 10, usualAdvance: 60_000,
                 rareAdvance: 30_000_000, windows: longChanges, gathers: true, expires: true)
         ),
+        (
+            "leases that are forgotten",
+            CallShape(
+                limits: limits, sharesOfLeases: 90, rareAdvance: 30_000_000, rememberMilliseconds: 2_000)
+        ),
+        (
+            "leases that are forgotten, and keys that expire",
+            CallShape(
+                limits: limits.filter { $0.window != .day }, sharesOfLeases: 90, rareAdvance: 30_000_000,
+                rememberMilliseconds: 2_000, expires: true)
+        ),
+        ("more leases than the bundle has room for", CallShape(limits: manyLeases, steps: 300, sharesOfLeases: 95)),
     ]
 
     private func smallest(
@@ -93,70 +112,112 @@ struct DecidePropertyTests {
         }
     }
 
-    @Test("The script decides as the model does", arguments: shapes.indices)
+    @Test("The script decides as the model does, on its hot path and off it", arguments: shapes.indices)
     func model(_ index: Int) throws {
         let shape = Self.shapes[index].shape
-        guard let found = try smallest(shape, runs: shape.runs, script: DecidedCalls.script) else { return }
-        Issue.record("seed \(found.failure.seed): \(found.failure.violation) in \(found.history)")
+        for script in [DecidedCalls.script, DecidedCalls.slowScript] {
+            guard let found = try smallest(shape, runs: shape.runs, script: script) else { continue }
+            Issue.record("seed \(found.failure.seed): \(found.failure.violation) in \(found.history)")
+        }
     }
 
-    /// Mistakes that decide.lua could have, each by the text it stands in and the shape whose histories show it.
-    static let plantedBugs: [(shape: Int, text: String, bug: String)] = [
+    /// A mistake that the script could have: the text it stands in, the shape whose histories show it, and whether it is
+    /// on the hot path.
+    struct PlantedBug: Sendable {
+        var shape: Int
+        var text: String
+        var bug: String
+        var isOnHotPath = false
+
+        init(_ shape: Int, _ text: String, _ bug: String) {
+            self.shape = shape
+            self.text = text
+            self.bug = bug
+        }
+
+        static func onHotPath(_ shape: Int, _ text: String, _ bug: String) -> PlantedBug {
+            var planted = PlantedBug(shape, text, bug)
+            planted.isOnHotPath = true
+            return planted
+        }
+    }
+
+    static let plantedBugs: [PlantedBug] = [
         // Charges what another limit has denied.
-        (0, "for i = 1, status == 0 and terms or 0 do", "for i = 1, terms do"),
+        PlantedBug(0, "ipairs(status == DONE and terms or {})", "ipairs(terms)"),
         // Lets a shadow limit deny; charges it where it would have denied.
-        (0, "if waiting ~= 0 and not rules[i].shadow then", "if waiting ~= 0 then"),
-        (0, "if costs[i] > 0 and waits[i] == 0 then charge", "if costs[i] > 0 then charge"),
+        PlantedBug(0, "if waiting ~= 0 and not term.is_shadow then", "if waiting ~= 0 then"),
+        PlantedBug(0, "if term.wait == 0 then charge", "if true then charge"),
         // Forgets what leases hold, or never gives it back.
-        (0, "if totals[i] + held + cost > quota", "if totals[i] + cost > quota"),
-        (0, "subject.heads[8 * k - 3] - amount", "subject.heads[8 * k - 3]"),
+        PlantedBug(0, "return term.total + held() + need > quota", "return term.total + need > quota"),
+        PlantedBug(0, "math.max(0, section.held - amount)", "section.held"),
+        .onHotPath(0, "counted + held + need > quota", "counted + need > quota"),
+        .onHotPath(0, "held, part = held - amount, part + 10", "held, part = held, part + 10"),
         // Charges twice; charges a shadow limit that held nothing.
-        (0, "if id ~= '' and call('EXISTS', mark) == 1 then return 5 end", ""),
-        (0, "and not (record and rules[i].shadow", "and not (false and rules[i].shadow"),
+        PlantedBug(0, "first.epoch <= request.given then return REPEATED end", "false then return REPEATED end"),
+        PlantedBug(0, "if holds(text) or holds(call('HGET', before, field)) then return true end", ""),
+        PlantedBug(0, "and not (parts and term.is_shadow", "and not (false and term.is_shadow"),
+        // Settles what it has forgotten; forgets what it has settled.
+        PlantedBug(12, "if now_ms >= request.lapses + request.remember then return TOO_LATE end", ""),
+        PlantedBug(
+            12, "lease.lapses + remember > now_ms then return lease",
+            "lease.lapses + 2 * remember > now_ms then return lease"),
         // Tells a wait before the lease lapses.
-        (0, "if amount <= 0 then return tonumber(lease[2]) - now_ms end", "if amount <= 0 then return 1 end"),
+        PlantedBug(0, "parts) then return last - now_ms end", "parts) then return 1 end"),
         // Says that leases alone deny what has been charged, or that what they hold must leave the window.
-        (0, "local least = until_room(i, quota - cost)", "local least = until_room(i, quota - cost - held)"),
-        (0, "return free, least", "return free, 0"),
-        // Forgets that the clock has stepped back, or that a day has ended.
-        (8, "if newest > now then now, time = newest, newest / 1000 end", ""),
-        (0, "if newest >= start * 1000 then total", "if true then total"),
+        PlantedBug(0, "local least = until_room(quota - cost)", "local least = until_room(quota - cost - held)"),
+        PlantedBug(0, "return free, least", "return free, 0"),
+        // Forgets that the clock has stepped back, for windows or for leases, or that a day has ended.
+        PlantedBug(8, "local now = math.max(redis_now, newest)", "local now = redis_now"),
+        PlantedBug(2, "return math.max(now_ms, subject.freed) + life", "return now_ms + life"),
+        .onHotPath(2, "or place or freed > now_ms then", "or place then"),
+        .onHotPath(8, "if newest > redis_now then is_plain = false break end", ""),
+        PlantedBug(0, "elseif newest >= term.start * 1000 then", "elseif true then"),
+        .onHotPath(0, "if newest < period * 1000 then counted = 0 end", ""),
         // Counts of a sliding window what was before the calendar's period.
-        (5, "heads[at + 2] ~= CALENDAR then total = remaining", "false then total = remaining"),
+        PlantedBug(5, "if counted > 0 and section.form ~= PLAIN then", "if false then"),
+        .onHotPath(5, "if (form ~= PLAIN and total > 0) or now_ms", "if now_ms"),
         // Takes what a calendar has counted for an admission of now.
-        (
-            5, "pack('<I6I6', heads[at + 6] % WRAP, heads[at + 4]), 0",
-            "pack('<I6I6', redis_now % WRAP, heads[at + 4]), 0"
-        ),
+        PlantedBug(5, "section.newest % WRAP, term.total)", "now, term.total)"),
         // Keeps a reset limit's part of the leases.
-        (0, "if kept ~= record then", "if false then"),
+        PlantedBug(0, "(id == limit or not limit) and amount < MOST and 0 or amount", "amount"),
         // Renews without a lease.
-        (0, "if not has_lease(seen[j], id) then return 4 end", ""),
+        PlantedBug(0, "if not found[j] or found[j].lapses <= subject.freed then", "if not found[j] then"),
         // Denies where there is just room, or charges for needing it.
-        (4, "cost = rule.floor", "cost = 2 * rule.floor"),
-        (
-            4, "if asks and cost < 1 then cost = rule.floor end",
-            "if asks and cost < 1 then cost = rule.floor costs[i] = cost end"
-        ),
+        PlantedBug(4, "cost, need = 0, 1\n        elseif", "cost, need = 0, 2\n        elseif"),
+        PlantedBug(4, "cost, need = 0, 1\n        elseif", "cost, need = 1, 1\n        elseif"),
+        .onHotPath(4, "cost, need = 0, 1\n        else\n", "cost, need = 0, 0\n        else\n"),
         // Lets a key expire with the window charged last; with the leases that it held before.
-        (6, "if ends > subject.expiry then subject.expiry = ends end", "subject.expiry = ends"),
-        (6, "if expiry > subject.expiry then subject.expiry = expiry end", ""),
+        PlantedBug(
+            6, "subject.expiry, subject.is_dirty = math.max(subject.expiry, ends), true",
+            "subject.expiry, subject.is_dirty = ends, true"),
+        .onHotPath(6, "if ends > expiry then expiry = ends end\n          states", "expiry = ends\n          states"),
+        PlantedBug(7, "subject.expiry = math.max(subject.expiry, lapses + remember)", ""),
         // Lets leases that have lapsed stand, for ever or a millisecond longer.
-        (0, "if subject.earliest > 0 and subject.earliest <= now_ms then reap(subject) end", ""),
-        (0, "subject.earliest <= now_ms then reap(subject)", "subject.earliest < now_ms then reap(subject)"),
+        PlantedBug(
+            0,
+            "if subject.earliest > 0 and subject.earliest <= now_ms then reap(subject, request.remember) end\n      for",
+            "for"),
+        PlantedBug(0, "subject.earliest <= now_ms then reap", "subject.earliest < now_ms then reap"),
+        .onHotPath(0, "or (earliest > 0 and earliest <= now_ms)", ""),
         // Looks for lapsed leases too late; takes an id that another subject still knows for a new one.
-        (2, "if subject.earliest == 0 or expiry < subject.earliest then", "if subject.earliest == 0 then"),
-        (2, "for j = 1, #seen do\n    if has_lease(seen[j], id)", "for j = 1, 1 do\n    if has_lease(seen[j], id)"),
+        PlantedBug(2, "if subject.earliest == 0 or lapses < subject.earliest then", "if subject.earliest == 0 then"),
+        .onHotPath(2, "if earliest == 0 or lapses < earliest then", "if earliest == 0 then"),
+        PlantedBug(0, "if is_known(request, subjects) then", "if false then"),
+        // Settles another lease than the one that is meant.
+        .onHotPath(2, "for _ = 1, place do record", "for _ = 2, place do record"),
     ]
 
     @Test("A bug planted in the script is caught, and shown by few steps", arguments: plantedBugs.indices)
     func plantedBug(_ index: Int) throws {
-        let (shape, text, bug) = Self.plantedBugs[index]
-        let script = DecidedCalls.script.replacing(text, with: bug)
-        try #require(script != DecidedCalls.script)
+        let planted = Self.plantedBugs[index]
+        let original = planted.isOnHotPath ? DecidedCalls.script : DecidedCalls.slowScript
+        let script = original.replacing(planted.text, with: planted.bug)
+        try #require(script != original, "\(planted.text) is not in the script")
         let found = try #require(
-            try smallest(Self.shapes[shape].shape, runs: 300, script: script), "nothing found wrong with \(bug)")
-        print("planted: \(bug): shown in \(found.history.count) steps")
+            try smallest(Self.shapes[planted.shape].shape, runs: 300, script: script),
+            "nothing found wrong with \(planted.bug)")
+        print("planted: \(planted.bug): shown in \(found.history.count) steps")
         #expect(found.history.count <= 12)
     }
 }

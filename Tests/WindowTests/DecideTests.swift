@@ -12,6 +12,7 @@ struct DecideTests {
     private let calls: DecidedCalls
     private let user = "llm-rate:user"
     private let group = "llm-rate:group:team"
+    private let book = LeaseBook()
 
     init() throws {
         server = try RedisServer()
@@ -32,13 +33,17 @@ struct DecideTests {
     }
 
     private func decide(
-        _ operation: DecisionOperation, id: String = "", ttl: Int? = nil, _ terms: [LimitTerm],
+        _ operation: DecisionOperation, id: String = "", ttl: Int = 60_000, remember: Int = 3_600_000,
+        _ terms: [LimitTerm],
         group groupTerms: [LimitTerm] = [], at microseconds: Int
     ) throws -> CallAnswer {
         let subjects = [subject(user, terms)] + (groupTerms.isEmpty ? [] : [subject(group, groupTerms)])
         let call = DecisionCall(
-            operation, id: Array(id.utf8), timeToLiveMilliseconds: ttl, subjects: subjects)
-        return try calls.decide(call, clockMicroseconds: start + microseconds)
+            operation, id: book.id(id, of: operation), lifeMilliseconds: ttl, rememberMilliseconds: remember,
+            subjects: subjects)
+        let answer = try calls.decide(call, clockMicroseconds: start + microseconds)
+        book.note(answer, of: id)
+        return answer
     }
 
     private func used(_ terms: [LimitTerm], at microseconds: Int) throws -> [Int] {
@@ -152,7 +157,6 @@ struct DecideTests {
         let settled = try decide(.settle, id: "a", [term(1, 100, 130), slot(1, 0)], at: 2_000_000)
         #expect(settled.verdict == .done && settled.states.map(\.used) == [130, 0])
         #expect(try decide(.settle, id: "a", [term(1, 100, 130)], at: 2_000_001).verdict == .repeated)
-        #expect(try decide(.reserve, id: "a", terms, at: 4_000_000).verdict == .repeated)
         #expect(try used(terms, at: 2_000_002) == [130, 0])
         #expect(try used(terms, at: 3_000_000) == [0, 0])
         server.end()
@@ -182,24 +186,79 @@ struct DecideTests {
         #expect(try decide(.reserve, id: "a", terms, at: 0).verdict == .done)
         #expect(try decide(.release, id: "a", terms, at: 1).verdict == .done)
         #expect(try decide(.settle, id: "a", terms, at: 2).verdict == .repeated)
-        #expect(try decide(.release, id: "b", terms, at: 3).verdict == .unknownLease)
-        #expect(try decide(.settle, id: "b", terms, at: 4).verdict == .repeated)
+        #expect(try decide(.release, id: "b", terms, at: 3).verdict == .tooLate)
+        #expect(try decide(.settle, id: "b", terms, at: 4).verdict == .tooLate)
         #expect(try used(terms, at: 5) == [0, 0])
         server.end()
     }
 
-    @Test("What has been dealt with is known for as long as the call says, by default for a day")
+    @Test("A lease that was ended leaves nothing behind, and is ended once for as long as it is remembered")
     func memory() throws {
-        func known(_ id: String) throws -> ClosedRange<Int> {
-            let left = try calls.redis.command("PTTL", "{\(user)}:seen:\(id)").integer ?? 0
-            return left...left + 60_000
+        let terms = [term(1, 100, 40), slot(1)]
+        #expect(try decide(.reserve, id: "a", ttl: 500, terms, at: 0).verdict == .done)
+        let (keys, length) = (try calls.keys(), try calls.redis.command("STRLEN", user).integer)
+        #expect(keys == [user])
+        for index in 1...20 {
+            #expect(try decide(.reserve, id: "\(index)", [term(1, 100, 1)], at: index).verdict == .done)
+            #expect(try decide(.settle, id: "\(index)", [term(1, 100, 0)], at: index).verdict == .done)
         }
-        for (index, operation) in [DecisionOperation.usage, .settle, .release].enumerated() {
-            _ = try decide(operation, id: "day\(index)", [term(1, 10, 1)], at: index)
-            #expect(try known("day\(index)").contains(86_400_000))
-            _ = try decide(operation, id: "brief\(index)", ttl: 80_000, [term(1, 10, 1)], at: index)
-            #expect(try known("brief\(index)").contains(80_000))
+        #expect(try calls.keys() == keys && calls.redis.command("STRLEN", user).integer == length)
+        for (milliseconds, verdict) in [(499, CallVerdict.repeated), (3_600_499, .repeated), (3_660_001, .tooLate)] {
+            #expect(try decide(.settle, id: "20", terms, at: milliseconds * 1000).verdict == verdict)
+            #expect(try decide(.release, id: "20", terms, at: milliseconds * 1000).verdict == verdict)
         }
+        server.end()
+    }
+
+    @Test("A lease that lapsed may be settled for as long as it is remembered, and then it is too late")
+    func tooLate() throws {
+        let terms = [term(1, 1000, 40), slot(3)]
+        for id in ["a", "b", "c"] {
+            #expect(try decide(.reserve, id: id, ttl: 500, remember: 5000, terms, at: 0).verdict == .done)
+        }
+        #expect(try decide(.settle, id: "a", remember: 5000, terms, at: 5_499_000).states[0].used == 40)
+        #expect(try decide(.release, id: "b", remember: 5000, terms, at: 5_499_000).verdict == .unknownLease)
+        #expect(try decide(.settle, id: "b", remember: 5000, terms, at: 5_499_000).verdict == .repeated)
+        #expect(try decide(.settle, id: "c", remember: 5000, terms, at: 5_500_000).verdict == .tooLate)
+        #expect(try decide(.settle, id: "a", remember: 5000, terms, at: 5_500_000).verdict == .tooLate)
+        #expect(try decide(.settle, id: "never", remember: 5000, terms, at: 5_500_000).verdict == .tooLate)
+        #expect(try used([terms[0]], at: 5_500_000) == [40])
+        server.end()
+    }
+
+    @Test("A lease that was given before Redis lost what it knew of the user is charged once, settled or not")
+    func lostMemory() throws {
+        let terms = [term(1, 1000, 40, window: 600_000), slot(3)]
+        #expect(try decide(.reserve, id: "a", terms, group: [term(1, 1000, 40)], at: 0).verdict == .done)
+        #expect(try decide(.reserve, id: "b", terms, group: [term(1, 1000, 40)], at: 0).verdict == .done)
+        _ = try calls.redis.command("DEL", user)
+        #expect(
+            try decide(.settle, id: "a", terms, group: [term(1, 1000, 40)], at: 1000).states.map(\.used) == [40, 0, 80])
+        #expect(try decide(.settle, id: "a", terms, at: 2000).verdict == .repeated)
+        // Another lease begins a memory that does not reach back.
+        #expect(try decide(.reserve, id: "c", terms, at: 3000).verdict == .done)
+        #expect(try decide(.settle, id: "a", terms, at: 4000).verdict == .repeated)
+        #expect(try decide(.settle, id: "b", terms, at: 4000).states.map(\.used) == [120, 1])
+        #expect(try decide(.release, id: "b", terms, at: 5000).verdict == .repeated)
+        #expect(try decide(.settle, id: "c", terms, at: 5000).states.map(\.used) == [120, 0])
+        #expect(try decide(.settle, id: "c", terms, at: 6000).verdict == .repeated)
+        server.end()
+    }
+
+    @Test("A usage's id is known for as long as is said, in two keys however many there are")
+    func usageMemory() throws {
+        for index in 0..<700 {
+            let answer = try decide(.usage, id: "\(index)", remember: 5000, [term(1, 10, 1)], at: index * 10_000)
+            try #require(answer.verdict == .done)
+        }
+        #expect(try calls.keys() == [user, "{\(user)}:ids", "{\(user)}:ids:before"])
+        for index in [200, 450, 699] {
+            #expect(
+                try decide(.usage, id: "\(index)", remember: 5000, [term(1, 10, 1)], at: 7_000_000).verdict == .repeated
+            )
+        }
+        try calls.expire(clockMicroseconds: start + 17_000_000)
+        #expect(try decide(.usage, id: "0", remember: 5000, [term(1, 10, 1)], at: 17_000_000).verdict == .done)
         server.end()
     }
 
@@ -251,7 +310,10 @@ struct DecideTests {
         #expect(try decide(.check, terms, at: 303).states.map(\.used) == [1, 1510, 1])
         #expect(try decide(.settle, id: "a", terms, at: 304).states.map(\.used) == [2, 1510, 0])
         #expect(try decide(.reset, [], at: 305).verdict == .done)
-        #expect(try calls.keys() == ["{\(user)}:seen:a"])
+        // Which leases have been ended stays known.
+        #expect(try calls.keys() == [user])
+        #expect(try decide(.settle, id: "a", terms, at: 306).verdict == .repeated)
+        #expect(try used(terms, at: 307) == [0, 0, 0])
         server.end()
     }
 
@@ -293,42 +355,21 @@ struct DecideTests {
         server.end()
     }
 
-    @Test("takes a window of check.lua over as that of the limit named requests", arguments: [3, 500, 3000])
-    func takesOver(_ admissions: Int) throws {
-        let requests = LimitDefinition.requestsID
-        let script = try ScriptWindow(calls.redis, key: user)
-        let limit = Limit(name: "requests", quota: 5000, windowMilliseconds: 60_000)
-        for index in 0..<admissions {
-            _ = try script.check(cost: 1, limit: limit, clockMicroseconds: start + index * 1000)
-        }
-        let at = admissions * 1000
-        let terms = [term(requests, 5000, 1, window: 60_000)]
-        #expect(try used(terms, at: at) == [admissions])
-        #expect(try decide(.check, [term(3, 10, 1)], at: at).states.map(\.used) == [1])
-        #expect(try used(terms, at: at) == [admissions])
-        #expect(try decide(.check, terms, at: at).states.map(\.used) == [admissions + 1])
-        let reply = try calls.redis.command("EVAL", CheckScript.text, "1", user, "5000", "60000", "1")
-        #expect(reply.elements.first?.text?.hasPrefix("BUNDLE ") == true)
-        server.end()
-    }
-
     @Test("A key of another kind fails its own call alone, and nothing of that is charged")
     func foreignKeys() throws {
         let terms = [term(1, 2000, 1, window: 600_000), slot(2)]
         let good = subject(user, terms)
-        let leases = "{\(group)}:leases"
         for (key, setup) in [
             (group, ["RPUSH", group, "x"]), (group, ["SET", group, "somebody else's"]),
-            (group, ["SET", group, "\u{8}\u{8}\u{8}"]), (leases, ["SET", leases, "x"]),
-            ("{\(group)}:held", ["SET", "{\(group)}:held", "x"]),
+            (group, ["SET", group, "\u{8}\u{8}\u{8}"]),
         ] {
             _ = try calls.redis.command("FLUSHALL")
             _ = try calls.redis.command(setup)
             let bad = [good, subject(group, terms)]
             let answers = try calls.decide(
                 [
-                    DecisionCall(.reserve, id: [1], subjects: bad),
-                    DecisionCall(.reserve, id: [2], subjects: [good]),
+                    DecisionCall(.reserve, id: book.lease("1"), subjects: bad),
+                    DecisionCall(.reserve, id: book.lease("2"), subjects: [good]),
                 ], clockMicroseconds: start)
             guard case .failed = answers[0], case .decided(let answer) = answers[1] else {
                 Issue.record("\(setup): \(answers)")
@@ -347,8 +388,8 @@ struct DecideTests {
         #expect(try expires(user) == start / 1000 + 9000)
         #expect(try decide(.check, [term(1, 10, 1)], at: 1).verdict == .done)
         #expect(try expires(user) == start / 1000 + 9000)
-        #expect(try decide(.reserve, id: "a", ttl: 20_000, [slot(1)], at: 0).verdict == .done)
-        #expect(try expires(user) == start / 1000 + 20_000)
+        #expect(try decide(.reserve, id: "a", ttl: 20_000, remember: 1000, [slot(1)], at: 0).verdict == .done)
+        #expect(try expires(user) == start / 1000 + 21_000)
         #expect(
             try decide(.check, [term(2, 1, 1, window: 30_000)], at: 0).verdict
                 == .denied(term: 0, retryAfterMilliseconds: 30_000))
@@ -356,13 +397,73 @@ struct DecideTests {
         server.end()
     }
 
+    /// Reserves one of a limit of 20 under each of so many leases: more than 16 are kept beside the bundle.
+    private func reserveMany(_ count: Int, ttl: Int = 60_000) throws {
+        for index in 0..<count {
+            #expect(
+                try decide(.reserve, id: "many\(index)", ttl: ttl, [term(1, 20, 1), slot(20)], at: 0).verdict == .done)
+        }
+    }
+
+    @Test("Few leases are in the bundle, more beside it, and they come back when few are left")
+    func spilledLeases() throws {
+        let (leases, held) = ("{\(user)}:leases", "{\(user)}:held")
+        try reserveMany(16)
+        #expect(try calls.keys() == [user])
+        #expect(try decide(.reserve, id: "many16", [term(1, 20, 1), slot(20)], at: 0).verdict == .done)
+        #expect(try calls.keys() == [user, held, leases])
+        #expect(try used([term(1, 20, 1), slot(20)], at: 1) == [17, 17])
+        for index in 0..<8 {
+            #expect(try decide(.settle, id: "many\(index)", [term(1, 20, 1), slot(20)], at: 2).verdict == .done)
+        }
+        #expect(try calls.keys() == [user, held, leases])
+        #expect(try decide(.release, id: "many8", [], at: 2).verdict == .done)
+        #expect(try calls.keys() == [user])
+        #expect(try used([term(1, 20, 1), slot(20)], at: 3) == [16, 8])
+        #expect(try decide(.renew, id: "many9", ttl: 90_000, [], at: 3).verdict == .done)
+        #expect(try used([slot(20)], at: 61_000_000) == [1])
+        server.end()
+    }
+
+    @Test("A key of another kind where leases are to be kept fails its own call alone, and stays")
+    func foreignLeases() throws {
+        for key in ["{\(user)}:leases", "{\(user)}:held"] {
+            _ = try calls.redis.command("FLUSHALL")
+            try reserveMany(16)
+            _ = try calls.redis.command("SET", key, "x")
+            #expect(throws: TestFailure.self) { try decide(.reserve, id: "z", [term(1, 20, 1), slot(20)], at: 1) }
+            #expect(try used([term(1, 20, 1), slot(20)], at: 1) == [16, 16])
+            #expect(try calls.redis.command("GET", key).text == "x")
+        }
+        server.end()
+    }
+
     @Test("Where Redis has evicted the leases, what they held is given back at the next decision but one at the latest")
     func evictedLeases() throws {
-        let terms = [term(1, 100, 40), slot(1)]
-        #expect(try decide(.reserve, id: "a", terms, at: 0).verdict == .done)
+        try reserveMany(20)
         _ = try calls.redis.command("DEL", "{\(user)}:leases", "{\(user)}:held")
+        let terms = [term(1, 20, 1), slot(20)]
         #expect(try decide(.reserve, id: "b", terms, at: 1).verdict == .atCapacity(term: 1, retryAfterMilliseconds: 1))
-        #expect(try decide(.reserve, id: "b", terms, at: 1001).states.map(\.used) == [40, 1])
+        #expect(try decide(.reserve, id: "b", terms, at: 1001).states.map(\.used) == [1, 1])
+        server.end()
+    }
+
+    @Test("A long window that was left longer than the bundle says counts what the bundle says, from then on too")
+    func excess() throws {
+        for index in 0..<300 { #expect(try decide(.check, [term(1, 2000, 1)], at: index).verdict == .done) }
+        _ = try calls.redis.command("APPEND", "{\(user)}:w:00000001", "xxxxxxxx")
+        for index in 301...303 {
+            #expect(try decide(.check, [term(1, 2000, 1)], at: index).states.map(\.used) == [index])
+        }
+        #expect(try used([term(1, 2000, 1)], at: 1_000_301) == [2])
+        server.end()
+    }
+
+    @Test("A long window that Redis has evicted is empty, on the hot path too")
+    func evictedWindow() throws {
+        for _ in 0..<300 { #expect(try decide(.check, [term(1, 2000, 1)], at: 0).verdict == .done) }
+        _ = try calls.redis.command("DEL", "{\(user)}:w:00000001")
+        #expect(try decide(.check, [term(1, 2000, 1)], at: 1).states.map(\.used) == [1])
         server.end()
     }
 }

@@ -1,6 +1,7 @@
 import NIOCore
 import RateLimitCore
 import TestSupport
+import Testing
 
 @testable import RateLimitService
 @testable import RedisClient
@@ -12,11 +13,24 @@ struct DecidedCalls {
     let redis: RedisConnection
     private let digest: String
 
-    static let script = DecideScript.text.replacing("call('TIME')", with: "{ ARGV[#ARGV - 1], ARGV[#ARGV] }")
+    static let script: String = {
+        let clock = "call('TIME')"
+        precondition(DecisionScript.text.ranges(of: clock).count == 1, "decide.lua must look at one clock")
+        return DecisionScript.text.replacing(clock, with: "{ ARGV[#ARGV - 1], ARGV[#ARGV] }")
+    }()
+
+    /// The same with all decided off the hot path.
+    static let slowScript = offHotPath(script)
+
+    /// A script as it decides off its hot path.
+    static func offHotPath(_ script: String) -> String {
+        let switched = script.replacing("local tries_hot_path = true", with: "local tries_hot_path = false")
+        precondition(switched != script, "decide.lua must have a hot path")
+        return switched
+    }
 
     /// - Parameter script: ``script``, or one with a bug planted in it.
     init(_ redis: RedisConnection, script: String = Self.script) throws {
-        precondition(Self.script != DecideScript.text, "decide.lua must look at a clock")
         self.redis = redis
         digest = try redis.command("SCRIPT", "LOAD", script).text ?? ""
         _ = try redis.command("FLUSHALL")
@@ -30,10 +44,12 @@ struct DecidedCalls {
         var buffer = ByteBuffer()
         script.write(inFull: false, to: &buffer)
         // The command with the clock as two more arguments.
-        let rest = buffer.readableBytesView.drop { $0 != UInt8(ascii: "\n") }.dropFirst()
-        let keys = calls.reduce(0) { $0 + $1.subjects.count }
+        let bytes = buffer.readableBytesView
+        let header = bytes.prefix { $0 != UInt8(ascii: "\r") }
+        let count = try #require(Int(String(decoding: header.dropFirst(), as: UTF8.self)))
+        let rest = bytes.dropFirst(header.count + 2)
         var command = ByteBuffer()
-        command.writeRESPArray(count: 6 + keys + calls.count)
+        command.writeRESPArray(count: count + 2)
         command.writeBytes(rest)
         command.writeRESPBulk(decimal: clockMicroseconds / 1_000_000)
         command.writeRESPBulk(decimal: clockMicroseconds % 1_000_000)
@@ -54,12 +70,12 @@ struct DecidedCalls {
     }
 
     /// Lets every key expire whose time has come by the test's clock; Redis itself lets them live for the ten years that
-    /// this is ahead. The marks of dealt with ids live by Redis's own clock.
+    /// this is ahead.
     func expire(clockMicroseconds: Int) throws {
         let script = """
             for _, key in ipairs(redis.call('KEYS', '*')) do
               local expiry = redis.call('PEXPIRETIME', key)
-              if expiry > 0 and expiry <= tonumber(ARGV[1]) and not key:find(':seen:') then redis.call('DEL', key) end
+              if expiry > 0 and expiry <= tonumber(ARGV[1]) then redis.call('DEL', key) end
             end
             """
         _ = try redis.command("EVAL", script, "0", "\(clockMicroseconds / 1000)")
@@ -97,41 +113,28 @@ extension Reply {
     }
 }
 
-/// One sliding window in a bundle, for the properties that `check.lua` is held to.
-struct BundledWindow: WindowUnderTest {
-    private let calls: DecidedCalls
-    private let key = "llm-rate:window"
-    private let id: UInt32 = 7
+/// The leases that a test has had, by names of its own: what their texts would say.
+final class LeaseBook {
+    private var instants: [String: LeaseInstants] = [:]
 
-    init(_ redis: RedisConnection, script: String = DecidedCalls.script) throws {
-        calls = try DecidedCalls(redis, script: script)
+    private func number(_ name: String) -> UInt64 { name.utf8.reduce(7) { $0 &* 31 &+ UInt64($1) } }
+
+    /// What a lease's text says of it now.
+    func lease(_ name: String) -> DecisionID {
+        .lease(LeaseMark(id: number(name), instants: instants[name] ?? .unknown))
     }
 
-    func check(cost: Int, limit: Limit, clockMicroseconds: Int) throws -> Decision {
-        let term = LimitTerm(
-            id: id, kind: .sliding(windowMilliseconds: limit.windowMilliseconds), quota: limit.quota, cost: cost)
-        let call = DecisionCall(.check, subjects: [SubjectTerms(key: Array(key.utf8), terms: [term])])
-        let answer = try calls.decide(call, clockMicroseconds: clockMicroseconds)
-        let verdict: Decision.Verdict =
-            switch answer.verdict {
-            case .done: .allowed
-            case .denied(0, let retry): .denied(retryAfterMilliseconds: retry)
-            case .deniedForGood(0): .deniedForGood
-            default: throw TestFailure("answered \(answer)")
-            }
-        return Decision(
-            verdict: verdict, quota: limit.quota, used: answer.states[0].used,
-            resetAfterMilliseconds: answer.states[0].resetAfterMilliseconds)
-    }
-
-    /// The bytes of the bundle and the long window, but for when they end.
-    func state() throws -> String? {
-        guard case .bulk(var bytes) = try calls.redis.command("GET", key) else { return nil }
-        for section in 0..<Int(bytes[1]) {
-            let ends = 14 + 38 * section + 26
-            bytes.replaceSubrange(ends..<ends + 6, with: [0, 0, 0, 0, 0, 0])
+    /// The id of an operation: a lease's, or a usage's, or none.
+    func id(_ name: String, of operation: DecisionOperation) -> DecisionID? {
+        switch operation {
+        case .check, .reset: nil
+        case .usage: name.isEmpty ? nil : .usage(UsageDigest(of: Array(name.utf8)))
+        case .reserve, .renew, .settle, .release: lease(name)
         }
-        bytes.replaceSubrange(8..<14, with: [0, 0, 0, 0, 0, 0])
-        return try "\(bytes) \(calls.redis.command("GET", "{\(key)}:w:00000007"))"
+    }
+
+    /// Takes note of what the answer says of a lease.
+    func note(_ answer: CallAnswer, of name: String) {
+        if let own = answer.leaseInstants { instants[name] = own }
     }
 }

@@ -42,14 +42,16 @@ struct WindowPropertyTests {
         ),
     ]
 
-    @Test("The script keeps every property", arguments: shapes.indices)
+    @Test("The script keeps every property, on its hot path and off it", arguments: shapes.indices)
     func script(_ index: Int) throws {
         let server = try RedisServer()
         let redis = try server.connect()
         let entry = Self.shapes[index]
         try holdOnHistories(entry.shape, runs: entry.runs) { history in
-            var player = Player(try ScriptWindow(redis), clock: entry.start)
-            try player.play(history)
+            for script in [DecidedCalls.script, DecidedCalls.slowScript] {
+                var player = Player(try ScriptWindow(redis, script: script), clock: entry.start)
+                try player.play(history)
+            }
         }
         server.end()
     }
@@ -80,43 +82,104 @@ struct WindowPropertyTests {
         server.end()
     }
 
-    /// Mistakes that check.lua could have, each by the text it stands in and the shape whose histories show it.
-    static let plantedBugs: [(shape: Int, text: String, bug: String)] = [
+    /// Windows that outgrow the bundle, and merge; tried few times, for each try is of hundreds of admissions.
+    private static let long: [(name: String, shape: HistoryShape, start: Int, runs: Int)] = [
+        (
+            "hundreds of admissions",
+            HistoryShape(
+                steps: 12, quotas: [4000], windows: [1000], largestCost: 1, sharesOfRuns: 50, longestRun: 400,
+                maximumTries: 60),
+            start, 20
+        ),
+        (
+            "thousands of admissions",
+            HistoryShape(
+                steps: 8, quotas: [4000], windows: [60_000], largestCost: 1, sharesOfRuns: 60, longestRun: 2000,
+                maximumTries: 5),
+            start, 20
+        ),
+    ]
+
+    /// A mistake that the script could have: the text it stands in, the shape whose histories show it, and whether it is
+    /// on the hot path.
+    struct PlantedBug: Sendable {
+        var shape: Int
+        var text: String
+        var bug: String
+        var isOnHotPath = false
+    }
+
+    static let plantedBugs: [PlantedBug] = [
         // Admits one too many, or one too few.
-        (0, "elseif total + cost > limit then", "elseif total + cost > limit + 1 then"),
-        (0, "elseif total + cost > limit then", "elseif total + cost >= limit then"),
+        PlantedBug(
+            shape: 0, text: "if total + cost <= quota then", bug: "if total + cost <= quota + 1 then", isOnHotPath: true
+        ),
+        PlantedBug(
+            shape: 0, text: "if total + cost <= quota then", bug: "if total + cost < quota then", isOnHotPath: true),
+        PlantedBug(
+            shape: 0, text: "counted + held + need > quota", bug: "counted + held + need > quota + 1", isOnHotPath: true
+        ),
+        PlantedBug(
+            shape: 0, text: "return term.total + held() + need > quota",
+            bug: "return term.total + held() + need > quota + 1"),
+        PlantedBug(
+            shape: 0, text: "if cost > quota then return -1, 0 end", bug: "if cost >= quota then return -1, 0 end"),
         // Lets an admission leave a microsecond early, or late.
-        (0, "if (now - time) % WRAP < window then break", "if (now - time) % WRAP < window - 1 then break"),
-        (0, "if (now - time) % WRAP < window then break", "if (now - time) % WRAP <= window then break"),
+        PlantedBug(
+            shape: 0, text: "(redis_now - oldest) % WRAP < window", bug: "(redis_now - oldest) % WRAP <= window",
+            isOnHotPath: true),
+        PlantedBug(
+            shape: 0, text: "(redis_now - first_left) % WRAP >= window do\n              local _, gone",
+            bug: "(redis_now - first_left) % WRAP >= window - 1000 do\n              local _, gone", isOnHotPath: true),
+        PlantedBug(
+            shape: 0, text: "if (now - time) % WRAP < span then return",
+            bug: "if (now - time) % WRAP <= span then return"),
         // Forgets that the clock has stepped back, or that it turns.
-        (0, "if newest > now then", "if false then"),
-        (3, "if (now - time) % WRAP < window then break", "if now - time < window then break"),
+        PlantedBug(
+            shape: 0, text: "cost < 65536 and newest <= redis_now", bug: "cost < 65536 and true", isOnHotPath: true),
+        PlantedBug(
+            shape: 0, text: "local now = math.max(redis_now, newest)", bug: "local now = redis_now"),
+        PlantedBug(
+            shape: 3, text: "(redis_now - first_left) % WRAP >= window do\n              local _, gone",
+            bug: "redis_now - first_left >= window do\n              local _, gone", isOnHotPath: true),
         // Tells a wait that is a millisecond too short.
-        (0, "retry = math.ceil((window -", "retry = math.ceil(-1000 + (window -"),
+        PlantedBug(
+            shape: 0, text: "local retry = ceil((window", bug: "local retry = ceil(-1000 + (window", isOnHotPath: true),
+        PlantedBug(
+            shape: 0, text: "return ceil((term.window - (term.now", bug: "return ceil(-1000 + (term.window - (term.now"),
         // Loses what a longer cost does not leave room for.
-        (1, "if total > 65535 then size, format = 12", "if false then size, format = 12"),
-        // Merges at the earlier time; loses a cost in it.
-        (4, "last, sum = time, sum + charged", "last, sum = last, sum + charged"),
-        (4, "last, sum = time, sum + charged", "last, sum = time, sum"),
+        PlantedBug(
+            shape: 1, text: "form, gone, oldest = cost < 65536 and 8 or 12", bug: "form, gone, oldest = 8",
+            isOnHotPath: true),
+        PlantedBug(
+            shape: 1, text: "section.form, section.oldest = cost < 65536 and 8 or 12",
+            bug: "section.form, section.oldest = 8"),
+        // Counts the dead of a long window; merges at the earlier time; loses a cost in it.
+        PlantedBug(
+            shape: 5, text: "dead, live, merged = dead + term.gone, live - term.gone",
+            bug: "dead, live, merged = dead, live - term.gone"),
+        PlantedBug(shape: 4, text: "last, sum = time, sum + charged", bug: "last, sum = last, sum + charged"),
+        PlantedBug(shape: 6, text: "last, sum = time, sum + charged", bug: "last, sum = time, sum"),
     ]
 
     @Test("A bug planted in the script is caught, and shown by a history of few steps", arguments: plantedBugs.indices)
     func plantedBug(_ index: Int) throws {
-        let (shape, text, bug) = Self.plantedBugs[index]
-        let script = ScriptWindow.script.replacing(text, with: bug)
-        try #require(script != ScriptWindow.script)
+        let planted = Self.plantedBugs[index]
+        let original = planted.isOnHotPath ? DecidedCalls.script : DecidedCalls.slowScript
+        let script = original.replacing(planted.text, with: planted.bug)
+        try #require(script != original)
         let server = try RedisServer()
         let redis = try server.connect()
-        let entry = Self.shapes[shape]
+        let entry = planted.shape < 5 ? Self.shapes[planted.shape] : Self.long[planted.shape - 5]
         let smallest = try smallestFailure(
-            runs: entry.runs, maximumTries: entry.shape.maximumTries, of: { entry.shape.history(&$0) }
+            runs: entry.runs, maximumTries: min(300, entry.shape.maximumTries), of: { entry.shape.history(&$0) }
         ) { history in
             var player = Player(try ScriptWindow(redis, script: script), clock: entry.start)
             try player.play(history)
         }
-        let found = try #require(smallest, "nothing found wrong with \(bug)")
+        let found = try #require(smallest, "nothing found wrong with \(planted.bug)")
         let history = "\(found.history)".replacing("WindowTests.Step", with: "")
-        print("planted: \(bug): \(found.failure.violation) in \(history)")
+        print("planted: \(planted.bug): \(found.failure.violation) in \(history)")
         #expect(found.history.count <= 12)
         server.end()
     }

@@ -206,7 +206,7 @@ extension Outcome.Verdict {
     /// For how many seconds to wait; 0 where nothing denies, nil where no wait helps.
     fileprivate var retryAfterSeconds: Int? {
         switch self {
-        case .allowed, .refused, .unknownLease, .repeated: 0
+        case .allowed, .refused, .unknownLease, .repeated, .tooLate: 0
         case .denied(let milliseconds), .atCapacity(let milliseconds): max(1, wholeSeconds(milliseconds))
         case .deniedForGood, .unknownModel: nil
         }

@@ -11,8 +11,8 @@ extension Answer {
         case .look: return outcome.degradedReason.map(unavailable) ?? usage(of: request.user, details)
         case .check, .reserve, .renew, .settle, .release, .usage:
             if let reason = outcome.degradedReason { return unavailable(reason) }
-            switch outcome.verdict {
-            case .unknownLease:
+            switch (outcome.verdict, request.operation) {
+            case (.unknownLease, _), (.tooLate, .release):
                 return .problem(
                     .notFound, "There is no such lease, or not any more: it lapsed, or was settled or released.")
             default: return done(request, outcome.verdict, details, isVerbose: isVerbose)
@@ -28,7 +28,9 @@ extension Answer {
             switch request.operation {
             case .renew: lease(details)
             case .release: ["\"released\":\(isNew)"]
-            default: ["\"charged\":\(details.isCharged)"] + (isNew ? [] : ["\"repeated\":true"])
+            default:
+                ["\"charged\":\(details.isCharged)"]
+                    + (isNew ? [] : [verdict == .tooLate ? "\"too_late\":true" : "\"repeated\":true"])
             }
         // The lease is somebody else's, and so is what it held and came to.
         if let owner = request.operation.lease?.owner, owner != request.user {

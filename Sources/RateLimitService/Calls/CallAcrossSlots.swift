@@ -15,7 +15,7 @@ final class CallAcrossSlots {
     typealias Send = (_ part: DecisionCall, _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void) -> Void
 
     private let call: DecisionCall
-    private let id: [UInt8]
+    private let id: DecisionID
     private let send: Send
     private let done: (Result<CallAnswer, FailureReason>) -> Void
     private var results: [Result<CallAnswer, FailureReason>?]
@@ -28,8 +28,7 @@ final class CallAcrossSlots {
         self.call = call
         self.send = send
         self.done = done
-        let bytes = (0..<16).map { _ in UInt8.random(in: 0 ... .max, using: &random) }
-        id = call.id.isEmpty ? hexadecimalDigits(of: bytes) : call.id
+        id = call.id ?? .lease(LeaseMark(id: random.next()))
         results = Array(repeating: nil, count: call.subjects.count)
         missing = call.subjects.count
     }
@@ -46,14 +45,19 @@ final class CallAcrossSlots {
         }
     }
 
-    /// One slot's part of the call. What ends a hold is remembered as long as the hold lives: one that arrives late, or
-    /// a second time, does nothing until then.
+    /// One slot's part of the call.
     private func part(_ index: Int, _ operation: DecisionOperation) -> DecisionCall {
+        let id: DecisionID?
+        switch operation {
         // A usage without an id is charged each time, in each slot.
-        let id = operation == .usage ? call.id : id
-        let milliseconds = call.operation == .check ? Self.checkMilliseconds : call.timeToLiveMilliseconds
+        case .usage, .check, .reset: id = call.id
+        case .reserve, .renew, .settle, .release: id = self.id
+        }
         return DecisionCall(
-            operation, id: id, timeToLiveMilliseconds: milliseconds, subjects: [call.subjects[index]])
+            operation, id: id,
+            lifeMilliseconds: call.operation == .check ? Self.checkMilliseconds : call.lifeMilliseconds,
+            rememberMilliseconds: call.operation == .check ? Self.checkMilliseconds : call.rememberMilliseconds,
+            subjects: [call.subjects[index]])
     }
 
     private func received(_ result: Result<CallAnswer, FailureReason>, from index: Int) {
@@ -87,18 +91,23 @@ final class CallAcrossSlots {
         var states: [LimitState] = []
         var verdict: CallVerdict?
         var waits = (most: 0, least: 0)
+        var instants: LeaseInstants?
         for (result, termCount) in zip(results, termCounts) {
             guard case .success(let answer) = result else { return result }
             let own = answer.verdict.counted(from: states.count)
             if verdict.map({ own.rank > $0.rank }) ?? true { verdict = own }
             waits = (max(waits.most, own.rank.wait), max(waits.least, answer.leastWaitMilliseconds))
+            if let own = answer.leaseInstants { instants = instants?.latest(own) ?? own }
             // A slot that was not asked about its terms has none to tell.
             states += answer.states
             assert(answer.states.count == termCount)
         }
         let whole = verdict?.waiting(waits.most) ?? .done
         let least = whole.rank.wait > 0 ? waits.least : 0
-        return .success(CallAnswer(verdict: whole, states: states, leastWaitMilliseconds: least))
+        return .success(
+            CallAnswer(
+                verdict: whole, states: states, leastWaitMilliseconds: least,
+                leaseInstants: whole == .done ? instants : nil))
     }
 }
 
@@ -109,7 +118,7 @@ extension CallVerdict {
         case .denied(let term, let wait): .denied(term: term + start, retryAfterMilliseconds: wait)
         case .deniedForGood(let term): .deniedForGood(term: term + start)
         case .atCapacity(let term, let wait): .atCapacity(term: term + start, retryAfterMilliseconds: wait)
-        case .done, .unknownLease, .repeated: self
+        case .done, .unknownLease, .repeated, .tooLate: self
         }
     }
 
@@ -118,7 +127,7 @@ extension CallVerdict {
         switch self {
         case .denied(let term, _): .denied(term: term, retryAfterMilliseconds: wait)
         case .atCapacity(let term, _): .atCapacity(term: term, retryAfterMilliseconds: wait)
-        case .done, .deniedForGood, .unknownLease, .repeated: self
+        case .done, .deniedForGood, .unknownLease, .repeated, .tooLate: self
         }
     }
 
@@ -126,11 +135,12 @@ extension CallVerdict {
     fileprivate var rank: (kind: Int, wait: Int) {
         switch self {
         case .done: (0, 0)
-        case .repeated: (1, 0)
-        case .unknownLease: (2, 0)
-        case .denied(_, let wait): (3, wait)
-        case .deniedForGood: (4, 0)
-        case .atCapacity(_, let wait): (5, wait)
+        case .tooLate: (1, 0)
+        case .repeated: (2, 0)
+        case .unknownLease: (3, 0)
+        case .denied(_, let wait): (4, wait)
+        case .deniedForGood: (5, 0)
+        case .atCapacity(_, let wait): (6, wait)
         }
     }
 }

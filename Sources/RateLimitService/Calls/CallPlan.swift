@@ -155,26 +155,33 @@ struct CallPlanner {
         }
         // Where no limit applies, nothing is asked of Redis. A reservation gives its lease all the same, which holds nothing:
         // a gateway settles each call in one way.
-        func call(_ operation: DecisionOperation, id: [UInt8] = [], for milliseconds: Int? = nil) -> DecisionCall? {
+        func call(_ operation: DecisionOperation, id: DecisionID? = nil, for milliseconds: Int = 60_000)
+            -> DecisionCall?
+        {
             subjects.isEmpty
-                ? nil : DecisionCall(operation, id: id, timeToLiveMilliseconds: milliseconds, subjects: subjects)
+                ? nil
+                : DecisionCall(
+                    operation, id: id, lifeMilliseconds: milliseconds,
+                    rememberMilliseconds: limits.leases.rememberMilliseconds, subjects: subjects)
         }
         switch request.operation {
         case .check, .look: plan.call = call(.check)
-        case .usage(let id): plan.call = call(.usage, id: id)
+        case .usage(let id): plan.call = call(.usage, id: id.isEmpty ? nil : .usage(UsageDigest(of: id)))
         case .reserve(let milliseconds):
             let lease = Lease(
-                of: request.user, givenAtUnixMilliseconds: now, cost: request.cost,
+                of: request.user,
+                instants: LeaseInstants(givenAtMilliseconds: now, lapsesAtMilliseconds: now + milliseconds),
+                cost: request.cost,
                 attributes: request.attributes.counted(for: groups),
                 holdsNothing: subjects.isEmpty, isHeldInGroups: terms.contains { $0.limit.scope == .group },
                 isGlobal: terms.contains { $0.limit.scope == .global }, using: &random)
             plan.lease = lease
-            plan.call = call(.reserve, id: lease.key, for: milliseconds)
+            plan.call = call(.reserve, id: .lease(lease.mark), for: milliseconds)
         case .renew(let lease, let milliseconds):
             plan.lease = lease
-            plan.call = call(.renew, id: lease.key, for: milliseconds)
-        case .settle(let lease): plan.call = call(.settle, id: lease.key)
-        case .release(let lease): plan.call = call(.release, id: lease.key)
+            plan.call = call(.renew, id: .lease(lease.mark), for: milliseconds)
+        case .settle(let lease): plan.call = call(.settle, id: .lease(lease.mark))
+        case .release(let lease): plan.call = call(.release, id: .lease(lease.mark))
         }
         return plan
     }
@@ -264,7 +271,13 @@ extension CallPlanner {
         case .requests: return if case .usage = operation { nil } else { costs.requests }
         case .tokens(let kind): return costs.tokens?.count(of: kind) ?? 0
         case .spend: return costs.spend ?? 0
-        case .concurrency: return if case .reserve = operation { 1 } else { nil }
+        case .concurrency:
+            switch operation {
+            case .reserve: return 1
+            // It is looked at, as what its lease holds of it is freed.
+            case .settle: return 0
+            case .check, .renew, .release, .usage, .look: return nil
+            }
         }
     }
 

@@ -108,7 +108,7 @@ extension CheckEngine {
         case .done:
             learn(from: request)
             learnDuration(from: request, atUnixMilliseconds: unixMilliseconds())
-            details = Self.details(of: request, plan)
+            details = Self.details(of: request, plan, answer.leaseInstants)
             for part in details.uncounted { metrics.uncounted(part)?.increment() }
             verdict = .allowed
         case .denied(let term, let milliseconds):
@@ -122,6 +122,7 @@ extension CheckEngine {
             details.decider = term
         case .unknownLease: verdict = .unknownLease
         case .repeated: verdict = .repeated
+        case .tooLate: verdict = .tooLate
         }
         details.standings = plan.standings(answer.states)
         details.estimate = plan.estimate
@@ -136,13 +137,20 @@ extension CheckEngine {
     }
 
     /// What there is to tell where what was asked is done: in Redis, or at once where no limit applies.
-    private static func details(of request: CallRequest, _ plan: CallPlan) -> OutcomeDetails {
+    private static func details(
+        of request: CallRequest, _ plan: CallPlan, _ leaseInstants: LeaseInstants? = nil
+    ) -> OutcomeDetails {
         var details = OutcomeDetails()
         details.lease = plan.lease
         details.estimate = plan.estimate
         details.uncounted = plan.uncounted
         switch request.operation {
-        case .reserve(let milliseconds), .renew(_, let milliseconds): details.leaseMilliseconds = milliseconds
+        case .reserve(let milliseconds):
+            details.leaseMilliseconds = milliseconds
+            if let leaseInstants { details.lease = plan.lease?.given(at: leaseInstants) }
+        case .renew(_, let milliseconds):
+            details.leaseMilliseconds = milliseconds
+            if let leaseInstants { details.lease = plan.lease?.renewed(until: leaseInstants) }
         case .check, .settle, .release, .usage, .look: break
         }
         return details
@@ -196,49 +204,5 @@ extension CheckEngine {
         tally.count(outcome)
         limitTally.count(outcome)
         return outcome
-    }
-
-    /// Decides a check whose user's window `decide.lua` keeps, under the limit of checks alone: another daemon has more
-    /// limits, or this one had.
-    func decideInBundle(_ check: PendingCheck) {
-        let limit = policy.limit
-        let term = LimitTerm(
-            id: LimitDefinition.requestsID, kind: .sliding(windowMilliseconds: limit.windowMilliseconds),
-            quota: limit.quota,
-            cost: check.cost)
-        let call = DecisionCall(
-            .check,
-            subjects: [
-                SubjectTerms(key: Array(WindowOwner.user(check.user).key(prefix: keyPrefix).utf8), terms: [term])
-            ])
-        let pending = PendingCall(call: call, arrivedAt: check.arrivedAt) { [weak self] result in
-            guard let self else { return }
-            guard case .success(let answer) = result, let state = answer.states.first else {
-                return undecided(check, because: result.reason ?? .redisError)
-            }
-            let verdict: Decision.Verdict =
-                switch answer.verdict {
-                case .denied(_, let milliseconds), .atCapacity(_, let milliseconds):
-                    .denied(
-                        retryAfterMilliseconds: toldWait(milliseconds, answer, [(term.id, .user, term)], check.user))
-                case .deniedForGood: .deniedForGood
-                case .done, .unknownLease, .repeated: .allowed
-                }
-            decided(
-                check,
-                Decision(
-                    verdict: verdict, quota: limit.quota, used: state.used,
-                    resetAfterMilliseconds: state.resetAfterMilliseconds),
-                under: limit.numbers)
-        }
-        if let reason = lanes.takeCall(pending, queueLimit: bounds.queue) { return undecided(check, because: reason) }
-        askForFlush()
-    }
-}
-
-extension Result where Failure == FailureReason {
-    /// Why it failed; nil where it did not.
-    fileprivate var reason: FailureReason? {
-        if case .failure(let reason) = self { reason } else { nil }
     }
 }

@@ -3,19 +3,20 @@ public import RateLimitCore
 /// What a gateway holds while a call is under way: an id, and what is needed to settle it in any replica, whatever the
 /// limits are by then.
 ///
-/// Its text is opaque to gateways: in base64url (RFC 4648, section 5; no padding) a version byte, the id, when it was given, the owner, the cost, in
-/// whose windows it is held, the groups, and what the call said about itself. Nothing of it is secret or trusted: whoever
+/// Its text is opaque to gateways: in base64url (RFC 4648, section 5; no padding) a version byte, the id, when it was given
+/// and when it lapses, the owner, the cost, in whose windows it is held, the groups, and what the call said about itself.
+/// Nothing of it is secret or trusted: whoever
 /// may ask at the socket may do with a user's budget what a forged lease could.
 public struct Lease: Hashable, Sendable {
     /// How many bytes an id has.
-    public static let idLength = 16
+    public static let idLength = 8
     /// How many labels it carries, the first by name: a call has those that limits name.
     public static let maximumLabels = 16
     /// The longest text: the most groups, and the longest owner, groups, model, provider and labels. With it a body is well
     /// below what one may have.
     public static let maximumTextLength: Int = {
         let subject = 2 + SubjectID.textLengths.upperBound
-        return (4 * (29 + subject * (1 + CallAttributes.maximumGroups) + maximumTextBytes) + 2) / 3
+        return (4 * (27 + subject * (1 + CallAttributes.maximumGroups) + maximumTextBytes) + 2) / 3
     }()
 
     private static let maximumTextBytes: Int = {
@@ -24,9 +25,9 @@ public struct Lease: Hashable, Sendable {
     }()
 
     /// The id, drawn at random.
-    public let id: [UInt8]
-    /// When it was given, in milliseconds since 1970.
-    public let givenAtUnixMilliseconds: Int
+    public let id: UInt64
+    /// When it was given and when it lapses: as Redis said where it holds anything, else by the daemon's clock.
+    public private(set) var instants: LeaseInstants
     /// The user who has it, whoever settles it.
     public let owner: SubjectID
     /// What the call counts for in limits of requests.
@@ -40,7 +41,7 @@ public struct Lease: Hashable, Sendable {
     /// Whether it is held in the windows of all.
     public let isGlobal: Bool
 
-    private static let version: UInt8 = 4
+    private static let version: UInt8 = 5
 
     /// What one byte says.
     private enum Flag {
@@ -54,12 +55,12 @@ public struct Lease: Hashable, Sendable {
 
     /// Makes a lease with an id of its own.
     public init(
-        of owner: SubjectID, givenAtUnixMilliseconds: Int, cost: Int, attributes: CallAttributes,
+        of owner: SubjectID, instants: LeaseInstants, cost: Int, attributes: CallAttributes,
         holdsNothing: Bool = false,
         isHeldInGroups: Bool, isGlobal: Bool, using random: inout some RandomNumberGenerator
     ) {
-        id = (0..<Self.idLength).map { _ in UInt8.random(in: 0 ... .max, using: &random) }
-        self.givenAtUnixMilliseconds = max(0, givenAtUnixMilliseconds)
+        id = random.next()
+        self.instants = instants
         self.owner = owner
         self.holdsNothing = holdsNothing
         self.cost = cost
@@ -71,13 +72,13 @@ public struct Lease: Hashable, Sendable {
     /// Reads a lease's text; nil for anything that is none.
     public init?(_ text: some StringProtocol) {
         guard text.utf8.count <= Self.maximumTextLength, var reader = LeaseReader(text.utf8) else { return nil }
-        guard reader.byte() == Self.version, let id = reader.bytes(Self.idLength),
-            let givenAt = reader.number(bytes: 6), let owner = reader.subject(),
+        guard reader.byte() == Self.version, let id = reader.word(), let givenAt = reader.number(bytes: 6),
+            let lapsesAt = reader.number(bytes: 6), let owner = reader.subject(),
             let cost = reader.number(bytes: 4), Limit.costs.contains(cost), let flags = reader.byte(),
             flags & ~Flag.all == 0, let attributes = Self.attributes(&reader, flags), reader.isAtEnd
         else { return nil }
-        self.id = Array(id)
-        givenAtUnixMilliseconds = givenAt
+        self.id = id
+        instants = LeaseInstants(givenAtMilliseconds: givenAt, lapsesAtMilliseconds: lapsesAt)
         self.owner = owner
         holdsNothing = flags & Flag.holdsNothing != 0
         self.cost = cost
@@ -124,7 +125,7 @@ public struct Lease: Hashable, Sendable {
 
     /// The text that gateways keep.
     public var text: String {
-        var bytes = [Self.version] + id
+        var bytes = [Self.version]
         func append(_ value: UInt64, _ count: Int) {
             for shift in (0..<count).reversed() { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * shift))) }
         }
@@ -144,7 +145,9 @@ public struct Lease: Hashable, Sendable {
             append(UInt64(text.utf8.count), 2)
             bytes += text.utf8
         }
-        append(UInt64(givenAtUnixMilliseconds), 6)
+        append(id, Self.idLength)
+        append(UInt64(instants.givenAtMilliseconds), 6)
+        append(UInt64(instants.lapsesAtMilliseconds), 6)
         append(owner)
         append(UInt64(cost), 4)
         bytes.append(
@@ -164,8 +167,27 @@ public struct Lease: Hashable, Sendable {
         return Base64URL.text(of: bytes)
     }
 
-    /// What Redis knows it by, in digits: it becomes a part of a key's name.
-    var key: [UInt8] { hexadecimalDigits(of: id) }
+    /// What Redis knows it by. One that holds nothing Redis does not know: as if it had been given before all that Redis
+    /// remembers, and so it is charged once under the limits that have come since.
+    var mark: LeaseMark {
+        var instants = instants
+        if holdsNothing { instants.givenAtMilliseconds = 0 }
+        return LeaseMark(id: id, instants: instants)
+    }
+
+    /// The same as Redis has given it.
+    func given(at instants: LeaseInstants) -> Lease {
+        var lease = self
+        lease.instants = instants
+        return lease
+    }
+
+    /// The same as Redis has renewed it.
+    func renewed(until instants: LeaseInstants) -> Lease {
+        var lease = self
+        lease.instants.lapsesAtMilliseconds = instants.lapsesAtMilliseconds
+        return lease
+    }
 }
 
 /// Two digits for each byte, in lower case.

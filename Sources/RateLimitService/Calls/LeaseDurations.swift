@@ -50,10 +50,10 @@ extension CheckEngine {
     func learnDuration(from request: CallRequest, atUnixMilliseconds now: Int) {
         switch request.operation {
         case .settle(let lease), .release(let lease):
-            guard lease.givenAtUnixMilliseconds <= now, !lease.holdsNothing else { return }
+            guard lease.instants.givenAtMilliseconds <= now, !lease.holdsNothing else { return }
             let limits = callLimits.rules.limits
             for index in limits.applicable(to: lease.attributes) {
-                let lasted = now - lease.givenAtUnixMilliseconds
+                let lasted = now - lease.instants.givenAtMilliseconds
                 durations.note(lease.owner, limit: limits.limits[index].id, milliseconds: lasted)
             }
         case .check, .reserve, .renew, .usage, .look: break
@@ -80,5 +80,13 @@ extension CheckEngine {
         }
         return LeaseWait.toldMilliseconds(
             forecast: forecast, least: answer.leastWaitMilliseconds, most: mostMilliseconds)
+    }
+
+    /// The wait that is told of a check where leases hold some of what it lacks, in milliseconds.
+    func toldWait(_ mostMilliseconds: Int, _ decided: DecidedCheck, _ user: SubjectID) -> Int {
+        let duration = durations.expectedMilliseconds(of: LimitDefinition.requestsID, .user, user)
+        let forecast = LeaseWait.forecastMilliseconds(durationMilliseconds: duration, ending: 1, of: 1)
+        return LeaseWait.toldMilliseconds(
+            forecast: forecast, least: decided.certainMilliseconds, most: mostMilliseconds)
     }
 }

@@ -1,22 +1,26 @@
 public import RateLimitCore
 
-/// How long leases live without being renewed.
+/// How long leases live without being renewed, and are remembered.
 public struct LeaseTimes: Hashable, Sendable {
     /// One that does not say how long, in milliseconds.
     public var usualMilliseconds: Int
     /// How long one may ask for, in milliseconds.
     public var longestMilliseconds: Int
+    /// For how long one that lapsed may still be settled, and a usage's id is known, in milliseconds.
+    public var rememberMilliseconds: Int
 
-    /// A minute and a day, where they are left out.
+    /// A minute, a day and an hour, where they are left out.
     public init(
-        usualMilliseconds: Int = 60_000, longestMilliseconds: Int = DecisionCall.timesToLive.upperBound
+        usualMilliseconds: Int = 60_000, longestMilliseconds: Int = DecisionCall.lives.upperBound,
+        rememberMilliseconds: Int = 3_600_000
     ) {
         self.usualMilliseconds = usualMilliseconds
         self.longestMilliseconds = longestMilliseconds
+        self.rememberMilliseconds = rememberMilliseconds
     }
 }
 
-/// The limits beside the one that `check.lua` decides, and what goes with them: put in force on every event loop by
+/// The limits beside the one of checks, and what goes with them: put in force on every event loop by
 /// ``CheckPolicy/limits``.
 public struct LimitsInForce: Hashable, Sendable {
     /// The limits, that of ``LimitName/requests`` among them where it is not off.

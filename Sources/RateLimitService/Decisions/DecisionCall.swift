@@ -14,44 +14,39 @@ public enum DecisionOperation: UInt8, Hashable, Sendable {
     case usage
     /// Forgets the terms' limits, or everything of a subject without terms.
     case reset
-
-    fileprivate var usualTimeToLiveMilliseconds: Int {
-        switch self {
-        case .check, .reserve, .renew, .reset: 60_000
-        case .settle, .release, .usage: DecisionCall.timesToLive.upperBound
-        }
-    }
 }
 
 /// One call, for `decide.lua`: everything of it is charged or nothing is.
 public struct DecisionCall: Hashable, Sendable {
-    /// How long a lease may live without being renewed, and how long an id may be known, in milliseconds.
-    public static let timesToLive = 1...86_400_000
-    /// The most bytes of an id, the most subjects, and the most terms of one of them.
+    /// How long a lease may live without being renewed, in milliseconds.
+    public static let lives = 1...86_400_000
+    /// For how long lapsed leases and the ids of usage may be remembered, in milliseconds.
+    public static let memories = 1_000...86_400_000
+    /// The most subjects, and the most terms of one of them.
     public static let largestCount = 255
     /// The most terms of all subjects together: the script puts three numbers of each on Lua's stack of 8,000 places.
     public static let largestTermCount = 2_000
 
     /// What it wants.
     public let operation: DecisionOperation
-    /// The lease's or the request's id; empty where it has none.
-    public let id: [UInt8]
-    /// How long a lease lives from now, in milliseconds; for what ends a lease or charges usage, how long its id is known
-    /// as dealt with.
-    public let timeToLiveMilliseconds: Int
+    /// The lease's or the usage's id; nil where it has none.
+    public let id: DecisionID?
+    /// How long a lease that is given or renewed lives from now, in milliseconds.
+    public let lifeMilliseconds: Int
+    /// For how long a lease that lapses and the id of a usage are remembered, in milliseconds.
+    public let rememberMilliseconds: Int
     /// Whose limits apply, no key twice. The first carries what is known of the id: let it be the same for each id.
     public let subjects: [SubjectTerms]
 
     /// Makes a call; what ``isValid`` refuses is a programming error.
-    ///
-    /// - Parameter timeToLiveMilliseconds: a minute for a lease and a day for an id, where it is left out.
     public init(
-        _ operation: DecisionOperation, id: [UInt8] = [], timeToLiveMilliseconds: Int? = nil,
-        subjects: [SubjectTerms]
+        _ operation: DecisionOperation, id: DecisionID? = nil, lifeMilliseconds: Int = 60_000,
+        rememberMilliseconds: Int = 3_600_000, subjects: [SubjectTerms]
     ) {
         self.operation = operation
         self.id = id
-        self.timeToLiveMilliseconds = timeToLiveMilliseconds ?? operation.usualTimeToLiveMilliseconds
+        self.lifeMilliseconds = lifeMilliseconds
+        self.rememberMilliseconds = rememberMilliseconds
         self.subjects = subjects
         precondition(isValid)
     }
@@ -60,12 +55,13 @@ public struct DecisionCall: Hashable, Sendable {
     public var termCount: Int { subjects.reduce(0) { $0 + $1.terms.count } }
 
     private var isValid: Bool {
-        let needsID =
-            switch operation {
-            case .reserve, .renew, .settle, .release: true
-            case .check, .usage, .reset: false
+        let fits =
+            switch (operation, id) {
+            case (.reserve, .lease), (.renew, .lease), (.settle, .lease), (.release, .lease): true
+            case (.check, nil), (.reset, nil), (.usage, nil), (.usage, .usage): true
+            default: false
             }
-        return (needsID ? 1 : 0)...Self.largestCount ~= id.count && Self.timesToLive ~= timeToLiveMilliseconds
+        return fits && Self.lives ~= lifeMilliseconds && Self.memories ~= rememberMilliseconds
             && 1...Self.largestCount ~= subjects.count && termCount <= Self.largestTermCount
             && subjects.allSatisfy { $0.terms.count <= Self.largestCount }
     }
@@ -85,6 +81,8 @@ public enum CallVerdict: Hashable, Sendable {
     case unknownLease
     /// The id is that of a lease that stands, or was settled, released or charged before; nothing was done.
     case repeated
+    /// The lease lapsed so long ago that Redis does not know whether it was settled; nothing was done.
+    case tooLate
 }
 
 /// How one limit stands after a call.
@@ -128,11 +126,16 @@ public struct CallAnswer: Hashable, Sendable {
     /// Of the wait that a denial says, how much is needed however early leases end, in milliseconds: what has been charged
     /// leaves its window only then. 0 where leases alone deny, and where nothing does.
     public var leastWaitMilliseconds: Int
+    /// When the lease that was given or renewed was given and lapses; nil where there is none.
+    public var leaseInstants: LeaseInstants?
 
     /// Makes an answer from its parts.
-    public init(verdict: CallVerdict, states: [LimitState], leastWaitMilliseconds: Int = 0) {
+    public init(
+        verdict: CallVerdict, states: [LimitState], leastWaitMilliseconds: Int = 0, leaseInstants: LeaseInstants? = nil
+    ) {
         self.verdict = verdict
         self.states = states
         self.leastWaitMilliseconds = leastWaitMilliseconds
+        self.leaseInstants = leaseInstants
     }
 }

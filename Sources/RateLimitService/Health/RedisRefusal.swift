@@ -40,7 +40,7 @@ struct RedisRefusal: Hashable, Sendable {
             code = text.prefix { $0 != " " }
         }
         words = String(text.prefix(Self.longestWords))
-        if code == "WRONGTYPE" || code == "BUNDLE" || Self.textsOfOneKey.contains(where: text.contains) {
+        if code == "WRONGTYPE" || Self.textsOfOneKey.contains(where: text.contains) {
             scope = .key
         } else if code == "CLUSTERDOWN" {
             scope = .cluster
@@ -61,7 +61,7 @@ struct RedisRefusal: Hashable, Sendable {
     /// The codes that may stand behind a script's own words.
     private static let codes: Set<Substring> = [
         "OOM", "MISCONF", "NOREPLICAS", "NOPERM", "READONLY", "MASTERDOWN", "LOADING", "BUSY", "NOAUTH", "NOSCRIPT",
-        "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "CROSSSLOT", "WRONGTYPE", "BUNDLE",
+        "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "CROSSSLOT", "WRONGTYPE",
     ]
 
     /// Where the first code begins; before it there may be a hyphen.

@@ -85,38 +85,24 @@ extension ScriptLane {
     }
 
     private func beatCheck(_ keys: HeartbeatKeys, _ round: HeartbeatRound) {
-        let arguments = [Self.heartbeatQuota, Self.heartbeatWindowMilliseconds, 1].map { "\($0)" }
-        sendScript(checks.codec.digest, CheckScript.text, [keys.check], arguments, round, .checks) { reply in
-            switch CheckScript.answer(0, of: 1, in: reply, quota: Self.heartbeatQuota) {
-            case .decided: nil
-            case .failed(let error): RedisRefusal(error)
-            case nil: .malformedReply
-            }
-        }
+        send([DecisionCall(.check, subjects: [Self.subject(keys.check)])], round, .checks)
     }
 
     private func beatCalls(_ keys: HeartbeatKeys, _ round: HeartbeatRound) {
         for key in keys.windows {
-            let subject = SubjectTerms(
-                key: Array(key.utf8),
-                terms: [
-                    LimitTerm(
-                        id: LimitDefinition.requestsID,
-                        kind: .sliding(windowMilliseconds: Self.heartbeatWindowMilliseconds),
-                        quota: Self.heartbeatQuota, cost: 1)
-                ])
-            // A lease of its own each time: one that is known is not held again.
-            let lease = hexadecimalDigits(of: (0..<16).map { _ in UInt8.random(in: 0 ... .max) })
+            let subject = Self.subject(key)
+            // A lease of its own each time: one that stands is not held again.
+            let lease = DecisionID.lease(LeaseMark(id: .random(in: 0 ... .max)))
             let milliseconds = Self.heartbeatWindowMilliseconds
             let calls = [DecisionOperation.check, .reserve, .settle].map { operation in
                 DecisionCall(
-                    operation, id: operation == .check ? [] : lease, timeToLiveMilliseconds: milliseconds,
-                    subjects: [subject])
+                    operation, id: operation == .check ? nil : lease, lifeMilliseconds: milliseconds,
+                    rememberMilliseconds: milliseconds, subjects: [subject])
             }
-            send(calls, round)
+            send(calls, round, .calls)
         }
         if let global = keys.global {
-            send([DecisionCall(.check, subjects: [SubjectTerms(key: Array(global.utf8), terms: [])])], round)
+            send([DecisionCall(.check, subjects: [SubjectTerms(key: Array(global.utf8), terms: [])])], round, .calls)
         }
         for key in keys.budgets {
             send(round, .budgets, isScript: false) { _, buffer in
@@ -127,9 +113,16 @@ extension ScriptLane {
         }
     }
 
-    private func send(_ decisions: [DecisionCall], _ round: HeartbeatRound) {
+    private static func subject(_ key: String) -> SubjectTerms {
+        let term = LimitTerm(
+            id: LimitDefinition.requestsID, kind: .sliding(windowMilliseconds: heartbeatWindowMilliseconds),
+            quota: heartbeatQuota, cost: 1)
+        return SubjectTerms(key: Array(key.utf8), terms: [term])
+    }
+
+    private func send(_ decisions: [DecisionCall], _ round: HeartbeatRound, _ path: EnforcementState.Path) {
         let digest = calls.codec.digest
-        send(round, .calls, isScript: true) { inFull, buffer in
+        send(round, path, isScript: true) { inFull, buffer in
             var script = DecideScript()
             script.digest = digest
             for call in decisions { _ = script.append(call) }

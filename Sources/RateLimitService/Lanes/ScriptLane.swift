@@ -311,8 +311,9 @@ extension ScriptLane {
             if case .bulk = element { reply.text(of: element) } else { nil }
         }
         switch step {
-        case 0: checks.codec.digest = digest
-        case 1: calls.codec.digest = digest
+        case 0:
+            checks.codec.digest = digest
+            calls.codec.digest = digest
         default: beatDigest = digest
         }
         return true

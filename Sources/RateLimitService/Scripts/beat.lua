@@ -5,7 +5,7 @@
 -- KEYS[2..4] a string, a hash and a sorted set on which the commands are tried; they are gone a second later
 -- KEYS[5..]  windows that were reset lately: removed where the data have gone back, since the reset may be lost
 -- ARGV[1]    the latest beat that the caller has seen; 0 for none
--- ARGV[2]    none, checks or calls: whose commands are tried, those of check.lua, or those of decide.lua too
+-- ARGV[2]    none, checks or calls: whose commands are tried, those that a check needs of decide.lua, or all
 --
 -- Replies { the beat before, 0 where there was none; the beat now; ARGV[1] again; the error of the first command that is
 -- refused, '' where none is }.
@@ -28,27 +28,27 @@ if ARGV[2] ~= 'none' then
     local text, ends = KEYS[2], string.format('%d', time[1] * 1000 + 1000)
     try('SET', text, 'window', 'PXAT', ends)
     try('APPEND', text, '.')
-    try('SETRANGE', text, '0', 'W')
     try('GETRANGE', text, '0', '0')
     try('STRLEN', text)
     try('GET', text)
     try('PEXPIREAT', text, ends)
+    try('DEL', text)
     if ARGV[2] == 'calls' then
         local hash, set = KEYS[3], KEYS[4]
         try('HSET', hash, 'lease', '1', 'other', '1')
         try('PEXPIREAT', hash, ends)
         try('HGET', hash, 'lease')
-        try('HEXISTS', hash, 'lease')
         try('HLEN', hash)
         try('HGETALL', hash)
         try('HDEL', hash, 'lease')
         try('ZADD', set, '1', 'lease', '2', 'other')
         try('PEXPIREAT', set, ends)
         try('ZCARD', set)
+        try('ZSCORE', set, 'lease')
         try('ZRANGE', set, '0', '0')
         try('ZRANGEBYSCORE', set, '1', '1')
         try('ZREM', set, 'lease')
-        try('EXISTS', set)
+        try('RENAME', set, set)
         try('DEL', set)
     end
     if string.find(refusal, 'WRONGTYPE', 1, true) then

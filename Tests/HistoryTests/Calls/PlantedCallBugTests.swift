@@ -10,39 +10,45 @@ struct PlantedCallBugTests {
     static let mutations = [
         Mutation(
             name: "charges one limit though another denied",
-            original: "for i = 1, status == 0 and terms or 0 do", mutated: "for i = 1, terms do"),
+            original: "ipairs(status == DONE and terms or {})", mutated: "ipairs(terms)"),
         Mutation(
             name: "a settlement counts twice",
-            original: "declined(record, rules[i].id)) then\n        charge(i, costs[i])",
-            mutated: "declined(record, rules[i].id)) then\n        charge(i, costs[i]) charge(i, costs[i])"),
+            original: "        charge(term, term.cost)\n        term.is_charged",
+            mutated: "        charge(term, term.cost) charge(term, term.cost)\n        term.is_charged",
+            isOffHotPath: true),
         Mutation(
             name: "a second settlement is charged too",
-            original: "if id ~= '' and call('EXISTS', mark) == 1 then return 5 end", mutated: ""),
+            original: "if first.epoch > 0 and first.epoch <= request.given then return REPEATED end", mutated: ""),
         Mutation(
             name: "leases lapse 300 ms late",
-            original: "lease(subject, id, now_ms + ttl, table.concat(record))",
-            mutated: "lease(subject, id, now_ms + ttl + 300, table.concat(record))"),
+            original: "charged, lapses = operation > RESERVE and 8 or 0, now_ms + plan[LIFE]",
+            mutated: "charged, lapses = operation > RESERVE and 8 or 0, now_ms + plan[LIFE] + 300"),
         Mutation(
-            name: "a lapse gives back twice", original: "free(subject, lapsed[n])",
-            mutated: "free(subject, lapsed[n]) free(subject, lapsed[n])"),
+            name: "a lapse gives back twice",
+            original: "lease.lapses <= now_ms then give_back(subject, lease.parts) end",
+            mutated: "lease.lapses <= now_ms then give_back(subject, lease.parts) give_back(subject, lease.parts) end"),
         Mutation(
-            name: "a slot is given twice", original: "if asks and cost < 1 then cost = rule.floor end",
-            mutated: "if asks and cost < 1 then cost = rule.floor end if rule.kind == 2 then quota = quota + 1 end"),
+            name: "a slot is given twice", original: "if need > 0 and counted + held + need > quota then",
+            mutated: "if need > 0 and counted + held + need > quota + (kind == CONCURRENCY and 1 or 0) then"),
         Mutation(
-            name: "one window cut short", original: "window = a * 1000,",
-            mutated: "window = a * (a == 1300 and 950 or 1000),"),
+            name: "one window cut short", original: "is_shadow = flags % 2 == 1, window = a * 1000,",
+            mutated: "is_shadow = flags % 2 == 1, window = a * (a == 1300 and 950 or 1000),", isOffHotPath: true),
         Mutation(
-            name: "a settlement keeps what was held", original: "local record = free(seen[j], id)",
-            mutated: "local record = nil"),
+            name: "a settlement keeps what was held",
+            original:
+                "if lease.lapses > subject.freed then give_back(subject, lease.parts) end\n    subject.is_dirty = true",
+            mutated: "subject.is_dirty = true", isOffHotPath: true),
         Mutation(
-            name: "denies one too early, now and then", original: "if asks and cost < 1 then cost = rule.floor end",
-            mutated: "if asks and cost < 1 then cost = rule.floor end if redis_now % 8 == 0 then quota = quota - 1 end"),
+            name: "denies one too early, now and then",
+            original: "local function lacks() return term.total + held() + need > quota end",
+            mutated: "if redis_now % 8 == 0 then quota, term.quota = quota - 1, quota - 1 end "
+                + "local function lacks() return term.total + held() + need > quota end", isOffHotPath: true),
     ]
 
     @Test("The script as it is: no violation")
     func unchanged() throws {
         let calls = ScriptCalls()
-        let operations = try calls.record(DecideScript.text, seed: 1)
+        let operations = try calls.record(DecisionScript.text, seed: 1)
         if case .violation(let evidence) = CallHistoryChecker(calls.world.contract).verdict(of: operations) {
             Issue.record("\(evidence)")
         }
@@ -57,7 +63,7 @@ struct PlantedCallBugTests {
         var calls = ScriptCalls()
         calls.clients = 3
         calls.milliseconds = 500
-        let operations = try calls.record(DecideScript.text, seed: 2)
+        let operations = try calls.record(DecisionScript.text, seed: 2)
         switch CallHistoryChecker(calls.world.contract).verdict(of: operations) {
         case .consistent(let order): #expect(order.count == operations.count)
         case .violation(let evidence): Issue.record("\(evidence)")
@@ -72,7 +78,7 @@ struct PlantedCallBugTests {
         var evidence: CallEvidence?
         // A bug that shows now and then may not show in one short run.
         for seed in 1...5 as ClosedRange<UInt64> where evidence == nil {
-            let operations = try calls.record(mutation.planted(into: DecideScript.text), seed: seed)
+            let operations = try calls.record(mutation.planted(into: DecisionScript.text), seed: seed)
             if case .violation(let found) = checker.verdict(of: operations) { evidence = found }
         }
         let found = try #require(evidence, "not found: \(mutation.name)")

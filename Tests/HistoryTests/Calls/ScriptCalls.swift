@@ -1,6 +1,7 @@
 import HistoryChecker
 import NIOCore
 import RateLimitCore
+import Synchronization
 import TestSupport
 
 @testable import RateLimitService
@@ -17,6 +18,7 @@ struct ScriptCalls {
         let redis = try RedisServer()
         let digest = try redis.connect().command("SCRIPT", "LOAD", script).text ?? ""
         let keys = (0..<CallWorld.users).map { _ in Array("llm-rate:\(newUser())".utf8) }
+        let leases = LeaseTexts()
         let end = monotonicMilliseconds() + milliseconds
         let seen = try concurrently(clients) { client in
             let connection = try redis.connect()
@@ -28,8 +30,9 @@ struct ScriptCalls {
                     intent.action, id: intent.id,
                     terms: world.terms(intent.action, user: intent.user, tokens: intent.tokens),
                     startMicroseconds: systemMicroseconds(), endMicroseconds: 0, outcome: .done)
-                let call = call(operation, key: keys[intent.user])
+                let call = call(operation, key: keys[intent.user], leases)
                 let answer = try Self.decide(call.call, connection, digest)
+                leases.note(answer, of: operation.id)
                 operation.endMicroseconds = systemMicroseconds()
                 take(answer, call.windows, into: &operation)
                 if operation.outcome == .denied { habits.wasDenied(operation.id) }
@@ -43,7 +46,9 @@ struct ScriptCalls {
     }
 
     /// The call, and for each of its terms in order the window.
-    private func call(_ operation: CallOperation, key: [UInt8]) -> (call: DecisionCall, windows: [Int]) {
+    private func call(
+        _ operation: CallOperation, key: [UInt8], _ leases: LeaseTexts
+    ) -> (call: DecisionCall, windows: [Int]) {
         let contract = world.contract
         let isOwn = operation.terms.filter { CallWorld.user(of: $0.window) != nil }
         let isShared = operation.terms.filter { CallWorld.user(of: $0.window) == nil }
@@ -61,10 +66,9 @@ struct ScriptCalls {
                         needsRoom: term.need > term.cost)
                 })
         }
-        let id = Array((operation.id ?? "").utf8)
         let call = DecisionCall(
-            operation.decision, id: id, timeToLiveMilliseconds: operation.lifeMicroseconds.map { max(1, $0 / 1_000) },
-            subjects: subjects)
+            operation.decision, id: operation.id.flatMap { leases.id($0, of: operation.decision) },
+            lifeMilliseconds: operation.lifeMicroseconds.map { max(1, $0 / 1_000) } ?? 60_000, subjects: subjects)
         return (call, (isOwn + isShared).map(\.window))
     }
 
@@ -77,14 +81,8 @@ struct ScriptCalls {
         var buffer = ByteBuffer()
         script.write(inFull: false, to: &buffer)
         let text = try connection.command(encoded: Array(buffer.readableBytesView))
-        guard case .array(let parts) = text, parts.count == 1, case .bulk(let bytes) = parts[0] else {
-            throw TestFailure("Redis answered \(text)")
-        }
-        var reply = Reply()
-        reply.bytes = bytes
-        reply.elements = [.array(count: 1), .bulk(0..<bytes.count)]
-        guard case .decided(let answer)? = DecideScript.answer(0, of: 1, in: reply, to: call) else {
-            throw TestFailure("decide.lua answered \(String(decoding: bytes, as: UTF8.self))")
+        guard case .decided(let answer)? = DecideScript.answer(0, of: 1, in: try Reply(oneOf: text), to: call) else {
+            throw TestFailure("decide.lua answered \(text)")
         }
         return answer
     }
@@ -96,12 +94,33 @@ struct ScriptCalls {
             case .denied, .deniedForGood, .atCapacity: .denied
             case .unknownLease: .noLease
             case .repeated: .repeated
+            case .tooLate: .noLease
             }
         for (window, state) in zip(windows, answer.states) {
             guard let place = operation.terms.firstIndex(where: { $0.window == window }) else { continue }
             operation.terms[place].standing = CallOperation.Standing(
                 quota: world.quotas[window], used: state.used, isDenied: state.isDenied)
         }
+    }
+}
+
+/// What the texts of all clients' leases say, by the ids of the history.
+private final class LeaseTexts: Sendable {
+    private let instants = Mutex<[String: LeaseInstants]>([:])
+
+    func id(_ name: String, of operation: DecisionOperation) -> DecisionID? {
+        switch operation {
+        case .check, .reset: return nil
+        case .usage: return .usage(UsageDigest(of: Array(name.utf8)))
+        case .reserve, .renew, .settle, .release:
+            let number = name.utf8.reduce(7 as UInt64) { $0 &* 31 &+ UInt64($1) }
+            return .lease(LeaseMark(id: number, instants: instants.withLock { $0[name] } ?? .unknown))
+        }
+    }
+
+    func note(_ answer: CallAnswer, of name: String?) {
+        guard let name, let own = answer.leaseInstants else { return }
+        instants.withLock { $0[name] = own }
     }
 }
 

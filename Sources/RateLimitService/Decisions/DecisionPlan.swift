@@ -1,0 +1,116 @@
+import NIOCore
+import RateLimitCore
+import RedisClient
+
+/// What requests of one kind ask of the script: which limits of how many subjects they meet, how these count, and how
+/// much is allowed. Whose windows these are, under which id and what it costs is of each request.
+///
+/// A plan is laid out once, when it is made; of requests that share it, a batch carries it once.
+final class DecisionPlan: Sendable {
+    /// A limit, and what a request costs of it.
+    struct Term {
+        /// Where the cost comes from.
+        enum Cost {
+            /// One of the request's amounts, by its place from 0 on.
+            case amount(Int)
+            /// It is the same for all requests of the plan; ``DecisionPlan/unknownCost`` where it is not known.
+            case fixed(Int)
+        }
+
+        var id: UInt32
+        var kind: LimitKind
+        var isShadow = false
+        var quota: Int
+        var cost: Cost
+        /// Whether a cost above the quota is taken for the quota.
+        var isBoundedByQuota = false
+    }
+
+    /// How a cost is put that is not known: nothing is charged, and room is asked for all the same.
+    static let unknownCost = 1 << 48 - 1
+    /// The most amounts of a request.
+    static let largestAmountCount = 255
+
+    let operation: DecisionOperation
+    let subjectCount: Int
+    /// Terms of all subjects together.
+    let termCount: Int
+    let amountCount: Int
+    /// Whether its requests have an id.
+    let hasID: Bool
+    /// The argument of the command, a bulk string of RESP.
+    let argument: [UInt8]
+    private let contentHash: Int
+
+    /// Makes a plan of each subject's terms, in the order of the keys.
+    ///
+    /// - Parameter lifeMilliseconds: how long a lease that is given or renewed lives.
+    /// - Parameter rememberMilliseconds: for how long a lease that lapsed and the id of a usage are remembered.
+    init(
+        _ operation: DecisionOperation, hasID: Bool = false, lifeMilliseconds: Int = 0, rememberMilliseconds: Int = 0,
+        amountCount: Int, subjects: [[Term]]
+    ) {
+        precondition(amountCount <= Self.largestAmountCount && subjects.count <= DecisionCall.largestCount)
+        self.operation = operation
+        self.hasID = hasID
+        self.amountCount = amountCount
+        subjectCount = subjects.count
+        termCount = subjects.reduce(0) { $0 + $1.count }
+        var text = ByteBuffer()
+        text.writeInteger(operation.rawValue)
+        text.writeInteger(UInt8(subjects.count))
+        text.writeInteger(hasID ? 1 : 0, as: UInt8.self)
+        text.writeInteger(UInt8(amountCount))
+        text.writeInteger(UInt32(lifeMilliseconds), endianness: .little)
+        text.writeInteger(UInt32(rememberMilliseconds), endianness: .little)
+        for terms in subjects {
+            text.writeInteger(UInt8(terms.count))
+            for index in Self.order(terms.map(\.id)) { text.write(terms[index]) }
+        }
+        var argument = ByteBuffer()
+        argument.writeRESPBulk(text.readableBytesView)
+        self.argument = Array(argument.readableBytesView)
+        contentHash = self.argument.hashValue
+    }
+
+    /// In which order the script goes through a subject's limits, and answers: by ascending id.
+    static func order(_ ids: [UInt32]) -> [Int] { ids.indices.sorted { ids[$0] < ids[$1] } }
+
+    /// Whether it asks the same as another.
+    func isEqual(to other: DecisionPlan) -> Bool {
+        self === other || contentHash == other.contentHash && argument == other.argument
+    }
+}
+
+extension ByteBuffer {
+    fileprivate mutating func write(_ term: DecisionPlan.Term) {
+        writeInteger(term.id, endianness: .little)
+        let numbers: (kind: UInt8, Int, Int, Int, Int) =
+            switch term.kind {
+            case .sliding(let milliseconds): (0, milliseconds, 0, 0, 0)
+            case .calendar(let at): (1, at.previousStart, at.start, at.nextStart, at.afterNextStart)
+            case .concurrency: (2, 0, 0, 0, 0)
+            }
+        writeInteger(numbers.kind)
+        writeInteger((term.isShadow ? 1 : 0) | (term.isBoundedByQuota ? 2 : 0), as: UInt8.self)
+        for number in [numbers.1, numbers.2, numbers.3, numbers.4] {
+            writeInteger(UInt32(truncatingIfNeeded: number), endianness: .little)
+            writeInteger(UInt8(truncatingIfNeeded: number >> 32))
+        }
+        writeAmount(term.quota)
+        switch term.cost {
+        case .amount(let place):
+            writeInteger(UInt8(place + 1))
+            writeAmount(0)
+        case .fixed(let cost):
+            writeInteger(0, as: UInt8.self)
+            writeAmount(cost)
+        }
+    }
+
+    /// Writes an amount or an instant as the script takes it, in 48 bits.
+    mutating func writeAmount(_ value: Int) {
+        writeInteger(UInt32(truncatingIfNeeded: value), endianness: .little)
+        writeInteger(UInt16(truncatingIfNeeded: value >> 32), endianness: .little)
+    }
+}

@@ -1,0 +1,136 @@
+-- The first part of the script that decides; decide.lua, the last one, says what KEYS, ARGV and the reply are.
+--
+-- A subject's state is one string under its key, the bundle, little endian. It begins with a header of 27 bytes:
+--   mark B (178), sections B, leases B, the time in milliseconds before which no lease lapses I6 (0: none holds
+--   anything), the latest lapse whose leases hold nothing any more I6, when the key expires I6, and the epoch I6: when
+--   the subject's memory of leases began (0: it has not)
+-- Then come the sections, by ascending limit: a head of 38 bytes each, and the body.
+--   limit I4, form B, length I2 of the body, total I6 of what has been charged, held I6 by leases, newest I7 (the time
+--   of the last charge in microseconds), ends I6 in milliseconds, oldest I6 (the first entry's time, modulo 2^48)
+--     form 8, 12  sliding: entries of time I6 (microseconds modulo 2^48) and cost I2 or I6, oldest first
+--     form 1      sliding, long: size B, dead I2, merged I2, live I2 of the entries in {key}:w:<limit in hex>.
+--                 Dead ones have left the window and still stand at the front. Merged ones, next, may each stand
+--                 for several neighbours, at the time of the latest.
+--     form 0      no body: what a calendar has counted of the period of `newest`; or a concurrency limit
+-- Last come the leases, where there are any:
+--   for each a record of lapses I6 in milliseconds, parts B, and for each part limit I4 and amount I6, of which
+--   2^48 - 1 says that a shadow limit did not admit the lease; the length I2 of the records together; the leases' ids,
+--   8 bytes each. More than INLINE leases (their number is 255) are in {key}:leases, a sorted set of ids by lapse, and
+--   {key}:held, a hash of their parts.
+--
+-- So a window says under any definition what it counts: how long it slides, or which period it is, are of the plan
+-- alone, and may be others each time. A lease that was ended leaves nothing. The epoch says of one that is not there
+-- whether it was ended, or forgotten with all else; so the key lives until nobody may ask about a lease any more.
+--
+-- Everything that the hot path leaves is decided by the functions that this one makes, a closure for each: it is called
+-- at most once in a batch. They take nothing from outside: a local that is captured would cost each EVALSHA an
+-- allocation.
+local function make(redis_now)
+  local values, byte, ceil, floor, text_of = unpack, string.byte, math.ceil, math.floor, string.format
+  local call, unpack, pack, sub, find = redis.call, struct.unpack, struct.pack, string.sub, string.find
+  local MARK, LONG, PLAIN, SPILLED, WRAP, MOST = 178, 1, 0, 255, 281474976710656, 281474976710655
+  local SMALL, HOME, EXACT, SLACK, INLINE, REAPED, HOUR = 1024, 64, 1024, 256, 16, 10000, 3600000
+  local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET = 1, 2, 3, 4, 5, 6, 7
+  local SLIDING, CALENDAR, CONCURRENCY = 0, 1, 2
+  local DONE, FOR_GOOD, AT_CAPACITY, NO_LEASE, REPEATED, TOO_LATE = 0, 2, 3, 4, 5, 6
+  local HEADER, HEADER_LENGTH, HEAD, HEAD_LENGTH = '<BBBI6I6I6I6', 27, '<I4BI2I6I6I7I6I6', 38
+  local now_ms = floor(redis_now / 1000)
+  local function refuse() error('ERR the value is not a rate limit window', 0) end
+  local function further(subject, suffix) return '{' .. subject.key .. '}:' .. suffix end
+  local function window_key(subject, section) return further(subject, text_of('w:%08x', section.limit)) end
+  local function decimal(number) return text_of('%.0f', number) end
+
+  -- The bundle
+
+  local function load_leases(subject, text, count, at)
+    if at + 9 * count > #text then refuse() end
+    local ids_at = #text + 1 - 8 * count
+    if ids_at - 2 - unpack('<I2', text, ids_at - 2) ~= at then refuse() end
+    for l = 0, count - 1 do
+      local lapses, parts, first = unpack('<I6B', text, at)
+      at = first + 10 * parts
+      subject.leases[l + 1] = {
+        id = sub(text, ids_at + 8 * l, ids_at + 8 * l + 7), lapses = lapses, parts = sub(text, first, at - 1),
+      }
+    end
+    if at ~= ids_at - 2 then refuse() end
+  end
+
+  local function load(key)
+    local text = call('GET', key)
+    local subject = {
+      key = key, sections = {}, leases = {}, is_spilled = false, is_dirty = false, earliest = 0, freed = 0, expiry = 0,
+      epoch = 0,
+    }
+    if not text then return subject end
+    if #text < HEADER_LENGTH or byte(text) ~= MARK then refuse() end
+    local _, count, leases, earliest, freed, expiry, epoch, at = unpack(HEADER, text)
+    subject.earliest, subject.freed, subject.expiry, subject.epoch = earliest, freed, expiry, epoch
+    for k = 1, count do
+      if at + HEAD_LENGTH - 1 > #text then refuse() end
+      local limit, form, length, total, held, newest, ends, oldest, body = unpack(HEAD, text, at)
+      at = body + length
+      if at > #text + 1 then refuse() end
+      subject.sections[k] = {
+        limit = limit, form = form, total = total, held = held, newest = newest, ends = ends, oldest = oldest,
+        body = sub(text, body, at - 1),
+      }
+    end
+    if leases > 0 and leases < SPILLED then
+      load_leases(subject, text, leases, at)
+    else
+      subject.is_spilled = leases == SPILLED
+      if at ~= #text + 1 then refuse() end
+    end
+    return subject
+  end
+
+  local function store(subject)
+    local sections, leases = subject.sections, subject.leases
+    if subject.has_grown then
+      -- Room is made for a new section by what holds nothing and has been empty for an hour: so far Redis's clock may
+      -- step back.
+      for k = #sections, 1, -1 do
+        local section = sections[k]
+        if section.ends + HOUR <= now_ms and section.held == 0 and not section.is_new then table.remove(sections, k) end
+      end
+    end
+    if #sections == 0 and #leases == 0 and not subject.is_spilled and subject.epoch == 0 then
+      return call('DEL', subject.key)
+    end
+    local count = subject.is_spilled and SPILLED or #leases
+    local parts = {
+      pack(HEADER, MARK, #sections, count, subject.earliest, subject.freed, subject.expiry, subject.epoch),
+    }
+    for _, section in ipairs(sections) do
+      parts[#parts + 1] = pack(
+        HEAD, section.limit, section.form, #section.body, section.total, section.held, section.newest, section.ends,
+        section.oldest)
+      parts[#parts + 1] = section.body
+    end
+    if #leases > 0 then
+      local records, ids = {}, {}
+      for l, lease in ipairs(leases) do
+        records[l] = pack('<I6B', lease.lapses, #lease.parts / 10) .. lease.parts
+        ids[l] = lease.id
+      end
+      records = table.concat(records)
+      parts[#parts + 1] = records .. pack('<I2', #records) .. table.concat(ids)
+    end
+    call('SET', subject.key, table.concat(parts), 'PXAT', decimal(subject.expiry))
+  end
+
+  -- The section of a limit; where there is none, a new one if it `makes` one.
+  local function section_of(subject, limit, makes)
+    local sections, place = subject.sections, 1
+    while sections[place] and sections[place].limit < limit do place = place + 1 end
+    local section = sections[place]
+    if section and section.limit == limit then return section end
+    if not makes then return end
+    section = {
+      limit = limit, form = PLAIN, total = 0, held = 0, newest = 0, ends = 0, oldest = 0, body = '', is_new = true,
+    }
+    table.insert(sections, place, section)
+    subject.has_grown = true
+    return section
+  end

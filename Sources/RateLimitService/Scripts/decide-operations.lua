@@ -1,0 +1,280 @@
+
+  -- decide-operations.lua: the operations, each over the request's subjects and terms.
+
+  -- Takes note that a subject will have another section, or fails before anything is written.
+  local function expect_section(subject)
+    subject.missing = (subject.missing or 0) + 1
+    if #subject.sections + subject.missing > 255 then error('ERR too many limits under one key', 0) end
+  end
+
+  -- Decodes a plan, as decide.lua says it: its subjects' terms and what these come to now.
+  local function see(request, keeps, asks)
+    local plan, subjects, terms, at = request.plan, {}, {}, request.plan_at
+    for j = 1, request.subjects do
+      local subject, count = load(KEYS[request.first_key + j - 1]), byte(plan, at)
+      subjects[j], at = subject, at + 1
+      if subject.earliest > 0 and subject.earliest <= now_ms then reap(subject, request.remember) end
+      for _ = 1, count do
+        local limit, kind, flags, a, b, c, d, quota, amount, cost
+        limit, kind, flags, a, b, c, d, quota, amount, cost, at = unpack('<I4BBI5I5I5I5I6BI6', plan, at)
+        cost = amount > 0 and request.amounts[amount] or cost
+        local need = cost
+        if cost == MOST then
+          cost, need = 0, 1
+        elseif cost > quota and flags > 1 then
+          cost, need = quota, quota
+        end
+        -- A check takes no slot, and asks for one.
+        if kind == CONCURRENCY and asks == CHECK then cost = 0 end
+        local term = {
+          subject = subject, limit = limit, kind = kind, is_shadow = flags % 2 == 1, window = a * 1000,
+          periods = { a * 1000, b * 1000, c * 1000, d * 1000 }, quota = quota, cost = cost,
+          section = section_of(subject, limit), wait = 0, least = 0, is_charged = false,
+        }
+        terms[#terms + 1] = term
+        if not term.section and cost > 0 then expect_section(subject) end
+        look(term, keeps and need > 0)
+        if asks and need > 0 then
+          local section = term.section
+          local function held() return section and section.held or 0 end
+          local function lacks() return term.total + held() + need > quota end
+          while lacks() and subject.has_more_lapsed and held() > 0 and subject.reaped < REAPED do
+            reap(subject, request.remember)
+          end
+          if lacks() then term.wait, term.least = wait(term, held(), need) end
+        end
+      end
+    end
+    return subjects, terms
+  end
+
+  -- Status, deciding term, and longest retry and least wait of a check or reserve.
+  local function judge(terms)
+    local status, decider, longest, retry, least = DONE, 0, 0, 0, 0
+    for i, term in ipairs(terms) do
+      local waiting = term.wait
+      if waiting ~= 0 and not term.is_shadow then
+        local rank = waiting < 0 and FOR_GOOD or (term.kind == CONCURRENCY and AT_CAPACITY or 1)
+        retry, least = math.max(retry, waiting), math.max(least, term.least)
+        if rank > status or (rank == status and waiting > longest) then status, decider, longest = rank, i, waiting end
+      end
+    end
+    if status == FOR_GOOD then return status, decider, 0, 0 end
+    return status, decider, retry, least
+  end
+
+  -- Whether one of the subjects knows of a lease.
+  local function is_known(request, subjects)
+    for _, subject in ipairs(subjects) do
+      if lease_of(subject, request.id, request.remember) then return true end
+    end
+    return false
+  end
+
+  local function reserve(request, subjects, terms)
+    local latest = 0
+    for _, subject in ipairs(subjects) do check_leases(subject) end
+    for _, subject in ipairs(subjects) do
+      local parts = {}
+      for _, term in ipairs(terms) do
+        if term.subject == subject then
+          parts[#parts + 1] = pack('<I4I6', term.limit, term.wait == 0 and term.cost or MOST)
+          if term.wait == 0 and term.cost > 0 then
+            local section = term.section or section_of(subject, term.limit, true)
+            if section.is_new and term.kind == SLIDING then section.form = 8 end
+            section.held, term.section = section.held + term.cost, section
+          end
+        end
+      end
+      if subject.epoch == 0 then subject.epoch = now_ms end
+      local lapses = lapse_of(subject, request.life)
+      latest = math.max(latest, lapses)
+      put_lease(subject, request.id, lapses, table.concat(parts), request.remember)
+    end
+    return DONE, math.max(now_ms, subjects[1].epoch), latest
+  end
+
+  local function renew(request, subjects)
+    local found, latest = {}, 0
+    for j, subject in ipairs(subjects) do
+      found[j] = lease_of(subject, request.id, request.remember)
+      if not found[j] or found[j].lapses <= subject.freed then return NO_LEASE, 0, 0 end
+      check_leases(subject)
+    end
+    for j, subject in ipairs(subjects) do
+      local lapses = lapse_of(subject, request.life)
+      latest = math.max(latest, lapses)
+      put_lease(subject, request.id, lapses, found[j].parts, request.remember)
+    end
+    return DONE, math.max(now_ms, subjects[1].epoch), latest
+  end
+
+  local function charge_all(terms, parts_of)
+    for _, term in ipairs(terms) do
+      local parts = parts_of[term.subject]
+      -- A shadow limit that did not admit the reservation keeps the window it would have had: without it. One that has
+      -- come since was not asked, and is charged.
+      if term.cost > 0 and term.kind ~= CONCURRENCY
+        and not (parts and term.is_shadow and declined(parts, term.limit))
+      then
+        charge(term, term.cost)
+        term.is_charged = true
+      end
+    end
+  end
+
+  -- Ends a lease. One that is not there has been ended before, or had lapsed so long ago that nothing is known of it;
+  -- or what is known of the subject's leases began later than it did, because Redis has lost it: then it is charged
+  -- once.
+  local function finish(request, subjects, terms)
+    local first, status = subjects[1], DONE
+    local found, place = lease_of(first, request.id, request.remember)
+    if found then
+      if request.operation == RELEASE and found.lapses <= first.freed then status = NO_LEASE end
+    else
+      if now_ms >= request.lapses + request.remember then return TOO_LATE end
+      if first.epoch > 0 and first.epoch <= request.given then return REPEATED end
+      local asked_until = math.max(now_ms, request.lapses) + request.remember
+      if notes(first, request.id .. '\0\0\0\0', asked_until - now_ms) then return REPEATED end
+      if request.operation == RELEASE then status = NO_LEASE end
+    end
+    local parts_of = {}
+    for j, subject in ipairs(subjects) do
+      if j > 1 then found, place = lease_of(subject, request.id, request.remember) end
+      if found then
+        check_leases(subject)
+        parts_of[subject] = found.parts
+        if found.lapses > subject.freed then status = DONE end
+        remove_lease(subject, found, place)
+      end
+    end
+    if request.operation == SETTLE then charge_all(terms, parts_of) end
+    return status
+  end
+
+  -- Makes each lease's part of a limit nothing, or every part. That a limit did not admit a lease stays: its settle
+  -- charges nothing.
+  local function empty_parts(subject, limit)
+    local function without(parts)
+      local kept = {}
+      each_part(parts, function(id, amount)
+        kept[#kept + 1] = pack('<I4I6', id, (id == limit or not limit) and amount < MOST and 0 or amount)
+      end)
+      return table.concat(kept)
+    end
+    for _, lease in ipairs(subject.leases) do
+      local parts = without(lease.parts)
+      if parts ~= lease.parts then lease.parts, subject.is_dirty = parts, true end
+    end
+    local held = further(subject, 'held')
+    local all = subject.is_spilled and call('HGETALL', held) or {}
+    for n = 1, #all, 2 do
+      local parts = without(all[n + 1])
+      if parts ~= all[n + 1] then call('HSET', held, all[n], parts) end
+    end
+  end
+
+  -- Forgets a limit: its section, its long window, and its part of each lease.
+  local function forget(subject, limit)
+    local section = section_of(subject, limit)
+    if section then
+      if section.form == LONG then call('DEL', window_key(subject, section)) end
+      section.form, section.total, section.held, section.newest = PLAIN, 0, 0, 0
+      section.ends, section.oldest, section.body, subject.is_dirty = 0, 0, '', true
+    end
+    empty_parts(subject, limit)
+  end
+
+  -- Forgets all limits. Which leases have been ended stays known.
+  local function forget_all(key, remember)
+    local is_ours, subject = pcall(load, key)
+    if not is_ours then subject = { key = key, sections = {}, is_spilled = true, epoch = 0 } end
+    for _, section in ipairs(subject.sections) do
+      if section.form == LONG then call('DEL', window_key(subject, section)) end
+    end
+    if subject.epoch > 0 then
+      if subject.earliest > 0 and subject.earliest <= now_ms then reap(subject, remember) end
+      empty_parts(subject)
+      subject.sections = {}
+      return store(subject)
+    end
+    -- One by one, and only those there are: in a slot on its way a command finds no key that is missing.
+    if subject.is_spilled then
+      call('DEL', further(subject, 'leases'))
+      call('DEL', further(subject, 'held'))
+    end
+    call('DEL', key)
+  end
+
+  local function reset(request)
+    local at = request.plan_at
+    for j = 1, request.subjects do
+      local key, count = KEYS[request.first_key + j - 1], byte(request.plan, at)
+      at = at + 1
+      if count == 0 then
+        forget_all(key, request.remember)
+      else
+        local subject, limit = load(key), nil
+        if subject.earliest > 0 and subject.earliest <= now_ms then reap(subject, request.remember) end
+        for _ = 1, count do
+          limit, at = unpack('<I4BBI5I5I5I5I6BI6', request.plan, at), at + 39
+          forget(subject, limit)
+        end
+        if subject.is_dirty then store(subject) end
+      end
+    end
+    return pack('<BI2I6I6', DONE, 0, 0, 0)
+  end
+
+  local function decide(request)
+    local operation = request.operation
+    if operation == RESET then return reset(request) end
+    local asks = (operation == CHECK or operation == RESERVE) and operation
+    local subjects, terms = see(request, operation ~= RENEW and operation ~= RELEASE, asks)
+    local status, decider, retry, least = DONE, 0, 0, 0
+    if asks then status, decider, retry, least = judge(terms) end
+    if operation == CHECK then
+      for _, term in ipairs(status == DONE and terms or {}) do
+        if term.wait == 0 then charge(term, term.cost) end
+      end
+    elseif operation == RESERVE then
+      if is_known(request, subjects) then
+        status = REPEATED
+      elseif status == DONE then
+        status, retry, least = reserve(request, subjects, terms)
+      end
+    elseif operation == RENEW then
+      status, retry, least = renew(request, subjects)
+    elseif operation == USAGE then
+      if request.digest and notes(subjects[1], request.digest, request.remember) then
+        status = REPEATED
+      else
+        charge_all(terms, {})
+      end
+    else
+      status = finish(request, subjects, terms)
+    end
+    if status >= NO_LEASE then
+      decider, retry, least = 0, 0, 0
+      for _, term in ipairs(terms) do term.wait = 0 end
+    end
+    local states = {}
+    for i, term in ipairs(terms) do
+      local held, flags = term.section and term.section.held or 0, term.is_charged and 8 or 0
+      if term.wait ~= 0 then
+        flags = (term.is_shadow and 2 or 1) + (term.wait < 0 and 4 or 0) + (held > 0 and 16 or 0)
+      end
+      states[3 * i - 2], states[3 * i - 1], states[3 * i] = math.min(term.total + held, MOST), term.reset, flags
+    end
+    for _, subject in ipairs(subjects) do
+      if subject.is_dirty then store(subject) end
+    end
+    return pack('<BI2I6I6' .. ('I6I6B'):rep(#terms), status, decider, retry, least, values(states))
+  end
+
+  return function(request)
+    local is_whole, answer = pcall(decide, request)
+    if is_whole then return answer end
+    return '!' .. (type(answer) == 'table' and answer.err or answer)
+  end
+end
