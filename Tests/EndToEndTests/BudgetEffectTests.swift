@@ -102,6 +102,31 @@ extension EndToEnd {
             }
         }
 
+        @Test("An amount in a unit that its limit no longer counts keeps it, however often the answer is sent back")
+        func unitIsKept() throws {
+            let daemons = [
+                try start(["name: daily, per: user, unit: spend, quota: $50, window: 1d"]),
+                try start([
+                    "name: daily, per: user, unit: requests, quota: 5, window: 1d",
+                    "name: mail, per: user, unit: requests, quota: 5, window: 1d",
+                ]),
+            ]
+            let (money, calls) = (try daemons[0].connectAdmin(), try daemons[1].connectAdmin())
+            for path in [ofUser, ofGroup] {
+                #expect(try money.request("PUT", path, body: #"{"limits":{"daily":40000000}}"#).status == 200)
+                let read = try calls.request("GET", path)
+                #expect(try read.json["without_effect"] as? [String] == ["daily"], "\(read.text)")
+                let edited = read.text.replacing(#""daily":40000000"#, with: #""daily":40000000,"mail":3"#)
+                let kept = try calls.request("PUT", path, body: edited)
+                #expect(
+                    try kept.json["units"] as? [String: String] == ["daily": "spend", "mail": "requests"],
+                    "\(kept.text)")
+                let own = #"{"limits":{"daily":4},"units":{"daily":"spend"}}"#
+                #expect(try calls.request("PUT", path, body: own).status == 400)
+                #expect(try money.request("PUT", path, body: own).status == 200)
+            }
+        }
+
         @Test("What another replica wrote for limits that are not known here is told, and goes with DELETE")
         func withoutEffect() throws {
             let daemons = [

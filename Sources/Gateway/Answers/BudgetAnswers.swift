@@ -35,6 +35,8 @@ extension Answer {
             case .otherScope(let name, _, let known):
                 "\(name) is a limit of all together, which the limits file alone sets; those that a budget can set: "
                     + listed(known)
+            case .otherUnit(let name, let unit, let now):
+                "the amount for \(name) is in \(unit.text) by its unit, and the limit counts \(now.text): leave the unit out"
             case .severalSpendLimits(let names):
                 "spend_limit_micros is for the one limit of spend or the one named spend, and there are \(listed(names)): "
                     + "name them in limits"

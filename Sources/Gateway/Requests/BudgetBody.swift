@@ -4,8 +4,8 @@ import RateLimitCore
 /// any order; what is left out or null is not set.
 ///
 /// A member that is not known is refused, unless it is null: with a misspelt one somebody would be without a limit.
-/// `created_at`, `updated_at`, `grants` and `units` may stand there, so that an answer can be sent back, and are not read;
-/// what `without_effect` names may have none.
+/// `created_at`, `updated_at` and `grants` may stand there, so that an answer can be sent back, and are not read. `units`
+/// says what amounts are in; what `without_effect` names may have none.
 struct BudgetBody: Hashable {
     var terms = BudgetTerms()
     /// The group to which a user's budget is attributed.
@@ -13,7 +13,7 @@ struct BudgetBody: Hashable {
     /// The parts of which whoever sends it knows that they have no effect here.
     var withoutEffect: Set<String> = []
 
-    private static let unread: [StaticString] = ["created_at", "updated_at", "grants", "units"]
+    private static let unread: [StaticString] = ["created_at", "updated_at", "grants"]
 
     /// Reads a whole body.
     ///
@@ -21,6 +21,7 @@ struct BudgetBody: Hashable {
     static func read(_ bytes: UnsafeRawBufferPointer, takesGroup: Bool) throws(RequestError) -> BudgetBody {
         var text = JSONText(bytes)
         var body = BudgetBody()
+        var units: [String: LimitUnit] = [:]
         do throws(RequestError) {
             try text.wholeObject { (text, name) throws(RequestError) in
                 if text.isName(name, "spend_limit_micros") {
@@ -31,6 +32,8 @@ struct BudgetBody: Hashable {
                     body.group = try text.isNull() ? nil : text.group()
                 } else if text.isName(name, "without_effect") {
                     body.withoutEffect = try text.isNull() ? [] : text.names()
+                } else if text.isName(name, "units") {
+                    units = try text.units()
                 } else if Self.unread.contains(where: { text.isName(name, $0) }) {
                     try text.skipValue(depth: 1)
                 } else if !text.isNull() {
@@ -41,6 +44,7 @@ struct BudgetBody: Hashable {
             guard case .malformedJSON(let reason) = error else { throw error }
             throw .invalidBudget(reason)
         }
+        for (name, unit) in units { body.terms.limits[name]?.unit = unit }
         return body
     }
 }
@@ -56,6 +60,24 @@ extension JSONText {
             throw .invalidBudget("\(name) is no whole number from 0 to \(BudgetBounds.amounts.upperBound)")
         }
         return amount
+    }
+
+    /// The units of amounts by the names of their limits.
+    fileprivate mutating func units() throws(RequestError) -> [String: LimitUnit] {
+        var units: [String: LimitUnit] = [:]
+        if isNull() { return units }
+        try object { (text, name) throws(RequestError) in
+            guard let key = text.unescaped(name) else { throw .invalidBudget("a name in units is no text") }
+            if text.isNull() { return }
+            guard let unit = LimitUnit(try text.text("a unit")) else {
+                throw .invalidBudget("the unit of \(key) is none that a limit can have")
+            }
+            units[key] = unit
+            guard units.count <= BudgetBounds.limits else {
+                throw .invalidBudget("units names more than \(BudgetBounds.limits) limits")
+            }
+        }
+        return units
     }
 
     /// Names of limits, and of other parts of a budget; what is none is refused where a limit has it.

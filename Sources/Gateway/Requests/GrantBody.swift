@@ -27,7 +27,7 @@ struct GrantBody: Hashable {
                     guard requestID.map({ GrantOrder.idLengths.contains($0.count) }) ?? true else {
                         throw .invalidGrant("request_id does not have 1 to \(GrantOrder.idLengths.upperBound) bytes")
                     }
-                } else {
+                } else if !text.isNull() {
                     throw .invalidGrant("it has a member that is not known, which ends at byte \(text.position)")
                 }
             }

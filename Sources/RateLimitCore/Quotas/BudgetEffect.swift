@@ -24,6 +24,8 @@ public enum BudgetRefusal: Error, Hashable, Sendable {
     case unknownLimit(String, known: [LimitName])
     /// The limit is of a scope whose quotas the budget does not set; those that it could name.
     case otherScope(LimitName, LimitScope, known: [LimitName])
+    /// The amount is said to be in another unit than the limit counts.
+    case otherUnit(LimitName, LimitUnit, now: LimitUnit)
     /// `spend_limit_micros` sets none of several limits of spend, of which none is named ``LimitName/spend``.
     case severalSpendLimits([LimitName])
     /// `spend_limit_micros` sets this limit, and `limits` gives it another quota, which would be the one that holds.
@@ -47,16 +49,13 @@ extension QuotaRules {
     public func check(
         _ terms: BudgetTerms, of owner: BudgetOwner, exempt: Set<String> = []
     ) throws(BudgetRefusal) {
-        var terms = terms
-        if !exempt.isEmpty {
-            terms.limits = terms.limits.filter { !exempt.contains($0.key) }
-            if exempt.contains(Self.spendName) { terms.spendLimitMicros = nil }
+        let named = terms.limits.filter { !exempt.contains($0.key) }
+        let micros = exempt.contains(Self.spendName) && refusalOfSpend(owner) != nil ? nil : terms.spendLimitMicros
+        if limits.limits.isEmpty, !named.isEmpty || micros != nil { throw .noMoreLimits }
+        for (name, amount) in named.sorted(by: { $0.key < $1.key }) {
+            if let refusal = refusal(of: amount, ofLimit: name, owner) { throw refusal }
         }
-        if limits.limits.isEmpty, terms != .none { throw .noMoreLimits }
-        for name in terms.limits.keys.sorted() {
-            if let refusal = refusal(ofLimit: name, owner) { throw refusal }
-        }
-        guard let micros = terms.spendLimitMicros else { return }
+        guard let micros else { return }
         if let refusal = refusalOfSpend(owner) { throw refusal }
         let name = spendLimit(of: owner).map { limits.limits[$0].name }
         if let name, let named = terms.limits[name.text], named.amount != micros { throw .spendSetTwice(name) }
@@ -71,7 +70,7 @@ extension QuotaRules {
     public func withoutEffect(
         _ terms: BudgetTerms, grants: some Sequence<String>, of owner: BudgetOwner
     ) -> [String] {
-        let names = terms.limits.keys.filter { refusal(ofLimit: $0, owner) != nil }
+        let names = terms.limits.filter { refusal(of: $0.value, ofLimit: $0.key, owner) != nil }.keys
         // A grant raises what is the subject's own.
         let granted = grants.filter { name in
             let limit = LimitName(name).flatMap(limits.index).map { limits.limits[$0] }
@@ -81,12 +80,16 @@ extension QuotaRules {
         return Set(names).union(granted).sorted() + (spend ? [Self.spendName] : [])
     }
 
-    private func refusal(ofLimit text: String, _ owner: BudgetOwner) -> BudgetRefusal? {
+    private func refusal(
+        of amount: BudgetAmount, ofLimit text: String, _ owner: BudgetOwner
+    ) -> BudgetRefusal? {
         guard let name = LimitName(text), let index = limits.index(of: name) else {
             return .unknownLimit(text, known: names(owner))
         }
-        let scope = limits.limits[index].scope
-        return owner.sets(scope) ? nil : .otherScope(name, scope, known: names(owner))
+        let limit = limits.limits[index]
+        guard owner.sets(limit.scope) else { return .otherScope(name, limit.scope, known: names(owner)) }
+        guard let unit = amount.unit, unit != limit.unit else { return nil }
+        return .otherUnit(name, unit, now: limit.unit)
     }
 
     private func refusalOfSpend(_ owner: BudgetOwner) -> BudgetRefusal? {
