@@ -21,6 +21,13 @@ struct GrantRouterTests {
 
     private func name(_ text: String) throws -> LimitName { try #require(LimitName(text)) }
 
+    @Test("take null for left out, also of a member that is not known")
+    func nulls() throws {
+        #expect(
+            route(.POST, user, body: #"{"foo":null,"amount":5,"limit":"tokens","request_id":null}"#)
+                == .success(.admin(.grant(.user(someUser), GrantBody(limit: try name("tokens"), amount: 5)))))
+    }
+
     @Test("take a limit, an amount and perhaps an id, in any order")
     func bodies() throws {
         let tokens = try name("tokens")
