@@ -99,6 +99,12 @@ public final class RedisLink {
         close(because: .replica(text))
     }
 
+    /// Leaves a connection on which a reply came that is none to what was asked: each one behind it might be another
+    /// command's than it would be taken for.
+    public func leaveOutOfStep() {
+        close(because: .unreachable("Redis sent a reply that is none to what was asked"))
+    }
+
     /// How many commands have been sent and not been answered, those given up included.
     public var commandsInFlight: Int { machine.count }
 
@@ -203,7 +209,8 @@ extension RedisLink {
             let text = reply.errorText ?? "setup command \(step) was not answered as expected"
             return close(because: .refused(endpoint?.password?.hidden(in: text) ?? text))
         }
-        if step == setupCount { becomeAvailable() }
+        guard step == setupCount else { return }
+        if reply.isPong { becomeAvailable() } else { leaveOutOfStep() }
     }
 
     private func receivedRole(_ reply: Reply) {
@@ -255,7 +262,7 @@ extension RedisLink {
             isProbing = false
             // An error to a PING (LOADING, BUSY, NOAUTH) means that Redis is there and would refuse a check as well:
             // each check then hears the error itself, which costs no wait.
-            becomeAvailable()
+            if reply.isPong || reply.errorText != nil { becomeAvailable() } else { leaveOutOfStep() }
         case .discard(let isLast):
             if isLast { probeLater() }
         case .unmatched: close(because: .unreachable("Redis sent a reply that nothing had asked for"))

@@ -41,6 +41,12 @@ public struct Reply: Sendable {
         return text(of: .error(range))
     }
 
+    /// Whether this answers PING; on a connection that has subscribed the answer is an array.
+    var isPong: Bool {
+        let isArray = if case .array(count: 2)? = elements.first { true } else { false }
+        return text(of: elements[isArray ? 1 : 0])?.uppercased() == "PONG"
+    }
+
     /// Whether this answers ROLE, and the server is a master.
     var isRoleOfMaster: Bool {
         guard elements.count > 1, case .bulk(let range) = elements[1] else { return false }

@@ -55,9 +55,34 @@ extension FaultMatrix {
 
         @Test("Replies come that are none to what was asked")
         func strayReplies() throws {
-            // These pass for a handshake: each connection is taken for a good one until the first check.
+            // Nobody is told another's decision: the first one that is no answer ends the connection.
             let row = row(.strayReplies, ["redis_unreachable", "redis_error"], logLines: 30)
             try run(row, .replaceReplies(Array(":1\r\n:2\r\n:3\r\n".utf8)))
+        }
+
+        @Test("No reply is taken for another's where one comes that nothing had asked for")
+        func repliesOutOfStep() throws {
+            let daemon = try FaultMatrix.startDaemon(proxy.url, ["REDIS_TIMEOUT_MS": "5000", "DENY_CACHE_MS": "0"])
+            let client = try daemon.connect()
+            let denied = newUser()
+            while try client.check(denied).status == 200 {}
+            let others = [denied, newUser(), newUser()]
+            // Three batches are under way on one connection; the first one's reply would be the second's, which denies.
+            redis.stop()
+            for user in [newUser()] + others {
+                #expect(try client.send(HTTPConnection.checkText(user)))
+                pause(milliseconds: 30)
+            }
+            proxy.set(.precedeReplies(Array(":1\r\n".utf8)))
+            pause(milliseconds: 100)
+            redis.resume()
+            let answers = try (0..<4).map { _ in try client.response() }
+            #expect(
+                answers.allSatisfy { $0.status == 200 && $0.isDegraded },
+                "\(answers.map { ($0.status, $0.degradedReason) })")
+            proxy.set(.none)
+            #expect(try eventually(within: 60) { try !client.check(newUser()).isDegraded })
+            #expect(try client.check(denied).status == 429)
         }
 
         @Test("A reply of which the end never comes")

@@ -44,6 +44,21 @@ struct RedisLinkHandshakeTests {
         try await redis.stop()
     }
 
+    @Test("fails where something else than an answer to the PING comes")
+    func noPong() async throws {
+        let redis = try await FakeRedis(
+            script { connection, command in connection == 0 && command == ["PING"] ? [.send(":3\r\n")] : nil })
+        let link = try await TestLink(redis.socketPath)
+        try await link.startAndWait()
+        #expect(
+            link.events == [
+                .unavailable(.unreachable("Redis sent a reply that is none to what was asked")), .available,
+            ])
+        #expect(redis.commands.count == 2)
+        try await link.stop()
+        try await redis.stop()
+    }
+
     @Test("fails while Redis still loads, and is tried again until it has loaded")
     func loading() async throws {
         let redis = try await FakeRedis(

@@ -15,6 +15,8 @@ package final class FaultProxy: Sendable {
         case cutReplies
         /// What Redis says next is replaced by these bytes.
         case replaceReplies([UInt8])
+        /// These bytes come before what Redis replies.
+        case precedeReplies([UInt8])
         /// New connections are accepted and never answered.
         case deafToNewConnections
         /// Nothing arrives any more of what Redis says to whoever has subscribed; those connections stay open.
@@ -240,6 +242,7 @@ private struct Relay {
             pairs[index].isEnding = true
         case .silentSubscriptions where pairs[index].isSubscriber: break
         case .replaceReplies(let others): pairs[index].toClient.append(others[...], dueAt: now)
+        case .precedeReplies(let others): pairs[index].toClient.append((others + bytes)[...], dueAt: now)
         default: pairs[index].toClient.append(bytes, dueAt: now + delay(fault))
         }
     }

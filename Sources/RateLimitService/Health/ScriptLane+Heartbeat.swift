@@ -171,6 +171,7 @@ extension ScriptLane {
             }
             if refusal.scope == .key { round.isBroken = true }
             round.end(outcome(of: refusal, on: path))
+            if refusal == .malformedReply { link.leaveOutOfStep() }
         }
     }
 

@@ -197,6 +197,7 @@ extension ScriptLane {
     ) {
         guard let engine else { return }
         var refusal: String?
+        var isOutOfStep = false
         for index in 0..<batch.count {
             guard let request = batcher.takeRequest() else { break }
             switch Codec.answer(index, of: batch, in: reply, to: request) {
@@ -207,9 +208,11 @@ extension ScriptLane {
             case nil:
                 request.undecided(because: .redisError, by: engine)
                 refusal = RedisRefusal.malformedReply.words
+                isOutOfStep = true
             }
         }
         if let refusal { wasRefused(refusal, on: Codec.path) }
+        if isOutOfStep { link.leaveOutOfStep() }
     }
 
     private func received<Codec>(_ error: String, to batch: ScriptBatch<Codec>, of batcher: ScriptBatcher<Codec>) {
@@ -307,8 +310,11 @@ extension ScriptLane {
         }
         // SCRIPT LOAD answers with the digest. A service that forbids it gets the whole text each time.
         if let refusal = reply.errorText { engine?.note(refusal, to: .scriptLoad) }
-        let digest = reply.elements.first.flatMap { element in
-            if case .bulk = element { reply.text(of: element) } else { nil }
+        let digest: String?
+        switch reply.elements.first {
+        case .bulk(let range): digest = reply.text(of: .bulk(range))
+        case .error: digest = nil
+        default: return false
         }
         switch step {
         case 0:
