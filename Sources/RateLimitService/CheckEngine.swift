@@ -33,8 +33,10 @@ package final class CheckEngine {
     /// How long the leases that gateways have ended had lasted.
     var durations = LeaseDurations()
     private(set) var policy: CheckPolicy
+    /// Finds the plans of calls, under the limits that these meet under ``policy``.
+    var planner: CallPlanner
     /// What calls meet under ``policy``.
-    private(set) var callLimits: LimitsInForce
+    var callLimits: LimitsInForce { planner.limits }
     /// Whether there are limits beside the one of checks: each check looks here.
     package private(set) var hasMoreLimits: Bool
     private var memory = CheckDenials()
@@ -60,7 +62,7 @@ package final class CheckEngine {
         self.lanes = lanes
         self.keyPrefix = keyPrefix
         self.policy = policy
-        callLimits = policy.limitsOfCalls
+        planner = CallPlanner(limits: policy.limitsOfCalls, isShadow: policy.isShadow)
         hasMoreLimits = !policy.limits.isEmpty
         self.bounds = bounds
         self.metrics = metrics
@@ -228,7 +230,7 @@ extension CheckEngine {
         limitTally.report(to: metrics.limits)
         limitTally.setLimits(policy.limits.rules.limits.limits)
         self.policy = policy
-        callLimits = policy.limitsOfCalls
+        planner = CallPlanner(limits: policy.limitsOfCalls, isShadow: policy.isShadow)
         hasMoreLimits = !policy.limits.isEmpty
         heartbeat?.decidesCalls = hasMoreLimits
     }

@@ -8,10 +8,7 @@ struct CheckScript {
     /// The digest under which Redis knows the script; nil where a service does not keep scripts, or not yet.
     var digest: String?
 
-    /// The key's text up to a user's UUID, and the bulk string's header that counts both: the same for each check.
-    private let keyStart: [UInt8]
-    /// The prefix and the colon behind it.
-    private let keyPrefix: [UInt8]
+    private let keys: SubjectKeys
     private var plan: DecisionPlan
     /// What the batch that is being laid out is decided under.
     private(set) var conditions: Limit.Numbers
@@ -22,9 +19,7 @@ struct CheckScript {
     var count: Int { batch.count }
 
     init(keyPrefix: String, limit: Limit) {
-        let length = keyPrefix.utf8.count + 1 + SubjectID.uuidLength
-        keyStart = Array("$\(length)\r\n\(keyPrefix):".utf8)
-        self.keyPrefix = Array("\(keyPrefix):".utf8)
+        keys = SubjectKeys(prefix: keyPrefix)
         plan = Self.plan(limit)
         conditions = limit.numbers
     }
@@ -48,33 +43,7 @@ struct CheckScript {
         let hasRoom = batch.begin(plan)
         precondition(hasRoom, "all checks have one plan")
         batch.writeAmount(cost)
-        guard user.isUUID else { return appendKey(of: user) }
-        batch.writeKeys { keys in
-            let length = keyStart.count + SubjectID.uuidLength + 2
-            keys.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { target in
-                guard let base = target.baseAddress else { return 0 }
-                keyStart.withUnsafeBytes {
-                    base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(base), byteCount: $0.count)
-                }
-                user.writeUUID(to: base + keyStart.count)
-                target[length - 2] = 0x0d
-                target[length - 1] = 0x0a
-                return length
-            }
-        }
-    }
-
-    /// Lays out the key of a user who is no UUID.
-    @inline(never)
-    private mutating func appendKey(of user: SubjectID) {
-        batch.writeKeys { keys in
-            user.withKeyName(of: .user) { name in
-                keys.writeString("$\(keyPrefix.count + name.count)\r\n")
-                keys.writeBytes(keyPrefix)
-                keys.writeBytes(name)
-                keys.writeString("\r\n")
-            }
-        }
+        batch.writeKeys { keys.writeUser(user, to: &$0) }
     }
 
     /// Writes the batch as one EVALSHA, or as an EVAL with the whole text where `inFull` or where there is no digest,

@@ -94,42 +94,46 @@ extension CheckDenials {
     }
 }
 
-/// The denials of calls, by all that was asked of Redis: whose windows, under which quotas, at which costs.
+/// The denials of calls, by what was asked of Redis: the plan, whose windows, and the costs.
 typealias CallDenials = DenialMemory<CallQuestion, CallAnswer>
 
 /// What a call asks that may be denied: the same question meets the same limits, whatever became of budgets, groups,
 /// grants and the file in between.
 struct CallQuestion: Equatable {
-    let operation: DecisionOperation
-    let subjects: [SubjectTerms]
+    let plan: CallPlan
+    let costs: CallCosts
+    let groups: [SubjectID]
 
-    /// Nil for a call that is never denied.
-    init?(_ call: DecisionCall) {
-        guard call.operation == .check || call.operation == .reserve else { return nil }
-        operation = call.operation
-        subjects = call.subjects
+    init(_ call: PlannedCall) {
+        plan = call.plan
+        costs = call.costs
+        groups = call.caller.groups
+    }
+
+    static func == (left: CallQuestion, right: CallQuestion) -> Bool {
+        left.plan === right.plan && left.costs == right.costs && left.groups == right.groups
     }
 }
 
 extension CallDenials {
     /// The denial of this very call, as it stands now, if it is remembered.
-    func denial(of user: SubjectID, _ question: CallQuestion, at now: NIODeadline) -> CallAnswer? {
-        denial(of: user, question, now: now).map { $0.answer.aged(by: $0.age) }
+    func denial(of call: PlannedCall, at now: NIODeadline) -> CallAnswer? {
+        if isEmpty { return nil }
+        return denial(of: call.request.user, CallQuestion(call), now: now).map { $0.answer.aged(by: $0.age) }
     }
 
     /// Remembers a denial for at most `cacheMilliseconds`, and only for as long as what has been charged needs: leases may
     /// end at any time.
     mutating func remember(
-        _ user: SubjectID, _ question: CallQuestion, _ answer: CallAnswer, sentAt: NIODeadline, receivedAt: NIODeadline,
-        cacheMilliseconds: Int
+        _ call: PlannedCall, _ answer: CallAnswer, sentAt: NIODeadline, receivedAt: NIODeadline, cacheMilliseconds: Int
     ) {
         switch answer.verdict {
         case .denied, .atCapacity: break
         case .done, .deniedForGood, .unknownLease, .repeated, .tooLate: return
         }
         remember(
-            user, question, answer, certainMilliseconds: answer.leastWaitMilliseconds, sentAt: sentAt,
-            receivedAt: receivedAt, cacheMilliseconds: cacheMilliseconds)
+            call.request.user, CallQuestion(call), answer, certainMilliseconds: answer.leastWaitMilliseconds,
+            sentAt: sentAt, receivedAt: receivedAt, cacheMilliseconds: cacheMilliseconds)
     }
 }
 

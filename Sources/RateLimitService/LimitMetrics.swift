@@ -80,31 +80,38 @@ final class LimitMetrics: Sendable {
         private static let decisions = Decision.allCases.count
 
         private var limits: [LimitName] = []
-        private var places: [UInt32: Int] = [:]
+        private var ids: [UInt32] = []
         /// For each limit, one for each of ``Decision``.
         private var counts: [Int] = []
 
         /// Counts under these limits from now on; what has not been reported is lost.
         mutating func setLimits(_ limits: [LimitDefinition]) {
             self.limits = limits.map(\.name)
-            places = Dictionary(uniqueKeysWithValues: limits.enumerated().map { ($1.id, $0) })
+            ids = limits.map(\.id)
             counts = [Int](repeating: 0, count: limits.count * Self.decisions)
         }
 
         /// Counts what each limit says in an answer; nothing of a limit that has left since it was asked.
         mutating func count(_ outcome: Outcome) {
-            for standing in outcome.details?.standings ?? [] {
-                guard let place = places[standing.limit.id] else { continue }
+            guard !ids.isEmpty, let details = outcome.details else { return }
+            details.forEachTerm { term, state in
+                guard let place = place(of: term) else { return }
                 let decision: Decision =
-                    if standing.state.isShadowDenied || standing.state.isDenied && outcome.isShadowDenied {
+                    if state.isShadowDenied || state.isDenied && outcome.isShadowDenied {
                         .shadowDenied
-                    } else if standing.state.isDenied {
+                    } else if state.isDenied {
                         .denied
                     } else {
-                        standing.warningPerMille == nil ? .allowed : .warned
+                        term.warningPerMille(state) == nil ? .allowed : .warned
                     }
                 counts[place * Self.decisions + decision.rawValue] += 1
             }
+        }
+
+        /// A limit stands where it stood when the call was planned, unless others have come into force since.
+        private func place(of term: CallTerm) -> Int? {
+            if term.limitPlace < ids.count, ids[term.limitPlace] == term.limit.id { return term.limitPlace }
+            return ids.firstIndex(of: term.limit.id)
         }
 
         /// Hands over what has been counted.

@@ -51,10 +51,13 @@ final class LocalWindows: Sendable {
 
     /// Decides a call over all its limits that are `local` while Redis is away, under this replica's share of each: a
     /// calendar's period counts as a sliding window of its length. Everything is charged or nothing is.
-    func check(_ plan: CallPlan, user: SubjectID, replicas: Int, clockMicroseconds: Int) -> Decision.Verdict {
-        let windows = zip(plan.terms, plan.call?.subjects.flatMap(\.terms) ?? []).compactMap { term, asked in
+    func check(_ call: PlannedCall, replicas: Int, clockMicroseconds: Int) -> Decision.Verdict {
+        let windows = call.plan.terms.compactMap { term in
             Self.limit(of: term, replicas: replicas).map { limit in
-                (key: Key(owner: term.subject.owner(user), limitID: term.limit.id), limit: limit, cost: asked.cost)
+                (
+                    key: Key(owner: call.caller.owner(term.subject), limitID: term.limit.id), limit: limit,
+                    cost: call.cost(of: term).amount
+                )
             }
         }
         return generations.withLock { generations in
@@ -72,7 +75,7 @@ final class LocalWindows: Sendable {
     }
 
     /// The share of a limit that counts here; nil where it does not.
-    private static func limit(of term: CallPlan.Term, replicas: Int) -> Limit? {
+    private static func limit(of term: CallTerm, replicas: Int) -> Limit? {
         guard term.limit.failureAnswer == .local, !term.limit.isShadow, let quota = term.quota.amount else {
             return nil
         }

@@ -25,10 +25,7 @@ private let today = CalendarPeriod(start: 0, nextStart: 86_400)
 private func outcome(
     _ verdict: Outcome.Verdict, _ standings: [LimitStanding], decider: Int? = nil
 ) -> Outcome {
-    var details = OutcomeDetails()
-    details.standings = standings
-    details.decider = decider
-    return Outcome(verdict, source: .redis).with(details)
+    Outcome(verdict, source: .redis).with(OutcomeDetails(standings: standings, decider: decider))
 }
 
 /// The lines of an answer, the last one its body.

@@ -38,22 +38,19 @@ struct CallCostTests {
         told: ToldTokens = .all, costMicros: Int? = nil, learned: CallEstimate? = nil,
         under other: LimitsInForce? = nil,
         isShadow: Bool = false
-    ) throws -> CallPlan {
-        var random = SystemRandomNumberGenerator()
+    ) throws -> PlannedCall {
         let request = CallRequest(
             user: user, operation: operation, attributes: CallAttributes(model: model), tokens: tokens, told: told,
             costMicros: costMicros)
-        return try CallPlanner(limits: other ?? limits, keyPrefix: "x", isShadow: isShadow).plan(
-            request, learned: learned, for: CallerBudgets(budget: nil, groups: []), atUnixMilliseconds: 0,
-            using: &random)
+        return try planned(request, under: other ?? limits, learned: learned, isShadow: isShadow)
     }
 
     /// The units of which a plan needs room without knowing how much.
-    private func needs(_ plan: CallPlan) -> [LimitUnit] {
-        zip(plan.terms, plan.call?.subjects.flatMap(\.terms) ?? []).filter { $1.needsRoom }.map { $0.0.limit.unit }
+    private func needs(_ call: PlannedCall) -> [LimitUnit] {
+        call.told.filter { call.cost(of: $0).needsRoom }.map(\.limit.unit)
     }
 
-    private func costs(_ plan: CallPlan) -> [Int] { plan.call?.subjects.flatMap(\.terms).map(\.cost) ?? [] }
+    private func costs(_ call: PlannedCall) -> [Int] { call.toldCosts }
 
     private let reserve = CallRequest.Operation.reserve(milliseconds: 1_000)
 
@@ -119,7 +116,7 @@ struct CallCostTests {
         for operation in [.check, reserve] {
             #expect(throws: CallRefusal.unknownModel) { try plan(operation, model: "mystery") }
             let passed = try plan(operation, model: "mystery", isShadow: true)
-            #expect(passed.isDeniedInShadow && passed.terms.count == Self.units.count)
+            #expect(passed.isDeniedInShadow && passed.plan.terms.count == Self.units.count)
             let shadows = try Self.limits(unknownModel: .deny, isShadow: true)
             #expect(try !plan(operation, model: "mystery", under: shadows).isDeniedInShadow)
         }
@@ -135,13 +132,13 @@ struct CallCostTests {
         for operation in [.usage(id: []), .settle(lease)] as [CallRequest.Operation] {
             let plan = try plan(operation, model: "mystery", tokens: used)
             #expect(costs(plan) == [16, 7, 9, 0, 0])
-            #expect(plan.uncounted == [Uncounted(.spend, because: .unknownModel)])
-            #expect(try self.plan(operation, model: "mystery", tokens: used, costMicros: 5).uncounted == [])
+            #expect(plan.uncounted == Uncounted(.spend, because: .unknownModel))
+            #expect(try self.plan(operation, model: "mystery", tokens: used, costMicros: 5).uncounted == nil)
             // Where there is nothing to count, nothing is left uncounted.
-            #expect(try self.plan(operation, model: "mystery", tokens: .zero).uncounted == [])
-            #expect(try self.plan(operation, model: "mystery").uncounted == [])
+            #expect(try self.plan(operation, model: "mystery", tokens: .zero).uncounted == nil)
+            #expect(try self.plan(operation, model: "mystery").uncounted == nil)
         }
-        #expect(try plan(.usage(id: []), model: "dear", tokens: used).uncounted == [])
+        #expect(try plan(.usage(id: []), model: "dear", tokens: used).uncounted == nil)
     }
 
     @Test("is nothing where no limit applies: a lease is given that holds nothing, and ending it asks nobody")
@@ -152,8 +149,8 @@ struct CallCostTests {
         for operation in [.check, .look, reserve, .usage(id: [1]), .renew(lease, milliseconds: 1), .release(lease)]
             as [CallRequest.Operation]
         {
-            #expect(try plan(operation, under: none).call == nil)
+            #expect(try plan(operation, under: none).plan.decision == nil)
         }
-        #expect(try plan(.settle(lease), tokens: TokenUsage(input: 1), under: none).call == nil)
+        #expect(try plan(.settle(lease), tokens: TokenUsage(input: 1), under: none).plan.decision == nil)
     }
 }

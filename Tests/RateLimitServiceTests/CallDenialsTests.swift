@@ -9,20 +9,26 @@ struct CallDenialsTests {
     private static let start = NIODeadline.uptimeNanoseconds(1_000_000_000_000)
     private let user = SubjectID(high: 1, low: 2)
     private var denials = CallDenials()
+    private var planner: CallPlanner
+
+    init() throws { planner = try Self.planner() }
 
     private func at(_ milliseconds: Int64) -> NIODeadline { Self.start + .milliseconds(milliseconds) }
 
-    private static func call(
-        _ operation: DecisionOperation = .check, quota: Int = 5, cost: Int = 1, id: UInt8 = 1
-    ) -> DecisionCall {
-        let term = LimitTerm(id: 7, kind: .sliding(windowMilliseconds: 60_000), quota: quota, cost: cost)
-        let own: DecisionID? =
-            switch operation {
-            case .check, .reset: nil
-            case .usage: .usage(UsageDigest(of: [id]))
-            case .reserve, .renew, .settle, .release: .lease(LeaseMark(id: UInt64(id)))
-            }
-        return DecisionCall(operation, id: own, subjects: [SubjectTerms(key: [1], terms: [term])])
+    /// The planner that finds the plan of each call of a test; under another quota it is another one.
+    private static func planner(quota: Int = 5) throws -> CallPlanner {
+        let limit = LimitDefinition(
+            name: try #require(LimitName("calls")), scope: .user, unit: .requests, quota: quota,
+            window: .sliding(milliseconds: 60_000))
+        return CallPlanner(limits: LimitsInForce(rules: QuotaRules(limits: LimitSet(limit), policy: .min)))
+    }
+
+    private mutating func call(
+        _ operation: CallRequest.Operation = .check, cost: Int = 1, of user: SubjectID? = nil, groups: [SubjectID] = []
+    ) throws -> PlannedCall {
+        let caller = CallerBudgets(budget: nil, groups: groups.map { CallerBudgets.Group(id: $0, budget: nil) })
+        return try planner.plan(
+            CallRequest(user: user ?? self.user, operation: operation, cost: cost), for: caller, atUnixMilliseconds: 0)
     }
 
     private static func denied(_ wait: Int = 9_000, certain: Int) -> CallAnswer {
@@ -32,31 +38,38 @@ struct CallDenialsTests {
             leastWaitMilliseconds: certain)
     }
 
-    private mutating func remember(_ answer: CallAnswer, cache: Int = 60_000) throws {
-        let question = try #require(CallQuestion(Self.call()))
-        denials.remember(user, question, answer, sentAt: at(0), receivedAt: at(10), cacheMilliseconds: cache)
+    private mutating func remember(
+        _ answer: CallAnswer, to call: PlannedCall? = nil, cache: Int = 60_000
+    ) throws {
+        denials.remember(
+            try call ?? self.call(), answer, sentAt: at(0), receivedAt: at(10), cacheMilliseconds: cache)
     }
 
-    private func denial(_ call: DecisionCall = Self.call(), of user: SubjectID? = nil, at now: Int64) -> CallAnswer? {
-        CallQuestion(call).flatMap { denials.denial(of: user ?? self.user, $0, at: at(now)) }
+    private mutating func denial(_ call: PlannedCall? = nil, at now: Int64) throws -> CallAnswer? {
+        denials.denial(of: try call ?? self.call(), at: at(now))
     }
 
-    @Test("denies the same question of the same user alone: another cost, quota or operation is another question")
+    @Test("denies the same question of the same user alone: other costs, operations, groups or limits ask another")
     mutating func question() throws {
         try remember(Self.denied(certain: 9_000))
-        #expect(denial(at: 20) != nil)
-        for other in [Self.call(quota: 6), Self.call(cost: 2), Self.call(.reserve)] {
-            #expect(denial(other, at: 20) == nil)
-        }
-        #expect(denial(of: SubjectID(high: 3, low: 4), at: 20) == nil)
+        #expect(try denial(at: 20) != nil)
+        let others = [
+            try call(cost: 2), try call(.reserve(milliseconds: 1_000)), try call(of: SubjectID(high: 3, low: 4)),
+            try call(groups: [SubjectID(high: 5, low: 6)]),
+        ]
+        for other in others { #expect(try denial(other, at: 20) == nil) }
+        planner = try Self.planner(quota: 6)
+        #expect(try denial(at: 20) == nil)
     }
 
-    @Test("asks the same of each lease, and nothing of what is never denied")
-    func reservations() {
-        #expect(CallQuestion(Self.call(.reserve, id: 1)) == CallQuestion(Self.call(.reserve, id: 2)))
-        for operation in [DecisionOperation.renew, .settle, .release, .usage] {
-            #expect(CallQuestion(Self.call(operation)) == nil)
-        }
+    @Test("asks the same of each lease")
+    mutating func reservations() throws {
+        let reserve = CallRequest.Operation.reserve(milliseconds: 1_000)
+        try remember(Self.denied(certain: 9_000), to: call(reserve))
+        var other = try call(reserve)
+        var random = SystemRandomNumberGenerator()
+        other.drawLease(atUnixMilliseconds: 0, using: &random)
+        #expect(try denial(other, at: 20) != nil)
     }
 
     @Test("holds only while what has been charged denies, and not while leases do, which may end")
@@ -64,21 +77,21 @@ struct CallDenialsTests {
         try remember(Self.denied(certain: 0))
         #expect(denials.isEmpty)
         try remember(Self.denied(certain: 3_000))
-        #expect(denial(at: 2_998) != nil)
-        #expect(denial(at: 2_999) == nil)
+        #expect(try denial(at: 2_998) != nil)
+        #expect(try denial(at: 2_999) == nil)
     }
 
     @Test("holds no longer than it may")
     mutating func bounded() throws {
         try remember(Self.denied(certain: 9_000), cache: 100)
-        #expect(denial(at: 99) != nil)
-        #expect(denial(at: 100) == nil)
+        #expect(try denial(at: 99) != nil)
+        #expect(try denial(at: 100) == nil)
     }
 
     @Test("tells every wait as it is by then")
     mutating func aged() throws {
         try remember(Self.denied(certain: 5_000))
-        let answer = try #require(denial(at: 1_010))
+        let answer = try #require(try denial(at: 1_010))
         #expect(answer.verdict == .denied(term: 0, retryAfterMilliseconds: 8_000))
         #expect(answer.leastWaitMilliseconds == 4_000)
         #expect(answer.states == [LimitState(used: 5, resetAfterMilliseconds: 29_000, isDenied: true)])

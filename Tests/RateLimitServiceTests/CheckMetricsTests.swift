@@ -99,9 +99,7 @@ struct CheckMetricsTests {
         tally.setLimits([first, second])
         var outcome = Outcome(.allowed, source: .redis)
         func count(_ states: LimitState...) {
-            var details = OutcomeDetails()
-            details.standings = zip([first, second], states).map { standing($0, $1) }
-            outcome.details = details
+            outcome.details = OutcomeDetails(standings: zip([first, second], states).map { standing($0, $1) })
             tally.count(outcome)
         }
         let free = LimitState(used: 1, resetAfterMilliseconds: 1)

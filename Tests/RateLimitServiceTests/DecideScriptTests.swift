@@ -128,20 +128,19 @@ struct DecideScriptTests {
         "is the command that hiredis encodes, whole or by digest, and begins anew", arguments: [1, 2, 3, 16, 64, 250])
     func encoding(_ count: Int) {
         var random = SeededGenerator(seed: UInt64(count))
-        var script = DecideScript()
+        var batch = DecisionBatch()
         for (digest, inFull) in [(Self.digest, false), (Self.digest, true), (nil, false)] as [(String?, Bool)] {
-            script.digest = digest
             let calls = (0..<count).map { _ in call(&random) }
             for call in calls {
-                let isTaken = script.append(call)
+                let isTaken = batch.append(call)
                 #expect(isTaken)
             }
-            #expect(script.count == count)
+            #expect(batch.count == count)
             var buffer = ByteBuffer()
-            script.write(inFull: inFull, to: &buffer)
+            batch.write(digest: digest, inFull: inFull, to: &buffer)
             let start = digest != nil && !inFull ? ["EVALSHA", Self.digest] : ["EVAL", DecisionScript.text]
             #expect(Array(buffer.readableBytesView) == expected(start, calls))
-            #expect(script.count == 0)
+            #expect(batch.count == 0)
         }
     }
 
@@ -157,14 +156,13 @@ struct DecideScriptTests {
         }
         let calls = (0..<20).map(call)
         #expect(Set(calls.map { $0.planned().plan.argument }).count == 1)
-        var script = DecideScript()
-        script.digest = Self.digest
+        var batch = DecisionBatch()
         for call in calls {
-            let isTaken = script.append(call)
+            let isTaken = batch.append(call)
             #expect(isTaken)
         }
         var buffer = ByteBuffer()
-        script.write(inFull: false, to: &buffer)
+        batch.write(digest: Self.digest, inFull: false, to: &buffer)
         #expect(Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], calls))
     }
 
@@ -174,20 +172,19 @@ struct DecideScriptTests {
             let term = LimitTerm(id: 1, kind: .concurrency, quota: quota, cost: 1)
             return DecisionCall(.check, subjects: [SubjectTerms(key: [1], terms: [term])])
         }
-        var script = DecideScript()
-        script.digest = Self.digest
+        var batch = DecisionBatch()
         let calls = (1...256).map(call)
         for call in calls + [call(257), call(7)] {
-            let isTaken = script.append(call)
+            let isTaken = batch.append(call)
             #expect(isTaken == (call.subjects[0].terms[0].quota <= 256))
         }
-        #expect(script.count == 257)
+        #expect(batch.count == 257)
         var buffer = ByteBuffer()
-        script.write(inFull: false, to: &buffer)
+        batch.write(digest: Self.digest, inFull: false, to: &buffer)
         #expect(Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], calls + [call(7)]))
         buffer.clear()
-        let isTaken = script.append(call(257))
-        script.write(inFull: false, to: &buffer)
+        let isTaken = batch.append(call(257))
+        batch.write(digest: Self.digest, inFull: false, to: &buffer)
         #expect(isTaken && Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], [call(257)]))
     }
 
@@ -203,11 +200,10 @@ struct DecideScriptTests {
                 })
         }
         let call = DecisionCall(.usage, subjects: subjects)
-        var script = DecideScript()
-        script.digest = Self.digest
+        var batch = DecisionBatch()
         var buffer = ByteBuffer()
-        let isTaken = script.append(call)
-        script.write(inFull: false, to: &buffer)
+        let isTaken = batch.append(call)
+        batch.write(digest: Self.digest, inFull: false, to: &buffer)
         #expect(isTaken && Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], [call]))
     }
 }
@@ -234,7 +230,7 @@ struct DecideAnswerTests {
         let reader = ReplyReader()
         let whole = Array("*1\r\n$\(bytes.count)\r\n".utf8) + bytes + Array("\r\n".utf8)
         try whole.withUnsafeBytes { try reader.feed($0) }
-        return DecideScript.answer(0, of: 1, in: try #require(try reader.next()), to: call)
+        return call.answer(0, of: 1, in: try #require(try reader.next()))
     }
 
     /// The bytes that an answer is read from.
@@ -363,8 +359,8 @@ struct DecideAnswerTests {
         ])
     func wrongForm(_ text: String) throws {
         let reply = try reply(text)
-        #expect(DecideScript.answer(0, of: 1, in: reply, to: Self.reset) == nil)
-        #expect(DecideScript.answer(1, of: 1, in: reply, to: Self.reset) == nil)
-        #expect(DecideScript.answer(-1, of: 1, in: reply, to: Self.reset) == nil)
+        #expect(Self.reset.answer(0, of: 1, in: reply) == nil)
+        #expect(Self.reset.answer(1, of: 1, in: reply) == nil)
+        #expect(Self.reset.answer(-1, of: 1, in: reply) == nil)
     }
 }

@@ -246,14 +246,12 @@ struct GrantPlanTests {
             groups: [
                 CallerBudgets.Group(id: group, budget: GroupBudget(grants: grants, createdAt: 1, updatedAt: 1))
             ])
-        var random = SystemRandomNumberGenerator()
-        let planner = CallPlanner(limits: limits, keyPrefix: "x")
-        let plan = try planner.plan(
-            CallRequest(user: someUser(), operation: .check), for: caller, atUnixMilliseconds: now, using: &random)
+        let call = try planned(
+            CallRequest(user: someUser(), operation: .check), under: limits, for: caller, atUnixMilliseconds: now)
         #expect(
-            plan.call?.subjects.flatMap(\.terms).map(\.quota)
-                == plan.terms.map { $0.quota.amount ?? LimitTerm.amounts.upperBound })
-        return plan.terms.map(\.quota)
+            call.call?.subjects.flatMap(\.terms).map(\.quota)
+                == call.plan.terms.map { $0.quota.amount ?? LimitTerm.amounts.upperBound })
+        return call.told.map(\.quota)
     }
 
     @Test("has them in the subject's own limits until the millisecond they end, and in no other")

@@ -60,11 +60,8 @@ struct LearnedEstimatesTests {
                     limit("spend", .spend, 1_000), limit("calls", .requests, 5), limit("slots", .concurrency, 2),
                 ]), policy: .min),
             prices: try PriceTable([PriceTable.Entry(.exact("m"), price)], unknownModel: .deny))
-        var random = SystemRandomNumberGenerator()
-        func plan(_ request: CallRequest, _ learned: CallEstimate?) throws -> CallPlan {
-            try CallPlanner(limits: limits, keyPrefix: "x").plan(
-                request, learned: learned, for: CallerBudgets(budget: nil, groups: []), atUnixMilliseconds: 0,
-                using: &random)
+        func plan(_ request: CallRequest, _ learned: CallEstimate?) throws -> PlannedCall {
+            try planned(request, under: limits, learned: learned)
         }
         func request(_ tokens: TokenUsage? = nil) throws -> CallRequest {
             CallRequest(
@@ -73,18 +70,18 @@ struct LearnedEstimatesTests {
         }
         let usage = TokenUsage(input: 60, output: 70)
         let learned = try plan(try request(), CallEstimate(.learnedFromUser, tokens: usage))
-        #expect(learned.call?.subjects.flatMap(\.terms).map(\.cost) == [60, 40, 0, 130, 270, 1, 1])
+        #expect(learned.toldCosts == [60, 40, 0, 130, 270, 1, 1])
         #expect(
-            learned.call?.subjects.flatMap(\.terms).map(\.needsRoom) == [
+            learned.told.map { learned.cost(of: $0).needsRoom } == [
                 false, false, true, false, false, false, false,
             ])
         #expect(learned.estimate == CallEstimate(.learnedFromUser, tokens: usage, costMicros: 270))
         // What the gateway says is held as it says.
         let given = try plan(try request(usage), nil)
-        #expect(given.call?.subjects.flatMap(\.terms).map(\.cost) == [60, 70, 70, 130, 270, 1, 1])
+        #expect(given.toldCosts == [60, 70, 70, 130, 270, 1, 1])
         #expect(given.estimate == CallEstimate(.given, tokens: usage, costMicros: 270))
         let none = try plan(try request(), nil)
-        #expect(none.call?.subjects.flatMap(\.terms).map(\.cost) == [0, 0, 0, 0, 0, 1, 1])
+        #expect(none.toldCosts == [0, 0, 0, 0, 0, 1, 1])
         #expect(none.estimate == CallEstimate(.none))
     }
 }

@@ -21,7 +21,7 @@ struct LeaseDurationsTests {
         durations.note(user, limit: calls, milliseconds: 700)
         #expect(durations.expectedMilliseconds(of: calls, .user, user) == 700)
         #expect(durations.expectedMilliseconds(of: calls, .user, other) == 9_000)
-        for subject in [CallSubject.global, .group(other)] {
+        for subject in [PlanSubject.global, .group(0)] {
             #expect(durations.expectedMilliseconds(of: calls, subject, user) == 9_000)
         }
     }

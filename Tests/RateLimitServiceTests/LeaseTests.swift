@@ -161,7 +161,6 @@ struct LeaseTests {
 struct LeasePlanTests {
     private let user = someUser()
     private let group = someUser()
-    private var random = SystemRandomNumberGenerator()
 
     private func limit(
         _ name: String, _ scope: LimitScope = .user, _ unit: LimitUnit = .tokens(.total), model: String? = nil
@@ -172,7 +171,7 @@ struct LeasePlanTests {
             matches: model.map { [LabelMatch(.model, anyOf: [.exact($0)])] } ?? [])
     }
 
-    private mutating func plan(_ request: CallRequest, under limits: [LimitDefinition]) throws -> CallPlan {
+    private func plan(_ request: CallRequest, under limits: [LimitDefinition]) throws -> PlannedCall {
         let price = { try #require(ModelPrice(input: $0, output: $0)) }
         let limits = LimitsInForce(
             rules: QuotaRules(limits: try LimitSet(limits), policy: .min),
@@ -183,14 +182,13 @@ struct LeasePlanTests {
                 ],
                 unknownModel: .deny))
         let request = request.underItsLease()
-        return try CallPlanner(limits: limits, keyPrefix: "x").plan(
-            request,
+        return try planned(
+            request, under: limits,
             for: CallerBudgets(
-                budget: nil, groups: request.attributes.groups.map { CallerBudgets.Group(id: $0, budget: nil) }),
-            atUnixMilliseconds: 0, using: &random)
+                budget: nil, groups: request.attributes.groups.map { CallerBudgets.Group(id: $0, budget: nil) }))
     }
 
-    private mutating func lease(under limits: [LimitDefinition]) throws -> Lease {
+    private func lease(under limits: [LimitDefinition]) throws -> Lease {
         let request = CallRequest(
             user: user, operation: .reserve(milliseconds: 1_000),
             attributes: CallAttributes(model: "big", groups: [group]), cost: 2)
@@ -204,17 +202,14 @@ struct LeasePlanTests {
     }
 
     /// What each limit is charged, by its name.
-    private func costs(_ plan: CallPlan) -> [String: Int] {
-        let costs = plan.call?.subjects.flatMap(\.terms).map(\.cost) ?? []
-        return Dictionary(zip(plan.terms.map(\.limit.name.text), costs)) { $0 + $1 }
+    private func costs(_ call: PlannedCall) -> [String: Int] {
+        Dictionary(zip(call.told.map(\.limit.name.text), call.toldCosts)) { $0 + $1 }
     }
 
-    private func keys(_ plan: CallPlan) -> [String] {
-        plan.call?.subjects.map { String(decoding: $0.key, as: UTF8.self) } ?? []
-    }
+    private func keys(_ call: PlannedCall) -> [String] { call.keys }
 
     @Test("charges what is in force now, under any name, and frees whatever was held")
-    mutating func renamed() throws {
+    func renamed() throws {
         let lease = try lease(under: [limit("old"), limit("team", .group), limit("all", .global)])
         let renamed = try plan(settle(lease), under: [limit("new"), limit("calls", .user, .requests)])
         #expect(costs(renamed) == ["new": 5_000, "calls": 2])
@@ -224,15 +219,15 @@ struct LeasePlanTests {
     }
 
     @Test("counts nothing in a unit that the limit had before")
-    mutating func unit() throws {
+    func unit() throws {
         let lease = try lease(under: [limit("daily", .user, .spend)])
         let plan = try plan(settle(lease), under: [limit("daily", .user, .requests)])
         #expect(costs(plan) == ["daily": 2])
-        #expect(plan.call?.subjects[0].terms[0].id != LimitDefinition.id(of: plan.terms[0].limit.name, in: .spend))
+        #expect(plan.call?.subjects[0].terms[0].id != LimitDefinition.id(of: plan.told[0].limit.name, in: .spend))
     }
 
     @Test("prices and matches by the model that the settle names, and by the lease's where it names none")
-    mutating func model() throws {
+    func model() throws {
         let limits = [
             try limit("spend", .user, .spend), try limit("of-big", model: "big"), try limit("of-small", model: "small"),
         ]
@@ -243,7 +238,7 @@ struct LeasePlanTests {
     }
 
     @Test("is the owner's, whoever settles, renews or releases")
-    mutating func owner() throws {
+    func owner() throws {
         let limits = [try limit("tokens"), try limit("slots", .user, .concurrency)]
         let lease = try lease(under: limits)
         for operation in [

@@ -33,24 +33,23 @@ struct ManyGroupsTests {
 
     private func plan(
         _ operation: CallRequest.Operation, _ limits: LimitsInForce, _ caller: CallerBudgets
-    ) throws -> CallPlan {
-        var random = SeededGenerator(seed: 1)
+    ) throws -> PlannedCall {
         let attributes = CallAttributes(groups: caller.groups.map(\.id))
-        return try CallPlanner(limits: limits, keyPrefix: "x").plan(
-            CallRequest(user: user, operation: operation, attributes: attributes), for: caller,
-            atUnixMilliseconds: 0, using: &random)
+        let request = CallRequest(user: user, operation: operation, attributes: attributes)
+        return try planned(request, under: limits, for: caller)
     }
 
-    private func groups(of plan: CallPlan) -> [SubjectID] {
-        plan.terms.reduce(into: []) { groups, term in
-            if case .group(let group) = term.subject, !groups.contains(group) { groups.append(group) }
+    private func groups(of call: PlannedCall) -> [SubjectID] {
+        call.told.reduce(into: []) { groups, term in
+            guard case .group(let group) = call.caller.owner(term.subject), !groups.contains(group) else { return }
+            groups.append(group)
         }
     }
 
     @Test("meets the limits of all 128 where they fit into one decision", arguments: [1, 0])
     func fitting(_ count: Int) throws {
         let plan = try plan(.check, try limits(count), caller(128))
-        #expect(plan.groupsLeftOut == 0 && plan.terms.count == 2 + 128 * count)
+        #expect(plan.plan.groupsLeftOut == 0 && plan.told.count == 2 + 128 * count)
         #expect(groups(of: plan).count == 128 * count)
     }
 
@@ -65,12 +64,12 @@ struct ManyGroupsTests {
         ] {
             let plan = try plan(operation, try limits(count), caller(128))
             let call = try #require(plan.call)
-            #expect(call.termCount <= DecisionCall.largestCount && call.termCount == plan.terms.count)
+            #expect(call.termCount <= DecisionCall.largestCount && call.termCount == plan.told.count)
             if [.check, .reserve(milliseconds: 1_000), .look].contains(operation) {
                 let fitting = (DecisionCall.largestCount - 2) / count
-                #expect(groups(of: plan) == (0..<fitting).map(group) && plan.groupsLeftOut == 128 - fitting)
-                #expect(plan.terms.first?.limit.name.text == "own" && plan.terms.last?.limit.name.text == "all")
-                #expect(plan.terms.count == 2 + fitting * count)
+                #expect(groups(of: plan) == (0..<fitting).map(group) && plan.plan.groupsLeftOut == 128 - fitting)
+                #expect(plan.told.first?.limit.name.text == "own" && plan.told.last?.limit.name.text == "all")
+                #expect(plan.told.count == 2 + fitting * count)
             }
         }
     }
@@ -80,7 +79,7 @@ struct ManyGroupsTests {
         let plan = try plan(.check, try limits(8, quota: nil), caller(128, limited: [3, 100, 127]))
         let fitting = (DecisionCall.largestCount - 2) / 8
         let counted = groups(of: plan)
-        #expect(counted.count == fitting && plan.groupsLeftOut == 128 - fitting)
+        #expect(counted.count == fitting && plan.plan.groupsLeftOut == 128 - fitting)
         #expect(Set(counted).isSuperset(of: [group(3), group(100), group(127)]))
         #expect(counted == counted.sorted { $0.low < $1.low }, "in the order in which they were given")
     }
@@ -98,8 +97,8 @@ struct ManyGroupsTests {
             for operation in [CallRequest.Operation.settle(lease), .release(lease), .renew(lease, milliseconds: 1_000)]
             {
                 let plan = try plan(operation, limits, caller)
-                #expect(plan.groupsLeftOut == 0)
-                #expect(plan.call?.subjects.map(\.key) == reserved.call?.subjects.map(\.key))
+                #expect(plan.plan.groupsLeftOut == 0)
+                #expect(plan.keys == reserved.keys)
             }
         }
     }
@@ -119,7 +118,7 @@ struct ManyGroupsTests {
             isHeldInGroups: true, isGlobal: true, using: &random)
         #expect(Lease(lease.text) == lease && lease.text.utf8.count <= Lease.maximumTextLength)
         let plan = try plan(.settle(lease), wider, caller(128))
-        #expect(plan.call?.subjects.count == 130 && plan.terms.count <= DecisionCall.largestCount)
-        #expect(plan.groupsLeftOut == 124)
+        #expect(plan.call?.subjects.count == 130 && plan.told.count <= DecisionCall.largestCount)
+        #expect(plan.plan.groupsLeftOut == 124)
     }
 }

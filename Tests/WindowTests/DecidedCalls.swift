@@ -38,11 +38,10 @@ struct DecidedCalls {
 
     /// Decides a batch at once.
     func decide(_ calls: [DecisionCall], clockMicroseconds: Int) throws -> [ScriptAnswer<CallAnswer>] {
-        var script = DecideScript()
-        script.digest = digest
-        for call in calls where !script.append(call) { throw TestFailure("the batch is full") }
+        var batch = DecisionBatch()
+        for call in calls where !batch.append(call) { throw TestFailure("the batch is full") }
         var buffer = ByteBuffer()
-        script.write(inFull: false, to: &buffer)
+        batch.write(digest: digest, inFull: false, to: &buffer)
         // The command with the clock as two more arguments.
         let bytes = buffer.readableBytesView
         let header = bytes.prefix { $0 != UInt8(ascii: "\r") }
@@ -55,8 +54,9 @@ struct DecidedCalls {
         command.writeRESPBulk(decimal: clockMicroseconds % 1_000_000)
         let reply = try redis.command(encoded: Array(command.readableBytesView))
         return try calls.indices.map { index in
-            let answer = DecideScript.answer(index, of: calls.count, in: Reply(reply), to: calls[index])
-            guard let answer else { throw UnexpectedReply(reply: reply) }
+            guard let answer = calls[index].answer(index, of: calls.count, in: Reply(reply)) else {
+                throw UnexpectedReply(reply: reply)
+            }
             return answer
         }
     }

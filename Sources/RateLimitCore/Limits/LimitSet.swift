@@ -73,9 +73,8 @@ public struct LimitSet: Hashable, Sendable {
 
 /// Places in a ``LimitSet``, ascending, as one bit for each.
 public struct LimitIndices: Hashable, Sendable, Sequence, IteratorProtocol {
-    // Bit `n` stands for the limit at place `n`.
-    @usableFromInline
-    var bits: UInt64
+    /// Bit `n` stands for the limit at place `n`.
+    public var bits: UInt64
 
     /// Makes places from their bits.
     @inlinable

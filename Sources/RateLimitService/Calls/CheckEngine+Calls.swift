@@ -51,122 +51,138 @@ extension CheckEngine {
         _ request: CallRequest, _ caller: CallerBudgets, arrivedAt now: NIODeadline, _ requester: any DecisionRequester,
         _ ticket: Int
     ) -> Outcome? {
-        var random = SystemRandomNumberGenerator()
-        let planner = CallPlanner(limits: callLimits, keyPrefix: keyPrefix, isShadow: policy.isShadow)
-        let plan: CallPlan
+        let clock = unixMilliseconds()
+        var call: PlannedCall
         do {
-            plan = try planner.plan(
-                request, learned: learned(for: request), for: caller, atUnixMilliseconds: unixMilliseconds(),
-                using: &random)
+            call = try planner.plan(request, learned: learned(for: request), for: caller, atUnixMilliseconds: clock)
         } catch {
             return counted(Outcome(.unknownModel, source: .off), request)
         }
-        guard let call = plan.call else { return counted(Self.unlimited(request, plan), request) }
-        let question = CallQuestion(call)
-        if let question, let answer = callDenials.denial(of: request.user, question, at: .now()) {
-            return counted(outcome(of: request, plan, answer, source: .memory), request)
+        if call.plan.kind.asks, let answer = callDenials.denial(of: call, at: now) {
+            return counted(outcome(of: call, answer, source: .memory), request)
         }
-        let epoch = memoryEpoch
-        let pending = PendingCall(call: call, arrivedAt: now) { [weak self] result in
-            guard let self else { return }
-            let answeredAt = NIODeadline.now()
-            let outcome: Outcome
-            switch result {
-            case .success(let answer):
-                metrics.decisionDuration.recordNanoseconds((answeredAt - now).nanoseconds)
-                if let question, epoch == memoryEpoch {
-                    // It was sent later than it arrived: so it is remembered for less long than it holds.
-                    callDenials.remember(
-                        request.user, question, answer, sentAt: now, receivedAt: answeredAt,
-                        cacheMilliseconds: policy.denyCacheMilliseconds)
-                }
-                outcome = self.outcome(of: request, plan, answer, source: .redis)
-            case .failure(let reason): outcome = withoutRedis(request, plan, because: reason)
-            }
-            requester.decided(counted(outcome, request), ticket: ticket)
-        }
-        if let reason = lanes.takeCall(pending, queueLimit: bounds.queue - callsAwaitingBudgets) {
-            return counted(withoutRedis(request, plan, because: reason), request)
+        var random = SystemRandomNumberGenerator()
+        call.drawLease(atUnixMilliseconds: clock, using: &random)
+        if call.plan.decision == nil { return counted(Self.unlimited(call), request) }
+        let underway = CallUnderway(call, requester: requester, ticket: ticket)
+        if let reason = take(underway, arrivedAt: now) {
+            return counted(withoutRedis(request, call, because: reason), request)
         }
         askForFlush()
         return nil
     }
 
+    /// Takes a call on its way, in parts where its subjects are in several slots, or says why it cannot be.
+    private func take(_ underway: CallUnderway, arrivedAt now: NIODeadline) -> FailureReason? {
+        let queueLimit = bounds.queue - callsAwaitingBudgets
+        guard let router = lanes.router, underway.call.plan.subjects.count > 1,
+            let whole = underway.call.laidOut(keyPrefix: keyPrefix)
+        else { return lanes.take(PendingCall(content: .call(underway), arrivedAt: now), queueLimit: queueLimit) }
+        let epoch = memoryEpoch
+        return router.takeInParts(whole, queueLimit: queueLimit) { [weak self] result in
+            guard let self else { return }
+            switch result {
+            case .success(let answer):
+                // It was sent later than it arrived: so it is remembered for less long than it holds.
+                decided(underway, answer, sentAt: now, memoryEpoch: epoch, arrivedAt: now, at: .now())
+            case .failure(let reason): undecided(underway, because: reason)
+            }
+        }
+    }
+
+    /// Tells the decision that Redis took on a call, and remembers a denial.
+    func decided(
+        _ underway: CallUnderway, _ answer: CallAnswer, sentAt: NIODeadline, memoryEpoch epoch: Int,
+        arrivedAt: NIODeadline, at now: NIODeadline
+    ) {
+        let call = underway.call
+        metrics.decisionDuration.recordNanoseconds((now - arrivedAt).nanoseconds)
+        if call.plan.kind.asks, epoch == memoryEpoch {
+            callDenials.remember(
+                call, answer, sentAt: sentAt, receivedAt: now, cacheMilliseconds: policy.denyCacheMilliseconds)
+        }
+        tell(underway, outcome(of: call, answer, source: .redis))
+    }
+
+    /// Answers a call that Redis did not decide.
+    func undecided(_ underway: CallUnderway, because reason: FailureReason) {
+        tell(underway, withoutRedis(underway.call.request, underway.call, because: reason))
+    }
+
+    private func tell(_ underway: CallUnderway, _ outcome: Outcome) {
+        underway.requester.decided(counted(outcome, underway.call.request), ticket: underway.ticket)
+    }
+
     /// What Redis's answer means for whoever asked.
-    private func outcome(
-        of request: CallRequest, _ plan: CallPlan, _ answer: CallAnswer, source: DecisionSource
-    ) -> Outcome {
+    private func outcome(of call: PlannedCall, _ answer: CallAnswer, source: DecisionSource) -> Outcome {
         var details = OutcomeDetails()
         let verdict: Outcome.Verdict
+        var decider: Int?
         func told(_ most: Int) -> Int {
             details.retryAfterAtMostMilliseconds = most
-            let asked = plan.call?.subjects.flatMap(\.terms) ?? []
-            let terms = zip(plan.terms, asked).map { (limit: $0.limit.id, subject: $0.subject, asked: $1) }
-            return toldWait(most, answer, terms, request.user)
+            return toldWait(most, answer, call)
         }
         switch answer.verdict {
         case .done:
-            learn(from: request)
-            learnDuration(from: request, atUnixMilliseconds: unixMilliseconds())
-            details = Self.details(of: request, plan, answer.leaseInstants)
-            for part in details.uncounted { metrics.uncounted(part)?.increment() }
+            learn(from: call.request)
+            learnDuration(from: call.request, atUnixMilliseconds: unixMilliseconds())
+            Self.tell(call, answer.leaseInstants, in: &details)
+            if let part = call.uncounted { metrics.uncounted(part)?.increment() }
             verdict = .allowed
         case .denied(let term, let milliseconds):
             verdict = .denied(retryAfterMilliseconds: told(milliseconds))
-            details.decider = term
+            decider = term
         case .deniedForGood(let term):
             verdict = .deniedForGood
-            details.decider = term
+            decider = term
         case .atCapacity(let term, let milliseconds):
             verdict = .atCapacity(retryAfterMilliseconds: told(milliseconds))
-            details.decider = term
+            decider = term
         case .unknownLease: verdict = .unknownLease
         case .repeated: verdict = .repeated
         case .tooLate: verdict = .tooLate
         }
-        details.standings = plan.standings(answer.states)
-        details.estimate = plan.estimate
-        if plan.groupsLeftOut > 0 {
-            let reason = "the limits of \(plan.groupsLeftOut) groups do not fit into one decision and do not count"
+        details.setLimits(call.plan, of: call.caller, answer.states, decider: decider)
+        details.estimate = call.estimate
+        if call.plan.groupsLeftOut > 0 {
+            let reason = "the limits of \(call.plan.groupsLeftOut) groups do not fit into one decision and do not count"
             details.ignored.append(IgnoredMember(.groups, reason))
         }
         var outcome = Outcome(verdict, source: source).with(details)
-        let isDone = answer.verdict == .done
-        outcome.isShadowDenied = isDone ? plan.isDeniedInShadow : policy.isShadow && details.decider != nil
+        outcome.isShadowDenied =
+            answer.verdict == .done ? call.isDeniedInShadow : policy.isShadow && decider != nil
         return outcome
     }
 
-    /// What there is to tell where what was asked is done: in Redis, or at once where no limit applies.
-    private static func details(
-        of request: CallRequest, _ plan: CallPlan, _ leaseInstants: LeaseInstants? = nil
-    ) -> OutcomeDetails {
-        var details = OutcomeDetails()
-        details.lease = plan.lease
-        details.estimate = plan.estimate
-        details.uncounted = plan.uncounted
-        switch request.operation {
-        case .reserve(let milliseconds):
-            details.leaseMilliseconds = milliseconds
-            if let leaseInstants { details.lease = plan.lease?.given(at: leaseInstants) }
-        case .renew(_, let milliseconds):
-            details.leaseMilliseconds = milliseconds
-            if let leaseInstants { details.lease = plan.lease?.renewed(until: leaseInstants) }
-        case .check, .settle, .release, .usage, .look: break
+    /// Tells of a call that is done: in Redis, or at once where no limit applies.
+    private static func tell(_ call: PlannedCall, _ leaseInstants: LeaseInstants?, in details: inout OutcomeDetails) {
+        details.lease = call.lease
+        details.estimate = call.estimate
+        if let part = call.uncounted { details.uncounted = [part] }
+        switch call.plan.kind.operation {
+        case .reserve:
+            if let leaseInstants { details.lease = call.lease?.given(at: leaseInstants) }
+        case .renew:
+            if let leaseInstants { details.lease = call.lease?.renewed(until: leaseInstants) }
+        // Whoever ends a lease has its text.
+        case .check, .settle, .release, .usage, .reset: details.lease = nil
         }
-        return details
+        details.leaseMilliseconds = call.plan.kind.lifeMilliseconds
     }
 
     /// What was asked is done at once: no limit applies.
-    private static func unlimited(_ request: CallRequest, _ plan: CallPlan) -> Outcome {
-        var outcome = Outcome(.allowed, source: .off).with(details(of: request, plan))
-        outcome.isShadowDenied = plan.isDeniedInShadow
+    private static func unlimited(_ call: PlannedCall) -> Outcome {
+        var details = OutcomeDetails()
+        tell(call, nil, in: &details)
+        var outcome = Outcome(.allowed, source: .off).with(details)
+        outcome.isShadowDenied = call.isDeniedInShadow
         return outcome
     }
 
     /// The answer while Redis cannot decide: the strictest of the limits that apply.
     ///
-    /// - Parameter plan: nil where not even the limits' quotas could be read.
-    private func withoutRedis(_ request: CallRequest, _ plan: CallPlan?, because reason: FailureReason) -> Outcome {
+    /// - Parameter call: nil where not even the limits' quotas could be read.
+    private func withoutRedis(_ request: CallRequest, _ call: PlannedCall?, because reason: FailureReason) -> Outcome {
         var outcome = Outcome(.allowed, source: .failureMode, degradedReason: reason)
         guard request.operation.asks else {
             // What a call came to must not be lost in silence, nor a lease be believed that nobody holds.
@@ -175,14 +191,14 @@ extension CheckEngine {
         }
         let limits = callLimits.rules.limits
         // What was planned under limits that have changed since is answered under those.
-        let all = plan?.terms.map(\.limit) ?? limits.applicable(to: request.attributes).map { limits.limits[$0] }
+        let all = call?.plan.terms.map(\.limit) ?? limits.applicable(to: request.attributes).map { limits.limits[$0] }
         let applicable = all.filter { !$0.isShadow }
         if !policy.isShadow, applicable.contains(where: { $0.failureAnswer == .closed }) {
             outcome.verdict = .refused
-        } else if let plan, applicable.contains(where: { $0.failureAnswer == .local }) {
+        } else if let call, applicable.contains(where: { $0.failureAnswer == .local }) {
             outcome.source = .local
             let verdict = localWindows.check(
-                plan, user: request.user, replicas: policy.replicas,
+                call, replicas: policy.replicas,
                 clockMicroseconds: Int(NIODeadline.now().uptimeNanoseconds / 1000)
             )
             outcome.verdict = Outcome.Verdict(verdict)

@@ -34,7 +34,7 @@ struct LeaseDurations {
     ///
     /// In a user's own window those are the user's, which are known well enough from a few on; in a window that is shared
     /// they are anybody's.
-    mutating func expectedMilliseconds(of limit: UInt32, _ subject: CallSubject, _ user: SubjectID) -> Int? {
+    mutating func expectedMilliseconds(of limit: UInt32, _ subject: PlanSubject, _ user: SubjectID) -> Int? {
         if subject == .user, let own = users.value(for: UserLimit(user: user, limit: limit)),
             own.count >= RecentAmounts.fewest
         {
@@ -64,18 +64,15 @@ extension CheckEngine {
     /// what leases hold a forecast.
     ///
     /// - Parameter mostMilliseconds: the wait after which the call certainly passes.
-    func toldWait(
-        _ mostMilliseconds: Int, _ answer: CallAnswer,
-        _ terms: [(limit: UInt32, subject: CallSubject, asked: LimitTerm)], _ user: SubjectID
-    ) -> Int {
+    func toldWait(_ mostMilliseconds: Int, _ answer: CallAnswer, _ call: PlannedCall) -> Int {
         var forecast = 0
-        for (term, state) in zip(terms, answer.states) where state.isDenied && state.isHeld {
-            let duration = durations.expectedMilliseconds(of: term.limit, term.subject, user)
+        for (term, state) in zip(call.plan.terms, answer.states) where state.isDenied && state.isHeld {
+            let duration = durations.expectedMilliseconds(of: term.limit.id, term.subject, call.request.user)
             // A lease holds one slot. How many leases hold tokens or money Redis does not say: as if it were one.
-            let isSlot = term.asked.kind == .concurrency
+            let isSlot = term.kind == .concurrency
+            let missing = state.used + call.cost(of: term).amount - (term.quota.amount ?? .max)
             let needed = LeaseWait.forecastMilliseconds(
-                durationMilliseconds: duration, ending: isSlot ? state.used + term.asked.cost - term.asked.quota : 1,
-                of: isSlot ? state.used : 1)
+                durationMilliseconds: duration, ending: isSlot ? missing : 1, of: isSlot ? state.used : 1)
             forecast = max(forecast, needed)
         }
         return LeaseWait.toldMilliseconds(

@@ -96,13 +96,14 @@ extension CheckEngine {
         let terms = limitID.map { [LimitTerm(id: $0, kind: .concurrency, quota: 0, cost: 0)] } ?? []
         let key = Array(owner.key(prefix: keyPrefix).utf8)
         let call = DecisionCall(.reset, subjects: [SubjectTerms(key: key, terms: terms)])
-        let pending = PendingCall(call: call, arrivedAt: .now()) { result in
+        let content = PendingCall.Content.single(call) { result in
             switch result {
             case .success: done(nil)
             case .failure(let reason): done(reason)
             }
         }
-        if let reason = lanes.takeCall(pending, queueLimit: bounds.queue) { return done(reason) }
+        let pending = PendingCall(content: content, arrivedAt: .now())
+        if let reason = lanes.take(pending, queueLimit: bounds.queue) { return done(reason) }
         askForFlush()
     }
 }

@@ -8,50 +8,89 @@ public enum CallSubject: Hashable, Sendable {
     case group(SubjectID)
     /// That of all.
     case global
-
-    /// The same, where the user is known.
-    func owner(_ user: SubjectID) -> WindowOwner {
-        switch self {
-        case .user: .user(user)
-        case .group(let group): .group(group)
-        case .global: .global
-        }
-    }
 }
 
-/// How one limit stands after a call.
+/// How one limit stands after a call: two references and some numbers, however much the limit says.
 public struct LimitStanding: Hashable, Sendable {
-    /// The limit.
-    public var limit: LimitDefinition
+    /// The limit as the call met it.
+    public let term: CallTerm
     /// Whose window it is.
-    public var subject: CallSubject
-    /// How much there is, and which rule gave it.
-    public var quota: Quota
+    public let subject: CallSubject
     /// How its window stands.
-    public var state: LimitState
+    public let state: LimitState
+
+    init(term: CallTerm, subject: CallSubject, state: LimitState) {
+        self.term = term
+        self.subject = subject
+        self.state = state
+    }
+
+    /// The standing of a limit that stands so, whatever asked it.
+    package init(
+        limit: LimitDefinition, subject: CallSubject, quota: Quota, state: LimitState, period: CalendarPeriod?
+    ) {
+        let term = CallTerm(
+            limit: limit, at: 0, subject: .user, quota: quota, kind: .concurrency, period: period, cost: .fixed(0))
+        self.init(term: term, subject: subject, state: state)
+    }
+
+    /// The limit.
+    public var limit: LimitDefinition { term.limit }
+    /// How much there is, and which rule gave it.
+    public var quota: Quota { term.quota }
     /// When the period of a calendar window began and ends, in Unix seconds; nil for other windows.
-    public var period: CalendarPeriod?
+    public var period: CalendarPeriod? { term.period }
 
     /// What is left of the quota, at least 0; nil where it is unlimited.
-    public var remaining: Int? { quota.amount.map { max(0, $0 - state.used) } }
+    public var remaining: Int? { term.quota.amount.map { max(0, $0 - state.used) } }
 
     /// Whether a smaller share of its quota is left than of another's; what is unlimited has all left.
     public func hasLessLeft(than other: LimitStanding) -> Bool {
-        guard let remaining, let quota = quota.amount else { return false }
-        guard let otherRemaining = other.remaining, let otherQuota = other.quota.amount else { return true }
-        // remaining / quota < otherRemaining / otherQuota, in 128 bits.
-        return remaining.multipliedFullWidth(by: otherQuota) < otherRemaining.multipliedFullWidth(by: quota)
+        term.hasLessLeft(state, than: other.term, other.state)
     }
 
     /// Its numbers, where it has a quota.
-    package var bindingState: BindingState? {
+    package var bindingState: BindingState? { term.bindingState(state) }
+
+    /// The highest share of the quota, in thousandths, that the limit warns at and that has been reached.
+    public var warningPerMille: Int? { term.warningPerMille(state) }
+
+    /// Whether both say the same, of whichever call.
+    public static func == (left: LimitStanding, right: LimitStanding) -> Bool {
+        left.state == right.state && left.subject == right.subject && left.term.tellsTheSame(as: right.term)
+    }
+
+    /// Takes the limit's id, the subject and the numbers.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(term.limit.id)
+        hasher.combine(subject)
+        hasher.combine(state)
+    }
+}
+
+extension CallTerm {
+    fileprivate func tellsTheSame(as other: CallTerm) -> Bool {
+        self === other || limit == other.limit && quota == other.quota && period == other.period
+    }
+
+    func hasLessLeft(_ state: LimitState, than other: CallTerm, _ otherState: LimitState) -> Bool {
+        guard let quota = quota.amount else { return false }
+        guard let otherQuota = other.quota.amount else { return true }
+        // remaining / quota < otherRemaining / otherQuota, in 128 bits.
+        return max(0, quota - state.used).multipliedFullWidth(by: otherQuota)
+            < max(0, otherQuota - otherState.used).multipliedFullWidth(by: quota)
+    }
+
+    func bindingState(_ state: LimitState) -> BindingState? {
         quota.amount.map {
             BindingState(quota: $0, used: state.used, resetAfterMilliseconds: state.resetAfterMilliseconds)
         }
     }
 
-    /// The highest share of the quota, in thousandths, that the limit warns at and that has been reached.
-    public var warningPerMille: Int? { quota.amount.flatMap { limit.warning(used: state.used, quota: $0) } }
+    func warningPerMille(_ state: LimitState) -> Int? {
+        if limit.warnAtPerMille.isEmpty { return nil }
+        return quota.amount.flatMap { limit.warning(used: state.used, quota: $0) }
+    }
 }
 
 /// A part of what a call came to that no limit could count, and why.
@@ -78,10 +117,18 @@ public struct Uncounted: Hashable, Sendable {
 
 /// What an outcome has to tell where several limits, a lease or a model have a part.
 public struct OutcomeDetails: Hashable, Sendable {
-    /// How the limits that apply stand, in the order in which they were asked.
-    public var standings: [LimitStanding] = []
-    /// The place in ``standings`` of the limit that denied.
-    public var decider: Int?
+    /// The plan of the call, with what Redis said of its terms; nil where no limit was asked.
+    private struct Limits: Sendable {
+        var plan: CallPlan
+        var caller: PlanCaller
+        var states: [LimitState]
+        /// The place among the plan's terms of the limit that denied.
+        var decider: Int?
+        /// The place of the limit that binds.
+        var binding: Int?
+    }
+
+    private var limits: Limits?
     /// The lease that was given or renewed.
     public var lease: Lease?
     /// How long it lives without being renewed, in milliseconds.
@@ -99,17 +146,99 @@ public struct OutcomeDetails: Hashable, Sendable {
     /// None yet.
     public init() {}
 
+    /// Details of limits that stand so, whatever asked them.
+    ///
+    /// - Parameter decider: the place of the one that denied.
+    package init(standings: [LimitStanding], decider: Int? = nil) {
+        var groups: [SubjectID] = []
+        let terms = standings.map { standing in
+            let subject: PlanSubject
+            switch standing.subject {
+            case .user: subject = .user
+            case .global: subject = .global
+            case .group(let group):
+                subject = .group(groups.count)
+                groups.append(group)
+            }
+            return CallTerm(
+                limit: standing.limit, at: 0, subject: subject, quota: standing.quota, kind: .concurrency,
+                period: standing.period, cost: .fixed(0))
+        }
+        setLimits(
+            CallPlan(terms), of: PlanCaller(user: SubjectID(high: 0, low: 0), groups: groups),
+            standings.map(\.state), decider: decider)
+    }
+
+    /// Takes what Redis said of a plan's terms.
+    ///
+    /// - Parameter decider: the place of the term that denied.
+    mutating func setLimits(_ plan: CallPlan, of caller: PlanCaller, _ states: [LimitState], decider: Int?) {
+        guard !states.isEmpty else { return }
+        let binding = decider ?? plan.binding(states)
+        limits = Limits(plan: plan, caller: caller, states: states, decider: decider, binding: binding)
+    }
+
+    /// How the limits that apply stand, by subject and there in the order of the file. It is made anew each time.
+    public var standings: [LimitStanding] { limits.map { $0.plan.standings($0.states, of: $0.caller) } ?? [] }
+
+    /// The place in ``standings`` of the limit that denied.
+    public var decider: Int? {
+        guard let limits, let decider = limits.decider else { return nil }
+        return limits.plan.toldOrder.firstIndex(of: decider)
+    }
+
     /// Whether a settle or usage was charged to at least one limit.
-    public var isCharged: Bool { standings.contains { $0.state.isCharged } }
+    public var isCharged: Bool { limits?.states.contains { $0.isCharged } ?? false }
+
+    /// Whether a limit that applies warns.
+    public var hasWarnings: Bool {
+        guard let limits else { return false }
+        return zip(limits.plan.terms, limits.states).contains { $0.warningPerMille($1) != nil }
+    }
 
     /// The limit whose numbers stand for all in a short answer: the one that denied, else the one of which the least share
     /// is left; nil where no limit applies.
     public var binding: LimitStanding? {
-        if let decider { return standings[decider] }
-        var binding: LimitStanding?
-        for standing in standings where !standing.limit.isShadow && standing.quota.amount != nil {
-            if let other = binding, !standing.hasLessLeft(than: other) { continue }
-            binding = standing
+        guard let limits, let binding = limits.binding else { return nil }
+        return limits.plan.standing(binding, limits.states, of: limits.caller)
+    }
+
+    /// The limit that ``binding`` is about, by reference.
+    public var bindingTerm: CallTerm? {
+        guard let limits, let binding = limits.binding else { return nil }
+        return limits.plan.terms[binding]
+    }
+
+    /// Gives `read` each limit that applies with how it stands, in no order that matters.
+    func forEachTerm(_ read: (CallTerm, LimitState) -> Void) {
+        guard let limits else { return }
+        for (term, state) in zip(limits.plan.terms, limits.states) { read(term, state) }
+    }
+
+    /// Whether both tell the same, of whichever call.
+    public static func == (left: OutcomeDetails, right: OutcomeDetails) -> Bool {
+        left.standings == right.standings && left.decider == right.decider && left.lease == right.lease
+            && left.leaseMilliseconds == right.leaseMilliseconds && left.estimate == right.estimate
+            && left.ignored == right.ignored && left.uncounted == right.uncounted
+            && left.retryAfterAtMostMilliseconds == right.retryAfterAtMostMilliseconds
+    }
+
+    /// Takes how the limits stand, and the lease.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(standings)
+        hasher.combine(lease)
+    }
+}
+
+extension CallPlan {
+    /// The place of the term of which the least share is left, of several the first that is told.
+    fileprivate func binding(_ states: [LimitState]) -> Int? {
+        var binding: Int?
+        for place in toldOrder where !terms[place].limit.isShadow && terms[place].quota.amount != nil {
+            if let other = binding, !terms[place].hasLessLeft(states[place], than: terms[other], states[other]) {
+                continue
+            }
+            binding = place
         }
         return binding
     }
@@ -120,7 +249,14 @@ extension Outcome {
     func with(_ details: OutcomeDetails) -> Outcome {
         var outcome = self
         outcome.details = details
-        outcome.binding = details.binding?.bindingState
+        outcome.binding = details.bindingState
         return outcome
+    }
+}
+
+extension OutcomeDetails {
+    fileprivate var bindingState: BindingState? {
+        guard let limits, let binding = limits.binding else { return nil }
+        return limits.plan.terms[binding].bindingState(limits.states[binding])
     }
 }

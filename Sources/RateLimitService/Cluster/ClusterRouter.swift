@@ -343,7 +343,7 @@ extension ClusterRouter {
     }
 }
 
-/// Tells the slot of a user's key without laying the key out.
+/// Tells the slot of a key without laying the key out.
 struct UserSlots {
     private let prefix: CRC16
 
@@ -353,11 +353,19 @@ struct UserSlots {
         prefix = checksum
     }
 
-    func slot(of user: SubjectID) -> HashSlot {
-        user.withKeyName(of: .user) { name in
-            var checksum = prefix
-            checksum.update(name)
-            return HashSlot(checksum)
+    func slot(of user: SubjectID) -> HashSlot { user.withKeyName(of: .user) { slot(ofName: $0) } }
+
+    func slot(of owner: WindowOwner) -> HashSlot {
+        switch owner {
+        case .user(let user): slot(of: user)
+        case .group(let group): group.withKeyName(of: .group) { slot(ofName: $0) }
+        case .global: Array("global".utf8).withUnsafeBytes { slot(ofName: $0) }
         }
+    }
+
+    private func slot(ofName name: UnsafeRawBufferPointer) -> HashSlot {
+        var checksum = prefix
+        checksum.update(name)
+        return HashSlot(checksum)
     }
 }

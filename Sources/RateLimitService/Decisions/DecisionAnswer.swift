@@ -69,6 +69,20 @@ struct DecisionAnswer {
         }
     }
 
+    /// All that it says; nil where that is not of the script's form.
+    ///
+    /// - Parameter terms: how many terms the request has.
+    func whole(terms: Int, givesLease: Bool) -> ScriptAnswer<CallAnswer>? {
+        if let error { return .failed(error) }
+        guard termCount == terms, var answer = verdict(givesLease: givesLease) else { return nil }
+        answer.states.reserveCapacity(terms)
+        for place in 0..<terms {
+            guard let state = state(place) else { return nil }
+            answer.states.append(state)
+        }
+        return .decided(answer)
+    }
+
     /// How a term stands; nil where a flag is unknown.
     func state(_ place: Int) -> LimitState? {
         let at = Self.headLength + Self.stateLength * place

@@ -14,9 +14,13 @@ public enum DecisionOperation: UInt8, Hashable, Sendable {
     case usage
     /// Forgets the terms' limits, or everything of a subject without terms.
     case reset
+
+    /// Whether it gives or renews a lease.
+    var givesLease: Bool { self == .reserve || self == .renew }
 }
 
-/// One call, for `decide.lua`: everything of it is charged or nothing is.
+/// One request to `decide.lua` with keys of its own, laid out each time: what is asked off the hot path, and the parts that
+/// several slots of a cluster have of a call. Everything of it is charged or nothing is.
 public struct DecisionCall: Hashable, Sendable {
     /// How long a lease may live without being renewed, in milliseconds.
     public static let lives = 1...86_400_000
@@ -24,9 +28,6 @@ public struct DecisionCall: Hashable, Sendable {
     public static let memories = 1_000...86_400_000
     /// The most subjects, and the most terms of one of them.
     public static let largestCount = 255
-    /// The most terms of all subjects together: the script puts three numbers of each on Lua's stack of 8,000 places.
-    public static let largestTermCount = 2_000
-
     /// What it wants.
     public let operation: DecisionOperation
     /// The lease's or the usage's id; nil where it has none.
@@ -62,7 +63,7 @@ public struct DecisionCall: Hashable, Sendable {
             default: false
             }
         return fits && Self.lives ~= lifeMilliseconds && Self.memories ~= rememberMilliseconds
-            && 1...Self.largestCount ~= subjects.count && termCount <= Self.largestTermCount
+            && 1...Self.largestCount ~= subjects.count
             && subjects.allSatisfy { $0.terms.count <= Self.largestCount }
     }
 }

@@ -38,6 +38,8 @@ final class DecisionPlan: Sendable {
     let amountCount: Int
     /// Whether its requests have an id.
     let hasID: Bool
+    /// For how long a lease that lapsed and the id of a usage are remembered.
+    let rememberMilliseconds: Int
     /// The argument of the command, a bulk string of RESP.
     let argument: [UInt8]
     private let contentHash: Int
@@ -53,6 +55,7 @@ final class DecisionPlan: Sendable {
         precondition(amountCount <= Self.largestAmountCount && subjects.count <= DecisionCall.largestCount)
         self.operation = operation
         self.hasID = hasID
+        self.rememberMilliseconds = rememberMilliseconds
         self.amountCount = amountCount
         subjectCount = subjects.count
         termCount = subjects.reduce(0) { $0 + $1.count }

@@ -123,13 +123,12 @@ extension ScriptLane {
     private func send(_ decisions: [DecisionCall], _ round: HeartbeatRound, _ path: EnforcementState.Path) {
         let digest = calls.codec.digest
         send(round, path, isScript: true) { inFull, buffer in
-            var script = DecideScript()
-            script.digest = digest
-            for call in decisions { _ = script.append(call) }
-            script.write(inFull: inFull, to: &buffer)
+            var batch = DecisionBatch()
+            for call in decisions { _ = batch.append(call) }
+            batch.write(digest: digest, inFull: inFull, to: &buffer)
         } refusal: { reply in
             for (index, call) in decisions.enumerated() {
-                switch DecideScript.answer(index, of: decisions.count, in: reply, to: call) {
+                switch call.answer(index, of: decisions.count, in: reply) {
                 case .decided: continue
                 case .failed(let error): return RedisRefusal(error)
                 case nil: return .malformedReply

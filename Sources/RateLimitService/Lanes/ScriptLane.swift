@@ -59,7 +59,7 @@ final class ScriptLane: RedisLinkDelegate {
     /// Checks of users under the one limit of checks.
     let checks: ScriptBatcher<CheckScript>
     /// Calls under the limits of the file.
-    let calls = ScriptBatcher(DecideScript())
+    let calls: ScriptBatcher<DecideScript>
     private var sent = CircularBuffer<Sent>(initialCapacity: 64)
     /// Whether the server takes EVALSHA, of any script.
     private(set) var evalsha = EvalshaUse()
@@ -73,6 +73,7 @@ final class ScriptLane: RedisLinkDelegate {
         batchLimit = options.batchLimit
         batchesPerWrite = options.batchesPerWrite
         checks = ScriptBatcher(CheckScript(keyPrefix: options.keyPrefix, limit: options.limit))
+        calls = ScriptBatcher(DecideScript(keyPrefix: options.keyPrefix))
         link.delegate = self
     }
 

@@ -75,13 +75,12 @@ struct ScriptCalls {
     private static func decide(
         _ call: DecisionCall, _ connection: RedisConnection, _ digest: String
     ) throws -> CallAnswer {
-        var script = DecideScript()
-        script.digest = digest
-        guard script.append(call) else { throw TestFailure("an empty batch has no room") }
+        var batch = DecisionBatch()
+        guard batch.append(call) else { throw TestFailure("an empty batch has no room") }
         var buffer = ByteBuffer()
-        script.write(inFull: false, to: &buffer)
+        batch.write(digest: digest, inFull: false, to: &buffer)
         let text = try connection.command(encoded: Array(buffer.readableBytesView))
-        guard case .decided(let answer)? = DecideScript.answer(0, of: 1, in: try Reply(oneOf: text), to: call) else {
+        guard case .decided(let answer)? = call.answer(0, of: 1, in: try Reply(oneOf: text)) else {
             throw TestFailure("decide.lua answered \(text)")
         }
         return answer

@@ -1,0 +1,106 @@
+import RateLimitCore
+
+/// What calls have in common that ask the same of the same limits, whoever makes them and whatever they cost.
+struct CallKind: Hashable, Sendable {
+    private struct Flags: OptionSet, Hashable {
+        let rawValue: UInt8
+
+        static let isLook = Flags(rawValue: 1)
+        static let hasID = Flags(rawValue: 2)
+        static let isLearned = Flags(rawValue: 4)
+        static let isHeldByUser = Flags(rawValue: 8)
+        static let isHeldInGroups = Flags(rawValue: 16)
+        static let isHeldByAll = Flags(rawValue: 32)
+    }
+
+    /// What Redis is asked to do; a look is a check that costs nothing.
+    let operation: DecisionOperation
+    private let flags: Flags
+    /// How long a lease that is given or renewed lives from now, in milliseconds; 0 for other operations.
+    let lifeMilliseconds: Int
+
+    /// The kind of an operation.
+    ///
+    /// - Parameter isLearned: whether a reservation said nothing of tokens and cost, and is expected to come to what others
+    ///   came to.
+    init(_ operation: CallRequest.Operation, isLearned: Bool = false) {
+        var flags: Flags = isLearned ? .isLearned : []
+        var life = 0
+        switch operation {
+        case .check: self.operation = .check
+        case .look:
+            self.operation = .check
+            flags.insert(.isLook)
+        case .reserve(let milliseconds):
+            (self.operation, life) = (.reserve, milliseconds)
+            flags.insert(.hasID)
+        case .renew(_, let milliseconds): (self.operation, life) = (.renew, milliseconds)
+        case .settle: self.operation = .settle
+        case .release: self.operation = .release
+        case .usage(let id):
+            self.operation = .usage
+            if !id.isEmpty { flags.insert(.hasID) }
+        }
+        if let lease = operation.lease {
+            flags.insert(.hasID)
+            if !lease.holdsNothing { flags.insert(.isHeldByUser) }
+            if lease.isHeldInGroups { flags.insert(.isHeldInGroups) }
+            if lease.isGlobal { flags.insert(.isHeldByAll) }
+        }
+        self.flags = flags
+        lifeMilliseconds = life
+    }
+
+    /// Everything of it in one number; a life has 27 bits.
+    var word: UInt64 {
+        UInt64(lifeMilliseconds) << 16 | UInt64(operation.rawValue) << 8 | UInt64(flags.rawValue)
+    }
+
+    /// Whether it only asks how the user stands.
+    var isLook: Bool { flags.contains(.isLook) }
+
+    /// Whether it has an id under which it is done once.
+    var hasID: Bool { flags.contains(.hasID) }
+
+    /// Whether what it costs is learned from other calls: what nobody said must deny nobody for good.
+    var isLearned: Bool { flags.contains(.isLearned) }
+
+    /// Whether it may be denied.
+    var asks: Bool { operation == .check && !isLook || operation == .reserve }
+
+    /// Whether it charges anything, or holds it.
+    var charges: Bool {
+        switch operation {
+        case .check: !isLook
+        case .reserve, .settle, .usage: true
+        case .renew, .release, .reset: false
+        }
+    }
+
+    /// Whether the lease that it is about is known under a subject.
+    func isHeld(by subject: PlanSubject) -> Bool {
+        switch subject {
+        case .user: flags.contains(.isHeldByUser)
+        case .group: flags.contains(.isHeldInGroups)
+        case .global: flags.contains(.isHeldByAll)
+        }
+    }
+}
+
+extension CallRequest.Operation {
+    /// The lease it is about, which another call gave.
+    package var lease: Lease? {
+        switch self {
+        case .renew(let lease, _), .settle(let lease), .release(let lease): lease
+        case .check, .reserve, .usage, .look: nil
+        }
+    }
+
+    /// Whether it may be denied.
+    package var asks: Bool {
+        switch self {
+        case .check, .reserve: true
+        case .renew, .settle, .release, .usage, .look: false
+        }
+    }
+}

@@ -1,0 +1,179 @@
+import RateLimitCore
+
+/// Why a call meets no limits at all.
+enum CallRefusal: Error, Hashable {
+    /// Nobody knows what its model costs, and unknown models are denied.
+    case unknownModel
+}
+
+/// One call under its plan: what it costs, and what there is to tell of it.
+struct PlannedCall {
+    /// The call; one about a lease as ``CallRequest/underItsLease()`` has it.
+    let request: CallRequest
+    let plan: CallPlan
+    let costs: CallCosts
+    /// Whose keys those of the plan's subjects are.
+    let caller: PlanCaller
+    /// What a reservation expects its call to come to.
+    let estimate: CallEstimate?
+    /// What of the call no limit can count.
+    let uncounted: Uncounted?
+    /// Whether it meets the limits only because everything is a shadow: nobody knows what its model costs.
+    let isDeniedInShadow: Bool
+    /// The lease that a reservation gives, or that the call is about.
+    private(set) var lease: Lease?
+
+    /// Draws the lease that a reservation gives.
+    mutating func drawLease(atUnixMilliseconds now: Int, using random: inout some RandomNumberGenerator) {
+        guard case .reserve(let milliseconds) = request.operation else { return }
+        lease = Lease(
+            of: request.user,
+            instants: LeaseInstants(givenAtMilliseconds: now, lapsesAtMilliseconds: now + milliseconds),
+            cost: request.cost,
+            attributes: caller.groups.isEmpty && request.attributes.groups.isEmpty
+                ? request.attributes : request.attributes.counted(for: plan.countedGroups.map { caller.groups[$0] }),
+            // A reservation without limits gives its lease all the same: a gateway settles each call in one way.
+            holdsNothing: plan.decision == nil, isHeldInGroups: plan.isHeldInGroups, isGlobal: plan.isHeldByAll,
+            using: &random)
+    }
+
+    /// What Redis knows it by; nil where it has no id.
+    var id: DecisionID? {
+        if let lease { return .lease(lease.mark) }
+        guard case .usage(let id) = request.operation, !id.isEmpty else { return nil }
+        return .usage(UsageDigest(of: id))
+    }
+
+    /// What it is put with under a term of its plan, and whether it asks for room without knowing how much.
+    func cost(of term: CallTerm) -> (amount: Int, needsRoom: Bool) {
+        switch term.cost {
+        case .fixed(let amount): return (amount, false)
+        case .amount(let source):
+            let amount = source.amount(of: costs, plan.kind)
+            if amount == DecisionPlan.unknownCost { return (0, true) }
+            let isBounded = plan.kind.isLearned && source.unit.isKnownAfterwards
+            return (isBounded ? min(amount, term.quota.amount ?? amount) : amount, false)
+        }
+    }
+
+    /// The same with everything laid out in it, for the parts that several slots of a cluster have of it; nil where nothing
+    /// is asked of Redis.
+    func laidOut(keyPrefix: String) -> DecisionCall? {
+        guard let decision = plan.decision else { return nil }
+        let subjects = plan.subjects.map { subject in
+            SubjectTerms(
+                key: Array(caller.owner(subject).key(prefix: keyPrefix).utf8),
+                terms: plan.terms.filter { $0.subject == subject }.map { term in
+                    let (amount, needsRoom) = cost(of: term)
+                    return LimitTerm(
+                        id: term.limit.id, kind: term.kind,
+                        isShadow: term.limit.isShadow || term.quota.amount == nil,
+                        quota: term.quota.amount ?? LimitTerm.amounts.upperBound, cost: amount, needsRoom: needsRoom)
+                })
+        }
+        return DecisionCall(
+            decision.operation, id: id,
+            lifeMilliseconds: max(plan.kind.lifeMilliseconds, DecisionCall.lives.lowerBound),
+            rememberMilliseconds: decision.rememberMilliseconds, subjects: subjects)
+    }
+
+    /// What is told of each limit, with the states that Redis gave.
+    func standings(_ states: [LimitState]) -> [LimitStanding] { plan.standings(states, of: caller) }
+}
+
+extension CallPlan {
+    /// What is told of the terms, in the order in which they are told.
+    func standings(_ states: [LimitState], of caller: PlanCaller) -> [LimitStanding] {
+        guard !states.isEmpty else { return [] }
+        return toldOrder.map { standing($0, states, of: caller) }
+    }
+
+    func standing(_ place: Int, _ states: [LimitState], of caller: PlanCaller) -> LimitStanding {
+        LimitStanding(term: terms[place], subject: caller.subject(terms[place].subject), state: states[place])
+    }
+}
+
+extension PlanCaller {
+    fileprivate func subject(_ subject: PlanSubject) -> CallSubject {
+        switch subject {
+        case .user: .user
+        case .group(let place): .group(groups[place])
+        case .global: .global
+        }
+    }
+}
+
+/// Finds the plan of each call, and says what the call costs under it: a value, without a socket or a clock of its own.
+struct CallPlanner {
+    let limits: LimitsInForce
+    /// Whether denials are let pass: then a model without a price meets the limits all the same.
+    let isShadow: Bool
+    private var plans = RememberedPlans()
+
+    init(limits: LimitsInForce, isShadow: Bool = false) {
+        self.limits = limits
+        self.isShadow = isShadow
+    }
+
+    /// How many plans are remembered.
+    var planCount: Int { plans.count }
+
+    /// Finds a call's plan; one about a lease is as ``CallRequest/underItsLease()`` has it.
+    ///
+    /// - Parameters:
+    ///   - learned: what a reservation that gives no estimate is to be expected to come to. It holds no more than a limit's
+    ///     quota: what nobody said must deny nobody for good.
+    ///   - caller: the user's override and groups with their budgets; for a lease, its owner's and the groups it names.
+    ///   - now: Unix milliseconds.
+    mutating func plan(
+        _ request: CallRequest, learned: CallEstimate? = nil, for caller: CallerBudgets, atUnixMilliseconds now: Int
+    ) throws(CallRefusal) -> PlannedCall {
+        let plan = plans.plan(
+            CallKind(request.operation, isLearned: learned != nil), applicable(to: request), for: caller, under: limits,
+            atUnixMilliseconds: now)
+        let (tokens, costMicros) =
+            learned.map { ($0.tokens, $0.costMicros) } ?? (request.tokens, request.costMicros)
+        var costs = CallCosts(
+            requests: request.cost, tokens: tokens ?? .zero, told: request.told, spend: costMicros,
+            isFreeOfCharge: request.costMicros == 0)
+        let isKnown = tokens != nil || costs.spend != nil
+        let pricing = try price(request, tokens, &costs, under: plan)
+        var estimate: CallEstimate?
+        if case .reserve = request.operation {
+            estimate = CallEstimate(
+                learned?.source ?? (isKnown ? .given : .none), tokens: tokens, costMicros: costs.spend)
+        }
+        return PlannedCall(
+            request: request, plan: plan, costs: costs,
+            caller: PlanCaller(user: request.user, groups: caller.groups.isEmpty ? [] : caller.groups.map(\.id)),
+            estimate: estimate, uncounted: pricing.uncounted, isDeniedInShadow: pricing.isDeniedInShadow,
+            lease: request.operation.lease)
+    }
+
+    /// The places of the limits that apply: to a settle those that are in force now, whatever the lease was given under.
+    private func applicable(to request: CallRequest) -> LimitIndices {
+        switch request.operation {
+        case .renew, .release: return LimitIndices(bits: 0)
+        case .look: return LimitIndices(bits: ~0 >> UInt64(64 - limits.rules.limits.limits.count))
+        case .check, .reserve, .settle, .usage: return limits.rules.limits.applicable(to: request.attributes)
+        }
+    }
+
+    /// Says what the call costs in money, where a limit counts that and the call does not say it.
+    private func price(
+        _ request: CallRequest, _ tokens: TokenUsage?, _ costs: inout CallCosts, under plan: CallPlan
+    ) throws(CallRefusal) -> (uncounted: Uncounted?, isDeniedInShadow: Bool) {
+        let model = request.attributes.model
+        // A call that says neither model nor tokens has nothing to price.
+        guard plan.countsSpend, request.costMicros == nil, model != nil || tokens != nil else { return (nil, false) }
+        if let price = limits.prices.price(ofModel: model) {
+            costs.spend = costs.spend ?? tokens.map { price.spend(of: $0) }
+            costs.isFreeOfCharge = price.isCertainlyNothing(for: costs.tokens, told: request.told)
+            return (nil, false)
+        }
+        if plan.enforcesSpend, !isShadow { throw .unknownModel }
+        // What was told cannot be priced. What is only learned will be told again, when the call has ended.
+        guard !request.told.isEmpty, tokens != .zero else { return (nil, plan.enforcesSpend) }
+        return (Uncounted(.spend, because: model == nil ? .noModel : .unknownModel), plan.enforcesSpend)
+    }
+}

@@ -1,0 +1,82 @@
+import RateLimitCore
+import RedisClient
+
+extension DecisionBatch {
+    /// Takes one more request with keys of its own; false, and nothing taken, where the batch has no room for what it asks
+    /// and must be written first.
+    mutating func append(_ call: DecisionCall) -> Bool {
+        let (plan, amounts) = call.planned()
+        guard begin(plan) else { return false }
+        writeKeys { keys in
+            for subject in call.subjects { keys.writeRESPBulk(subject.key) }
+        }
+        if let id = call.id { writeID(id) }
+        for amount in amounts { writeAmount(amount) }
+        return true
+    }
+}
+
+extension DecisionCall {
+    /// The answer to this request, the one at `index` of a batch of `count`, its terms in the request's order; nil when the
+    /// reply is not of the script's form.
+    func answer(_ index: Int, of count: Int, in reply: Reply) -> ScriptAnswer<CallAnswer>? {
+        let answer = DecisionAnswer(index, of: count, in: reply)?.whole(
+            terms: operation == .reset ? 0 : termCount, givesLease: operation.givesLease)
+        guard case .decided(let decided)? = answer else { return answer }
+        return .decided(inOrder(decided))
+    }
+
+    /// What it asks, and what that costs: calls that differ in keys, id and costs alone ask the same.
+    func planned() -> (plan: DecisionPlan, amounts: [Int]) {
+        var amounts: [Int] = []
+        let planned = subjects.map { subject in
+            subject.terms.map { term in
+                let cost = cost(of: term)
+                var source = DecisionPlan.Term.Cost.fixed(cost)
+                if let place = amounts.firstIndex(of: cost) {
+                    source = .amount(place)
+                } else if amounts.count < DecisionPlan.largestAmountCount {
+                    source = .amount(amounts.count)
+                    amounts.append(cost)
+                }
+                return DecisionPlan.Term(
+                    id: term.id, kind: term.kind, isShadow: term.isShadow, quota: term.quota, cost: source)
+            }
+        }
+        let plan = DecisionPlan(
+            operation, hasID: id != nil, lifeMilliseconds: lifeMilliseconds, rememberMilliseconds: rememberMilliseconds,
+            amountCount: amounts.count, subjects: planned)
+        return (plan, amounts)
+    }
+
+    private func cost(of term: LimitTerm) -> Int {
+        let asks = operation == .check || operation == .reserve
+        // A check takes no slot: it asks for one where the limit needs room.
+        let cost = operation == .check && term.kind == .concurrency ? 0 : term.cost
+        return cost == 0 && asks && term.needsRoom ? DecisionPlan.unknownCost : cost
+    }
+
+    /// The script's answer with its terms in the call's order.
+    fileprivate func inOrder(_ answer: CallAnswer) -> CallAnswer {
+        guard !answer.states.isEmpty, subjects.contains(where: { !$0.isInScriptOrder }) else { return answer }
+        var terms: [Int] = []
+        for subject in subjects {
+            let start = terms.count
+            terms += DecisionPlan.order(subject.terms.map(\.id)).map { start + $0 }
+        }
+        var ordered = answer
+        for (place, term) in terms.enumerated() { ordered.states[term] = answer.states[place] }
+        switch answer.verdict {
+        case .denied(let place, let wait): ordered.verdict = .denied(term: terms[place], retryAfterMilliseconds: wait)
+        case .deniedForGood(let place): ordered.verdict = .deniedForGood(term: terms[place])
+        case .atCapacity(let place, let wait):
+            ordered.verdict = .atCapacity(term: terms[place], retryAfterMilliseconds: wait)
+        case .done, .unknownLease, .repeated, .tooLate: break
+        }
+        return ordered
+    }
+}
+
+extension SubjectTerms {
+    fileprivate var isInScriptOrder: Bool { zip(terms, terms.dropFirst()).allSatisfy { $0.id < $1.id } }
+}
