@@ -15,11 +15,13 @@ final class EmbeddedGateway: Sendable {
     private let eventLoop: any EventLoop
     private let context: NIOLoopBound<LoopContext>
 
-    init(quota: Int = 20, failureMode: FailureMode = .local, eventLoop: any EventLoop) async throws {
+    init(
+        quota: Int = 20, failureMode: FailureMode = .local, limits: LimitsInForce = .none, eventLoop: any EventLoop
+    ) async throws {
         let limit = Limit(name: "requests", quota: quota, windowMilliseconds: 3_600_000)
         let service = try await CheckService.make(
             options: CheckServiceOptions(redis: .single(RedisEndpoint(address: .unix(path: "/nowhere")))),
-            policy: CheckPolicy(limit: limit, failureMode: failureMode), eventLoops: [eventLoop],
+            policy: CheckPolicy(limit: limit, limits: limits, failureMode: failureMode), eventLoops: [eventLoop],
             metrics: CheckMetrics(factory: NOOPMetricsHandler.instance),
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         )

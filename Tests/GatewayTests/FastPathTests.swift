@@ -7,23 +7,33 @@ import Testing
 /// What the fast path makes of bytes, in a form that can be compared.
 enum Recognised: Equatable {
     case check(SubjectID, cost: Int, length: Int)
+    case call(CallRoute, isVerbose: Bool, body: Range<Int>)
     case incomplete
     case other
 
-    init(_ bytes: some Collection<UInt8>) {
+    init(_ recognition: FastPath.Recognition) {
         self =
-            switch Array(bytes).withUnsafeBytes({ FastPath.recognise($0) }) {
+            switch recognition {
             case .check(let check, let length, _): .check(check.user, cost: check.cost, length: length)
+            case .call(let route, let isVerbose, let body): .call(route, isVerbose: isVerbose, body: body)
             case .incomplete: .incomplete
             case .other: .other
             }
     }
+
+    init(_ bytes: some Collection<UInt8>, checksAreCalls: Bool = false) {
+        self.init(
+            Array(bytes).withUnsafeBytes { FastPath.recognise($0, checksAreCalls: checksAreCalls) })
+    }
 }
 
-/// A POST of a check with these header lines.
-func post(_ headers: [String], _ body: String = "{\"user\":\"\(someText)\",\"cost\":7}", length: Int? = nil) -> String {
+/// A POST of a check, or to another target, with these header lines.
+func post(
+    _ headers: [String], _ body: String = "{\"user\":\"\(someText)\",\"cost\":7}", length: Int? = nil,
+    to target: String = "/v1/check"
+) -> String {
     let lines = headers.map { $0 + "\r\n" }.joined()
-    return "POST /v1/check HTTP/1.1\r\n\(lines)Content-Length: \(length ?? body.utf8.count)\r\n\r\n\(body)"
+    return "POST \(target) HTTP/1.1\r\n\(lines)Content-Length: \(length ?? body.utf8.count)\r\n\r\n\(body)"
 }
 
 /// A GET of a check with these header lines.
@@ -78,6 +88,79 @@ struct FastPathTests {
         #expect(Recognised(escaped.utf8) == .check(other, cost: 3, length: escaped.utf8.count))
         let query = get(["Host: a"], "user=\(user.encoded.replacing("+", with: "%2B"))&cost=3")
         #expect(Recognised(query.utf8) == .check(user, cost: 3, length: query.utf8.count))
+    }
+
+    static let callTargets = CallRoute.allCases.flatMap { ["/v1/\($0.name)", "/v1/\($0.name)?verbose=1"] }
+
+    @Test("takes an ordinary request about a call to its last byte, wherever it is cut", arguments: callTargets)
+    func calls(_ target: String) throws {
+        let body = #"{"user":"\#(someText)","model":"m","input_tokens":5}"#
+        let text = post(["Host: a", "Content-Type: application/json"], body, to: target)
+        let bytes = Array(text.utf8)
+        let route = try #require(CallRoute(path: target.prefix { $0 != "?" }))
+        let expected = Recognised.call(
+            route, isVerbose: target.hasSuffix("=1"), body: bytes.count - body.utf8.count..<bytes.count)
+        for rest in ["", text, "G", "\0"] {
+            #expect(Recognised((text + rest).utf8, checksAreCalls: true) == expected)
+        }
+        for checksAreCalls in [false, true] {
+            for count in 0..<bytes.count {
+                let part = Recognised(bytes[..<count], checksAreCalls: checksAreCalls)
+                #expect(part == .incomplete, "cut at \(count)")
+            }
+        }
+        // Where the file has no limits a check is none, and may say what it likes.
+        let check = Recognised.check(someUser, cost: 1, length: bytes.count)
+        #expect(Recognised(bytes) == (route == .check ? check : expected))
+    }
+
+    @Test(
+        "leaves other targets and methods to the other way",
+        arguments: [
+            "POST /v1/reserv HTTP/1.1\r\n", "POST /v1/reserves HTTP/1.1\r\n", "POST /v1/ HTTP/1.1\r\n",
+            "POST /v1/Settle HTTP/1.1\r\n", "POST /v1/settle/ HTTP/1.1\r\n", "POST /v1/settle?verbose=0 HTTP/1.1\r\n",
+            "POST /v1/settle?verbose=1& HTTP/1.1\r\n", "POST /v1/usage? HTTP/1.1\r\n", "POST /v2/usage HTTP/1.1\r\n",
+            "POST /v1/usage  HTTP/1.1\r\n", "POST /v1/usage HTTP/1.0\r\n", "POST /v1/renew\r\n",
+            "GET /v1/usage HTTP/1.1\r\n", "PUT /v1/release HTTP/1.1\r\n", "POST /v1/checkreserve HTTP/1.1\r\n",
+            "POST /v1/aaaaaaaaaaaaaaaaaaaaaa", "POST /v1/x",
+        ])
+    func otherTargets(_ line: String) {
+        let text = post(["Host: a"]).replacing("POST /v1/check HTTP/1.1\r\n", line)
+        for bytes in [line, text] {
+            for checksAreCalls in [false, true] {
+                #expect(Recognised(bytes.utf8, checksAreCalls: checksAreCalls) == .other)
+            }
+        }
+    }
+
+    @Test("keeps as the request that the next may be like a check alone that says user and cost alone")
+    func remembered() throws {
+        func known(after text: String) -> KnownRequest {
+            var known = KnownRequest()
+            let bytes = Array(text.utf8)
+            bytes.withUnsafeBytes { bytes in
+                guard
+                    case .call(let route, let isVerbose, let body) = FastPath.recognise(
+                        bytes, after: &known, checksAreCalls: true)
+                else { return }
+                _ = FastPath.read(
+                    route, isVerbose: isVerbose, body: body, of: bytes, under: lookingLimits, remembering: &known)
+            }
+            return known
+        }
+        let plain = post(["Host: a"])
+        let bytes = Array(plain.utf8)
+        let (check, length) = try #require(bytes.withUnsafeBytes { known(after: plain).recognise($0) })
+        #expect(check == CheckRequest(user: someUser, cost: 7) && length == bytes.count)
+        for other in [
+            post(["Host: a"], to: "/v1/check?verbose=1"), post(["Host: a"], to: "/v1/reserve"),
+            post(["Host: a"], #"{"user":"\#(someText)","cost":7,"model":null}"#),
+            post(["Host: a"], #"{"user":"\#(someText)","cost":7,"x":1}"#),
+            post(["Host: a"], #"{"user":"a","cost":7}"#),
+        ] {
+            let known = known(after: other)
+            #expect(Array(other.utf8).withUnsafeBytes { known.recognise($0) } == nil, "\(other)")
+        }
     }
 
     static let otherRequests = [
@@ -135,7 +218,8 @@ struct FastPathTests {
     func cutOthers(_ text: String) {
         let bytes = Array(text.utf8)
         for count in 0...bytes.count {
-            if case .check = Recognised(bytes[..<count]) { Issue.record("cut at \(count): \(printable(bytes))") }
+            let part = Recognised(bytes[..<count])
+            #expect(part == .other || part == .incomplete, "cut at \(count): \(printable(bytes))")
         }
     }
 

@@ -1,4 +1,5 @@
 import NIOCore
+import RateLimitService
 
 @testable import Gateway
 
@@ -20,10 +21,10 @@ struct GatewayPair: Sendable {
     private let fast: EmbeddedGateway
     private let other: EmbeddedGateway
 
-    init(quota: Int = 20, eventLoop: any EventLoop) async throws {
+    init(quota: Int = 20, limits: LimitsInForce = .none, eventLoop: any EventLoop) async throws {
         self.eventLoop = eventLoop
-        fast = try await EmbeddedGateway(quota: quota, eventLoop: eventLoop)
-        other = try await EmbeddedGateway(quota: quota, eventLoop: eventLoop)
+        fast = try await EmbeddedGateway(quota: quota, limits: limits, eventLoop: eventLoop)
+        other = try await EmbeddedGateway(quota: quota, limits: limits, eventLoop: eventLoop)
     }
 
     /// Sends the same parts to a connection of each; called on the event loop.

@@ -7,12 +7,7 @@ import Testing
 extension Recognised {
     /// What is made of bytes by somebody who knows an earlier request.
     init(_ bytes: [UInt8], after known: inout KnownRequest) {
-        self =
-            switch bytes.withUnsafeBytes({ FastPath.recognise($0, after: &known) }) {
-            case .check(let check, let length, _): .check(check.user, cost: check.cost, length: length)
-            case .incomplete: .incomplete
-            case .other: .other
-            }
+        self.init(bytes.withUnsafeBytes { FastPath.recognise($0, after: &known) })
     }
 }
 

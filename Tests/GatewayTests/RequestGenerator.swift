@@ -1,9 +1,11 @@
 import RateLimitCore
 import TestSupport
 
-/// Requests to `/v1/check` from ordinary to broken, the same ones for the same seed.
+@testable import Gateway
+
+/// Requests to `/v1/check` and about calls, from ordinary to broken, the same ones for the same seed.
 struct RequestGenerator {
-    private var random: SeededGenerator
+    var random: SeededGenerator
     private let users: [String]
 
     init(seed: UInt64) {
@@ -12,17 +14,17 @@ struct RequestGenerator {
         users = (0..<3).map { _ in "\(SubjectID(high: generator.next(), low: generator.next()))" }
     }
 
-    private mutating func pick<Element>(_ elements: [Element]) -> Element {
+    mutating func pick<Element>(_ elements: [Element]) -> Element {
         elements[Int.random(in: elements.indices, using: &random)]
     }
 
-    private mutating func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
+    mutating func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
 
     /// The bytes of a connection: some requests one after the other, with or without damage.
     mutating func connection() -> [UInt8] {
         var bytes: [UInt8] = []
         for _ in 0..<Int.random(in: 1...3, using: &random) {
-            var request = chance(60) ? post() : get()
+            var request = chance(30) ? call() : chance(60) ? post() : get()
             if chance(35) { damage(&request) }
             bytes += request
         }
@@ -42,8 +44,22 @@ struct RequestGenerator {
         return parts
     }
 
+    private mutating func call() -> [UInt8] {
+        let names = CallRoute.allCases.map { "/v1/\($0.name)" }
+        let odd = [
+            "?verbose=true", "?verbose=0", "?verbose=1&x", "?", "/", "x", "?user=\(someText)", "?model=m&group=g",
+        ]
+        let query = chance(70) ? "" : chance(60) ? "?verbose=1" : pick(odd)
+        return post(to: pick(names) + query, callBody())
+    }
+
     private mutating func post() -> [UInt8] {
-        let body = body()
+        let target =
+            chance(92) ? "/v1/check" : pick(["/v1/check?", "/v1/check?cost=2", "http://a/v1/check", "/v1/check#x"])
+        return post(to: target, body())
+    }
+
+    private mutating func post(to target: String, _ body: String) -> [UInt8] {
         var length = body.utf8.count
         if chance(6) { length = max(0, length + pick([-1, 1, -2, 5, -length])) }
         let name = pick(["Content-Length", "content-length", "CONTENT-LENGTH"])
@@ -52,8 +68,6 @@ struct RequestGenerator {
             "\(name):\(pick([" ", "", "  ", " 0"]))\(length)\(chance(3) ? pick([" ", "\t", ",1", ";"]) : "")"
         lines.insert(lengthLine, at: Int.random(in: 0...lines.count, using: &random))
         if chance(3) { lines.append("Content-Length: \(pick([length, length + 1]))") }
-        let target =
-            chance(92) ? "/v1/check" : pick(["/v1/check?", "/v1/check?cost=2", "http://a/v1/check", "/v1/check#x"])
         return request(chance(96) ? "POST" : pick(["post", "PUT", "Post"]), target, lines, body)
     }
 
@@ -79,7 +93,7 @@ struct RequestGenerator {
         return Array((head + body).utf8)
     }
 
-    private mutating func user() -> String {
+    mutating func user() -> String {
         let user = pick(users)
         if chance(10) { return user.uppercased() }
         return chance(5) ? pick([String(user.dropLast()), user + "0", "x", ""]) : user

@@ -121,17 +121,38 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
                 passOn(&bytes)
                 continue
             }
-            switch usesFastPath
-                ? bytes.withUnsafeReadableBytes({ FastPath.recognise($0, after: &loop.known) }) : .other
-            {
+            switch usesFastPath ? recognise(bytes) : .other {
             // What it says besides matters to the limits of the file.
             case .check(_, _, let saysMore) where saysMore && loop.engine.hasMoreLimits: other.begin()
             case .check(let request, let length, _):
                 bytes.moveReaderIndex(forwardBy: length)
                 check(request.user, cost: request.cost, arrivedAt: now)
+            case .call(let route, let isVerbose, let body):
+                guard let call = read(route, isVerbose: isVerbose, body: body, of: bytes) else {
+                    other.begin()
+                    continue
+                }
+                bytes.moveReaderIndex(forwardBy: body.upperBound)
+                clearTimeout()
+                decide(call, arrivedAt: now, ticket: take(Exception(form: AnswerForm(), call: call)))
             case .incomplete: return setTimeout()
             case .other: other.begin()
             }
+        }
+    }
+
+    private func recognise(_ bytes: ByteBuffer) -> FastPath.Recognition {
+        bytes.withUnsafeReadableBytes {
+            FastPath.recognise($0, after: &loop.known, checksAreCalls: loop.engine.hasMoreLimits)
+        }
+    }
+
+    private func read(
+        _ route: CallRoute, isVerbose: Bool, body: Range<Int>, of bytes: ByteBuffer
+    ) -> CallRouter.Call? {
+        bytes.withUnsafeReadableBytes {
+            FastPath.read(
+                route, isVerbose: isVerbose, body: body, of: $0, under: loop.engine.limits, remembering: &loop.known)
         }
     }
 
@@ -146,6 +167,21 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
         } else if let outcome = loop.engine.check(user, cost: cost, arrivedAt: now, requester: self, ticket: ticket) {
             decided(outcome, ticket: ticket)
         }
+    }
+
+    /// Decides a call under the limits of the file.
+    func decide(_ call: CallRouter.Call, arrivedAt now: NIODeadline = .now(), ticket: Int) {
+        if let outcome = loop.engine.call(call.request, arrivedAt: now, requester: self, ticket: ticket) {
+            decided(outcome, ticket: ticket)
+        }
+    }
+
+    /// Takes in a request, and keeps what its answer needs where that is not an ordinary check's.
+    private func take(_ exception: Exception) -> Int {
+        let ticket = queue.take()
+        let asks = exception.call.map { $0.request.operation.asks && !$0.isVerbose } ?? true
+        if exception.form != AnswerForm() || exception.statusOf != nil || !asks { exceptions[ticket] = exception }
+        return ticket
     }
 
     private func passOn(_ bytes: inout ByteBuffer) {
@@ -195,28 +231,17 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
 
     /// Takes in a request that came through NIOHTTP1; its answer is given under the ticket.
     func takeOther(_ exception: Exception) -> Int {
-        let ticket = queue.take()
         if exception.form.closes {
             hasTakenLast = true
             clearTimeout()
         }
-        if exception.form != AnswerForm() || exception.statusOf != nil || exception.call != nil {
-            exceptions[ticket] = exception
-        }
-        return ticket
+        return take(exception)
     }
 
     /// Takes in a request that is answered before it has arrived whole, or that is no HTTP: the last one.
     func takeUnfinished() -> Int {
         lingering.isDue = true
         return takeOther(Exception(form: AnswerForm(closes: true)))
-    }
-
-    /// Decides a call under the limits of the file, for a request that came through NIOHTTP1.
-    func callOther(_ call: CallRouter.Call, ticket: Int) {
-        if let outcome = loop.engine.call(call.request, arrivedAt: .now(), requester: self, ticket: ticket) {
-            decided(outcome, ticket: ticket)
-        }
     }
 
     /// Decides a check, or looks at a window, for a request that came through NIOHTTP1.

@@ -52,20 +52,15 @@ final class OtherRequestHandler: ChannelInboundHandler {
     private func end(_ eventLoop: any EventLoop) {
         guard let head else { return }
         self.head = nil
-        let hasLength =
-            head.headers.contains(name: "content-length") || head.headers.contains(name: "transfer-encoding")
         connection.otherRequestEnded()
         // After an offer to upgrade, or CONNECT, the decoder takes what follows for another protocol.
         let isUpgrade = head.headers.contains(name: "upgrade") || head.method == .CONNECT
         // HTTP/1.0 keeps a connection only where the answer says so; its few clients get a new one for each request.
         let closes = !head.isKeepAlive || isUpgrade || head.version == .http1_0
         let form = AnswerForm(isHead: head.method == .HEAD, closes: closes)
+        let engine = connection.loop.engine
         let request = Router.Request(
-            method: head.method, uri: head.uri, contentType: head.headers.first(name: "content-type"),
-            hasLength: hasLength, isAdmin: connection.isAdmin,
-            leases: connection.loop.engine.leases, limits: connection.loop.engine.limits,
-            checksAreCalls: connection.loop.engine.hasMoreLimits, body: body
-        )
+            head, body, isAdmin: connection.isAdmin, limits: engine.limits, checksAreCalls: engine.hasMoreLimits)
         do throws(RequestError) {
             perform(try Router.route(request), form, eventLoop)
         } catch {
@@ -86,10 +81,10 @@ final class OtherRequestHandler: ChannelInboundHandler {
         case .check(let check):
             connection.checkOther(check.user, cost: check.cost, ticket: connection.takeOther(.init(form: form)))
         case .call(let call):
-            connection.callOther(call, ticket: connection.takeOther(.init(form: form, call: call)))
+            connection.decide(call, ticket: connection.takeOther(.init(form: form, call: call)))
         case .userStatus(let user) where loop.engine.hasMoreLimits:
             let look = CallRouter.Call(request: CallRequest(user: user, operation: .look))
-            connection.callOther(look, ticket: connection.takeOther(.init(form: form, statusOf: user)))
+            connection.decide(look, ticket: connection.takeOther(.init(form: form, statusOf: user)))
         case .userStatus(let user):
             connection.checkOther(user, cost: 0, ticket: connection.takeOther(.init(form: form, statusOf: user)))
         case .reset(let reset): perform(reset, ticket: connection.takeOther(.init(form: form)), eventLoop)
@@ -122,5 +117,19 @@ final class OtherRequestHandler: ChannelInboundHandler {
         case .closedConnection, .invalidEOFState: "it ends too early"
         default: "it cannot be parsed"
         }
+    }
+}
+
+extension Router.Request {
+    /// What NIOHTTP1 made of a request.
+    init(
+        _ head: HTTPRequestHead, _ body: [UInt8], isAdmin: Bool, limits: LimitsInForce, checksAreCalls: Bool
+    ) {
+        let hasLength =
+            head.headers.contains(name: "content-length") || head.headers.contains(name: "transfer-encoding")
+        self.init(
+            method: head.method, uri: head.uri, contentType: head.headers.first(name: "content-type"),
+            hasLength: hasLength, isAdmin: isAdmin, leases: limits.leases, limits: limits,
+            checksAreCalls: checksAreCalls, body: body)
     }
 }

@@ -50,14 +50,24 @@ struct CallBody: Hashable {
     static func read(
         _ bytes: UnsafeRawBufferPointer, under limits: LimitsInForce
     ) throws(RequestError) -> CallBody {
+        var notes = JSONCheckBody.Notes()
+        return try read(bytes, under: limits, notes: &notes)
+    }
+
+    /// Reads a whole body, and takes notes.
+    static func read(
+        _ bytes: UnsafeRawBufferPointer, under limits: LimitsInForce, notes: inout JSONCheckBody.Notes
+    ) throws(RequestError) -> CallBody {
         var text = JSONText(bytes)
         var body = CallBody()
         try text.wholeObject { (text, name) throws(RequestError) in
             if text.isName(name, "user") {
-                body.user = try text.isNull() ? nil : text.subject(.invalidUser)
+                body.user = try text.userValue(offset: &notes.userOffset)
             } else if let member = text.member(name) {
+                if member != .cost { notes.saysMore = true }
                 try body.read(member, &text, under: limits)
             } else {
+                notes.saysMore = true
                 try text.skipValue(depth: 1)
             }
         }
@@ -68,7 +78,7 @@ struct CallBody: Hashable {
         _ member: IgnoredMember.Name, _ text: inout JSONText, under limits: LimitsInForce
     ) throws(RequestError) {
         // Of a repeated member the last one counts.
-        problems.removeAll { $0.ignored.name == member }
+        if !problems.isEmpty { problems.removeAll { $0.ignored.name == member } }
         switch member {
         case .model: model = try take(member, &text) { (text) throws(RequestError) in try text.text("model") }
         case .provider: provider = try take(member, &text) { (text) throws(RequestError) in try text.text("provider") }
@@ -154,7 +164,9 @@ extension CallBody {
         var read: [String: String] = [:]
         try text.object { (text, name) throws(RequestError) in
             // What no limit looks at is passed over, whatever it is.
-            guard let label = text.unescaped(name), names.contains(label) else { return try text.skipValue(depth: 2) }
+            guard !names.isEmpty, let label = text.unescaped(name), names.contains(label) else {
+                return try text.skipValue(depth: 2)
+            }
             read[label] = try take(.labels, &text) { (text) throws(RequestError) in try text.text("label \(label)") }
         }
         labels = read
@@ -178,6 +190,7 @@ extension CallBody {
     mutating func add(_ named: [SubjectID]) {
         let most = CallAttributes.maximumGroups
         groups = named
+        guard named.count > most else { return }
         let count = Set(named).count
         guard count > most, !problems.contains(where: { $0.ignored.name == .groups }) else { return }
         let reason = "there are more than \(most) groups: the last \(count - most) do not count"
@@ -215,31 +228,39 @@ extension CallBody {
     /// What is asked, with an operation that the route says.
     func request(_ operation: CallRequest.Operation) throws(RequestError) -> CallRequest {
         guard let user = user ?? operation.lease?.owner else { throw .missingUser }
-        let used = operation.refusableMembers
-        let problems = problems + doubleTokens + uncountedCost(of: operation)
-        if let refusal = problems.first(where: { $0.refusal != nil && used.contains($0.ignored.name) })?.refusal {
-            throw refusal
-        }
+        let kinds = ownKinds
+        let tokens =
+            kinds.isEmpty
+            ? nil
+            : TokenUsage(input: input ?? 0, output: output ?? 0, cacheRead: cacheRead ?? 0, cacheWrite: cacheWrite ?? 0)
         var request = CallRequest(
             user: user, operation: operation,
             attributes: CallAttributes(model: model, provider: provider, labels: labels, groups: groups),
-            cost: cost ?? 1, tokens: usage ?? ownTokens, told: usage == nil ? ownKinds : .all, costMicros: costMicros)
-        request.ignored = problems.map(\.ignored)
+            cost: cost ?? 1, tokens: usage ?? tokens, told: usage == nil ? kinds : .all, costMicros: costMicros)
+        request.ignored = try passedOver(by: operation)
         return request
     }
 
     /// The kinds of tokens that members of our own tell.
     private var ownKinds: ToldTokens {
-        let kinds: [(Int?, ToldTokens)] = [
-            (input, .input), (output, .output), (cacheRead, .cacheRead), (cacheWrite, .cacheWrite),
-        ]
-        return kinds.reduce(into: []) { if $1.0 != nil { $0.insert($1.1) } }
+        var kinds: ToldTokens = []
+        if input != nil { kinds.insert(.input) }
+        if output != nil { kinds.insert(.output) }
+        if cacheRead != nil { kinds.insert(.cacheRead) }
+        if cacheWrite != nil { kinds.insert(.cacheWrite) }
+        return kinds
     }
 
-    private var ownTokens: TokenUsage? {
-        guard !ownKinds.isEmpty else { return nil }
-        return TokenUsage(
-            input: input ?? 0, output: output ?? 0, cacheRead: cacheRead ?? 0, cacheWrite: cacheWrite ?? 0)
+    /// What of the body does not count. Most bodies have nothing of the kind.
+    private func passedOver(by operation: CallRequest.Operation) throws(RequestError) -> [IgnoredMember] {
+        if problems.isEmpty, usage == nil, cost == nil { return [] }
+        let problems = problems + doubleTokens + uncountedCost(of: operation)
+        if problems.isEmpty { return [] }
+        let used = operation.refusableMembers
+        if let refusal = problems.first(where: { $0.refusal != nil && used.contains($0.ignored.name) })?.refusal {
+            throw refusal
+        }
+        return problems.map(\.ignored)
     }
 
     /// A cost that a usage tells: the check or reserve of the call has charged it.
@@ -250,7 +271,7 @@ extension CallBody {
 
     /// Counts of our own beside a provider's object: that is whole, and counts.
     private var doubleTokens: [Problem] {
-        guard usage != nil else { return [] }
+        guard usage != nil, !ownKinds.isEmpty else { return [] }
         let own: [(IgnoredMember.Name, Int?)] = [
             (.inputTokens, input), (.outputTokens, output), (.cacheReadTokens, cacheRead),
             (.cacheWriteTokens, cacheWrite),
@@ -296,40 +317,33 @@ extension RequestError {
 extension JSONText {
     /// The member of a call that a name stands for; nil for one that is not known.
     fileprivate func member(_ name: Range<Int>) -> IgnoredMember.Name? {
-        // Gemini calls its object so.
-        if isName(name, "usageMetadata") || isName(name, "usage_metadata") { return .usage }
-        return unescaped(name).flatMap { IgnoredMember.Name(rawValue: $0) }
+        let bytes = UnsafeRawBufferPointer(rebasing: bytes[name])
+        guard !bytes.containsEscape else { return resolved(name) { IgnoredMember.Name(ofMember: $0) } }
+        return IgnoredMember.Name(ofMember: bytes)
     }
 
     fileprivate mutating func subject(_ error: RequestError) throws(RequestError) -> SubjectID {
         guard let subject = try subject() else { throw error }
         return subject
     }
+}
 
-    /// Reads a provider's usage object.
-    ///
-    /// - Parameter unusable: the first count in it that is none.
-    fileprivate mutating func providerUsage(unusable: inout String?) throws(RequestError) -> ProviderUsage {
-        var usage = ProviderUsage()
-        var bad: String?
-        func take(_ text: inout JSONText, _ name: String, depth: Int) throws(RequestError) {
-            guard ProviderUsage.knows(name) else { return try text.skipValue(depth: depth) }
-            if text.isNull() { return }
-            if let count = try text.wholeNumber(), TokenUsage.counts.contains(count) {
-                usage.set(name, count)
-            } else {
-                bad = bad ?? name
-            }
+extension IgnoredMember.Name {
+    /// The member of a name in UTF-8; nil for one that is not known.
+    fileprivate init?(ofMember name: UnsafeRawBufferPointer) {
+        for spelling in Self.spellings where name.equals(spelling.text) {
+            self = spelling.member
+            return
         }
-        try object { (text, name) throws(RequestError) in
-            let name = text.unescaped(name) ?? ""
-            let isObject = text.position < text.bytes.count && text.bytes[text.position] == 0x7b
-            guard ProviderUsage.containers.contains(name), isObject else { return try take(&text, name, depth: 2) }
-            try text.object { (text, inner) throws(RequestError) in
-                try take(&text, "\(name).\(text.unescaped(inner) ?? "")", depth: 3)
-            }
-        }
-        unusable = bad
-        return usage
+        return nil
     }
+
+    /// The commonest first; Gemini calls its object otherwise.
+    private static let spellings: [(text: StaticString, member: IgnoredMember.Name)] = [
+        ("cost", .cost), ("model", .model), ("input_tokens", .inputTokens), ("output_tokens", .outputTokens),
+        ("lease", .lease), ("provider", .provider), ("labels", .labels), ("groups", .groups), ("usage", .usage),
+        ("cache_read_input_tokens", .cacheReadTokens), ("cache_write_input_tokens", .cacheWriteTokens),
+        ("cost_micros", .costMicros), ("ttl", .timeToLive), ("request_id", .requestID),
+        ("usageMetadata", .usage), ("usage_metadata", .usage),
+    ]
 }

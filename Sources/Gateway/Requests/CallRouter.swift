@@ -15,25 +15,11 @@ enum CallRouter {
     static func route(
         _ request: Router.Request, _ path: Substring, _ query: [UInt8]
     ) throws(RequestError) -> Call? {
-        let leases = request.leases
-        switch path {
-        case "/v1/check": return request.checksAreCalls ? try check(request, query) : nil
-        case "/v1/reserve":
-            return try post(request, query) { (body) throws(RequestError) in
-                .reserve(milliseconds: try body.timeToLive(leases))
-            }
-        case "/v1/renew":
-            return try post(request, query) { (body) throws(RequestError) in
-                .renew(try body.givenLease, milliseconds: try body.timeToLive(leases))
-            }
-        case "/v1/settle":
-            return try post(request, query) { (body) throws(RequestError) in .settle(try body.givenLease) }
-        case "/v1/release":
-            return try post(request, query) { (body) throws(RequestError) in .release(try body.givenLease) }
-        case "/v1/usage":
-            return try post(request, query) { (body) throws(RequestError) in .usage(id: body.requestID ?? []) }
-        default: return try look(request, path, query)
-        }
+        guard let route = CallRoute(path: path) else { return try look(request, path, query) }
+        if route == .check { return request.checksAreCalls ? try check(request, query) : nil }
+        guard request.method == .POST else { throw .methodNotAllowed(allowed: "POST") }
+        let call = try route.request(try body(request), request.leases)
+        return Call(request: call, isVerbose: CallQuery.isVerbose(query))
     }
 
     /// Its query may name groups, whose windows are told where the groups that count are those a call names.
@@ -56,16 +42,8 @@ enum CallRouter {
             guard request.method == .POST else { throw .missingUser }
             values.body = try body(request)
         }
-        return Call(request: try values.body.request(.check), isVerbose: values.isVerbose)
-    }
-
-    private static func post(
-        _ request: Router.Request, _ query: [UInt8],
-        _ operation: (CallBody) throws(RequestError) -> CallRequest.Operation
-    ) throws(RequestError) -> Call {
-        guard request.method == .POST else { throw .methodNotAllowed(allowed: "POST") }
-        let body = try body(request)
-        return Call(request: try body.request(try operation(body)), isVerbose: CallQuery.isVerbose(query))
+        let call = try CallRoute.check.request(values.body, request.leases)
+        return Call(request: call, isVerbose: values.isVerbose)
     }
 
     private static func body(_ request: Router.Request) throws(RequestError) -> CallBody {
@@ -74,6 +52,60 @@ enum CallRouter {
         try Router.requireJSON(request)
         return try Router.withBytes(request.body) { (bytes) throws(RequestError) in
             try CallBody.read(bytes, under: request.limits)
+        }
+    }
+}
+
+/// The routes whose POST has what a gateway says of a call in its body (``CallBody``): one for each operation.
+enum CallRoute: CaseIterable, Hashable {
+    case check
+    case reserve
+    case settle
+    case usage
+    case renew
+    case release
+
+    /// Made once.
+    static let all = allCases
+
+    /// The one of a name in UTF-8; nil for any other.
+    init?(_ name: UnsafeRawBufferPointer) {
+        for route in Self.all where name.equals(route.name) {
+            self = route
+            return
+        }
+        return nil
+    }
+
+    /// The one of a whole path; nil for any other.
+    init?(path: Substring) {
+        guard path.hasPrefix("/v1/") else { return nil }
+        var name = String(path.dropFirst(4))
+        guard let route = name.withUTF8({ Self(UnsafeRawBufferPointer($0)) }) else { return nil }
+        self = route
+    }
+
+    /// Its path behind `/v1/`.
+    var name: StaticString {
+        switch self {
+        case .check: "check"
+        case .reserve: "reserve"
+        case .settle: "settle"
+        case .usage: "usage"
+        case .renew: "renew"
+        case .release: "release"
+        }
+    }
+
+    /// What a body asks for here.
+    func request(_ body: CallBody, _ leases: LeaseTimes) throws(RequestError) -> CallRequest {
+        switch self {
+        case .check: try body.request(.check)
+        case .reserve: try body.request(.reserve(milliseconds: try body.timeToLive(leases)))
+        case .renew: try body.request(.renew(try body.givenLease, milliseconds: try body.timeToLive(leases)))
+        case .settle: try body.request(.settle(try body.givenLease))
+        case .release: try body.request(.release(try body.givenLease))
+        case .usage: try body.request(.usage(id: body.requestID ?? []))
         }
     }
 }

@@ -1,51 +1,62 @@
 import Glibc
 import RateLimitCore
+import RateLimitService
 
-/// Recognises a complete, ordinary check request and decodes it straight from the bytes that arrived.
+/// Recognises a complete, ordinary request about a call and decodes it straight from the bytes that arrived.
 ///
-/// It knows one kind of request: `POST /v1/check` with a JSON body, or `GET /v1/check?…`, HTTP/1.1, with headers that
-/// carry no surprises. Whatever is not plainly that is left for NIOHTTP1, which knows all of HTTP; so this may be as
-/// strict as it likes, and nothing is answered here that would be answered otherwise there.
+/// It knows `POST` with a JSON body to each route of ``CallRoute``, with `?verbose=1` or without a query, and
+/// `GET /v1/check?…`: HTTP/1.1, with headers that carry no surprises. Whatever is not plainly that is left for NIOHTTP1,
+/// which knows all of HTTP; so this may be as strict as it likes, and nothing is answered here that would be answered
+/// otherwise there. A body that cannot be used is left for it too: what is wrong is said in one place.
 enum FastPath {
     enum Recognition {
         /// A check, how many bytes its request took, and whether it says more than user and cost.
         case check(CheckRequest, length: Int, saysMore: Bool)
+        /// A call whose body is still to be read: where it stands, and where the request ends with it.
+        case call(CallRoute, isVerbose: Bool, body: Range<Int>)
         /// The beginning of one: more bytes will tell.
         case incomplete
         /// Something else, or something unusual.
         case other
     }
 
-    private static let post: StaticString = "POST /v1/check HTTP/1.1\r\n"
+    private static let post: StaticString = "POST /v1/"
     private static let get: StaticString = "GET /v1/check?"
+    private static let verbose: StaticString = "?verbose=1 HTTP/1.1\r\n"
     private static let version: StaticString = " HTTP/1.1\r\n"
 
     /// Looks at the bytes of a connection from the start of a request; one that is like the last is known at once.
-    static func recognise(_ bytes: UnsafeRawBufferPointer, after known: inout KnownRequest) -> Recognition {
+    ///
+    /// - Parameter checksAreCalls: whether a check is a call under the limits of the file.
+    static func recognise(
+        _ bytes: UnsafeRawBufferPointer, after known: inout KnownRequest, checksAreCalls: Bool = false
+    ) -> Recognition {
         if let (check, length) = known.recognise(bytes) { return .check(check, length: length, saysMore: false) }
-        return recognise(bytes) { known.remember(bytes, length: $0, userOffset: $1, cost: $2) }
+        return recognise(bytes, checksAreCalls: checksAreCalls) {
+            known.remember(bytes, length: $0, userOffset: $1, cost: $2)
+        }
     }
 
     /// Looks at the bytes of a connection from the start of a request.
     ///
     /// - Parameter remember: told the length, the user's place and the cost of a check that says no more than these.
     static func recognise(
-        _ bytes: UnsafeRawBufferPointer,
+        _ bytes: UnsafeRawBufferPointer, checksAreCalls: Bool = false,
         remember: (_ length: Int, _ userOffset: Int, _ cost: Int) -> Void = { _, _, _ in }
     ) -> Recognition {
         if let matched = matches(bytes, post) {
             guard matched else { return .incomplete }
-            guard case .found(let head) = head(bytes, from: post.utf8CodeUnitCount) else {
-                return headIsMissing(bytes, from: post.utf8CodeUnitCount)
+            let recognition = recognisePost(bytes)
+            guard case .call(.check, let isVerbose, let range) = recognition, !checksAreCalls else {
+                return recognition
             }
-            guard let contentLength = head.contentLength, head.hasOrdinaryBody else { return .other }
-            let end = head.end + contentLength
-            guard end <= bytes.count else { return .incomplete }
-            let body = UnsafeRawBufferPointer(rebasing: bytes[head.end..<end])
+            let body = UnsafeRawBufferPointer(rebasing: bytes[range])
             var notes = JSONCheckBody.Notes()
             guard let check = try? JSONCheckBody.read(body, notes: &notes) else { return .other }
-            if let userOffset = notes.userOffset, !notes.saysMore { remember(end, head.end + userOffset, check.cost) }
-            return .check(check, length: end, saysMore: notes.saysMore)
+            if let userOffset = notes.userOffset, !notes.saysMore, !isVerbose {
+                remember(range.upperBound, range.lowerBound + userOffset, check.cost)
+            }
+            return .check(check, length: range.upperBound, saysMore: notes.saysMore)
         }
         if let matched = matches(bytes, get) {
             guard matched else { return .incomplete }
@@ -53,6 +64,51 @@ enum FastPath {
         }
         return .other
     }
+
+    /// Reads the body of a call that was recognised in `bytes`; nil where something in it cannot be used.
+    static func read(
+        _ route: CallRoute, isVerbose: Bool, body range: Range<Int>, of bytes: UnsafeRawBufferPointer,
+        under limits: LimitsInForce, remembering known: inout KnownRequest
+    ) -> CallRouter.Call? {
+        var notes = JSONCheckBody.Notes()
+        let text = UnsafeRawBufferPointer(rebasing: bytes[range])
+        guard let body = try? CallBody.read(text, under: limits, notes: &notes),
+            let request = try? route.request(body, limits.leases)
+        else { return nil }
+        if route == .check, let userOffset = notes.userOffset, !notes.saysMore, !isVerbose {
+            known.remember(
+                bytes, length: range.upperBound, userOffset: range.lowerBound + userOffset, cost: request.cost)
+        }
+        return CallRouter.Call(request: request, isVerbose: isVerbose)
+    }
+
+    /// Looks at the bytes of a connection that begin with ``post``.
+    private static func recognisePost(_ bytes: UnsafeRawBufferPointer) -> Recognition {
+        let start = post.utf8CodeUnitCount
+        var end = start
+        let bound = min(bytes.count, start + longestName + 1)
+        while end < bound, bytes[end] &- 0x61 < 26 { end += 1 }
+        let name = UnsafeRawBufferPointer(rebasing: bytes[start..<end])
+        guard end < bytes.count else {
+            return CallRoute.all.contains { $0.name.hasPrefix(name) } ? .incomplete : .other
+        }
+        guard let route = CallRoute(name) else { return .other }
+        let rest = UnsafeRawBufferPointer(rebasing: bytes[end...])
+        let isVerbose = rest[0] == 0x3f
+        let line = isVerbose ? verbose : version
+        guard let matched = matches(rest, line) else { return .other }
+        guard matched else { return .incomplete }
+        switch head(bytes, from: end + line.utf8CodeUnitCount) {
+        case .incomplete: return .incomplete
+        case .other: return .other
+        case .found(let head):
+            guard let contentLength = head.contentLength, head.hasOrdinaryBody else { return .other }
+            let end = head.end + contentLength
+            return end <= bytes.count ? .call(route, isVerbose: isVerbose, body: head.end..<end) : .incomplete
+        }
+    }
+
+    private static let longestName = CallRoute.all.map(\.name.utf8CodeUnitCount).max() ?? 0
 
     private static func recogniseQuery(_ bytes: UnsafeRawBufferPointer) -> Recognition {
         let start = get.utf8CodeUnitCount
@@ -64,12 +120,16 @@ enum FastPath {
         guard let matched = matches(UnsafeRawBufferPointer(rebasing: bytes[index...]), version) else { return .other }
         guard matched else { return .incomplete }
         let headers = index + version.utf8CodeUnitCount
-        guard case .found(let head) = head(bytes, from: headers) else { return headIsMissing(bytes, from: headers) }
-        guard head.contentLength ?? 0 == 0 else { return .other }
-        let query = UnsafeRawBufferPointer(rebasing: bytes[start..<index])
-        var saysMore = false
-        guard let check = (try? CheckQuery.read(query, saysMore: &saysMore)) ?? nil else { return .other }
-        return .check(check, length: head.end, saysMore: saysMore)
+        switch head(bytes, from: headers) {
+        case .incomplete: return .incomplete
+        case .other: return .other
+        case .found(let head):
+            guard head.contentLength ?? 0 == 0 else { return .other }
+            let query = UnsafeRawBufferPointer(rebasing: bytes[start..<index])
+            var saysMore = false
+            guard let check = (try? CheckQuery.read(query, saysMore: &saysMore)) ?? nil else { return .other }
+            return .check(check, length: head.end, saysMore: saysMore)
+        }
     }
 
     private static let longestQuery = 256
@@ -106,10 +166,6 @@ extension FastPath {
         case found(Head)
         case incomplete
         case other
-    }
-
-    fileprivate static func headIsMissing(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Recognition {
-        if case .incomplete = head(bytes, from: start) { .incomplete } else { .other }
     }
 
     /// Reads header lines up to the empty one.
@@ -199,7 +255,7 @@ extension FastPath {
         return byte < 128 && set &>> UInt64(byte & 63) & 1 == 1
     }
 
-    /// A body of at most four digits: longer ones are no ordinary check.
+    /// A body of at most four digits: longer ones are no ordinary call.
     private static func length(_ text: UnsafeRawBufferPointer) -> Int? {
         guard (1...4).contains(text.count) else { return nil }
         var value = 0

@@ -42,7 +42,9 @@ enum JSONCheckBody {
 
 extension JSONText {
     /// The user; nil for null.
-    fileprivate mutating func userValue(offset: inout Int?) throws(RequestError) -> SubjectID? {
+    ///
+    /// - Parameter offset: where the UUID stands from which it was read; nil for any other text.
+    mutating func userValue(offset: inout Int?) throws(RequestError) -> SubjectID? {
         offset = nil
         guard position < bytes.count, bytes[position] == 0x22 else {
             if isNull() { return nil }

@@ -3,18 +3,20 @@ import RateLimitCore
 /// Strings with their escapes resolved.
 extension JSONText {
     /// A string's text with its escapes resolved.
-    mutating func text(_ name: String) throws(RequestError) -> String {
-        guard position < bytes.count, bytes[position] == 0x22 else { throw .invalidCall("\(name) is no string") }
+    ///
+    /// - Parameter name: what it is, for what is thrown.
+    mutating func text(_ name: @autoclosure () -> String) throws(RequestError) -> String {
+        guard position < bytes.count, bytes[position] == 0x22 else { throw .invalidCall("\(name()) is no string") }
         guard let text = unescaped(try string()) else {
-            throw .invalidCall("\(name) holds half a surrogate pair, or is no UTF-8")
+            throw .invalidCall("\(name()) holds half a surrogate pair, or is no UTF-8")
         }
         return text
     }
 
     /// The text between two quotes, escapes resolved; nil where it is no UTF-8, and where it holds half a surrogate pair.
     func unescaped(_ range: Range<Int>) -> String? {
-        let raw = bytes[range]
-        guard raw.contains(0x5c) else { return String(validating: raw, as: UTF8.self) }
+        let raw = UnsafeRawBufferPointer(rebasing: bytes[range])
+        guard raw.containsEscape else { return String(validating: raw, as: UTF8.self) }
         var units: [UInt8] = []
         units.reserveCapacity(range.count)
         var index = range.lowerBound
@@ -39,6 +41,12 @@ extension JSONText {
             }
         }
         return String(validating: units, as: UTF8.self)
+    }
+
+    /// Gives `read` the bytes that the text between two quotes stands for; nil where they are no text.
+    func resolved<Value>(_ range: Range<Int>, _ read: (UnsafeRawBufferPointer) -> Value?) -> Value? {
+        guard var text = unescaped(range) else { return nil }
+        return text.withUTF8 { read(UnsafeRawBufferPointer($0)) }
     }
 
     /// The character that four digits stand for, or twice four where they are a surrogate pair.

@@ -49,9 +49,32 @@ struct JSONText {
 
     /// A whole number, however it is written (``WholeNumber``); nil where the value is anything else.
     mutating func wholeNumber() throws(RequestError) -> Int? {
+        if let number = plainNumber() { return number }
         let start = position
         try skipValue(depth: 2)
         return WholeNumber.read(bytes[start..<position])
+    }
+
+    /// A number as nearly everybody writes it: digits alone, no zero before others, and few enough for an `Int`; nil, and
+    /// nothing passed over, for anything else.
+    @inline(__always)
+    private mutating func plainNumber() -> Int? {
+        var end = position
+        var value = 0
+        let bound = min(bytes.count, position + WholeNumber.maximumDigits)
+        while end < bound, bytes[end] &- 0x30 < 10 {
+            value = value &* 10 &+ Int(bytes[end] &- 0x30)
+            end += 1
+        }
+        guard end > position, bytes[position] != 0x30 || end == position + 1 else { return nil }
+        if end < bytes.count {
+            switch bytes[end] {
+            case 0x30...0x39, 0x2e, 0x45, 0x65: return nil
+            default: break
+            }
+        }
+        position = end
+        return value
     }
 
     /// A string that is a user or a group, written with or without escapes; nil where the value is anything else.
@@ -63,7 +86,7 @@ struct JSONText {
     /// The user or group that the text between two quotes stands for; nil where it is none.
     func subject(in range: Range<Int>) -> SubjectID? {
         let raw = UnsafeRawBufferPointer(rebasing: bytes[range])
-        guard raw.contains(0x5c) else { return SubjectID(raw) }
+        guard raw.containsEscape else { return SubjectID(raw) }
         return unescaped(range).flatMap { SubjectID($0) }
     }
 
@@ -142,6 +165,8 @@ struct JSONText {
         try expect(0x22, "a string")
         let start = position
         while position < bytes.count {
+            skipPlainCharacters()
+            guard position < bytes.count else { break }
             let byte = bytes[position]
             if byte == 0x22 {
                 position += 1
@@ -152,6 +177,23 @@ struct JSONText {
             if byte == 0x5c { try skipEscape() }
         }
         throw malformed("a string that ends, without control characters")
+    }
+
+    /// Passes over eight bytes of a string at once, while there is neither a quotation mark, a backslash nor a control
+    /// character among them.
+    @inline(__always)
+    private mutating func skipPlainCharacters() {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        while position + 8 <= bytes.count {
+            let word = bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self)
+            let quote = word ^ (ones &* 0x22)
+            let escape = word ^ (ones &* 0x5c)
+            // The top bit of each such byte is set, and maybe that of the byte behind it.
+            let odd =
+                (word &- ones &* 0x20) & ~word | (quote &- ones) & ~quote | (escape &- ones) & ~escape
+            guard odd & (ones &* 0x80) == 0 else { return }
+            position += 8
+        }
     }
 
     mutating func skipEscape() throws(RequestError) {
@@ -175,7 +217,7 @@ struct JSONText {
     func isName(_ range: Range<Int>, _ name: StaticString) -> Bool {
         let text = UnsafeRawBufferPointer(rebasing: bytes[range])
         if text.equals(name) { return true }
-        guard text.contains(0x5c) else { return false }
+        guard text.containsEscape else { return false }
         var resolved: [UInt8] = []
         var index = 0
         while index < text.count {
@@ -233,10 +275,24 @@ extension UnsafeRawBufferPointer {
         self.init(start: text.utf8Start, count: text.utf8CodeUnitCount)
     }
 
+    /// Whether a backslash is among them.
+    var containsEscape: Bool {
+        guard let baseAddress else { return false }
+        return memchr(baseAddress, 0x5c, count) != nil
+    }
+
     /// Whether these are the bytes of a literal.
     func equals(_ text: StaticString) -> Bool {
         guard count == text.utf8CodeUnitCount, let baseAddress else { return count == text.utf8CodeUnitCount }
         return memcmp(baseAddress, text.utf8Start, count) == 0
+    }
+}
+
+extension StaticString {
+    /// Whether it begins with some bytes.
+    func hasPrefix(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard bytes.count <= utf8CodeUnitCount, let start = bytes.baseAddress else { return bytes.isEmpty }
+        return memcmp(start, utf8Start, bytes.count) == 0
     }
 }
 

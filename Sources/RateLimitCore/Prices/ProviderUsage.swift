@@ -10,7 +10,7 @@
 /// | Gemini | `promptTokenCount`, cached ones among them, and `toolUsePromptTokenCount` | `cachedContentTokenCount` | | `candidatesTokenCount` and `thoughtsTokenCount` |
 ///
 /// Reasoning is in OpenAI's output already. Gemini's names are also known as its SDKs write them, `prompt_token_count`.
-public struct ProviderUsage: Hashable, Sendable {
+public struct ProviderUsage: Sendable {
     /// Whose object it is.
     public enum Format: String, CaseIterable, Hashable, Sendable {
         case openAIChat
@@ -19,35 +19,99 @@ public struct ProviderUsage: Hashable, Sendable {
         case gemini
     }
 
-    /// The objects within a usage object that hold counts.
-    public static let containers: Set<String> = [
-        "prompt_tokens_details", "input_tokens_details", "cache_creation",
-    ]
+    /// An object within a usage object that holds counts.
+    public enum Container: CaseIterable, Hashable, Sendable {
+        case promptDetails
+        case inputDetails
+        case cacheCreation
 
-    private var counts: [String: Int] = [:]
+        /// The one of a name in UTF-8; nil for any other.
+        public init?(_ name: UnsafeRawBufferPointer) {
+            guard let container = Self.allCases.first(where: { name.isText($0.name) }) else { return nil }
+            self = container
+        }
+
+        private var name: StaticString {
+            switch self {
+            case .promptDetails: "prompt_tokens_details"
+            case .inputDetails: "input_tokens_details"
+            case .cacheCreation: "cache_creation"
+            }
+        }
+    }
+
+    /// A count that is looked at.
+    public enum Count: Int, CaseIterable, Hashable, Sendable {
+        case prompt
+        case completion
+        case promptCached
+        case promptCacheHit
+        case input
+        case output
+        case inputCached
+        case cacheRead
+        case cacheCreation
+        case cacheCreationFiveMinutes
+        case cacheCreationOneHour
+        case geminiPrompt
+        case geminiCached
+        case geminiCandidates
+        case geminiResponse
+        case geminiThoughts
+        case geminiToolUse
+        case geminiTotal
+
+        /// The count of a name in UTF-8, within a container where it stands in one; nil for one that nobody knows.
+        public init?(_ name: UnsafeRawBufferPointer, in container: Container? = nil) {
+            for spelling in Self.spellings where spelling.container == container && name.isText(spelling.name) {
+                self = spelling.count
+                return
+            }
+            return nil
+        }
+
+        private static let spellings: [(container: Container?, name: StaticString, count: Count)] = [
+            (nil, "prompt_tokens", .prompt), (nil, "completion_tokens", .completion),
+            (.promptDetails, "cached_tokens", .promptCached), (nil, "prompt_cache_hit_tokens", .promptCacheHit),
+            (nil, "input_tokens", .input), (nil, "output_tokens", .output),
+            (.inputDetails, "cached_tokens", .inputCached), (nil, "cache_read_input_tokens", .cacheRead),
+            (nil, "cache_creation_input_tokens", .cacheCreation),
+            (.cacheCreation, "ephemeral_5m_input_tokens", .cacheCreationFiveMinutes),
+            (.cacheCreation, "ephemeral_1h_input_tokens", .cacheCreationOneHour),
+            (nil, "promptTokenCount", .geminiPrompt), (nil, "prompt_token_count", .geminiPrompt),
+            (nil, "cachedContentTokenCount", .geminiCached), (nil, "cached_content_token_count", .geminiCached),
+            (nil, "candidatesTokenCount", .geminiCandidates), (nil, "candidates_token_count", .geminiCandidates),
+            (nil, "responseTokenCount", .geminiResponse), (nil, "response_token_count", .geminiResponse),
+            (nil, "thoughtsTokenCount", .geminiThoughts), (nil, "thoughts_token_count", .geminiThoughts),
+            (nil, "toolUsePromptTokenCount", .geminiToolUse), (nil, "tool_use_prompt_token_count", .geminiToolUse),
+            (nil, "totalTokenCount", .geminiTotal), (nil, "total_token_count", .geminiTotal),
+        ]
+
+        fileprivate static let gemini: [Count] = [
+            .geminiPrompt, .geminiCached, .geminiCandidates, .geminiResponse, .geminiThoughts, .geminiToolUse,
+            .geminiTotal,
+        ]
+    }
+
+    /// By the places of ``Count``.
+    private var counts = InlineArray<18, Int?>(repeating: nil)
 
     /// An object without counts.
     public init() {}
 
-    /// Takes a count, named as in the object, with a point behind a container's name; the last of a name counts. One that
-    /// nobody knows is passed over.
-    ///
-    /// - Parameter count: within ``TokenUsage/counts``.
-    public mutating func set(_ name: String, _ count: Int) {
-        guard Self.knows(name) else { return }
-        counts[Self.plain(name)] = count
+    /// A count; nil where the object does not have it, or where it was not within ``TokenUsage/counts``.
+    public subscript(_ count: Count) -> Int? {
+        get { counts[count.rawValue] }
+        set { counts[count.rawValue] = newValue }
     }
-
-    /// Whether a count of this name is looked at.
-    public static func knows(_ name: String) -> Bool { names.contains(plain(name)) }
 
     /// Whose object it is, told apart by its members; nil where it is none that is known.
     public var format: Format? {
-        if has(Self.geminiNames) { return .gemini }
-        if has(["prompt_tokens", "completion_tokens"]) { return .openAIChat }
-        guard has(["input_tokens", "output_tokens"]) else { return nil }
+        if Count.gemini.contains(where: has) { return .gemini }
+        if has(.prompt) || has(.completion) { return .openAIChat }
+        guard has(.input) || has(.output) else { return nil }
         // Without a count of cached tokens the two say the same.
-        return has(["input_tokens_details.cached_tokens"]) ? .openAIResponses : .anthropic
+        return has(.inputCached) ? .openAIResponses : .anthropic
     }
 
     /// What the object says; nil where it is none that is known.
@@ -56,32 +120,32 @@ public struct ProviderUsage: Hashable, Sendable {
         case .openAIChat:
             // Gateways that put other providers into this form tell caches in Anthropic's words, or in DeepSeek's.
             let cached =
-                counts["prompt_tokens_details.cached_tokens"] ?? counts["prompt_cache_hit_tokens"]
-                ?? count("cache_read_input_tokens")
+                self[.promptCached] ?? self[.promptCacheHit]
+                ?? count(.cacheRead)
             return usage(
-                inputWithCaches: count("prompt_tokens"), cached: cached, written: written,
-                output: count("completion_tokens"))
+                inputWithCaches: count(.prompt), cached: cached, written: written,
+                output: count(.completion))
         case .openAIResponses:
             return usage(
-                inputWithCaches: count("input_tokens"), cached: count("input_tokens_details.cached_tokens"),
-                output: count("output_tokens"))
+                inputWithCaches: count(.input), cached: count(.inputCached),
+                output: count(.output))
         case .anthropic:
             return usage(
-                input: count("input_tokens"), cached: count("cache_read_input_tokens"), written: written,
-                output: count("output_tokens"))
+                input: count(.input), cached: count(.cacheRead), written: written,
+                output: count(.output))
         case .gemini:
-            let output = count("candidatesTokenCount") + count("responseTokenCount") + count("thoughtsTokenCount")
+            let output = count(.geminiCandidates) + count(.geminiResponse) + count(.geminiThoughts)
             return usage(
-                inputWithCaches: count("promptTokenCount"), cached: count("cachedContentTokenCount"), output: output,
-                furtherInput: count("toolUsePromptTokenCount"))
+                inputWithCaches: count(.geminiPrompt), cached: count(.geminiCached), output: output,
+                furtherInput: count(.geminiToolUse))
         case nil: return nil
         }
     }
 
     /// What was written into a cache: the sum that is told, else its parts by how long they are kept.
     private var written: Int {
-        counts["cache_creation_input_tokens"]
-            ?? count("cache_creation.ephemeral_5m_input_tokens") + count("cache_creation.ephemeral_1h_input_tokens")
+        self[.cacheCreation]
+            ?? count(.cacheCreationFiveMinutes) + count(.cacheCreationOneHour)
     }
 
     /// Takes what came from caches out of the input; never more than the input is.
@@ -100,24 +164,15 @@ public struct ProviderUsage: Hashable, Sendable {
             input: min(input, most), output: min(output, most), cacheRead: cached, cacheWrite: min(written, most))
     }
 
-    private func count(_ name: String) -> Int { counts[name] ?? 0 }
+    private func count(_ count: Count) -> Int { self[count] ?? 0 }
 
-    private func has(_ names: some Sequence<String>) -> Bool { names.contains { counts[$0] != nil } }
+    private func has(_ count: Count) -> Bool { self[count] != nil }
+}
 
-    /// Gemini's names in one form, others as they are.
-    private static func plain(_ name: String) -> String { geminiWords[name] ?? name }
-
-    private static let geminiWords = [
-        "prompt_token_count": "promptTokenCount", "cached_content_token_count": "cachedContentTokenCount",
-        "candidates_token_count": "candidatesTokenCount", "response_token_count": "responseTokenCount",
-        "thoughts_token_count": "thoughtsTokenCount", "tool_use_prompt_token_count": "toolUsePromptTokenCount",
-        "total_token_count": "totalTokenCount",
-    ]
-    private static let geminiNames = Set(geminiWords.values)
-    private static let names = geminiNames.union([
-        "prompt_tokens", "completion_tokens", "prompt_tokens_details.cached_tokens", "prompt_cache_hit_tokens",
-        "input_tokens", "output_tokens", "input_tokens_details.cached_tokens", "cache_read_input_tokens",
-        "cache_creation_input_tokens", "cache_creation.ephemeral_5m_input_tokens",
-        "cache_creation.ephemeral_1h_input_tokens",
-    ])
+extension UnsafeRawBufferPointer {
+    /// Whether these are the bytes of a literal.
+    fileprivate func isText(_ text: StaticString) -> Bool {
+        count == text.utf8CodeUnitCount
+            && elementsEqual(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
 }

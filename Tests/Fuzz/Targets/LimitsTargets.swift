@@ -46,7 +46,7 @@ private func holdInBounds(_ request: CallRequest, of body: CallBody) throws(Fuzz
 }
 
 /// Limits that look at labels, under which the groups are those a call names.
-private let fuzzedLimits: LimitsInForce = {
+let fuzzedLimits: LimitsInForce = {
     let matches = ["route", "team", "a"].map { LabelMatch(.label($0), anyOf: [.exact("x")]) }
     let limit = LimitDefinition(
         name: .requests, scope: .user, unit: .requests, quota: 1, window: .sliding(milliseconds: 1_000),

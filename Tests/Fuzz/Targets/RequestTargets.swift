@@ -1,26 +1,61 @@
 import Foundation
 import NIOHTTP1
 import RateLimitCore
+import RateLimitService
 
 @testable import Gateway
 
 /// A request that is recognised ends where it ends: cut off earlier it is incomplete, and what follows changes nothing.
 func fuzzFastPath(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
-    switch FastPath.recognise(bytes) {
-    case .other: break
-    case .incomplete:
-        // What may still become a check could have become one before as well.
-        try holdIncomplete(bytes, upTo: bytes.count)
-    case .check(let check, let length, _):
-        try hold(length > 0 && length <= bytes.count, "a request of \(length) bytes in \(bytes.count)")
-        try hold(Limit.costs.contains(check.cost), "a cost of \(check.cost)")
-        let again = try withExactCopy(UnsafeRawBufferPointer(rebasing: bytes[..<length])) { FastPath.recognise($0) }
-        guard case .check(check, length, _) = again else {
-            throw FuzzFinding(description: "a check with something behind it, and \(again) alone")
+    for checksAreCalls in [false, true] {
+        func recognise(_ bytes: UnsafeRawBufferPointer) -> FastPath.Recognition {
+            FastPath.recognise(bytes, checksAreCalls: checksAreCalls)
         }
-        try holdIncomplete(bytes, upTo: length)
-        try holdKnown(bytes, length: length)
+        switch recognise(bytes) {
+        case .other: break
+        case .incomplete:
+            // What may still become a check could have become one before as well.
+            try holdIncomplete(bytes, upTo: bytes.count, recognise)
+        case .check(let check, let length, _):
+            try hold(length > 0 && length <= bytes.count, "a request of \(length) bytes in \(bytes.count)")
+            try hold(Limit.costs.contains(check.cost), "a cost of \(check.cost)")
+            let again = try withExactCopy(UnsafeRawBufferPointer(rebasing: bytes[..<length]), recognise)
+            guard case .check(check, length, _) = again else {
+                throw FuzzFinding(description: "a check with something behind it, and \(again) alone")
+            }
+            try holdIncomplete(bytes, upTo: length, recognise)
+            try holdKnown(bytes, length: length)
+        case .call(let route, let isVerbose, let body):
+            try hold(body.upperBound <= bytes.count, "a body at \(body) of \(bytes.count) bytes")
+            let whole = UnsafeRawBufferPointer(rebasing: bytes[..<body.upperBound])
+            let again = try withExactCopy(whole, recognise)
+            guard case .call(route, isVerbose, body) = again else {
+                throw FuzzFinding(description: "a call with something behind it, and \(again) alone")
+            }
+            try holdIncomplete(bytes, upTo: body.upperBound, recognise)
+            try holdRead(whole, route, isVerbose: isVerbose, body)
+        }
     }
+}
+
+/// A call is read from its body alone, and one that is kept is known again as just that call.
+private func holdRead(
+    _ request: UnsafeRawBufferPointer, _ route: CallRoute, isVerbose: Bool, _ body: Range<Int>
+) throws(FuzzFinding) {
+    var known = KnownRequest()
+    let call = try withExactCopy(request) {
+        FastPath.read(route, isVerbose: isVerbose, body: body, of: $0, under: fuzzedLimits, remembering: &known)
+    }
+    let alone = try withExactCopy(UnsafeRawBufferPointer(rebasing: request[body])) { bytes in
+        Result { () throws(RequestError) in
+            try route.request(try CallBody.read(bytes, under: fuzzedLimits), fuzzedLimits.leases)
+        }
+    }
+    try hold(call?.request == (try? alone.get()), "\(String(describing: call)), and \(alone) alone")
+    guard let (check, length) = known.recognise(request) else { return }
+    try hold(length == request.count && route == .check && !isVerbose, "\(check) is known of \(route)")
+    let plain = CallRequest(user: check.user, cost: check.cost)
+    try hold(call?.request == plain, "\(check) is known of \(String(describing: call))")
 }
 
 /// Somebody who knows this request makes of one that differs in a byte what is made of it without that knowledge.
@@ -38,6 +73,8 @@ private func holdKnown(_ bytes: UnsafeRawBufferPointer, length: Int) throws(Fuzz
                 switch (plain, informed) {
                 case (.check(let left, let one, let saysMore), .check(let right, let other, let alsoSaysMore)):
                     left == right && one == other && saysMore == alsoSaysMore
+                case (.call(let left, let one, let body), .call(let right, let other, let otherBody)):
+                    left == right && one == other && body == otherBody
                 case (.incomplete, .incomplete), (.other, .other): true
                 default: false
                 }
@@ -47,10 +84,12 @@ private func holdKnown(_ bytes: UnsafeRawBufferPointer, length: Int) throws(Fuzz
     }
 }
 
-private func holdIncomplete(_ bytes: UnsafeRawBufferPointer, upTo length: Int) throws(FuzzFinding) {
+private func holdIncomplete(
+    _ bytes: UnsafeRawBufferPointer, upTo length: Int, _ recognise: (UnsafeRawBufferPointer) -> FastPath.Recognition
+) throws(FuzzFinding) {
     // A longer beginning at few places, so that a long input does not take its square.
     for count in stride(from: 1, to: length, by: max(1, length / 64)) {
-        let begun = try withExactCopy(UnsafeRawBufferPointer(rebasing: bytes[..<count])) { FastPath.recognise($0) }
+        let begun = try withExactCopy(UnsafeRawBufferPointer(rebasing: bytes[..<count]), recognise)
         guard case .incomplete = begun else {
             throw FuzzFinding(description: "\(begun) after \(count) of \(length) bytes that may become a check")
         }

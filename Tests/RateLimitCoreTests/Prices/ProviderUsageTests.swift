@@ -6,8 +6,17 @@ import Testing
 struct ProviderUsageTests {
     private func usage(_ counts: KeyValuePairs<String, Int>) -> ProviderUsage {
         var usage = ProviderUsage()
-        for (name, count) in counts { usage.set(name, count) }
+        for (path, number) in counts { if let count = count(path) { usage[count] = number } }
         return usage
+    }
+
+    /// The count of a name, before which a point stands behind a container's.
+    private func count(_ path: String) -> ProviderUsage.Count? {
+        let names = path.split(separator: ".").map { Array($0.utf8) }
+        guard names.count == 2 else { return names[0].withUnsafeBytes { ProviderUsage.Count($0) } }
+        return names[0].withUnsafeBytes(ProviderUsage.Container.init).flatMap { container in
+            names[1].withUnsafeBytes { ProviderUsage.Count($0, in: container) }
+        }
     }
 
     private func tokens(_ input: Int, _ output: Int, read: Int = 0, written: Int = 0) -> TokenUsage? {
@@ -86,6 +95,23 @@ struct ProviderUsageTests {
         #expect(usage(["promptTokenCount": 10, "cachedContentTokenCount": 11]).tokens == tokens(0, 0, read: 10))
         let most = TokenUsage.counts.upperBound
         #expect(usage(["candidatesTokenCount": most, "thoughtsTokenCount": most]).tokens == tokens(0, most))
+    }
+
+    @Test("knows each count by the names that a provider's API and its SDKs have, in its own container alone")
+    func names() {
+        let paths = [
+            "prompt_tokens", "completion_tokens", "prompt_tokens_details.cached_tokens", "prompt_cache_hit_tokens",
+            "input_tokens", "output_tokens", "input_tokens_details.cached_tokens", "cache_read_input_tokens",
+            "cache_creation_input_tokens", "cache_creation.ephemeral_5m_input_tokens",
+            "cache_creation.ephemeral_1h_input_tokens", "promptTokenCount", "cachedContentTokenCount",
+            "candidatesTokenCount", "responseTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount",
+            "totalTokenCount",
+        ]
+        #expect(paths.compactMap(count) == ProviderUsage.Count.allCases)
+        #expect(count("tool_use_prompt_token_count") == .geminiToolUse && count("total_token_count") == .geminiTotal)
+        for path in ["prompt_token", "cached_tokens", "prompt_tokens_details", "input_tokens_details.input_tokens"] {
+            #expect(count(path) == nil, "\(path)")
+        }
     }
 
     @Test("that has no member of any of them is none")
