@@ -61,6 +61,7 @@ package final class CheckEngine {
         self.eventLoop = eventLoop
         self.lanes = lanes
         self.keyPrefix = keyPrefix
+        lanes.setLimit(policy.limit)
         self.policy = policy
         planner = CallPlanner(limits: policy.limitsOfCalls, isShadow: policy.isShadow)
         hasMoreLimits = !policy.limits.isEmpty
@@ -87,7 +88,7 @@ package final class CheckEngine {
         if let decision = memory.denial(of: user, cost: cost, quota: policy.limit.quota, now: now) {
             return counted(outcome(decision, source: .memory, under: policy.limit.numbers), cost: cost)
         }
-        let check = PendingCheck(user: user, cost: cost, ticket: ticket, arrivedAt: now, requester: requester)
+        let check = PendingRequest(check: user, cost: cost, ticket: ticket, arrivedAt: now, requester: requester)
         if let reason = lanes.take(check, queueLimit: bounds.queue) {
             return withoutRedis(user, cost: cost, reason: reason)
         }
@@ -130,7 +131,7 @@ package final class CheckEngine {
 extension CheckEngine {
     /// Tells the decision that Redis took on a check, and remembers a denial.
     func decided(
-        _ check: PendingCheck, _ decided: DecidedCheck, in batch: ScriptBatch<CheckScript>, at now: NIODeadline
+        _ check: PendingRequest, _ decided: DecidedCheck, in batch: ScriptBatch, at now: NIODeadline
     ) {
         var decision = decided.decision
         if !decision.isAllowed, batch.memoryEpoch == memoryEpoch {
@@ -143,16 +144,16 @@ extension CheckEngine {
             decision.verdict = .denied(retryAfterMilliseconds: toldWait(most, decided, check.user))
         }
         metrics.decisionDuration.recordNanoseconds((now - check.arrivedAt).nanoseconds)
-        tell(check, counted(outcome(decision, source: .redis, under: batch.conditions), cost: check.cost))
+        tell(check, counted(outcome(decision, source: .redis, under: batch.limit), cost: check.cost))
     }
 
     /// Answers a check that Redis did not decide.
-    func undecided(_ check: PendingCheck, because reason: FailureReason) {
+    func undecided(_ check: PendingRequest, because reason: FailureReason) {
         tell(check, withoutRedis(check.user, cost: check.cost, reason: reason))
     }
 
-    private func tell(_ check: PendingCheck, _ outcome: Outcome) {
-        check.requester.decided(outcome, ticket: check.ticket)
+    func tell(_ request: PendingRequest, _ outcome: Outcome) {
+        request.requester?.decided(outcome, ticket: request.ticket)
     }
 }
 
@@ -226,9 +227,9 @@ extension CheckEngine {
             forgetDenials(of: nil)
         }
         if policy.limits != self.policy.limits { forgetCallDenials() }
-        lanes.setLimit(policy.limit)
         limitTally.report(to: metrics.limits)
         limitTally.setLimits(policy.limits.rules.limits.limits)
+        lanes.setLimit(policy.limit)
         self.policy = policy
         planner = CallPlanner(limits: policy.limitsOfCalls, isShadow: policy.isShadow)
         hasMoreLimits = !policy.limits.isEmpty

@@ -83,13 +83,13 @@ struct PlantedBugTests {
             while monotonicMilliseconds() < end {
                 let cost = Int.random(in: 0..<20, using: &random) == 0 ? 0 : 1
                 let start = systemMicroseconds()
-                var script = CheckScript(
-                    keyPrefix: "llm-rate",
-                    limit: Limit(name: "requests", quota: quota, windowMilliseconds: 1_000))
-                script.digest = digest
-                script.append(users[client % 2], cost: cost)
+                let limit = Limit(name: "requests", quota: quota, windowMilliseconds: 1_000)
+                var batch = DecisionBatch()
+                _ = batch.begin(DecisionPlan(checksUnder: limit))
+                batch.writeKeys { SubjectKeys(prefix: "llm-rate").writeUser(users[client % 2], to: &$0) }
+                batch.writeAmount(cost)
                 var buffer = ByteBuffer()
-                script.write(inFull: false, to: &buffer)
+                batch.write(digest: digest, inFull: false, to: &buffer)
                 let reply = try connection.command(encoded: Array(buffer.readableBytesView))
                 let answeredAt = systemMicroseconds()
                 operations.append(
@@ -107,8 +107,7 @@ struct PlantedBugTests {
     }
 
     private static func outcome(of reply: RedisReply, cost: Int, quota: Int) throws -> Operation.Outcome {
-        guard case .decided(let decided)? = CheckScript.answer(0, of: 1, in: try Reply(oneOf: reply), quota: quota)
-        else {
+        guard let decided = DecisionAnswer(0, of: 1, in: try Reply(oneOf: reply))?.check(quota: quota) else {
             throw TestFailure("Redis answered \(reply)")
         }
         let decision = decided.decision

@@ -25,9 +25,9 @@ private struct Written: Equatable {
         argument = call.plan.decision?.argument ?? []
         var buffer = ByteBuffer()
         if call.plan.decision != nil {
-            var script = DecideScript(keyPrefix: "x")
-            _ = script.append(call)
-            script.write(inFull: false, to: &buffer)
+            var batch = DecisionBatch()
+            _ = call.layOut(in: &batch, SubjectKeys(prefix: "x"))
+            batch.write(digest: "digest", inFull: false, to: &buffer)
         }
         command = Array(buffer.readableBytesView)
         decision = call.laidOut(keyPrefix: "x")

@@ -1,74 +1,58 @@
 import NIOCore
+import RateLimitCore
 import RedisClient
 import Testing
 
 @testable import RateLimitService
 
-/// A script that is asked for numbers; a batch has room for three below 100, and for any first one.
-private struct NumberCodec: ScriptCodec {
-    static var path: EnforcementState.Path { .checks }
-    static func batcher(of lane: ScriptLane) -> ScriptBatcher<NumberCodec> { preconditionFailure("there is no lane") }
-
-    var digest: String? = "digest"
-    var conditions = 0
-    private var numbers: [Int] = []
-
-    var count: Int { numbers.count }
-
-    mutating func append(_ request: PendingNumber) -> Bool {
-        guard numbers.isEmpty || (request.number < 100 && numbers.count < 3) else { return false }
-        numbers.append(request.number)
-        return true
-    }
-
-    mutating func write(inFull: Bool, to buffer: inout ByteBuffer) {
-        buffer.writeString("\(inFull ? "text" : digest ?? "none"):\(numbers.map(String.init).joined(separator: " ")) ")
-        numbers = []
-    }
-
-    static func answer(
-        _ index: Int, of batch: ScriptBatch<NumberCodec>, in reply: Reply, to request: PendingNumber
-    ) -> ScriptAnswer<Int>? { nil }
-}
-
-private struct PendingNumber: PendingRequest {
-    typealias Codec = NumberCodec
-
-    var number: Int
-    var arrivedAt: NIODeadline
-
-    func slot(by slots: UserSlots) -> HashSlot { HashSlot(key: [UInt8(truncatingIfNeeded: number)]) }
-    func decided(_ decided: Int, in batch: ScriptBatch<NumberCodec>, at now: NIODeadline, by engine: CheckEngine) {}
-    func failed(_ error: String, by engine: CheckEngine) {}
-    func undecided(because reason: FailureReason, by engine: CheckEngine) {}
-}
-
-@Suite("The batcher of a script's requests")
+@Suite("The batcher of what waits for Redis")
 struct ScriptBatcherTests {
-    private let batcher = ScriptBatcher(NumberCodec())
+    private let batcher = ScriptBatcher(
+        keyPrefix: "x", limit: Limit(name: "requests", quota: 20, windowMilliseconds: 1_000))
     private let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
+
+    init() { batcher.digest = "digest" }
 
     private func at(_ milliseconds: Int64) -> NIODeadline { start + .milliseconds(milliseconds) }
 
-    @discardableResult
-    private func append(_ numbers: Int..., at milliseconds: Int64 = 0) -> Bool {
-        numbers.allSatisfy { batcher.append(PendingNumber(number: $0, arrivedAt: at(milliseconds))) }
+    /// Lays out checks that are told apart by their costs.
+    private func append(_ numbers: Int..., at milliseconds: Int64 = 0) {
+        for number in numbers { append([number], at: milliseconds) }
     }
 
-    private func write(inFull: Bool = false, at milliseconds: Int64 = 0) -> String {
-        var buffer = ByteBuffer()
-        batcher.write(inFull: inFull, at: at(milliseconds), memoryEpoch: 0, by: .direct, to: &buffer)
-        return String(buffer: buffer)
+    private func append(_ numbers: [Int], at milliseconds: Int64 = 0) {
+        for number in numbers {
+            batcher.append(SubjectID(high: 1, low: 1), cost: number, at: at(milliseconds))
+        }
     }
 
-    private func takeRequests(_ count: Int) -> [Int] { (0..<count).compactMap { _ in batcher.takeRequest()?.number } }
+    /// The costs in the command that is written, behind what the script is called by.
+    private func write(inFull: Bool = false, at milliseconds: Int64 = 0) throws -> String {
+        let bytes = batcher.written(inFull: inFull, at: at(milliseconds))
+        let reader = ReplyReader()
+        try bytes.withUnsafeBytes { try reader.feed($0) }
+        let command = try #require(try reader.next())
+        let words = command.elements.compactMap { element -> [UInt8]? in
+            if case .bulk(let range) = element { Array(command.bytes[range]) } else { nil }
+        }
+        let operands = words[words.count - 2]
+        let costs = stride(from: 0, to: operands.count, by: 6).map { String(operands[$0]) }
+        let script = words[0] == Array("EVALSHA".utf8) ? String(decoding: words[1], as: UTF8.self) : "text"
+        return "\(script):\(costs.joined(separator: " "))"
+    }
+
+    private func takeRequests(_ count: Int) -> [Int] {
+        (0..<count).compactMap { _ in
+            batcher.takeRequest().flatMap { $0.call == nil ? $0.cost : nil }
+        }
+    }
 
     @Test("gives each batch the requests it was laid out with, in the order in which they were sent")
     func order() throws {
         append(1, 2)
-        #expect(write() == "digest:1 2 ")
+        #expect(try write() == "digest:1 2")
         append(3)
-        #expect(write() == "digest:3 ")
+        #expect(try write() == "digest:3")
         append(4)
         #expect(batcher.pendingCount == 4 && batcher.unsentCount == 1)
         let first = try #require(batcher.takeBatch())
@@ -79,53 +63,80 @@ struct ScriptBatcherTests {
     }
 
     @Test("takes nothing where the batch has no room, and any request into the next")
-    func room() {
-        append(1, 2)
-        #expect(!append(100))
-        #expect(batcher.pendingCount == 2 && batcher.unsentCount == 2)
-        #expect(write() == "digest:1 2 ")
-        #expect(append(100))
+    func room() throws {
+        func append(_ quota: Int) -> Bool {
+            let term = LimitTerm(id: 1, kind: .concurrency, quota: quota, cost: 1)
+            let request = DecisionCall(.check, subjects: [SubjectTerms(key: [1], terms: [term])])
+            return batcher.append(PendingRequest(request, arrivedAt: at(0)) { _ in })
+        }
+        for quota in 0..<DecisionBatch.mostPlans { #expect(append(quota)) }
+        #expect(!append(1_000))
+        #expect(batcher.pendingCount == 256 && batcher.unsentCount == 256)
+        _ = batcher.written()
+        #expect(append(1_000))
+        #expect(batcher.pendingCount == 257 && batcher.unsentCount == 1)
     }
 
     @Test("counts a batch's deadline from the arrival of its oldest request")
-    func oldest() {
+    func oldest() throws {
         append(1, at: 5)
         append(2, at: 9)
         #expect(batcher.oldestUnsent == at(5))
-        _ = write(at: 10)
+        _ = try write(at: 10)
         append(3, at: 11)
         #expect(batcher.oldestUnsent == at(11))
     }
 
-    @Test("a batch keeps the conditions it was laid out under")
-    func conditions() {
+    @Test("lays checks and calls out together, in one command")
+    func together() throws {
+        let limit = LimitDefinition(
+            name: try #require(LimitName("calls")), scope: .user, unit: .requests, quota: 20,
+            window: .sliding(milliseconds: 1_000))
+        let limits = LimitsInForce(rules: QuotaRules(limits: LimitSet(limit), policy: .min))
+        let user = SubjectID(high: 1, low: 1)
+        let call = try planned(CallRequest(user: user, cost: 7), under: limits)
         append(1)
-        batcher.codec.conditions = 7
-        _ = write()
-        batcher.codec.conditions = 8
-        #expect(batcher.takeBatch()?.conditions == 7)
+        #expect(batcher.append(PendingRequest(call, ticket: 0, arrivedAt: at(0), requester: NoRequester())))
+        append(2)
+        let bytes = batcher.written()
+        // Three requests, of the first plan, the second and the first.
+        let expected =
+            Array("$3\r\n".utf8) + [0, 1, 0] + Array("\r\n$18\r\n".utf8) + [1, 7, 2].flatMap { littleEndian($0, 6) }
+        #expect(bytes.firstRange(of: expected) != nil)
+        #expect(try #require(batcher.takeBatch()).count == 3)
+    }
+
+    @Test("a batch keeps the limit of checks that it was laid out under")
+    func limit() throws {
+        append(1)
+        _ = try write()
+        batcher.setLimit(Limit(name: "requests", quota: 8, windowMilliseconds: 2_000))
+        append(2)
+        _ = try write()
+        #expect(batcher.takeBatch()?.limit == Limit.Numbers(quota: 20, windowMilliseconds: 1_000))
+        #expect(batcher.takeBatch()?.limit == Limit.Numbers(quota: 8, windowMilliseconds: 2_000))
     }
 
     @Test("sends the whole text where there is no digest, and says so of the batch")
-    func inFull() {
+    func inFull() throws {
         append(1)
-        #expect(write(inFull: true) == "text:1 ")
+        #expect(try write(inFull: true) == "text:1")
         #expect(batcher.takeBatch()?.isInFull == true)
-        batcher.codec.digest = nil
+        batcher.digest = nil
         append(2)
-        #expect(write() == "text:2 ")
+        #expect(try write() == "text:2")
         #expect(batcher.takeBatch()?.isInFull == true)
     }
 
     @Test("what is laid out again behind others keeps its place among all that is sent")
     func again() throws {
         append(1, 2)
-        _ = write()
+        _ = try write()
         append(3)
-        _ = write()
+        _ = try write()
         let unknown = try #require(batcher.takeBatch())
-        for number in takeRequests(unknown.count) { append(number) }
-        #expect(write(inFull: true) == "text:1 2 ")
+        append(takeRequests(unknown.count))
+        #expect(try write(inFull: true) == "text:1 2")
         #expect(takeRequests(try #require(batcher.takeBatch()).count) == [3])
         #expect(takeRequests(try #require(batcher.takeBatch()).count) == [1, 2])
     }
@@ -133,7 +144,7 @@ struct ScriptBatcherTests {
     /// Sends a batch that Redis answers with NOSCRIPT.
     private func meetUnknownScript(sentAt: Int64, answeredAt: Int64) throws {
         append(1)
-        _ = write(at: sentAt)
+        _ = try write(at: sentAt)
         let batch = try #require(batcher.takeBatch())
         _ = batcher.takeRequest()
         batcher.scriptWasUnknown(in: batch, at: at(answeredAt))
@@ -142,10 +153,10 @@ struct ScriptBatcherTests {
     @Test("a script that is unknown 17 times in a row is sent in full from then on")
     func neverKept() throws {
         for round in 0..<17 {
-            #expect(batcher.codec.digest != nil)
+            #expect(batcher.digest != nil)
             try meetUnknownScript(sentAt: Int64(10 * round), answeredAt: Int64(10 * round + 5))
         }
-        #expect(batcher.codec.digest == nil)
+        #expect(batcher.digest == nil)
     }
 
     @Test("a script that is known in between is sent by its digest")
@@ -154,12 +165,12 @@ struct ScriptBatcherTests {
             try meetUnknownScript(sentAt: Int64(10 * round), answeredAt: Int64(10 * round + 5))
             if round % 16 == 15 { batcher.scriptWasKnown() }
         }
-        #expect(batcher.codec.digest != nil)
+        #expect(batcher.digest != nil)
     }
 
     @Test("batches that were under way when a script was lost count as one")
     func lostOnce() throws {
         for round in 0..<40 { try meetUnknownScript(sentAt: 0, answeredAt: Int64(100 + round)) }
-        #expect(batcher.codec.digest != nil)
+        #expect(batcher.digest != nil)
     }
 }

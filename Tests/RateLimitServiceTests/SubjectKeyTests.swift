@@ -64,17 +64,16 @@ struct SubjectKeyTests {
             try ["01234567-89ab-cdef-0123-456789abcdef", "alice@example.com", "tenant/αβγ"].map {
                 try #require(SubjectID($0))
             } + [try #require(SubjectID(String(repeating: "é", count: 100)))]
-        var script = CheckScript(keyPrefix: "p", limit: Limit(name: "x", quota: 20, windowMilliseconds: 1_000))
-        for (cost, user) in users.enumerated() { script.append(user, cost: cost + 1) }
-        var buffer = ByteBuffer()
-        script.write(inFull: true, to: &buffer)
+        let batcher = ScriptBatcher(
+            keyPrefix: "p", limit: Limit(name: "x", quota: 20, windowMilliseconds: 1_000))
+        for (cost, user) in users.enumerated() { batcher.append(user, cost: cost + 1) }
         let keys = users.map { WindowOwner.user($0).key(prefix: "p") }
         // Behind the keys stand a byte for each check and its cost in six.
         let expected =
             Array("$1\r\n4\r\n".utf8) + keys.flatMap { Array("$\($0.utf8.count)\r\n\($0)\r\n".utf8) }
             + Array("$4\r\n".utf8) + [0, 0, 0, 0] + Array("\r\n$24\r\n".utf8)
             + (1...4).flatMap { littleEndian($0, 6) } + Array("\r\n".utf8)
-        let bytes = Array(buffer.readableBytesView)
+        let bytes = batcher.written(inFull: true)
         #expect(bytes.firstRange(of: expected) != nil)
         for (user, key) in zip(users, keys) {
             #expect(UserSlots(keyPrefix: "p").slot(of: user) == HashSlot(key: key.utf8))

@@ -36,8 +36,15 @@ struct DecidedCalls {
         _ = try redis.command("FLUSHALL")
     }
 
+    /// What the script answers to one call.
+    enum Decided: Equatable {
+        case decided(CallAnswer)
+        /// It failed, alone; the error's text.
+        case failed(String)
+    }
+
     /// Decides a batch at once.
-    func decide(_ calls: [DecisionCall], clockMicroseconds: Int) throws -> [ScriptAnswer<CallAnswer>] {
+    func decide(_ calls: [DecisionCall], clockMicroseconds: Int) throws -> [Decided] {
         var batch = DecisionBatch()
         for call in calls where !batch.append(call) { throw TestFailure("the batch is full") }
         var buffer = ByteBuffer()
@@ -54,10 +61,12 @@ struct DecidedCalls {
         command.writeRESPBulk(decimal: clockMicroseconds % 1_000_000)
         let reply = try redis.command(encoded: Array(command.readableBytesView))
         return try calls.indices.map { index in
-            guard let answer = calls[index].answer(index, of: calls.count, in: Reply(reply)) else {
+            let answer = DecisionAnswer(index, of: calls.count, in: Reply(reply))
+            if let error = answer?.error { return .failed(error) }
+            guard let decided = answer.flatMap({ calls[index].decided($0) }) else {
                 throw UnexpectedReply(reply: reply)
             }
-            return answer
+            return .decided(decided)
         }
     }
 

@@ -64,53 +64,45 @@ extension CheckEngine {
         var random = SystemRandomNumberGenerator()
         call.drawLease(atUnixMilliseconds: clock, using: &random)
         if call.plan.decision == nil { return counted(Self.unlimited(call), request) }
-        let underway = CallUnderway(call, requester: requester, ticket: ticket)
-        if let reason = take(underway, arrivedAt: now) {
-            return counted(withoutRedis(request, call, because: reason), request)
-        }
+        let pending = PendingRequest(call, ticket: ticket, arrivedAt: now, requester: requester)
+        if let reason = take(pending, call) { return counted(withoutRedis(request, call, because: reason), request) }
         askForFlush()
         return nil
     }
 
     /// Takes a call on its way, in parts where its subjects are in several slots, or says why it cannot be.
-    private func take(_ underway: CallUnderway, arrivedAt now: NIODeadline) -> FailureReason? {
+    private func take(_ pending: PendingRequest, _ call: PlannedCall) -> FailureReason? {
         let queueLimit = bounds.queue - callsAwaitingBudgets
-        guard let router = lanes.router, underway.call.plan.subjects.count > 1,
-            let whole = underway.call.laidOut(keyPrefix: keyPrefix)
-        else { return lanes.take(PendingCall(content: .call(underway), arrivedAt: now), queueLimit: queueLimit) }
+        guard let router = lanes.router, call.plan.subjects.count > 1, let whole = call.laidOut(keyPrefix: keyPrefix)
+        else { return lanes.take(pending, queueLimit: queueLimit) }
         let epoch = memoryEpoch
         return router.takeInParts(whole, queueLimit: queueLimit) { [weak self] result in
             guard let self else { return }
             switch result {
             case .success(let answer):
                 // It was sent later than it arrived: so it is remembered for less long than it holds.
-                decided(underway, answer, sentAt: now, memoryEpoch: epoch, arrivedAt: now, at: .now())
-            case .failure(let reason): undecided(underway, because: reason)
+                decided(pending, call, answer, sentAt: pending.arrivedAt, memoryEpoch: epoch, at: .now())
+            case .failure(let reason): undecided(pending, call, because: reason)
             }
         }
     }
 
     /// Tells the decision that Redis took on a call, and remembers a denial.
     func decided(
-        _ underway: CallUnderway, _ answer: CallAnswer, sentAt: NIODeadline, memoryEpoch epoch: Int,
-        arrivedAt: NIODeadline, at now: NIODeadline
+        _ pending: PendingRequest, _ call: PlannedCall, _ answer: CallAnswer, sentAt: NIODeadline,
+        memoryEpoch epoch: Int, at now: NIODeadline
     ) {
-        let call = underway.call
-        metrics.decisionDuration.recordNanoseconds((now - arrivedAt).nanoseconds)
+        metrics.decisionDuration.recordNanoseconds((now - pending.arrivedAt).nanoseconds)
         if call.plan.kind.asks, epoch == memoryEpoch {
             callDenials.remember(
                 call, answer, sentAt: sentAt, receivedAt: now, cacheMilliseconds: policy.denyCacheMilliseconds)
         }
-        tell(underway, outcome(of: call, answer, source: .redis))
+        tell(pending, counted(outcome(of: call, answer, source: .redis), call.request))
     }
 
     /// Answers a call that Redis did not decide.
-    func undecided(_ underway: CallUnderway, because reason: FailureReason) {
-        tell(underway, withoutRedis(underway.call.request, underway.call, because: reason))
-    }
-
-    private func tell(_ underway: CallUnderway, _ outcome: Outcome) {
-        underway.requester.decided(counted(outcome, underway.call.request), ticket: underway.ticket)
+    func undecided(_ pending: PendingRequest, _ call: PlannedCall, because reason: FailureReason) {
+        tell(pending, counted(withoutRedis(call.request, call, because: reason), call.request))
     }
 
     /// What Redis's answer means for whoever asked.

@@ -14,7 +14,7 @@ extension ClusterRouter {
             call,
             send: { [weak self] part, done in
                 // Some parts follow from the answers to others, so each has a deadline of its own.
-                let request = PendingCall(content: .single(part, done), arrivedAt: .now())
+                let request = PendingRequest(part, arrivedAt: .now(), done)
                 let reason = self.map { $0.takeBetweenTurns(request) } ?? .redisUnreachable
                 if let reason { done(.failure(reason)) }
             },

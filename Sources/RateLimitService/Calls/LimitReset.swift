@@ -96,13 +96,12 @@ extension CheckEngine {
         let terms = limitID.map { [LimitTerm(id: $0, kind: .concurrency, quota: 0, cost: 0)] } ?? []
         let key = Array(owner.key(prefix: keyPrefix).utf8)
         let call = DecisionCall(.reset, subjects: [SubjectTerms(key: key, terms: terms)])
-        let content = PendingCall.Content.single(call) { result in
+        let pending = PendingRequest(call, arrivedAt: .now()) { result in
             switch result {
             case .success: done(nil)
             case .failure(let reason): done(reason)
             }
         }
-        let pending = PendingCall(content: content, arrivedAt: .now())
         if let reason = lanes.take(pending, queueLimit: bounds.queue) { return done(reason) }
         askForFlush()
     }

@@ -28,8 +28,8 @@ final class ClusterNode {
 }
 
 /// A request that certainly did not run where it was sent, or that waits for its node's first connection.
-struct PostponedRequest<Request: PendingRequest> {
-    var request: Request
+struct PostponedRequest {
+    var request: PendingRequest
     var route: ScriptRoute
     /// The node to be asked instead of the slot's own.
     var importer: RedisEndpoint.Address?

@@ -63,7 +63,7 @@ final class ClusterRouter {
     var pendingCount: Int { nodes.reduce(postponed.count) { $0 + $1.lane.pendingCount } }
 
     /// Takes a request on its way, or says why it cannot be.
-    func take<Request: PendingRequest>(_ request: Request, queueLimit: Int) -> FailureReason? {
+    func take(_ request: PendingRequest, queueLimit: Int) -> FailureReason? {
         if waitingAtMost >= queueLimit {
             waitingAtMost = pendingCount
             guard waitingAtMost < queueLimit else { return .overloaded }
@@ -125,7 +125,7 @@ final class ClusterRouter {
 
 extension ClusterRouter {
     /// Sends a request again that a node did not take.
-    func redirect<Request: PendingRequest>(_ request: Request, _ redirection: Redirection, after route: ScriptRoute) {
+    func redirect(_ request: PendingRequest, _ redirection: Redirection, after route: ScriptRoute) {
         guard let engine else { return }
         var next = PostponedRequest(
             request: request, route: ScriptRoute(attempts: route.attempts + 1),
@@ -143,7 +143,7 @@ extension ClusterRouter {
             return request.undecided(because: .redisError, by: engine)
         }
         guard next.route.attempts < Self.maximumAttempts else {
-            engine.wasRefused(Self.noAgreement, by: nil, on: Request.Codec.path)
+            engine.wasRefused(Self.noAgreement, by: nil, on: request.path)
             return request.undecided(because: .redisError, by: engine)
         }
         send(next)
@@ -155,7 +155,7 @@ extension ClusterRouter {
         attempts < 2 ? .zero : retryInterval * (1 << Int(attempts - 2))
     }
 
-    private func send<Request>(_ postponed: PostponedRequest<Request>) {
+    private func send(_ postponed: PostponedRequest) {
         guard let engine else { return }
         let now = NIODeadline.now()
         let request = postponed.request
@@ -184,7 +184,7 @@ extension ClusterRouter {
     }
 
     /// Takes a request on its way that replies have caused; it is written when they are delivered.
-    func takeBetweenTurns<Request: PendingRequest>(_ request: Request) -> FailureReason? {
+    func takeBetweenTurns(_ request: PendingRequest) -> FailureReason? {
         hasSentBetweenTurns = true
         return take(request, queueLimit: .max)
     }
@@ -196,7 +196,7 @@ extension ClusterRouter {
         flush()
     }
 
-    private func postpone<Request>(_ request: PostponedRequest<Request>) {
+    private func postpone(_ request: PostponedRequest) {
         postponed.append { [unowned self] in send(request) }
         guard retryTimer == nil else { return }
         retryTimer = eventLoop.assumeIsolated().scheduleTask(in: Self.retryInterval) { [weak self] in self?.retry() }

@@ -69,18 +69,17 @@ struct DecisionAnswer {
         }
     }
 
-    /// All that it says; nil where that is not of the script's form.
+    /// All that it says of a request that did not fail; nil where that is not of the script's form.
     ///
     /// - Parameter terms: how many terms the request has.
-    func whole(terms: Int, givesLease: Bool) -> ScriptAnswer<CallAnswer>? {
-        if let error { return .failed(error) }
-        guard termCount == terms, var answer = verdict(givesLease: givesLease) else { return nil }
+    func decided(terms: Int, givesLease: Bool) -> CallAnswer? {
+        guard error == nil, termCount == terms, var answer = verdict(givesLease: givesLease) else { return nil }
         answer.states.reserveCapacity(terms)
         for place in 0..<terms {
             guard let state = state(place) else { return nil }
             answer.states.append(state)
         }
-        return .decided(answer)
+        return answer
     }
 
     /// How a term stands; nil where a flag is unknown.
@@ -113,4 +112,11 @@ struct DecisionAnswer {
             resetAfterMilliseconds: number(at: Self.headLength + 6, bytes: 6))
         return DecidedCheck(decision: decision, certainMilliseconds: least)
     }
+}
+
+/// What Redis decided about a check.
+struct DecidedCheck: Hashable {
+    var decision: Decision
+    /// How long a denial is certain to last, in milliseconds: what leases hold may come back at any time.
+    var certainMilliseconds: Int
 }

@@ -1,4 +1,3 @@
-import RateLimitCore
 import RedisClient
 
 extension DecisionBatch {
@@ -17,13 +16,9 @@ extension DecisionBatch {
 }
 
 extension DecisionCall {
-    /// The answer to this request, the one at `index` of a batch of `count`, its terms in the request's order; nil when the
-    /// reply is not of the script's form.
-    func answer(_ index: Int, of count: Int, in reply: Reply) -> ScriptAnswer<CallAnswer>? {
-        let answer = DecisionAnswer(index, of: count, in: reply)?.whole(
-            terms: operation == .reset ? 0 : termCount, givesLease: operation.givesLease)
-        guard case .decided(let decided)? = answer else { return answer }
-        return .decided(inOrder(decided))
+    /// What an answer to this request says, its terms in the request's order; nil where that is not of the script's form.
+    func decided(_ answer: DecisionAnswer) -> CallAnswer? {
+        answer.decided(terms: operation == .reset ? 0 : termCount, givesLease: operation.givesLease).map(inOrder)
     }
 
     /// What it asks, and what that costs: calls that differ in keys, id and costs alone ask the same.

@@ -76,6 +76,14 @@ final class DecisionPlan: Sendable {
         contentHash = self.argument.hashValue
     }
 
+    /// What all checks ask under the limit of checks: one sliding window of the user.
+    convenience init(checksUnder limit: Limit) {
+        let term = Term(
+            id: LimitDefinition.requestsID, kind: .sliding(windowMilliseconds: limit.windowMilliseconds),
+            quota: limit.quota, cost: .amount(0))
+        self.init(.check, amountCount: 1, subjects: [[term]])
+    }
+
     /// In which order the script goes through a subject's limits, and answers: by ascending id.
     static func order(_ ids: [UInt32]) -> [Int] { ids.indices.sorted { ids[$0] < ids[$1] } }
 

@@ -121,18 +121,16 @@ extension ScriptLane {
     }
 
     private func send(_ decisions: [DecisionCall], _ round: HeartbeatRound, _ path: EnforcementState.Path) {
-        let digest = calls.codec.digest
+        let digest = batcher.digest
         send(round, path, isScript: true) { inFull, buffer in
             var batch = DecisionBatch()
             for call in decisions { _ = batch.append(call) }
             batch.write(digest: digest, inFull: inFull, to: &buffer)
         } refusal: { reply in
             for (index, call) in decisions.enumerated() {
-                switch call.answer(index, of: decisions.count, in: reply) {
-                case .decided: continue
-                case .failed(let error): return RedisRefusal(error)
-                case nil: return .malformedReply
-                }
+                guard let answer = DecisionAnswer(index, of: decisions.count, in: reply) else { return .malformedReply }
+                if let error = answer.error { return RedisRefusal(error) }
+                if call.decided(answer) == nil { return .malformedReply }
             }
             return nil
         }

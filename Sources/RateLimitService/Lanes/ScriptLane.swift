@@ -6,16 +6,13 @@ import RedisClient
 /// What Redis replied to a command, an error included, or why there is no reply.
 typealias CommandResult = Result<Reply, FailureReason>
 
-/// The way from one event loop to one Redis server and back, whatever is asked. A lane has a ``ScriptBatcher`` for each
-/// script, sends what these lay out in the order in which it was laid out, and tells each request Redis's answer or the
-/// reason why there is none.
+/// The way from one event loop to one Redis server and back, whatever is asked. A lane sends what its ``ScriptBatcher``
+/// lays out, in the order in which it was laid out, and tells each request Redis's answer or the reason why there is none.
 final class ScriptLane: RedisLinkDelegate {
     /// What ends with each command, in the order of sending.
     private enum Sent {
-        /// The oldest batch of checks.
-        case checks
-        /// The oldest batch of calls.
-        case calls
+        /// The oldest batch.
+        case batch
         /// A command off the hot path.
         case operation((CommandResult) -> Void)
     }
@@ -56,12 +53,10 @@ final class ScriptLane: RedisLinkDelegate {
     /// When a refusal is worth telling again.
     private var nextRefusalAt = NIODeadline.distantPast
 
-    /// Checks of users under the one limit of checks.
-    let checks: ScriptBatcher<CheckScript>
-    /// Calls under the limits of the file.
-    let calls: ScriptBatcher<DecideScript>
+    /// What is asked of `decide.lua`.
+    let batcher: ScriptBatcher
     private var sent = CircularBuffer<Sent>(initialCapacity: 64)
-    /// Whether the server takes EVALSHA, of any script.
+    /// Whether the server takes EVALSHA.
     private(set) var evalsha = EvalshaUse()
 
     /// Makes the lane of a link that is not started yet.
@@ -72,61 +67,57 @@ final class ScriptLane: RedisLinkDelegate {
         deadline = options.deadline
         batchLimit = options.batchLimit
         batchesPerWrite = options.batchesPerWrite
-        checks = ScriptBatcher(CheckScript(keyPrefix: options.keyPrefix, limit: options.limit))
-        calls = ScriptBatcher(DecideScript(keyPrefix: options.keyPrefix))
+        batcher = ScriptBatcher(keyPrefix: options.keyPrefix, limit: options.limit)
         link.delegate = self
     }
 
     deinit { link.delegate = nil }
 
     /// Requests without an answer.
-    var pendingCount: Int { checks.pendingCount + calls.pendingCount }
+    var pendingCount: Int { batcher.pendingCount }
 
     /// Takes a request on its way. A batch that is full is sent at once; the others at the next ``flush()``.
     @inline(__always)
-    func append<Request: PendingRequest>(_ request: Request) {
-        let batcher = Request.Codec.batcher(of: self)
-        layOut(request, in: batcher)
-        if batcher.unsentCount == batchLimit { batchIsFull(batcher) }
+    func append(_ request: PendingRequest) {
+        layOut(request)
+        if batcher.unsentCount == batchLimit { batchIsFull() }
     }
 
     /// Sends a request that did not run where it was sent before, in a batch of its own, at the next ``flush()``.
-    func append<Request: PendingRequest>(_ request: Request, by route: ScriptRoute) {
-        let batcher = Request.Codec.batcher(of: self)
-        sendUnsent(of: batcher)
-        layOut(request, in: batcher)
-        send(batcher, by: route)
+    func append(_ request: PendingRequest, by route: ScriptRoute) {
+        sendUnsent()
+        layOut(request)
+        send(by: route)
     }
 
-    private func layOut<Codec>(_ request: Codec.Request, in batcher: ScriptBatcher<Codec>) {
+    private func layOut(_ request: PendingRequest) {
         guard !batcher.append(request) else { return }
-        send(batcher)
+        send()
         let hasRoom = batcher.append(request)
         precondition(hasRoom, "an empty batch has room for any request")
     }
 
-    private func batchIsFull<Codec>(_ batcher: ScriptBatcher<Codec>) {
-        send(batcher)
+    private func batchIsFull() {
+        send()
         unwrittenBatches += 1
         if unwrittenBatches >= batchesPerWrite { flush() }
     }
 
     /// Sends what has been laid out.
     func flush() {
-        sendUnsent(of: checks)
-        sendUnsent(of: calls)
+        sendUnsent()
         unwrittenBatches = 0
         link.flush()
     }
 
-    private func sendUnsent<Codec>(of batcher: ScriptBatcher<Codec>) {
-        if batcher.unsentCount > 0 { send(batcher) }
+    private func sendUnsent() {
+        if batcher.unsentCount > 0 { send() }
     }
 
     /// Puts the limit of checks in force; those already laid out go under the limit they came under.
     func setLimit(_ limit: Limit) {
-        sendUnsent(of: checks)
-        checks.codec.setLimit(limit)
+        sendUnsent()
+        batcher.setLimit(limit)
     }
 
     /// Sends a command off the hot path.
@@ -143,15 +134,14 @@ final class ScriptLane: RedisLinkDelegate {
     /// Lays out the one command that `write` writes; it is sent at the link's next flush.
     func layOut(_ write: (inout ByteBuffer) -> Void, _ done: @escaping (CommandResult) -> Void) {
         if case .unavailable(let failure) = link.availability { return done(.failure(failure.reason)) }
-        sendUnsent(of: checks)
-        sendUnsent(of: calls)
+        sendUnsent()
         write(&link.outbound)
         sent.append(.operation(done))
         link.sent(deadline: .now() + deadline)
     }
 
     /// Hands the batch that has been laid out to the link.
-    private func send<Codec>(_ batcher: ScriptBatcher<Codec>, inFull: Bool = false, by route: ScriptRoute = .direct) {
+    private func send(inFull: Bool = false, by route: ScriptRoute = .direct) {
         let deadline = batcher.oldestUnsent + deadline
         if route.isAsking {
             link.outbound.writeRESPCommand(["ASKING"])
@@ -163,7 +153,7 @@ final class ScriptLane: RedisLinkDelegate {
         batcher.write(
             inFull: inFull || evalsha.isResting(at: now), at: now, memoryEpoch: engine?.memoryEpoch ?? 0, by: route,
             to: &link.outbound)
-        sent.append(Codec.path == .checks ? .checks : .calls)
+        sent.append(.batch)
         link.sent(deadline: deadline)
     }
 }
@@ -173,16 +163,15 @@ final class ScriptLane: RedisLinkDelegate {
 extension ScriptLane {
     func received(_ reply: Reply) {
         switch sent.popFirst() {
-        case .checks: received(reply, by: checks)
-        case .calls: received(reply, by: calls)
+        case .batch: receivedBatch(reply)
         case .operation(let done): done(.success(reply))
         case nil: break
         }
     }
 
-    private func received<Codec>(_ reply: Reply, by batcher: ScriptBatcher<Codec>) {
+    private func receivedBatch(_ reply: Reply) {
         guard let batch = batcher.takeBatch() else { return }
-        if let error = reply.errorText { return received(error, to: batch, of: batcher) }
+        if let error = reply.errorText { return received(error, to: batch) }
         let now = NIODeadline.now()
         if !batch.isInFull {
             batcher.scriptWasKnown()
@@ -190,37 +179,34 @@ extension ScriptLane {
             engine?.note(refusal, to: .evalsha)
         }
         metrics.redisDuration.recordNanoseconds((now - batch.sentAt).nanoseconds)
-        deliver(reply, to: batch, of: batcher, at: now)
+        deliver(reply, to: batch, at: now)
     }
 
-    private func deliver<Codec>(
-        _ reply: Reply, to batch: ScriptBatch<Codec>, of batcher: ScriptBatcher<Codec>, at now: NIODeadline
-    ) {
+    private func deliver(_ reply: Reply, to batch: ScriptBatch, at now: NIODeadline) {
         guard let engine else { return }
-        var refusal: String?
+        var refusal: (error: String, path: EnforcementState.Path)?
         var isOutOfStep = false
         for index in 0..<batch.count {
             guard let request = batcher.takeRequest() else { break }
-            switch Codec.answer(index, of: batch, in: reply, to: request) {
-            case .decided(let decided): request.decided(decided, in: batch, at: now, by: engine)
+            switch request.received(DecisionAnswer(index, of: batch.count, in: reply), in: batch, at: now, by: engine) {
+            case .decided: continue
             case .failed(let error):
-                request.failed(error, by: engine)
-                if refusal == nil, RedisRefusal(error).scope != .key { refusal = error }
-            case nil:
-                request.undecided(because: .redisError, by: engine)
-                refusal = RedisRefusal.malformedReply.words
+                if refusal == nil, RedisRefusal(error).scope != .key { refusal = (error, request.path) }
+            case .malformed:
+                refusal = (RedisRefusal.malformedReply.words, request.path)
                 isOutOfStep = true
             }
         }
-        if let refusal { wasRefused(refusal, on: Codec.path) }
+        // Behind the last of them, since the link may be left.
+        if let refusal { wasRefused(refusal.error, on: refusal.path) }
         if isOutOfStep { link.leaveOutOfStep() }
     }
 
-    private func received<Codec>(_ error: String, to batch: ScriptBatch<Codec>, of batcher: ScriptBatcher<Codec>) {
+    private func received(_ error: String, to batch: ScriptBatch) {
         // Of these, and of these only, nothing ran.
         if !batch.isInFull, EvalshaUse.saysNothingRan(error) {
             if !EvalshaUse.isUnknownScript(error) { evalsha.wasRefused(error) }
-            return sendAgainInFull(batch, of: batcher)
+            return sendAgainInFull(batch)
         }
         guard let router, let address = link.endpoint?.address, let redirection = Redirection(error, from: address)
         else {
@@ -228,52 +214,48 @@ extension ScriptLane {
                 batcher.scriptWasKnown()
                 evalsha.textWasRefused()
             }
-            fail(batch, of: batcher, because: .redisError)
-            wasRefused(error, on: Codec.path)
+            if let path = fail(batch, because: .redisError) { wasRefused(error, on: path) }
             return
         }
-        if redirection == .clusterDown { wasRefused(error, on: Codec.path) }
-        for _ in 0..<batch.count {
+        for index in 0..<batch.count {
             guard let request = batcher.takeRequest() else { return }
+            if redirection == .clusterDown, index == 0 { wasRefused(error, on: request.path) }
             router.redirect(request, redirection, after: batch.route)
         }
     }
 
     /// Sends a batch of which nothing ran once more, with the script's whole text, which Redis then knows.
-    private func sendAgainInFull<Codec>(_ batch: ScriptBatch<Codec>, of batcher: ScriptBatcher<Codec>) {
+    private func sendAgainInFull(_ batch: ScriptBatch) {
         batcher.scriptWasUnknown(in: batch, at: .now())
-        sendUnsent(of: batcher)
+        sendUnsent()
         for _ in 0..<batch.count {
             guard let request = batcher.takeRequest() else { break }
             // They were in one batch before, and so they fit into one.
-            layOut(request, in: batcher)
+            layOut(request)
         }
-        send(batcher, inFull: true, by: batch.route)
+        send(inFull: true, by: batch.route)
         link.flush()
     }
 
     func lost(because failure: LinkFailure) {
         switch sent.popFirst() {
-        case .checks: lost(checks, because: failure)
-        case .calls: lost(calls, because: failure)
+        case .batch:
+            if let batch = batcher.takeBatch() { _ = fail(batch, because: failure.reason) }
         case .operation(let done): done(.failure(failure.reason))
         case nil: break
         }
     }
 
-    private func lost<Codec>(_ batcher: ScriptBatcher<Codec>, because failure: LinkFailure) {
-        guard let batch = batcher.takeBatch() else { return }
-        fail(batch, of: batcher, because: failure.reason)
-    }
-
-    private func fail<Codec>(
-        _ batch: ScriptBatch<Codec>, of batcher: ScriptBatcher<Codec>, because reason: FailureReason
-    ) {
-        guard let engine else { return }
+    /// Tells the requests of a batch that Redis did not decide them; what the first was to be decided on.
+    private func fail(_ batch: ScriptBatch, because reason: FailureReason) -> EnforcementState.Path? {
+        var path: EnforcementState.Path?
+        guard let engine else { return nil }
         for _ in 0..<batch.count {
-            guard let request = batcher.takeRequest() else { return }
+            guard let request = batcher.takeRequest() else { break }
+            path = path ?? request.path
             request.undecided(because: reason, by: engine)
         }
+        return path
     }
 
     /// Takes note of an error with which Redis did not decide. A replica is left at once, which is told as Redis being
@@ -318,9 +300,7 @@ extension ScriptLane {
         default: return false
         }
         switch step {
-        case 0:
-            checks.codec.digest = digest
-            calls.codec.digest = digest
+        case 0: batcher.digest = digest
         default: beatDigest = digest
         }
         return true

@@ -44,7 +44,7 @@ enum ScriptLanes {
 
     /// Takes a request on its way, or says why it cannot be.
     @inline(__always)
-    func take<Request: PendingRequest>(_ request: Request, queueLimit: Int) -> FailureReason? {
+    func take(_ request: PendingRequest, queueLimit: Int) -> FailureReason? {
         switch self {
         case .single(let lane):
             if case .unavailable(let failure) = lane.link.availability { return failure.reason }

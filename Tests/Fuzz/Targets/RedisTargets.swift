@@ -58,8 +58,7 @@ func fuzzScriptReply(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     let writer = AnswerWriter(limitName: limit.name)
     for reply in read([stream]).replies {
         for index in 0..<count {
-            guard case .decided(let decided)? = CheckScript.answer(index, of: count, in: reply, quota: limit.quota)
-            else { continue }
+            guard let decided = DecisionAnswer(index, of: count, in: reply)?.check(quota: limit.quota) else { continue }
             let decision = decided.decision
             let isAllowed = decision.isAllowed || head & 32 != 0
             let outcome = Outcome(isAllowed: isAllowed, decision: decision, source: .redis, under: limit.numbers)

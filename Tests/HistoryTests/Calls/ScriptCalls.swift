@@ -80,7 +80,7 @@ struct ScriptCalls {
         var buffer = ByteBuffer()
         batch.write(digest: digest, inFull: false, to: &buffer)
         let text = try connection.command(encoded: Array(buffer.readableBytesView))
-        guard case .decided(let answer)? = call.answer(0, of: 1, in: try Reply(oneOf: text)) else {
+        guard let answer = DecisionAnswer(0, of: 1, in: try Reply(oneOf: text)).flatMap({ call.decided($0) }) else {
             throw TestFailure("decide.lua answered \(text)")
         }
         return answer

@@ -14,8 +14,29 @@ func reply(_ text: String) throws -> Reply {
     return try #require(try reader.next())
 }
 
+/// Nobody: what is told is not heard.
+final class NoRequester: DecisionRequester {
+    func decided(_ outcome: Outcome, ticket: Int) {}
+}
+
+extension ScriptBatcher {
+    /// Lays a check out.
+    @discardableResult
+    func append(_ user: SubjectID, cost: Int, at arrivedAt: NIODeadline = .distantPast) -> Bool {
+        append(
+            PendingRequest(check: user, cost: cost, ticket: 0, arrivedAt: arrivedAt, requester: NoRequester()))
+    }
+
+    /// The command that has been laid out.
+    func written(inFull: Bool = false, at now: NIODeadline = .distantPast) -> [UInt8] {
+        var buffer = ByteBuffer()
+        write(inFull: inFull, at: now, memoryEpoch: 0, by: .direct, to: &buffer)
+        return Array(buffer.readableBytesView)
+    }
+}
+
 @Suite("A batch of checks for Redis")
-struct CheckScriptTests {
+struct CheckBatchTests {
     private static let limit = Limit(name: "requests", quota: 20, windowMilliseconds: 3_600_000)
 
     /// The command that the batch must come to, as hiredis encodes it.
@@ -42,19 +63,17 @@ struct CheckScriptTests {
                 name: "requests", quota: Int.random(in: 1...1_000_000_000_000, using: &random),
                 windowMilliseconds: Int.random(in: Limit.windows, using: &random)
             )
-            var script = CheckScript(keyPrefix: prefix, limit: limit)
-            script.digest = "0123456789abcdef0123456789abcdef01234567"
+            let batcher = ScriptBatcher(keyPrefix: prefix, limit: limit)
+            batcher.digest = "0123456789abcdef0123456789abcdef01234567"
             let checks = (0..<count).map { _ in
                 let cost = Bool.random(using: &random) ? 1 : Int.random(in: 0...1_000_000, using: &random)
                 return (user: SubjectID(high: random.next(), low: random.next()), cost: cost)
             }
-            for check in checks { script.append(check.user, cost: check.cost) }
-            #expect(script.count == count)
-            var buffer = ByteBuffer()
-            script.write(inFull: false, to: &buffer)
-            let words = ["EVALSHA", script.digest ?? ""]
-            #expect(Array(buffer.readableBytesView) == expected(words, prefix: prefix, limit: limit, checks))
-            #expect(script.count == 0)
+            for check in checks { batcher.append(check.user, cost: check.cost) }
+            #expect(batcher.unsentCount == count)
+            let words = ["EVALSHA", batcher.digest ?? ""]
+            #expect(batcher.written() == expected(words, prefix: prefix, limit: limit, checks))
+            #expect(batcher.unsentCount == 0)
         }
     }
 
@@ -62,32 +81,27 @@ struct CheckScriptTests {
     func inFull() {
         let user = SubjectID(high: 1, low: 2)
         for (digest, inFull) in [("abc", true), (nil, false), (nil, true)] as [(String?, Bool)] {
-            var script = CheckScript(keyPrefix: "llm-rate", limit: Self.limit)
-            script.digest = digest
-            script.append(user, cost: 5)
-            var buffer = ByteBuffer()
-            script.write(inFull: inFull, to: &buffer)
+            let batcher = ScriptBatcher(keyPrefix: "llm-rate", limit: Self.limit)
+            batcher.digest = digest
+            batcher.append(user, cost: 5)
             let words = ["EVAL", DecisionScript.text]
             #expect(
-                Array(buffer.readableBytesView)
+                batcher.written(inFull: inFull)
                     == expected(words, prefix: "llm-rate", limit: Self.limit, [(user, 5)]))
         }
     }
 
     @Test("begins anew after it was written, under the limit then in force")
     func again() {
-        var script = CheckScript(keyPrefix: "llm-rate", limit: Self.limit)
-        script.digest = "abc"
-        var buffer = ByteBuffer()
-        script.append(SubjectID(high: 1, low: 1), cost: 1)
-        script.write(inFull: false, to: &buffer)
-        buffer.clear()
+        let batcher = ScriptBatcher(keyPrefix: "llm-rate", limit: Self.limit)
+        batcher.digest = "abc"
+        batcher.append(SubjectID(high: 1, low: 1), cost: 1)
+        _ = batcher.written()
         let limit = Limit(name: "requests", quota: 7, windowMilliseconds: 1_000)
-        script.setLimit(limit)
-        script.append(SubjectID(high: 2, low: 2), cost: 2)
-        script.write(inFull: false, to: &buffer)
+        batcher.setLimit(limit)
+        batcher.append(SubjectID(high: 2, low: 2), cost: 2)
         #expect(
-            Array(buffer.readableBytesView)
+            batcher.written()
                 == expected(["EVALSHA", "abc"], prefix: "llm-rate", limit: limit, [(SubjectID(high: 2, low: 2), 2)]))
     }
 }
@@ -99,13 +113,26 @@ struct CheckAnswerTests {
             + littleEndian(reset, 6) + [0]
     }
 
-    private func read(_ answers: [[UInt8]], _ index: Int) throws -> ScriptAnswer<DecidedCheck>? {
+    private func read(_ answers: [[UInt8]], _ index: Int) throws -> Decided? {
         let reader = ReplyReader()
         let bytes =
             Array("*\(answers.count)\r\n".utf8)
             + answers.flatMap { Array("$\($0.count)\r\n".utf8) + $0 + Array("\r\n".utf8) }
         try bytes.withUnsafeBytes { try reader.feed($0) }
-        return CheckScript.answer(index, of: answers.count, in: try #require(try reader.next()), quota: 20)
+        return Self.decided(index, of: answers.count, in: try #require(try reader.next()))
+    }
+
+    /// What an answer says.
+    private enum Decided: Equatable {
+        case decided(DecidedCheck)
+        /// The check failed, alone; the error's text.
+        case failed(String)
+    }
+
+    private static func decided(_ index: Int, of count: Int, in reply: Reply) -> Decided? {
+        guard let answer = DecisionAnswer(index, of: count, in: reply) else { return nil }
+        if let error = answer.error { return .failed(error) }
+        return answer.check(quota: 20).map { .decided($0) }
     }
 
     @Test("is read for each of its checks")
@@ -148,6 +175,6 @@ struct CheckAnswerTests {
         ])
     func wrongForm(_ text: String) throws {
         let reply = try reply(text)
-        for index in -1...1 { #expect(CheckScript.answer(index, of: 1, in: reply, quota: 20) == nil) }
+        for index in -1...1 { #expect(Self.decided(index, of: 1, in: reply) == nil) }
     }
 }

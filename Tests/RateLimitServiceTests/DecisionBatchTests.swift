@@ -218,6 +218,13 @@ struct DecideAnswerTests {
         ])
     private static let reset = DecisionCall(.reset, subjects: call.subjects)
 
+    /// What an answer says.
+    private enum Decided: Equatable {
+        case decided(CallAnswer)
+        /// The call failed, alone; the error's text.
+        case failed(String)
+    }
+
     private func head(_ status: UInt8, _ term: UInt8, _ retry: Int, least: Int = 0) -> [UInt8] {
         [status] + littleEndian(Int(term), 2) + littleEndian(retry, 6) + littleEndian(least, 6)
     }
@@ -226,11 +233,13 @@ struct DecideAnswerTests {
         littleEndian(used, 6) + littleEndian(reset, 6) + [flags]
     }
 
-    private func answer(_ bytes: [UInt8], to call: DecisionCall = Self.call) throws -> ScriptAnswer<CallAnswer>? {
+    private func answer(_ bytes: [UInt8], to call: DecisionCall = Self.call) throws -> Decided? {
         let reader = ReplyReader()
         let whole = Array("*1\r\n$\(bytes.count)\r\n".utf8) + bytes + Array("\r\n".utf8)
         try whole.withUnsafeBytes { try reader.feed($0) }
-        return call.answer(0, of: 1, in: try #require(try reader.next()))
+        guard let answer = DecisionAnswer(0, of: 1, in: try #require(try reader.next())) else { return nil }
+        if let error = answer.error { return .failed(error) }
+        return call.decided(answer).map { .decided($0) }
     }
 
     /// The bytes that an answer is read from.
@@ -359,8 +368,8 @@ struct DecideAnswerTests {
         ])
     func wrongForm(_ text: String) throws {
         let reply = try reply(text)
-        #expect(Self.reset.answer(0, of: 1, in: reply) == nil)
-        #expect(Self.reset.answer(1, of: 1, in: reply) == nil)
-        #expect(Self.reset.answer(-1, of: 1, in: reply) == nil)
+        for index in -1...1 {
+            #expect(DecisionAnswer(index, of: 1, in: reply).flatMap { Self.reset.decided($0) } == nil)
+        }
     }
 }

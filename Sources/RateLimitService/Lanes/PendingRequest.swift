@@ -1,0 +1,179 @@
+import NIOCore
+import RateLimitCore
+import RedisClient
+
+/// A request on its way to Redis and back. It is told once what became of it.
+///
+/// A check has everything in it; whatever else is asked has a ``PendingCall`` besides.
+struct PendingRequest {
+    /// What became of a request.
+    enum Fate: Equatable {
+        /// It was told what Redis decided.
+        case decided
+        /// It failed, alone, with an error of the script's; nothing of it was charged.
+        case failed(String)
+        /// What came is none of the script's answers.
+        case malformed
+    }
+
+    /// Who asks; of a request with keys of its own anybody.
+    let user: SubjectID
+    /// What a check costs.
+    let cost: Int
+    let ticket: Int
+    /// When it arrived: its deadline runs from then.
+    let arrivedAt: NIODeadline
+    /// Who is told under ``ticket``; nil where ``PendingCall`` says who is.
+    let requester: (any DecisionRequester)?
+    /// What is asked; nil for a check under the one limit of checks.
+    let call: PendingCall?
+
+    /// A check.
+    @inline(__always)
+    init(check user: SubjectID, cost: Int, ticket: Int, arrivedAt: NIODeadline, requester: any DecisionRequester) {
+        self.user = user
+        self.cost = cost
+        self.ticket = ticket
+        self.arrivedAt = arrivedAt
+        self.requester = requester
+        call = nil
+    }
+
+    /// What a gateway asks about a call.
+    init(_ call: PlannedCall, ticket: Int, arrivedAt: NIODeadline, requester: any DecisionRequester) {
+        user = call.request.user
+        cost = 0
+        self.ticket = ticket
+        self.arrivedAt = arrivedAt
+        self.requester = requester
+        self.call = PendingCall(.planned(call))
+    }
+
+    /// A request with keys of its own: one off the hot path, or a part of a call.
+    ///
+    /// - Parameter done: told once: Redis's answer, or why there is none.
+    init(
+        _ request: DecisionCall, arrivedAt: NIODeadline, _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void
+    ) {
+        user = SubjectID(high: 0, low: 0)
+        cost = 0
+        ticket = 0
+        self.arrivedAt = arrivedAt
+        requester = nil
+        call = PendingCall(.single(request, done))
+    }
+
+    /// What was to be decided, for the page and the log.
+    var path: EnforcementState.Path { call == nil ? .checks : .calls }
+
+    /// The slot of its first key; those of all others are the same.
+    func slot(by slots: UserSlots) -> HashSlot {
+        switch call?.content {
+        case nil: slots.slot(of: user)
+        case .planned(let call): slots.slot(of: call.caller.owner(call.plan.subjects[0]))
+        case .single(let request, _): HashSlot(key: request.subjects[0].key)
+        }
+    }
+}
+
+/// What a request asks that is no check: one object, so that what waits is small.
+final class PendingCall {
+    enum Content {
+        /// What a gateway asks, under its plan.
+        case planned(PlannedCall)
+        /// A request with keys of its own, and who is told.
+        case single(DecisionCall, (Result<CallAnswer, FailureReason>) -> Void)
+    }
+
+    let content: Content
+
+    init(_ content: Content) { self.content = content }
+}
+
+// MARK: - There
+
+extension PendingRequest {
+    /// Lays it out; false, and nothing done, where the batch has no room for what it asks and must be written first. An
+    /// empty batch has room for any request.
+    ///
+    /// - Parameter check: what checks ask: one sliding window of the user.
+    @inline(__always)
+    func layOut(in batch: inout DecisionBatch, _ keys: SubjectKeys, check: DecisionPlan) -> Bool {
+        guard call == nil else { return layOutCall(in: &batch, keys) }
+        guard batch.begin(check) else { return false }
+        batch.writeKeys { keys.writeUser(user, to: &$0) }
+        batch.writeAmount(cost)
+        return true
+    }
+
+    @inline(never)
+    private func layOutCall(in batch: inout DecisionBatch, _ keys: SubjectKeys) -> Bool {
+        switch call?.content {
+        case .planned(let call): call.layOut(in: &batch, keys)
+        case .single(let request, _): batch.append(request)
+        case nil: true
+        }
+    }
+}
+
+extension PlannedCall {
+    /// Lays it out as its plan says, with what is of its own: keys, id and amounts.
+    func layOut(in batch: inout DecisionBatch, _ keys: SubjectKeys) -> Bool {
+        guard let decision = plan.decision else { preconditionFailure("a call without limits asks nothing of Redis") }
+        guard batch.begin(decision) else { return false }
+        batch.writeKeys { buffer in
+            for subject in plan.subjects { keys.write(subject, of: caller, to: &buffer) }
+        }
+        if decision.hasID, let id { batch.writeID(id) }
+        for amount in plan.amounts { batch.writeAmount(amount.amount(of: costs, plan.kind)) }
+        return true
+    }
+}
+
+// MARK: - Back
+
+extension PendingRequest {
+    /// Tells what Redis answered, nil for what is not of the script's form.
+    @inline(__always)
+    func received(
+        _ answer: DecisionAnswer?, in batch: ScriptBatch, at now: NIODeadline, by engine: CheckEngine
+    ) -> Fate {
+        guard call == nil else { return receivedCall(answer, in: batch, at: now, by: engine) }
+        guard let decided = answer?.check(quota: batch.limit.quota) else { return undecided(answer, by: engine) }
+        engine.decided(self, decided, in: batch, at: now)
+        return .decided
+    }
+
+    @inline(never)
+    private func receivedCall(
+        _ answer: DecisionAnswer?, in batch: ScriptBatch, at now: NIODeadline, by engine: CheckEngine
+    ) -> Fate {
+        switch call?.content {
+        case .planned(let call):
+            let plan = call.plan
+            guard let decided = answer?.decided(terms: plan.terms.count, givesLease: plan.kind.operation.givesLease)
+            else { return undecided(answer, by: engine) }
+            engine.decided(self, call, decided, sentAt: batch.sentAt, memoryEpoch: batch.memoryEpoch, at: now)
+        case .single(let request, let done):
+            guard let decided = answer.flatMap({ request.decided($0) }) else { return undecided(answer, by: engine) }
+            done(.success(decided))
+        case nil: break
+        }
+        return .decided
+    }
+
+    @inline(never)
+    private func undecided(_ answer: DecisionAnswer?, by engine: CheckEngine) -> Fate {
+        undecided(because: .redisError, by: engine)
+        return answer?.error.map { .failed($0) } ?? .malformed
+    }
+
+    /// Redis has not decided it; it may have run.
+    func undecided(because reason: FailureReason, by engine: CheckEngine) {
+        switch call?.content {
+        case nil: engine.undecided(self, because: reason)
+        case .planned(let call): engine.undecided(self, call, because: reason)
+        case .single(_, let done): done(.failure(reason))
+        }
+    }
+}
