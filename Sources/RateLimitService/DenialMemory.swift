@@ -8,33 +8,51 @@ import RateLimitCore
 /// true instant, and tells the wait since the answer was *received*, which is never before it. So nobody is denied
 /// too long, and nobody who waits as told comes too early.
 ///
-/// A table of fixed size, made at the first denial, in which a new denial takes the place of an old one: bounded, and no
-/// allocation on the hot path.
-struct DenialMemory<Question: Equatable, Answer> {
+/// At most ``capacity`` of them are kept, each found by a hash of the user and the kind of question: of one kind a user has
+/// one, and a later one takes its place. They stand in a row that grows as it is used; a new one takes the place of one
+/// that has ended, where the next in turn has, and of the next in turn where the row is full. Nothing is allocated for a
+/// denial but when the row or its index grows, which doubles.
+struct DenialMemory<Question: DenialQuestion, Denial> {
     private struct Entry {
         var user: SubjectID
         var question: Question
-        var answer: Answer
+        var denial: Denial
         var deniesUntil: NIODeadline
         var receivedAt: NIODeadline
     }
 
-    /// How many denials fit; a power of two.
-    static var capacity: Int { 8192 }
+    /// How many denials fit.
+    static var capacity: Int { 65_536 }
+    /// How many bytes each takes, beside eight in the index.
+    static var entryBytes: Int { MemoryLayout<Entry>.stride }
+    private static var smallestIndex: Int { 1_024 }
+    /// The bits of a slot of the index that say the entry's place, from 1 on; those above are some of its hash.
+    private static var placeBits: UInt32 { 17 }
+    private static var placeMask: UInt32 { 1 << placeBits - 1 }
 
-    private var entries: [Entry?] = []
+    private var entries: [Entry] = []
+    /// The next entry whose place is taken.
+    private var turn = 0
+    /// Where entries stand, by their hash, each as near behind its own slot as there is room; at least half is 0, for none.
+    private var index: [UInt32] = []
     private let seed = UInt64.random(in: 0 ... .max) | 1
 
     /// Whether nothing is remembered.
     var isEmpty: Bool { entries.isEmpty }
 
+    /// For how many there is memory.
+    var count: Int { entries.count }
+
     /// What Redis answered to this very question, and how many milliseconds ago, if it is remembered and still holds.
     @inline(__always)
-    func denial(of user: SubjectID, _ question: Question, now: NIODeadline) -> (answer: Answer, age: Int)? {
-        guard !entries.isEmpty, let entry = entries[place(of: user)], entry.deniesUntil > now, entry.user == user,
-            entry.question == question
-        else { return nil }
-        return (entry.answer, max(0, Int((now - entry.receivedAt).nanoseconds / 1_000_000)))
+    func denial(
+        of user: SubjectID, kind: UInt64, now: NIODeadline, isSame: (Question) -> Bool
+    ) -> (denial: Denial, age: Int)? {
+        guard !entries.isEmpty, let slot = slot(of: user, kind) else { return nil }
+        let place = place(at: slot)
+        guard entries[place].deniesUntil > now, isSame(entries[place].question) else { return nil }
+        let age = Int((now - entries[place].receivedAt).nanoseconds / 1_000_000)
+        return (entries[place].denial, max(0, age))
     }
 
     /// Remembers a denial until a millisecond before the end of the wait that is certain, and for at most
@@ -42,44 +60,152 @@ struct DenialMemory<Question: Equatable, Answer> {
     ///
     /// - Parameter certainMilliseconds: for how long it holds since it was sent, whatever anybody but an operator does.
     mutating func remember(
-        _ user: SubjectID, _ question: Question, _ answer: Answer, certainMilliseconds: Int, sentAt: NIODeadline,
+        _ user: SubjectID, _ question: Question, _ denial: Denial, certainMilliseconds: Int, sentAt: NIODeadline,
         receivedAt: NIODeadline, cacheMilliseconds: Int
     ) {
         guard cacheMilliseconds > 0, certainMilliseconds > 1 else { return }
-        if entries.isEmpty { entries = [Entry?](repeating: nil, count: Self.capacity) }
-        entries[place(of: user)] = Entry(
-            user: user, question: question, answer: answer,
+        let entry = Entry(
+            user: user, question: question, denial: denial,
             deniesUntil: sentAt + .milliseconds(Int64(min(certainMilliseconds - 1, cacheMilliseconds))),
             receivedAt: receivedAt)
+        if entries.isEmpty {
+            // The memory behind it is used as entries come.
+            entries.reserveCapacity(Self.capacity)
+            index = [UInt32](repeating: 0, count: Self.smallestIndex)
+        } else if let slot = slot(of: user, question.kind) {
+            entries[place(at: slot)] = entry
+            return
+        }
+        insert(entry, at: receivedAt)
     }
 
     /// Forgets what is remembered of one user.
     mutating func forget(_ user: SubjectID) {
-        guard !entries.isEmpty else { return }
-        let place = place(of: user)
-        if entries[place]?.user == user { entries[place] = nil }
+        for place in entries.indices where entries[place].user == user {
+            unlink(place)
+            entries[place].deniesUntil = .distantPast
+        }
     }
 
     /// Forgets everything.
-    mutating func forgetAll() { entries = [] }
+    mutating func forgetAll() {
+        entries = []
+        index = []
+        turn = 0
+    }
 
-    private func place(of user: SubjectID) -> Int {
-        Int(truncatingIfNeeded: ((user.high ^ (user.low &* 0x9e37_79b9_7f4a_7c15)) &* seed) &>> 51)
+    private mutating func insert(_ entry: Entry, at now: NIODeadline) {
+        if turn == entries.count { turn = 0 }
+        let place: Int
+        if !entries.isEmpty, entries[turn].deniesUntil <= now || entries.count == Self.capacity {
+            place = turn
+            turn += 1
+            unlink(place)
+            entries[place] = entry
+        } else {
+            place = entries.count
+            entries.append(entry)
+            if 2 * entries.count > index.count { return growIndex() }
+        }
+        link(place)
+    }
+
+    // MARK: The index
+
+    private func hash(_ user: SubjectID, _ kind: UInt64) -> UInt64 {
+        var mixed = (user.high ^ kind &* 0x9e37_79b9_7f4a_7c15) &* seed
+        mixed = (mixed ^ mixed &>> 32 ^ user.low) &* 0xff51_afd7_ed55_8ccd
+        return mixed ^ mixed &>> 32
+    }
+
+    private func tag(_ hash: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: hash &>> 32) & ~Self.placeMask }
+
+    private func home(_ hash: UInt64) -> Int { Int(truncatingIfNeeded: hash) & (index.count - 1) }
+
+    private func next(_ slot: Int) -> Int { (slot + 1) & (index.count - 1) }
+
+    private func place(at slot: Int) -> Int { Int(index[slot] & Self.placeMask) - 1 }
+
+    /// The slot of the entry of a user and a kind of question.
+    private func slot(of user: SubjectID, _ kind: UInt64) -> Int? {
+        let hash = hash(user, kind)
+        let tag = tag(hash)
+        var slot = home(hash)
+        while index[slot] != 0 {
+            if index[slot] & ~Self.placeMask == tag {
+                let place = place(at: slot)
+                if entries[place].user == user, entries[place].question.kind == kind { return slot }
+            }
+            slot = next(slot)
+        }
+        return nil
+    }
+
+    private mutating func link(_ place: Int) {
+        let hash = hash(entries[place].user, entries[place].question.kind)
+        var slot = home(hash)
+        while index[slot] != 0 { slot = next(slot) }
+        index[slot] = tag(hash) | UInt32(place + 1)
+    }
+
+    /// Takes an entry out of the index, and moves those behind it up that belong there.
+    private mutating func unlink(_ place: Int) {
+        guard var hole = slot(of: entries[place].user, entries[place].question.kind), self.place(at: hole) == place
+        else { return }
+        var slot = next(hole)
+        while index[slot] != 0 {
+            let entry = self.place(at: slot)
+            let home = home(hash(entries[entry].user, entries[entry].question.kind))
+            let mask = index.count - 1
+            if (slot - home) & mask >= (slot - hole) & mask {
+                index[hole] = index[slot]
+                hole = slot
+            }
+            slot = next(slot)
+        }
+        index[hole] = 0
+    }
+
+    private mutating func growIndex() {
+        index = [UInt32](repeating: 0, count: 2 * index.count)
+        // Those that were forgotten stand in no index.
+        for place in entries.indices where entries[place].deniesUntil != .distantPast { link(place) }
     }
 }
 
+/// What was asked and denied.
+protocol DenialQuestion {
+    /// Of questions of several kinds a user's denials are remembered side by side.
+    var kind: UInt64 { get }
+}
+
+/// A check that was denied.
+struct CheckQuestion: DenialQuestion {
+    let cost: UInt32
+
+    var kind: UInt64 { 0 }
+}
+
+/// What a check was told that was denied.
+struct CheckDenial {
+    let retryAfterMilliseconds: Int
+    let used: Int
+    let resetAfterMilliseconds: Int
+}
+
 /// The denials of checks, by what they cost.
-typealias CheckDenials = DenialMemory<Int, Decision>
+typealias CheckDenials = DenialMemory<CheckQuestion, CheckDenial>
 
 extension CheckDenials {
     /// The denial of this very check, as it stands now, if it is remembered.
+    @inline(__always)
     func denial(of user: SubjectID, cost: Int, quota: Int, now: NIODeadline) -> Decision? {
-        guard let (decision, age) = denial(of: user, cost, now: now),
-            case .denied(let retryAfterMilliseconds) = decision.verdict
-        else { return nil }
+        guard let (denial, age) = denial(of: user, kind: 0, now: now, isSame: { Int($0.cost) == cost }) else {
+            return nil
+        }
         return Decision(
-            verdict: .denied(retryAfterMilliseconds: max(1, retryAfterMilliseconds - age)), quota: quota,
-            used: decision.used, resetAfterMilliseconds: max(1, decision.resetAfterMilliseconds - age))
+            verdict: .denied(retryAfterMilliseconds: max(1, denial.retryAfterMilliseconds - age)), quota: quota,
+            used: denial.used, resetAfterMilliseconds: max(1, denial.resetAfterMilliseconds - age))
     }
 
     /// Remembers a denial for at most `cacheMilliseconds`, and only for as long as it is certain.
@@ -87,39 +213,56 @@ extension CheckDenials {
         _ user: SubjectID, cost: Int, decision: Decision, certainMilliseconds: Int, sentAt: NIODeadline,
         receivedAt: NIODeadline, cacheMilliseconds: Int
     ) {
-        guard case .denied = decision.verdict else { return }
+        guard case .denied(let retry) = decision.verdict else { return }
+        let denial = CheckDenial(
+            retryAfterMilliseconds: retry, used: decision.used,
+            resetAfterMilliseconds: decision.resetAfterMilliseconds)
         remember(
-            user, cost, decision, certainMilliseconds: certainMilliseconds, sentAt: sentAt, receivedAt: receivedAt,
-            cacheMilliseconds: cacheMilliseconds)
+            user, CheckQuestion(cost: UInt32(cost)), denial, certainMilliseconds: certainMilliseconds, sentAt: sentAt,
+            receivedAt: receivedAt, cacheMilliseconds: cacheMilliseconds)
     }
 }
 
-/// The denials of calls, by what was asked of Redis: the plan, whose windows, and the costs.
-typealias CallDenials = DenialMemory<CallQuestion, CallAnswer>
-
-/// What a call asks that may be denied: the same question meets the same limits, whatever became of budgets, groups,
-/// grants and the file in between.
-struct CallQuestion: Equatable {
-    let plan: CallPlan
-    let costs: CallCosts
+/// A call that was denied: under which plan, in whose windows, at which costs. The same question meets the same limits,
+/// whatever became of budgets, grants and the file in between.
+struct CallQuestion: DenialQuestion {
+    /// The plan's number.
+    let kind: UInt64
     let groups: [SubjectID]
+    let costs: CallCosts
 
     init(_ call: PlannedCall) {
-        plan = call.plan
-        costs = call.costs
+        kind = call.plan.number
         groups = call.caller.groups
+        costs = call.costs
     }
 
-    static func == (left: CallQuestion, right: CallQuestion) -> Bool {
-        left.plan === right.plan && left.costs == right.costs && left.groups == right.groups
+    /// Whether a call of the same plan and user asks the same of Redis.
+    func isAsked(by call: PlannedCall) -> Bool {
+        groups == call.caller.groups
+            && call.plan.amounts.allSatisfy {
+                $0.amount(of: costs, call.plan.kind) == $0.amount(of: call.costs, call.plan.kind)
+            }
     }
 }
+
+/// What a call was told that was denied.
+struct CallDenial {
+    let term: Int
+    let isAtCapacity: Bool
+    let retryAfterMilliseconds: Int
+    let leastWaitMilliseconds: Int
+    let states: [LimitState]
+}
+
+/// The denials of calls, by what was asked of Redis.
+typealias CallDenials = DenialMemory<CallQuestion, CallDenial>
 
 extension CallDenials {
     /// The denial of this very call, as it stands now, if it is remembered.
     func denial(of call: PlannedCall, at now: NIODeadline) -> CallAnswer? {
-        if isEmpty { return nil }
-        return denial(of: call.request.user, CallQuestion(call), now: now).map { $0.answer.aged(by: $0.age) }
+        let remembered = denial(of: call.request.user, kind: call.plan.number, now: now) { $0.isAsked(by: call) }
+        return remembered.map { CallAnswer($0.denial, age: $0.age) }
     }
 
     /// Remembers a denial for at most `cacheMilliseconds`, and only for as long as what has been charged needs: leases may
@@ -127,32 +270,33 @@ extension CallDenials {
     mutating func remember(
         _ call: PlannedCall, _ answer: CallAnswer, sentAt: NIODeadline, receivedAt: NIODeadline, cacheMilliseconds: Int
     ) {
+        let (term, retry, isAtCapacity): (Int, Int, Bool)
         switch answer.verdict {
-        case .denied, .atCapacity: break
+        case .denied(let place, let wait): (term, retry, isAtCapacity) = (place, wait, false)
+        case .atCapacity(let place, let wait): (term, retry, isAtCapacity) = (place, wait, true)
         case .done, .deniedForGood, .unknownLease, .repeated, .tooLate: return
         }
+        let denial = CallDenial(
+            term: term, isAtCapacity: isAtCapacity, retryAfterMilliseconds: retry,
+            leastWaitMilliseconds: answer.leastWaitMilliseconds, states: answer.states)
         remember(
-            call.request.user, CallQuestion(call), answer, certainMilliseconds: answer.leastWaitMilliseconds,
+            call.request.user, CallQuestion(call), denial, certainMilliseconds: answer.leastWaitMilliseconds,
             sentAt: sentAt, receivedAt: receivedAt, cacheMilliseconds: cacheMilliseconds)
     }
 }
 
 extension CallAnswer {
-    /// The same so many milliseconds later, where nothing has been charged or freed in between.
-    fileprivate func aged(by age: Int) -> CallAnswer {
-        var answer = self
-        switch verdict {
-        case .denied(let term, let wait):
-            answer.verdict = .denied(term: term, retryAfterMilliseconds: max(1, wait - age))
-        case .atCapacity(let term, let wait):
-            answer.verdict = .atCapacity(term: term, retryAfterMilliseconds: max(1, wait - age))
-        case .done, .deniedForGood, .unknownLease, .repeated, .tooLate: break
+    /// The answer that was a denial, so many milliseconds later, where nothing has been charged or freed in between.
+    fileprivate init(_ denial: CallDenial, age: Int) {
+        let wait = max(1, denial.retryAfterMilliseconds - age)
+        self.init(
+            verdict: denial.isAtCapacity
+                ? .atCapacity(term: denial.term, retryAfterMilliseconds: wait)
+                : .denied(term: denial.term, retryAfterMilliseconds: wait),
+            states: denial.states, leastWaitMilliseconds: max(0, denial.leastWaitMilliseconds - age))
+        guard age > 0 else { return }
+        for index in states.indices {
+            states[index].resetAfterMilliseconds = max(0, states[index].resetAfterMilliseconds - age)
         }
-        answer.leastWaitMilliseconds = max(0, leastWaitMilliseconds - age)
-        for index in answer.states.indices {
-            let reset = answer.states[index].resetAfterMilliseconds
-            answer.states[index].resetAfterMilliseconds = max(0, reset - age)
-        }
-        return answer
     }
 }

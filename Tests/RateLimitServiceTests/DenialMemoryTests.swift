@@ -125,13 +125,9 @@ struct DenialMemoryTests {
         remember(user)
         remember(stranger)
         memory.forget(user)
-        #expect(retry(user, at: 20) == nil)
-        // Both may have had the same place.
-        if memory.denial(of: stranger, cost: 1, quota: 20, now: at(20)) == nil {
-            remember(stranger)
-            memory.forget(user)
-            #expect(retry(stranger, at: 20) != nil)
-        }
+        #expect(retry(user, at: 20) == nil && retry(stranger, at: 20) != nil)
+        remember(user)
+        #expect(retry(user, at: 20) != nil && memory.count == 2)
     }
 
     @Test("forgets all, and remembers again afterwards")
@@ -144,40 +140,75 @@ struct DenialMemoryTests {
         #expect(retry(user, at: 20) != nil)
     }
 
-    @Test("is bounded: a new denial replaces an old one, is itself remembered, and is never taken for another's")
-    mutating func collisions() {
+    /// So many users, of UUIDs, short texts and long ones.
+    private func users(_ count: Int) -> [SubjectID] {
         var random = SeededGenerator(seed: 1)
-        let users = (0..<4 * CheckDenials.capacity).map { _ in SubjectID(high: random.next(), low: random.next()) }
-        for (index, user) in users.enumerated() {
-            memory.remember(
-                user, cost: 1, decision: Self.denied(5_000, used: index), certainMilliseconds: 5_000, sentAt: at(0),
-                receivedAt: at(0),
-                cacheMilliseconds: 1_000_000
-            )
-            #expect(memory.denial(of: user, cost: 1, quota: 20, now: at(1))?.used == index)
+        return (0..<count).map { number in
+            switch number % 16 {
+            case 0: SubjectID("user-\(number)") ?? user
+            case 1: SubjectID("a user with a long name, number \(number)") ?? user
+            default: SubjectID(high: random.next(), low: random.next())
+            }
         }
-        var remembered = 0
-        for (index, user) in users.enumerated() {
-            guard let decision = memory.denial(of: user, cost: 1, quota: 20, now: at(1)) else { continue }
-            remembered += 1
-            #expect(decision.used == index)
-        }
-        #expect(remembered <= CheckDenials.capacity)
-        // Four times as many users as places leave few places unused.
-        #expect(remembered > CheckDenials.capacity * 9 / 10)
     }
 
-    @Test("forgetting a user whose place another has taken leaves the other")
-    mutating func forgetReplaced() {
-        var random = SeededGenerator(seed: 2)
-        let users = (0..<4 * CheckDenials.capacity).map { _ in SubjectID(high: random.next(), low: random.next()) }
-        for user in users { remember(user) }
-        let isGone = { [memory] (user: SubjectID) in
-            memory.denial(of: user, cost: 1, quota: 20, now: self.at(20)) == nil
+    @Test("remembers as many as fit, each as it was, and takes the place of the oldest for one more")
+    mutating func full() {
+        let users = users(CheckDenials.capacity + 5_000)
+        for (number, user) in users.enumerated() {
+            memory.remember(
+                user, cost: 1, decision: Self.denied(5_000, used: number), certainMilliseconds: 5_000, sentAt: at(0),
+                receivedAt: at(0), cacheMilliseconds: 1_000_000)
         }
-        let gone = users.filter(isGone)
-        let kept = users.count - gone.count
-        for user in gone { memory.forget(user) }
-        #expect(users.count { retry($0, at: 20) != nil } == kept)
+        #expect(memory.count == CheckDenials.capacity)
+        let told = users.map { memory.denial(of: $0, cost: 1, quota: 20, now: at(1))?.used }
+        #expect(told[..<5_000].allSatisfy { $0 == nil })
+        #expect(Array(told[5_000...]) == Array(5_000..<users.count))
+    }
+
+    @Test("takes the places of denials that have ended before it takes more memory")
+    mutating func ended() {
+        for round in 0..<50 {
+            for low in UInt64(0)..<400 {
+                let start = at(Double(round) * 1_000)
+                memory.remember(
+                    SubjectID(high: UInt64(round), low: low), cost: 1, decision: Self.denied(900),
+                    certainMilliseconds: 900, sentAt: start, receivedAt: start, cacheMilliseconds: 1_000)
+            }
+        }
+        #expect(memory.count == 400)
+        #expect(memory.denial(of: SubjectID(high: 49, low: 7), cost: 1, quota: 20, now: at(49_001)) != nil)
+    }
+
+    @Test("is what a dictionary would be, whoever is denied, comes again or is forgotten")
+    mutating func model() {
+        var random = SeededGenerator(seed: 3)
+        let users = users(3_000)
+        var model: [SubjectID: (used: Int, until: Double)] = [:]
+        for step in 0..<60_000 {
+            let now = Double(step) / 10
+            let user = users[Int.random(in: users.indices, using: &random)]
+            switch Int.random(in: 0..<2_000, using: &random) {
+            case 0:
+                memory.forget(user)
+                model[user] = nil
+            case 1..<1_000:
+                let wait = Int.random(in: 2...3_000, using: &random)
+                memory.remember(
+                    user, cost: 1, decision: Self.denied(wait, used: step), certainMilliseconds: wait,
+                    sentAt: at(now), receivedAt: at(now), cacheMilliseconds: 1_000_000)
+                model[user] = (step, now + Double(wait - 1))
+            default:
+                let expected = model[user].flatMap { $0.until > now ? $0.used : nil }
+                #expect(memory.denial(of: user, cost: 1, quota: 20, now: at(now))?.used == expected)
+            }
+        }
+        #expect(memory.count < 3_100)
+    }
+
+    @Test("takes few bytes for each: 50,000 of them are less than 5 MiB")
+    func size() {
+        #expect(50_000 * (CheckDenials.entryBytes + 8) < 5 * 1_048_576)
+        #expect(CallDenials.entryBytes <= 192)
     }
 }

@@ -1,4 +1,5 @@
 public import RateLimitCore
+import Synchronization
 
 /// Whose windows a plan is about, before it is known who calls.
 enum PlanSubject: Hashable, Sendable {
@@ -66,6 +67,10 @@ public final class CallTerm: Sendable {
 /// What calls of one kind ask of the limits that apply to them: made once, laid out for Redis once, and shared by all calls
 /// that differ in who calls, in leases and in costs alone.
 final class CallPlan: Sendable {
+    private static let numbers = Atomic<UInt64>(0)
+
+    /// What tells it from every other plan of the process, also from those that are no more.
+    let number = numbers.add(1, ordering: .relaxed).newValue
     let kind: CallKind
     /// The limits that apply, by their places among those in force.
     let applicable: LimitIndices
