@@ -1,4 +1,5 @@
 import Foundation
+import RateLimitService
 import TestSupport
 import Testing
 
@@ -25,6 +26,16 @@ struct CorpusTests {
             } catch {
                 Issue.record("\(target.rawValue)/\(input.lastPathComponent): \(error)")
             }
+        }
+    }
+
+    @Test("holds leases that are read, in a lease's corpus and in those of bodies and requests")
+    func leases() throws {
+        for target in [FuzzTarget.lease, .callBody, .fastPath, .differential] {
+            let texts = try inputs(target).map { String(decoding: try Data(contentsOf: $0), as: UTF8.self) }
+            let words = texts.flatMap { $0.split { !$0.isASCII || !($0.isLetter || $0.isNumber || "-_".contains($0)) } }
+            #expect(
+                words.contains { Lease($0) != nil }, "no lease of the form that is written now in \(target.rawValue)")
         }
     }
 
