@@ -249,3 +249,18 @@ struct LeasePlanTests {
         }
     }
 }
+
+extension Base64URL {
+    fileprivate static func text(of bytes: [UInt8]) -> String {
+        var text = [UInt8](repeating: 0, count: textLength(ofBytes: bytes.count))
+        bytes.withUnsafeBytes { bytes in text.withUnsafeMutableBytes { write(bytes, to: $0) } }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    fileprivate static func bytes(of text: some Sequence<UInt8>) -> [UInt8]? {
+        let text = Array(text)
+        var bytes = [UInt8](repeating: 0, count: text.count)
+        let count = text.withUnsafeBytes { text in bytes.withUnsafeMutableBytes { read(text, to: $0) } }
+        return count.map { Array(bytes[..<$0]) }
+    }
+}

@@ -87,12 +87,7 @@ struct CallBody: Hashable {
             groups = []
             if limits.groupsAreGiven { try readGroups(&text) } else { try text.skipValue(depth: 1) }
         case .lease:
-            lease = try take(member, &text) { (text) throws(RequestError) in
-                guard let lease = Lease(try text.text("lease")) else {
-                    throw .invalidCall("lease is none that was given here")
-                }
-                return lease
-            }
+            lease = try take(member, &text) { (text) throws(RequestError) in try text.lease() }
         case .requestID:
             requestID = try take(member, &text) { (text) throws(RequestError) in
                 let id = Array(try text.text("request_id").utf8)
@@ -320,6 +315,16 @@ extension JSONText {
         let bytes = UnsafeRawBufferPointer(rebasing: bytes[name])
         guard !bytes.containsEscape else { return resolved(name) { IgnoredMember.Name(ofMember: $0) } }
         return IgnoredMember.Name(ofMember: bytes)
+    }
+
+    fileprivate mutating func lease() throws(RequestError) -> Lease {
+        let start = position
+        guard position < bytes.count, bytes[position] == 0x22 else { throw .invalidCall("lease is no string") }
+        if let lease = Lease(UnsafeRawBufferPointer(rebasing: bytes[try string()])) { return lease }
+        // One that is written with escapes, or none.
+        position = start
+        guard let lease = Lease(try text("lease")) else { throw .invalidCall("lease is none that was given here") }
+        return lease
     }
 
     fileprivate mutating func subject(_ error: RequestError) throws(RequestError) -> SubjectID {

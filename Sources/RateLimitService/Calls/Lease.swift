@@ -71,7 +71,25 @@ public struct Lease: Hashable, Sendable {
 
     /// Reads a lease's text; nil for anything that is none.
     public init?(_ text: some StringProtocol) {
-        guard text.utf8.count <= Self.maximumTextLength, var reader = LeaseReader(text.utf8) else { return nil }
+        var text = String(text)
+        guard let lease = text.withUTF8({ Self(UnsafeRawBufferPointer($0)) }) else { return nil }
+        self = lease
+    }
+
+    /// Reads the bytes of a lease's text; nil for anything that is none.
+    public init?(_ text: UnsafeRawBufferPointer) {
+        guard text.count <= Self.maximumTextLength else { return nil }
+        let lease = withUnsafeTemporaryAllocation(byteCount: 3 * text.count / 4, alignment: 1) { buffer in
+            Base64URL.read(text, to: buffer).flatMap { count in
+                Self(LeaseReader(UnsafeRawBufferPointer(rebasing: buffer[..<count])))
+            }
+        }
+        guard let lease else { return nil }
+        self = lease
+    }
+
+    private init?(_ bytes: LeaseReader) {
+        var reader = bytes
         guard reader.byte() == Self.version, let id = reader.word(), let givenAt = reader.number(bytes: 6),
             let lapsesAt = reader.number(bytes: 6), let owner = reader.subject(),
             let cost = reader.number(bytes: 4), Limit.costs.contains(cost), let flags = reader.byte(),
@@ -124,47 +142,54 @@ public struct Lease: Hashable, Sendable {
     }
 
     /// The text that gateways keep.
-    public var text: String {
-        var bytes = [Self.version]
-        func append(_ value: UInt64, _ count: Int) {
-            for shift in (0..<count).reversed() { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * shift))) }
+    public var text: String { withText { String(decoding: $0, as: UTF8.self) } }
+
+    /// Gives `read` the bytes of the text that gateways keep.
+    public func withText<Value>(_ read: (UnsafeRawBufferPointer) -> Value) -> Value {
+        let labels =
+            attributes.labels.isEmpty
+            ? [] : attributes.labels.sorted { $0.key < $1.key }.prefix(Self.maximumLabels)
+        let count = byteCount(labels)
+        let textLength = Base64URL.textLength(ofBytes: count)
+        return withUnsafeTemporaryAllocation(byteCount: count + textLength, alignment: 1) { buffer in
+            var writer = LeaseWriter(UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]))
+            write(labels, to: &writer)
+            precondition(writer.isFull)
+            let text = UnsafeMutableRawBufferPointer(rebasing: buffer[count...])
+            Base64URL.write(UnsafeRawBufferPointer(rebasing: buffer[..<count]), to: text)
+            return read(UnsafeRawBufferPointer(text))
         }
-        func append(_ subject: SubjectID) {
-            // The length 0 stands for a UUID, which needs less as a number.
-            guard !subject.isUUID else {
-                append(0, 2)
-                append(subject.high, 8)
-                return append(subject.low, 8)
-            }
-            subject.withText { text in
-                append(UInt64(text.count), 2)
-                bytes += text
-            }
-        }
-        func append(_ text: String) {
-            append(UInt64(text.utf8.count), 2)
-            bytes += text.utf8
-        }
-        append(id, Self.idLength)
-        append(UInt64(instants.givenAtMilliseconds), 6)
-        append(UInt64(instants.lapsesAtMilliseconds), 6)
-        append(owner)
-        append(UInt64(cost), 4)
-        bytes.append(
+    }
+
+    private func write(_ labels: ArraySlice<(key: String, value: String)>, to writer: inout LeaseWriter) {
+        writer.write(UInt64(Self.version), 1)
+        writer.write(id, Self.idLength)
+        writer.write(UInt64(instants.givenAtMilliseconds), 6)
+        writer.write(UInt64(instants.lapsesAtMilliseconds), 6)
+        writer.write(owner)
+        writer.write(UInt64(cost), 4)
+        let flags =
             (isHeldInGroups ? Flag.isHeldInGroups : 0) | (isGlobal ? Flag.isGlobal : 0)
-                | (attributes.model == nil ? 0 : Flag.hasModel) | (attributes.provider == nil ? 0 : Flag.hasProvider)
-                | (holdsNothing ? Flag.holdsNothing : 0))
-        bytes.append(UInt8(attributes.groups.count))
-        for group in attributes.groups { append(group) }
-        if let model = attributes.model { append(model) }
-        if let provider = attributes.provider { append(provider) }
-        let labels = attributes.labels.sorted { $0.key < $1.key }.prefix(Self.maximumLabels)
-        bytes.append(UInt8(labels.count))
+            | (attributes.model == nil ? 0 : Flag.hasModel) | (attributes.provider == nil ? 0 : Flag.hasProvider)
+            | (holdsNothing ? Flag.holdsNothing : 0)
+        writer.write(UInt64(flags), 1)
+        writer.write(UInt64(attributes.groups.count), 1)
+        for group in attributes.groups { writer.write(group) }
+        if let model = attributes.model { writer.write(model) }
+        if let provider = attributes.provider { writer.write(provider) }
+        writer.write(UInt64(labels.count), 1)
         for (name, value) in labels {
-            append(name)
-            append(value)
+            writer.write(name)
+            writer.write(value)
         }
-        return Base64URL.text(of: bytes)
+    }
+
+    private func byteCount(_ labels: ArraySlice<(key: String, value: String)>) -> Int {
+        let texts = labels.reduce(0) { $0 + 4 + $1.key.utf8.count + $1.value.utf8.count }
+        let groups = attributes.groups.reduce(0) { $0 + LeaseWriter.count(of: $1) }
+        return 1 + Self.idLength + 12 + LeaseWriter.count(of: owner) + 4 + 1 + 1 + groups
+            + (attributes.model.map { 2 + $0.utf8.count } ?? 0)
+            + (attributes.provider.map { 2 + $0.utf8.count } ?? 0) + 1 + texts
     }
 
     /// What Redis knows it by. One that holds nothing Redis does not know: as if it had been given before all that Redis
@@ -198,18 +223,15 @@ func hexadecimalDigits(of bytes: [UInt8]) -> [UInt8] {
 
 /// Takes a lease's bytes apart, never past their end.
 private struct LeaseReader {
-    private var left: ArraySlice<UInt8> = []
+    private let all: UnsafeRawBufferPointer
+    private var position = 0
 
-    /// Reads base64url; nil where there is anything else.
-    init?(_ text: some Collection<UInt8>) {
-        guard let bytes = Base64URL.bytes(of: text) else { return nil }
-        left = bytes[...]
-    }
+    init(_ bytes: UnsafeRawBufferPointer) { all = bytes }
 
-    mutating func bytes(_ count: Int) -> ArraySlice<UInt8>? {
-        guard left.count >= count else { return nil }
-        defer { left = left.dropFirst(count) }
-        return left.prefix(count)
+    mutating func bytes(_ count: Int) -> UnsafeRawBufferPointer? {
+        guard all.count - position >= count else { return nil }
+        defer { position += count }
+        return UnsafeRawBufferPointer(rebasing: all[position..<position + count])
     }
 
     mutating func byte() -> UInt8? { bytes(1)?.first }
@@ -224,9 +246,7 @@ private struct LeaseReader {
             guard let high = word(), let low = word() else { return nil }
             return SubjectID(high: high, low: low)
         }
-        guard let text = bytes(length), let subject = text.withUnsafeBytes({ SubjectID($0) }), !subject.isUUID else {
-            return nil
-        }
+        guard let text = bytes(length), let subject = SubjectID(text), !subject.isUUID else { return nil }
         return subject
     }
 
@@ -236,5 +256,53 @@ private struct LeaseReader {
         return String(validating: text, as: UTF8.self)
     }
 
-    var isAtEnd: Bool { left.isEmpty }
+    var isAtEnd: Bool { position == all.count }
+}
+
+/// Puts a lease's bytes together in memory of just their number.
+private struct LeaseWriter {
+    private let target: UnsafeMutableRawBufferPointer
+    private var position = 0
+
+    init(_ target: UnsafeMutableRawBufferPointer) { self.target = target }
+
+    var isFull: Bool { position == target.count }
+
+    mutating func write(_ value: UInt64, _ count: Int) {
+        for shift in (0..<count).reversed() {
+            target[position] = UInt8(truncatingIfNeeded: value >> UInt64(8 * shift))
+            position += 1
+        }
+    }
+
+    private mutating func write(_ bytes: UnsafeRawBufferPointer) {
+        precondition(bytes.count <= target.count - position)
+        UnsafeMutableRawBufferPointer(rebasing: target[position...]).copyMemory(from: bytes)
+        position += bytes.count
+    }
+
+    mutating func write(_ subject: SubjectID) {
+        // The length 0 stands for a UUID, which needs less as a number.
+        guard !subject.isUUID else {
+            write(0, 2)
+            write(subject.high, 8)
+            return write(subject.low, 8)
+        }
+        subject.withText { text in
+            write(UInt64(text.count), 2)
+            write(text)
+        }
+    }
+
+    mutating func write(_ text: String) {
+        var text = text
+        text.withUTF8 { text in
+            write(UInt64(text.count), 2)
+            write(UnsafeRawBufferPointer(text))
+        }
+    }
+
+    static func count(of subject: SubjectID) -> Int {
+        2 + (subject.isUUID ? 16 : subject.withText(\.count))
+    }
 }
