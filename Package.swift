@@ -74,7 +74,8 @@ let package = Package(
                 .embedInCode("Scripts/announce.lua"), .embedInCode("Scripts/beat.lua"),
                 .embedInCode("Scripts/budget.lua"), .embedInCode("Scripts/decide-bundle.lua"),
                 .embedInCode("Scripts/decide-leases.lua"), .embedInCode("Scripts/decide-window.lua"),
-                .embedInCode("Scripts/decide-operations.lua"), .embedInCode("Scripts/decide.lua"),
+                .embedInCode("Scripts/decide-values.lua"), .embedInCode("Scripts/decide-operations.lua"),
+                .embedInCode("Scripts/decide.lua"),
             ],
             swiftSettings: strict
         ),

@@ -47,7 +47,7 @@ struct CheckBatchTests {
         // One plan, of one sliding window of the limit of checks, which each check names and gives its cost.
         let window = littleEndian(limit.windowMilliseconds, 5) + [UInt8](repeating: 0, count: 15)
         let plan =
-            [1, 1, 0, 1] + [UInt8](repeating: 0, count: 8) + [1]
+            [1, 1, 0, 1] + [UInt8](repeating: 0, count: 8) + [1, 0, 0, 0]
             + littleEndian(Int(LimitDefinition.requestsID), 4) + [0, 0] + window + littleEndian(limit.quota, 6)
             + [1] + littleEndian(0, 6)
         return encodedByHiredis(

@@ -39,6 +39,7 @@ struct DecideScriptTests {
         var terms: [UInt8] = []
         for subject in call.subjects {
             terms.append(UInt8(subject.terms.count))
+            terms += littleEndian(subject.mostValues, 3)
             // Places are given in the call's order, and the terms stand in the script's.
             let laidOut = subject.terms.map { term -> (UInt32, [UInt8]) in
                 let cost = cost(term, call.operation)
@@ -107,7 +108,8 @@ struct DecideScriptTests {
             }
             let key = (0..<Int.random(in: 0...300, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random)
             }
-            return SubjectTerms(key: key, terms: terms)
+            let most = Bool.random(using: &random) ? Int.random(in: DecisionPlan.valueBounds, using: &random) : 0
+            return SubjectTerms(key: key, terms: terms, mostValues: most)
         }
         let operation = DecisionOperation(rawValue: .random(in: 1...7, using: &random)) ?? .check
         let instants = LeaseInstants(
@@ -260,12 +262,13 @@ struct DecideAnswerTests {
                 state(
                     $0.used, $0.resetAfterMilliseconds,
                     ($0.isDenied ? 1 : 0) + ($0.isShadowDenied ? 2 : 0) + ($0.isForGood ? 4 : 0)
-                        + ($0.isCharged ? 8 : 0) + ($0.isHeld ? 16 : 0))
+                        + ($0.isCharged ? 8 : 0) + ($0.isHeld ? 16 : 0)
+                        + ($0.hasDisplaced ? 32 : 0))
             }
     }
 
     private var good: [[UInt8]] {
-        let states = state(1 << 48 - 1, 5, 17) + state(3, 31_536_000_000, 14)
+        let states = state(1 << 48 - 1, 5, 49) + state(3, 31_536_000_000, 14)
         return [
             head(0, 0, 0) + states, head(1, 2, 725_000, least: 724_999) + states, head(2, 1, 0) + states,
             head(3, 1, 1 << 48 - 1) + states,
@@ -276,7 +279,7 @@ struct DecideAnswerTests {
     @Test("is read for each kind")
     func kinds() throws {
         let states = [
-            LimitState(used: 1 << 48 - 1, resetAfterMilliseconds: 5, isDenied: true, isHeld: true),
+            LimitState(used: 1 << 48 - 1, resetAfterMilliseconds: 5, isDenied: true, isHeld: true, hasDisplaced: true),
             LimitState(
                 used: 3, resetAfterMilliseconds: 31_536_000_000, isShadowDenied: true, isForGood: true,
                 isCharged: true),
@@ -356,7 +359,7 @@ struct DecideAnswerTests {
         ] {
             #expect(try answer(start + states) == nil)
         }
-        #expect(try answer(head(0, 0, 0) + state(1, 1, 0) + state(1, 1, 32)) == nil)
+        #expect(try answer(head(0, 0, 0) + state(1, 1, 0) + state(1, 1, 64)) == nil)
     }
 
     @Test(

@@ -15,6 +15,8 @@ enum CallStep: Hashable, Sendable {
     case setQuota(limit: Int, Int)
     /// Not of a concurrency limit.
     case setWindow(limit: Int, ModelWindow)
+    /// From now on calls say this value.
+    case say(value: Int)
     case advance(microseconds: Int)
     case stepBack(microseconds: Int)
     /// Waits as long as the last denial said, and asks again.
@@ -43,11 +45,16 @@ struct CallShape: Sendable {
     var rememberMilliseconds = 3_600_000
     /// Whether keys expire as Redis lets them; where not, the clock steps back as well.
     var expires = false
+    /// How many values calls say, at most ten, of which subject, and how many of them there may be.
+    var values: (count: Int, subject: Int, most: Int)?
 
     func history(_ random: inout some RandomNumberGenerator) -> [CallStep] {
         var history: [CallStep] = []
         var leased: [UInt8] = []
         for _ in 0..<steps {
+            if let values, Int.random(in: 0..<4, using: &random) == 0 {
+                history.append(.say(value: Int.random(in: 0..<values.count, using: &random)))
+            }
             switch Int.random(in: 0..<100, using: &random) {
             case 0..<66: history.append(call(&random, &leased))
             case 66..<67 where !gathers: history.append(.reset(limit: Int.random(in: 0..<limits.count, using: &random)))
@@ -122,6 +129,7 @@ extension CallStep: GeneratedStep {
         case .usage(let id, let costs):
             (id == nil ? [] : [.usage(id: nil, costs: costs)]) + Self.simpler(costs).map { .usage(id: id, costs: $0) }
         case .setQuota(let limit, let quota): smaller(quota, than: 0).map { .setQuota(limit: limit, $0) }
+        case .say(let value): smaller(value, than: 0).map { .say(value: $0) }
         case .advance(let microseconds): smaller(microseconds, than: 1).map { .advance(microseconds: $0) }
         case .stepBack(let microseconds): smaller(microseconds, than: 1).map { .stepBack(microseconds: $0) }
         case .look, .release, .reset, .resetAll, .setWindow, .waitAsTold: []

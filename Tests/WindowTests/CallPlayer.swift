@@ -19,13 +19,19 @@ struct CallPlayer {
         self.calls = calls
         self.shape = shape
         model = DecideModel(
-            shape.limits, rememberMilliseconds: shape.rememberMilliseconds, expires: shape.expires)
+            shape.limits, rememberMilliseconds: shape.rememberMilliseconds, expires: shape.expires,
+            values: shape.values.map { ModelValues(subject: $0.subject, most: $0.most) })
         clock = shape.start
     }
 
     mutating func play(_ history: [CallStep]) throws {
         for (index, next) in history.enumerated() {
             switch next {
+            case .say(let value):
+                model.say(value)
+                denied = nil
+                step = index
+                continue
             case .check, .look, .reserve, .renew, .settle, .release, .usage, .reset, .resetAll:
                 step = index
                 try decide(next)
@@ -88,7 +94,29 @@ struct CallPlayer {
             try hold(answer, entry.step, entry.expected)
             try holdLeast(answer, entry.step, entry.after)
         }
+        // A denial of another value's is not waited for.
+        if pending.last?.after.values?.current != model.values?.current { denied = nil }
         pending = []
+        try holdValues()
+    }
+
+    /// What Redis keeps of the values is what the model does: no more of them than there may be, each in its set.
+    private func holdValues() throws {
+        guard let values = model.values else { return }
+        func members(_ all: [Int: Int]) -> [String: Int] {
+            Dictionary(uniqueKeysWithValues: all.map { ("\(Self.nameOfValues)=\($0.key)", $0.value) })
+        }
+        var expected = ValuesInRedis(
+            bundles: members(model.keptValues.mapValues(\.memory.standsUntil)), known: members(values.known))
+        var found = try ValuesInRedis(calls.redis, base: Self.user, names: Self.nameOfValues)
+        // What has gone is found out when there is no room.
+        if shape.expires {
+            found.known = found.known.filter { found.bundles[$0.key] != nil }
+            expected.known = expected.known.filter { expected.bundles[$0.key] != nil }
+        }
+        guard found == expected, expected.bundles.count <= values.most else {
+            throw Violation(step: step, what: "Redis keeps \(found), the model \(expected)")
+        }
     }
 
     private mutating func hold(_ answer: CallAnswer, _ next: CallStep, _ expected: DecideModel.Outcome) throws {
@@ -151,18 +179,31 @@ struct CallPlayer {
         case .usage(let id, let costs): return call(.usage, costs, usage: id)
         case .reset(let limit): return call(.reset, none, only: limit)
         case .resetAll(let subject):
-            return DecisionCall(.reset, subjects: [SubjectTerms(key: Self.keys[subject], terms: [])])
-        case .look, .setQuota, .setWindow, .advance, .stepBack, .waitAsTold: return call(.check, none, looks: true)
+            // The user's own key is that of all values as well.
+            let key = subject == 0 ? Array(Self.user.utf8) : keys[subject]
+            return DecisionCall(.reset, subjects: [SubjectTerms(key: key, terms: [])])
+        case .look, .say, .setQuota, .setWindow, .advance, .stepBack, .waitAsTold:
+            return call(.check, none, looks: true)
         }
     }
 
-    private static let keys = [Array("llm-rate:user".utf8), Array("llm-rate:group:team".utf8)]
+    private static let user = "llm-rate:user"
+    private static let nameOfValues = "label:s"
+
+    /// By subject, with the current value.
+    private var keys: [[UInt8]] {
+        var keys = [Array(Self.user.utf8), Array("llm-rate:group:team".utf8)]
+        if let values = model.values {
+            keys[values.subject] = Array("{\(Self.user)}:by:\(Self.nameOfValues)=\(values.current)".utf8)
+        }
+        return keys
+    }
 
     private func call(
         _ operation: DecisionOperation, _ costs: [Int], lease: UInt8? = nil, usage: UInt8? = nil, ttl: Int = 60_000,
         only: Int? = nil, looks: Bool = false
     ) -> DecisionCall {
-        let subjects = Self.keys.enumerated().compactMap { subject, key in
+        let subjects = keys.enumerated().compactMap { subject, key in
             let terms = model.limits.indices.compactMap { index -> LimitTerm? in
                 let limit = model.limits[index]
                 guard limit.subject == subject, only == nil || only == index else { return nil }
@@ -171,7 +212,8 @@ struct CallPlayer {
                     quota: limit.quota, cost: costs[index],
                     needsRoom: limit.needsRoom && !looks)
             }
-            return terms.isEmpty ? nil : SubjectTerms(key: key, terms: terms)
+            let most = model.values.flatMap { $0.subject == subject ? $0.most : nil } ?? 0
+            return terms.isEmpty ? nil : SubjectTerms(key: key, terms: terms, mostValues: most)
         }
         let mark = lease.map { LeaseMark(id: UInt64($0), instants: model.instants[$0] ?? .unknown) }
         return DecisionCall(

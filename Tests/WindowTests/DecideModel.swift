@@ -20,6 +20,17 @@ struct DecideModel {
         var freed = 0
         /// When it began.
         var began: Int?
+        /// When Redis forgets it, in milliseconds; 0 where there is nothing.
+        var standsUntil = 0
+
+        /// Gives back what has lapsed.
+        mutating func lapse(at now: Int, rememberMilliseconds: Int) {
+            guard earliest > 0, earliest <= now else { return }
+            freed = max(freed, now)
+            leases = leases.filter { $0.value.lapsesAtMilliseconds + rememberMilliseconds > now }
+            for (id, lease) in leases where lease.lapsesAtMilliseconds <= now { leases[id]?.isFreed = true }
+            earliest = leases.values.map(\.lapsesAtMilliseconds).filter { $0 > now }.min() ?? 0
+        }
     }
 
     struct Denial: Hashable {
@@ -39,16 +50,19 @@ struct DecideModel {
     var limits: [ModelLimit]
     /// For how long a lease that lapsed is remembered, and the id of a usage.
     let rememberMilliseconds: Int
-    private var logs: [ModelLog]
+    /// Of a subject that there is one of for each value, those of the current one.
+    var logs: [ModelLog]
     /// By subject: a lease is known to each of its subjects by itself.
-    private var memories = [Memory(), Memory()]
+    var memories = [Memory(), Memory()]
+    var values: ModelValues?
     /// What the lease of an id says about itself.
     private(set) var instants: [UInt8: LeaseInstants] = [:]
     private var ids: ModelIDs
 
-    init(_ limits: [ModelLimit], rememberMilliseconds: Int, expires: Bool) {
+    init(_ limits: [ModelLimit], rememberMilliseconds: Int, expires: Bool, values: ModelValues? = nil) {
         self.limits = limits
         self.rememberMilliseconds = rememberMilliseconds
+        self.values = values
         ids = ModelIDs(expires: expires)
         logs = limits.map { _ in ModelLog() }
     }
@@ -64,8 +78,12 @@ struct DecideModel {
 
     /// Charges a limit, and whether there was something to charge.
     private mutating func charge(_ limit: Int, _ cost: Int, clock: Int) -> Bool {
+        guard cost > 0, !limits[limit].isConcurrency else { return false }
         logs[limit].charge(cost, limits[limit].window, clock: clock)
-        return cost > 0 && !limits[limit].isConcurrency
+        let ends = limits[limit].window.ends(ofChargeAt: logs[limit].newest)
+        let subject = limits[limit].subject
+        memories[subject].standsUntil = max(memories[subject].standsUntil, ends)
+        return true
     }
 
     private func denials(_ costs: [Int], takesSlots: Bool, clock: Int) -> [Denial] {
@@ -87,6 +105,8 @@ struct DecideModel {
     }
 
     mutating func decide(_ step: CallStep, clock: Int) -> Outcome {
+        if ids.expires { expireValues(clock: clock) }
+        let stoodUntil = values.map { memories[$0.subject].standsUntil }
         lapse(clock: clock, at: step)
         var denials = limits.map { _ in Denial() }
         var kind = Outcome.Kind.done
@@ -123,8 +143,11 @@ struct DecideModel {
         case .reset(let limit): forget(limit)
         case .resetAll(let subject):
             for limit in limits.indices where limits[limit].subject == subject { forget(limit) }
-        case .look, .setQuota, .setWindow, .advance, .stepBack, .waitAsTold: break
+            if memories[subject].began == nil { memories[subject].standsUntil = 0 }
+            if subject == 0 { forgetAllValues(clock: clock) }
+        case .look, .say, .setQuota, .setWindow, .advance, .stepBack, .waitAsTold: break
         }
+        let hasDisplaced = stoodUntil.map { registerValue(stoodUntil: $0, clock: clock) } ?? false
         let states = limits.indices.map { limit in
             let window = counted(limit, clock: clock)
             return LimitState(
@@ -132,7 +155,8 @@ struct DecideModel {
                 isDenied: denials[limit].isDenied && !limits[limit].isShadow,
                 isShadowDenied: denials[limit].isDenied && limits[limit].isShadow,
                 isForGood: denials[limit].isForGood, isCharged: charged.contains(limit),
-                isHeld: denials[limit].isDenied && held(limit) > 0)
+                isHeld: denials[limit].isDenied && held(limit) > 0,
+                hasDisplaced: hasDisplaced && limits[limit].subject == values?.subject)
         }
         return Outcome(kind: kind, states: states, instants: given)
     }
@@ -141,6 +165,7 @@ struct DecideModel {
     func isDoneWithoutLeases(_ step: CallStep, clock: Int) -> Bool {
         var copy = self
         copy.memories = [Memory(), Memory()]
+        copy.values = nil
         return copy.decide(step, clock: clock).kind == .done
     }
 
@@ -148,17 +173,10 @@ struct DecideModel {
     /// back after that.
     private mutating func lapse(clock: Int, at step: CallStep) {
         let now = clock / 1000
-        for subject in memories.indices where memories[subject].earliest > 0 && memories[subject].earliest <= now {
+        for subject in memories.indices {
             if case .reset(let limit) = step, limits[limit].subject != subject { continue }
             if case .resetAll(let other) = step, other != subject { continue }
-            var memory = memories[subject]
-            memory.freed = max(memory.freed, now)
-            memory.leases = memory.leases.filter { $0.value.lapsesAtMilliseconds + rememberMilliseconds > now }
-            for (id, lease) in memory.leases where lease.lapsesAtMilliseconds <= now {
-                memory.leases[id]?.isFreed = true
-            }
-            memory.earliest = memory.leases.values.map(\.lapsesAtMilliseconds).filter { $0 > now }.min() ?? 0
-            memories[subject] = memory
+            memories[subject].lapse(at: now, rememberMilliseconds: rememberMilliseconds)
         }
     }
 
@@ -175,6 +193,8 @@ struct DecideModel {
         let earliest = memories[subject].earliest
         memories[subject].earliest =
             earliest == 0 ? lease.lapsesAtMilliseconds : min(earliest, lease.lapsesAtMilliseconds)
+        let until = lease.lapsesAtMilliseconds + rememberMilliseconds
+        memories[subject].standsUntil = max(memories[subject].standsUntil, until)
     }
 
     private mutating func lease(

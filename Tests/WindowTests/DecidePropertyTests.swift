@@ -60,6 +60,9 @@ struct DecidePropertyTests {
     /// Two seconds before a day ends, over and over.
     private static let beforeMidnight = 24_305 * 86_400_000_000 - 2_000_000
 
+    /// Twenty seconds before an hour ends.
+    private static let beforeHour = 24_305 * 86_400_000_000 + 3_580_000_000
+
     static let shapes: [(name: String, shape: CallShape)] = [
         ("limits of every kind", CallShape(limits: limits)),
         ("many calls at once", CallShape(limits: limits, batch: 12)),
@@ -98,6 +101,25 @@ struct DecidePropertyTests {
                 rememberMilliseconds: 2_000, expires: true)
         ),
         ("more leases than the bundle has room for", CallShape(limits: manyLeases, steps: 300, sharesOfLeases: 95)),
+        (
+            "values of what calls say, beside the user",
+            CallShape(
+                limits: limits, start: beforeHour, steps: 200, runs: 40, batch: 3, rareAdvance: 60_000_000,
+                values: (count: 8, subject: 1, most: 3))
+        ),
+        (
+            "values of what calls say, that know of leases alone",
+            CallShape(
+                limits: limits, start: beforeHour, steps: 200, runs: 40, sharesOfLeases: 80, rareAdvance: 60_000_000,
+                values: (count: 6, subject: 0, most: 2))
+        ),
+        (
+            "values of what calls say, and keys that expire",
+            CallShape(
+                limits: limits.filter { $0.window != .day }, steps: 200, runs: 40, usualAdvance: 4_000_000,
+                rareAdvance: 600_000_000, rememberMilliseconds: 20_000, expires: true,
+                values: (count: 8, subject: 1, most: 4))
+        ),
     ]
 
     private func smallest(

@@ -18,6 +18,16 @@ enum ModelWindow: Hashable, Sendable {
         return start..<start + seconds
     }
 
+    /// When a charge of an instant has left the window, in milliseconds.
+    func ends(ofChargeAt microseconds: Int) -> Int {
+        switch self {
+        case .sliding(let milliseconds): (microseconds + milliseconds * 1000 + 999) / 1000
+        case .calendar(let seconds, let offset):
+            Self.period(of: seconds, offset: offset, at: microseconds).upperBound * 1000
+        case .concurrency: 0
+        }
+    }
+
     /// As it is put to the script by a daemon whose clock is Redis's.
     func kind(clockMicroseconds: Int) -> LimitKind {
         switch self {

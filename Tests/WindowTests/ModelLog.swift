@@ -8,6 +8,9 @@ struct ModelLog {
         Limit(name: "model", quota: Limit.quotas.upperBound, windowMilliseconds: milliseconds)
     }
 
+    /// The time of the last charge; 0 where there is none.
+    var newest: Int { log.entries.last?.timeMicroseconds ?? 0 }
+
     /// Where the clock has stepped back, time stands still at the last charge.
     private func time(_ clock: Int) -> Int { max(clock, log.entries.last?.timeMicroseconds ?? clock) }
 

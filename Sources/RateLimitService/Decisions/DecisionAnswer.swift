@@ -86,11 +86,11 @@ struct DecisionAnswer {
     func state(_ place: Int) -> LimitState? {
         let at = Self.headLength + Self.stateLength * place
         let flags = bytes[bytes.startIndex + at + 12]
-        guard flags < 32 else { return nil }
+        guard flags < 64 else { return nil }
         return LimitState(
             used: number(at: at, bytes: 6), resetAfterMilliseconds: number(at: at + 6, bytes: 6),
             isDenied: flags & 1 != 0, isShadowDenied: flags & 2 != 0, isForGood: flags & 4 != 0,
-            isCharged: flags & 8 != 0, isHeld: flags & 16 != 0)
+            isCharged: flags & 8 != 0, isHeld: flags & 16 != 0, hasDisplaced: flags & 32 != 0)
     }
 
     /// The decision on a check of one window under a quota; nil where the answer is not one. It allocates nothing.

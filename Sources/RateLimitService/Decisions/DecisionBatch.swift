@@ -80,11 +80,11 @@ struct DecisionBatch {
     }
 }
 
-/// The script that decides, of five files.
+/// The script that decides, of six files.
 enum DecisionScript {
     static let bytes =
         PackageResources.decide_bundle_lua + PackageResources.decide_leases_lua + PackageResources.decide_window_lua
-        + PackageResources.decide_operations_lua + PackageResources.decide_lua
+        + PackageResources.decide_values_lua + PackageResources.decide_operations_lua + PackageResources.decide_lua
 
     static let text = String(decoding: bytes, as: UTF8.self)
 }

@@ -40,7 +40,7 @@ extension DecisionCall {
         }
         let plan = DecisionPlan(
             operation, hasID: id != nil, lifeMilliseconds: lifeMilliseconds, rememberMilliseconds: rememberMilliseconds,
-            amountCount: amounts.count, subjects: planned)
+            amountCount: amounts.count, subjects: planned, mostValues: subjects.map(\.mostValues))
         return (plan, amounts)
     }
 

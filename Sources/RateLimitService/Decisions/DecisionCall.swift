@@ -102,11 +102,13 @@ public struct LimitState: Hashable, Sendable {
     public var isCharged: Bool
     /// Whether it denied the call, or would have, while leases held some of ``used``.
     public var isHeld: Bool
+    /// Whether the call's subject took the place of another value's, whose windows were forgotten for that.
+    public var hasDisplaced: Bool
 
     /// Makes a state from its parts.
     public init(
         used: Int, resetAfterMilliseconds: Int, isDenied: Bool = false, isShadowDenied: Bool = false,
-        isForGood: Bool = false, isCharged: Bool = false, isHeld: Bool = false
+        isForGood: Bool = false, isCharged: Bool = false, isHeld: Bool = false, hasDisplaced: Bool = false
     ) {
         self.used = used
         self.resetAfterMilliseconds = resetAfterMilliseconds
@@ -115,6 +117,7 @@ public struct LimitState: Hashable, Sendable {
         self.isForGood = isForGood
         self.isCharged = isCharged
         self.isHeld = isHeld
+        self.hasDisplaced = hasDisplaced
     }
 }
 

@@ -30,6 +30,8 @@ final class DecisionPlan: Sendable {
     static let unknownCost = 1 << 48 - 1
     /// The most amounts of a request.
     static let largestAmountCount = 255
+    /// How many values a subject's bound may be; 0 is none.
+    static let valueBounds = 0...1 << 24 - 1
 
     let operation: DecisionOperation
     let subjectCount: Int
@@ -48,11 +50,16 @@ final class DecisionPlan: Sendable {
     ///
     /// - Parameter lifeMilliseconds: how long a lease that is given or renewed lives.
     /// - Parameter rememberMilliseconds: for how long a lease that lapsed and the id of a usage are remembered.
+    /// - Parameter mostValues: for each subject how many of its kind its user or group may have, one for each value of
+    ///   what calls say, within ``valueBounds``; none, or 0, for no bound. A subject with a bound has a key
+    ///   `{<base>}:by:<name>=<value>,…`. Of a reset it says instead that the terms' limits are forgotten of all values.
     init(
         _ operation: DecisionOperation, hasID: Bool = false, lifeMilliseconds: Int = 0, rememberMilliseconds: Int = 0,
-        amountCount: Int, subjects: [[Term]]
+        amountCount: Int, subjects: [[Term]], mostValues: [Int] = []
     ) {
         precondition(amountCount <= Self.largestAmountCount && subjects.count <= DecisionCall.largestCount)
+        precondition(mostValues.isEmpty || mostValues.count == subjects.count)
+        precondition(mostValues.allSatisfy(Self.valueBounds.contains))
         self.operation = operation
         self.hasID = hasID
         self.rememberMilliseconds = rememberMilliseconds
@@ -66,8 +73,11 @@ final class DecisionPlan: Sendable {
         text.writeInteger(UInt8(amountCount))
         text.writeInteger(UInt32(lifeMilliseconds), endianness: .little)
         text.writeInteger(UInt32(rememberMilliseconds), endianness: .little)
-        for terms in subjects {
+        for (subject, terms) in subjects.enumerated() {
             text.writeInteger(UInt8(terms.count))
+            let most = mostValues.isEmpty ? 0 : mostValues[subject]
+            text.writeInteger(UInt16(truncatingIfNeeded: most), endianness: .little)
+            text.writeInteger(UInt8(most >> 16))
             for index in Self.order(terms.map(\.id)) { text.write(terms[index]) }
         }
         var argument = ByteBuffer()

@@ -50,10 +50,13 @@ public struct SubjectTerms: Hashable, Sendable {
     public let key: [UInt8]
     /// Its limits, none of them twice.
     public let terms: [LimitTerm]
+    /// How many subjects of its kind there may be in its user's or group's slot, one for each value; 0 for no bound.
+    public let mostValues: Int
 
     /// Makes a subject.
-    public init(key: [UInt8], terms: [LimitTerm]) {
+    public init(key: [UInt8], terms: [LimitTerm], mostValues: Int = 0) {
         self.key = key
         self.terms = terms
+        self.mostValues = mostValues
     }
 }

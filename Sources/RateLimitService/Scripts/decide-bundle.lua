@@ -18,6 +18,9 @@
 --   8 bytes each. More than INLINE leases (their number is 255) are in {key}:leases, a sorted set of ids by lapse, and
 --   {key}:held, a hash of their parts.
 --
+-- {key}: stands for the key in braces, and for one that begins with a brace for itself and the second brace: what belongs
+-- to a subject is in its slot. Such a key is that of one value of what a user's calls say (decide-values.lua).
+--
 -- So a window says under any definition what it counts: how long it slides, or which period it is, are of the plan
 -- alone, and may be others each time. A lease that was ended leaves nothing. The epoch says of one that is not there
 -- whether it was ended, or forgotten with all else; so the key lives until nobody may ask about a lease any more.
@@ -28,15 +31,19 @@
 local function make(redis_now)
   local values, byte, ceil, floor, text_of = unpack, string.byte, math.ceil, math.floor, string.format
   local call, unpack, pack, sub, find = redis.call, struct.unpack, struct.pack, string.sub, string.find
-  local MARK, LONG, PLAIN, SPILLED, WRAP, MOST = 178, 1, 0, 255, 281474976710656, 281474976710655
+  local MARK, LONG, PLAIN, SPILLED, WRAP, MOST, BRACE = 178, 1, 0, 255, 281474976710656, 281474976710655, 123
   local SMALL, HOME, EXACT, SLACK, INLINE, REAPED, HOUR = 1024, 64, 1024, 256, 16, 10000, 3600000
+  local LOOKS, VALUES = 16, 10000
   local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET = 1, 2, 3, 4, 5, 6, 7
   local SLIDING, CALENDAR, CONCURRENCY = 0, 1, 2
   local DONE, FOR_GOOD, AT_CAPACITY, NO_LEASE, REPEATED, TOO_LATE = 0, 2, 3, 4, 5, 6
   local HEADER, HEADER_LENGTH, HEAD, HEAD_LENGTH = '<BBBI6I6I6I6', 27, '<I4BI2I6I6I7I6I6', 38
   local now_ms = floor(redis_now / 1000)
   local function refuse() error('ERR the value is not a rate limit window', 0) end
-  local function further(subject, suffix) return '{' .. subject.key .. '}:' .. suffix end
+  local function further(subject, suffix)
+    local brace = byte(subject.key) == BRACE and '' or '{'
+    return brace .. subject.key .. '}:' .. suffix
+  end
   local function window_key(subject, section) return further(subject, text_of('w:%08x', section.limit)) end
   local function decimal(number) return text_of('%.0f', number) end
 
@@ -60,12 +67,13 @@ local function make(redis_now)
     local text = call('GET', key)
     local subject = {
       key = key, sections = {}, leases = {}, is_spilled = false, is_dirty = false, earliest = 0, freed = 0, expiry = 0,
-      epoch = 0,
+      epoch = 0, is_new = not text, stood_until = 0,
     }
     if not text then return subject end
     if #text < HEADER_LENGTH or byte(text) ~= MARK then refuse() end
     local _, count, leases, earliest, freed, expiry, epoch, at = unpack(HEADER, text)
     subject.earliest, subject.freed, subject.expiry, subject.epoch = earliest, freed, expiry, epoch
+    subject.stood_until = expiry
     for k = 1, count do
       if at + HEAD_LENGTH - 1 > #text then refuse() end
       local limit, form, length, total, held, newest, ends, oldest, body = unpack(HEAD, text, at)

@@ -165,9 +165,10 @@
   --
   -- {key}:ids is a hash of 256 fields: under an id's first byte stand the 11 others of all that begin with it. Its
   -- field `since` says when it was begun. When it has been filled for so long, it becomes {key}:ids:before, and another
-  -- begins.
+  -- begins. What is dealt with under a value is noted for its base: there it outlives the value's window.
   local function notes(subject, id, remember)
-    local key, before = further(subject, 'ids'), further(subject, 'ids:before')
+    local owner = { key = string.match(subject.key, '^{([^}]*)}') or subject.key }
+    local key, before = further(owner, 'ids'), further(owner, 'ids:before')
     local field, rest = sub(id, 1, 1), sub(id, 2, 12)
     local function holds(text)
       local at = text and find(text, rest, 1, true)

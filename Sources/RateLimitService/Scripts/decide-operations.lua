@@ -11,8 +11,10 @@
   local function see(request, keeps, asks)
     local plan, subjects, terms, at = request.plan, {}, {}, request.plan_at
     for j = 1, request.subjects do
-      local subject, count = load(KEYS[request.first_key + j - 1]), byte(plan, at)
-      subjects[j], at = subject, at + 1
+      local subject, count = load(KEYS[request.first_key + j - 1]), nil
+      subjects[j] = subject
+      count, subject.bound, at = unpack('<BI3', plan, at)
+      if subject.bound > 0 then expect_value(subject) end
       if subject.earliest > 0 and subject.earliest <= now_ms then reap(subject, request.remember) end
       for _ = 1, count do
         local limit, kind, flags, a, b, c, d, quota, amount, cost
@@ -185,43 +187,46 @@
     empty_parts(subject, limit)
   end
 
-  -- Forgets all limits. Which leases have been ended stays known.
+  -- Forgets all limits, and says whether the bundle stays. Which leases have been ended stays known.
   local function forget_all(key, remember)
     local is_ours, subject = pcall(load, key)
     if not is_ours then subject = { key = key, sections = {}, is_spilled = true, epoch = 0 } end
+    if subject.epoch == 0 then return drop(subject) end
     for _, section in ipairs(subject.sections) do
       if section.form == LONG then call('DEL', window_key(subject, section)) end
     end
-    if subject.epoch > 0 then
-      if subject.earliest > 0 and subject.earliest <= now_ms then reap(subject, remember) end
-      empty_parts(subject)
-      subject.sections = {}
-      return store(subject)
-    end
-    -- One by one, and only those there are: in a slot on its way a command finds no key that is missing.
-    if subject.is_spilled then
-      call('DEL', further(subject, 'leases'))
-      call('DEL', further(subject, 'held'))
-    end
-    call('DEL', key)
+    if subject.earliest > 0 and subject.earliest <= now_ms then reap(subject, remember) end
+    empty_parts(subject)
+    subject.sections = {}
+    store(subject)
+    return true
+  end
+
+  -- Forgets these limits of a subject, or all where there are none, and says whether its bundle stays.
+  local function forget_limits(key, limits, remember)
+    if #limits == 0 then return forget_all(key, remember) end
+    local subject = load(key)
+    if subject.earliest > 0 and subject.earliest <= now_ms then reap(subject, remember) end
+    for _, limit in ipairs(limits) do forget(subject, limit) end
+    if subject.is_dirty then store(subject) end
+    return not subject.is_new
   end
 
   local function reset(request)
     local at = request.plan_at
     for j = 1, request.subjects do
-      local key, count = KEYS[request.first_key + j - 1], byte(request.plan, at)
-      at = at + 1
-      if count == 0 then
-        forget_all(key, request.remember)
-      else
-        local subject, limit = load(key), nil
-        if subject.earliest > 0 and subject.earliest <= now_ms then reap(subject, request.remember) end
-        for _ = 1, count do
-          limit, at = unpack('<I4BBI5I5I5I5I6BI6', request.plan, at), at + 39
-          forget(subject, limit)
-        end
-        if subject.is_dirty then store(subject) end
+      local key, limits, count, bound = KEYS[request.first_key + j - 1], {}, nil, nil
+      count, bound, at = unpack('<BI3', request.plan, at)
+      for n = 1, count do
+        limits[n], at = unpack('<I4BBI5I5I5I5I6BI6', request.plan, at), at + 39
       end
+      if byte(key) ~= BRACE and (count == 0 or bound > 0) then
+        each_value(key, bound > 0, function(value)
+          local is_ours, stays = pcall(forget_limits, value, limits, request.remember)
+          return is_ours and stays
+        end)
+      end
+      forget_limits(key, limits, request.remember)
     end
     return pack('<BI2I6I6', DONE, 0, 0, 0)
   end
@@ -258,16 +263,21 @@
       decider, retry, least = 0, 0, 0
       for _, term in ipairs(terms) do term.wait = 0 end
     end
+    for _, subject in ipairs(subjects) do
+      if subject.is_dirty then store(subject) end
+    end
+    -- After all are stored: the bundle that one makes room for another by must not come back.
+    for _, subject in ipairs(subjects) do
+      if subject.is_dirty and subject.bound > 0 then register(subject) end
+    end
     local states = {}
     for i, term in ipairs(terms) do
       local held, flags = term.section and term.section.held or 0, term.is_charged and 8 or 0
       if term.wait ~= 0 then
         flags = (term.is_shadow and 2 or 1) + (term.wait < 0 and 4 or 0) + (held > 0 and 16 or 0)
       end
+      if term.subject.has_displaced then flags = flags + 32 end
       states[3 * i - 2], states[3 * i - 1], states[3 * i] = math.min(term.total + held, MOST), term.reset, flags
-    end
-    for _, subject in ipairs(subjects) do
-      if subject.is_dirty then store(subject) end
     end
     return pack('<BI2I6I6' .. ('I6I6B'):rep(#terms), status, decider, retry, least, values(states))
   end

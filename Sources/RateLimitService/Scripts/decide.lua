@@ -1,7 +1,7 @@
 
 -- Decides a batch of requests, each under any number of limits of any number of subjects, on Redis's own clock. Of each
 -- request everything is charged or nothing is. (The script is decide-bundle.lua, which says what is kept,
--- decide-leases.lua, decide-window.lua, decide-operations.lua and this, in that order.)
+-- decide-leases.lua, decide-window.lua, decide-values.lua, decide-operations.lua and this, in that order.)
 --
 -- KEYS       the keys of the requests' subjects: those of the first request, then those of the second, and so on. No
 --            key stands twice in one request.
@@ -11,7 +11,8 @@
 --            where several did), or the digest of a usage's id in 12 and 8 zeros; then the plan's amounts, I6 each
 -- ARGV[3..]  the plans: operation B, subjects B, whether it has an id B, amounts B, how long a lease that is given or
 --            renewed lives I4, for how long a lapsed lease and the id of a usage are remembered I4, both in
---            milliseconds; then for each subject the number of its terms B, and for each term, by ascending limits:
+--            milliseconds; then for each subject the number of its terms B and the most values I3, and for each term, by ascending
+--            limits:
 --     limit I4, no limit twice under one subject
 --     kind B: 0 sliding, 1 calendar, 2 concurrency
 --     flags B: 1 shadow, 2 a cost above the quota is taken for the quota
@@ -20,6 +21,9 @@
 --     quota I6
 --     amount B: the place of its cost among the amounts, from 1; 0: the cost follows
 --     cost I6
+-- The most values are how many subjects of its kind a user or a group may have, one for each value of what calls say;
+-- 0: no bound. Such a subject has a key as decide-values.lua says.
+--
 -- A cost of 2^48 - 1 is one that is not known. It counts nothing, and asks for room all the same: a check or reserve is
 -- denied where not even 1 is left.
 --
@@ -30,33 +34,34 @@
 --   4 settle   frees the lease and charges, never denies, once for each id; also where the lease has lapsed
 --   5 release  frees the lease; a later settle of the id charges nothing
 --   6 usage    charges, never denies, once for each id; without an id each time
---   7 reset    forgets what the terms' limits count and hold, or everything where a subject has none; a later settle of
---              a lease that stood charges all the same
+--   7 reset    forgets what the terms' limits count and hold, or everything where a subject has none, then of each of
+--              its values too, up to VALUES of them; a bound says that the terms' limits are to be forgotten there as
+--              well. A later settle of a lease that stood charges all the same
 --
 -- Returns a string for each request: status B, deciding term I2 (from 1; 0 none), retry in milliseconds I6, how much of
 -- the retry what is charged needs, however early leases end, I6, and for each term: used I6 (held costs included),
 -- milliseconds until its window is empty I6, flags B (1 denied, 2 denied by a shadow limit, 4 for good, 8 charged by a
--- settle or usage, 16 denied while leases hold some of it). An admitted reserve or renew has, in place of the two
--- waits, when the lease was given, which is never before the first
--- subject's epoch, and when it lapses. A string that begins with ! is the error that failed this
--- request alone; nothing of it was charged. Status: 0 done, 1 denied, 2 denied for good, 3 at capacity, 4 no such
--- lease, 5 the id was settled, released or charged before, 6 so late that nothing is known of the lease. The term that
--- decides is the one with the longest retry, of the concurrency limits where one of them denies; each wait is the
--- longest of all.
+-- settle or usage, 16 denied while leases hold some of it, 32 another value's windows were forgotten for this subject).
+-- An admitted reserve or renew has, in place of the two waits, when the lease was given, which is never before the first
+-- subject's epoch, and when it lapses. A string that begins with ! is the error that failed this request alone; nothing
+-- of it was charged. Status: 0 done, 1 denied, 2 denied for good, 3 at capacity, 4 no such lease, 5 the id was settled,
+-- released or charged before, 6 so late that nothing is known of the lease. The term that decides is the one with the
+-- longest retry, of the concurrency limits where one of them denies; each wait is the longest of all.
 --
 -- The hot path decides the commonest requests as straight code: a call of a Lua function, and one that is made, cost
 -- more than all else. Whatever is not plainly that breaks off before anything was written, and is decided by the
 -- functions of the files before. Both write the same bytes.
 local values, byte, ceil, floor, concat = unpack, string.byte, math.ceil, math.floor, table.concat
 local call, try, unpack, pack, sub, find = redis.call, redis.pcall, struct.unpack, struct.pack, string.sub, string.find
-local MARK, LONG, PLAIN, SPILLED, WRAP, MOST = 178, 1, 0, 255, 281474976710656, 281474976710655
-local SMALL, HOME, EXACT, SLACK, INLINE = 1024, 64, 1024, 256, 16
+local MARK, LONG, PLAIN, SPILLED, WRAP, MOST, BRACE = 178, 1, 0, 255, 281474976710656, 281474976710655, 123
+local SMALL, HOME, EXACT, SLACK, INLINE, HOUR = 1024, 64, 1024, 256, 16, 3600000
 local CHECK, RESERVE, SETTLE, USAGE = 1, 2, 4, 6
 local SLIDING, CALENDAR, CONCURRENCY = 0, 1, 2
 local HEADER, HEADER_LENGTH, HEAD, HEAD_LENGTH = '<BBBI6I6I6I6', 27, '<I4BI2I6I6I7I6I6', 38
 local ALONE, ALONE_LENGTH = '<BBBI6I6I6I6I4BI2I6I6I7I6I6', 65
--- Where a plan's parts stand in its table: first its own, then for each subject the number of its terms and the terms.
-local OPERATION, SUBJECTS, HAS_ID, AMOUNTS, LIFE, REMEMBER, TEXT, BODY, TERMS = 1, 2, 3, 4, 5, 6, 7, 8, 9
+-- Where a plan's parts stand in its table: first its own, then for each subject the number of its terms, its BOUND and
+-- the terms.
+local OPERATION, SUBJECTS, HAS_ID, AMOUNTS, LIFE, REMEMBER, TEXT, BODY, TERMS, BOUND = 1, 2, 3, 4, 5, 6, 7, 8, 9, 1
 -- Where a term's parts stand from its first, the limit, on. A sliding window has its length as WINDOW in microseconds,
 -- and as ENDS when a charge of now has left it; a calendar START and STOP of this period; in milliseconds.
 local KIND, FLAGS, WINDOW, START, STOP, ENDS, QUOTA, AMOUNT, COST, WIDTH = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
@@ -75,8 +80,8 @@ for r = 1, #ARGV[1] do
     plan = { operation, subjects, has_id == 1, amounts, life, remember, text, at, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
     local m = TERMS
     for _ = 1, subjects do
-      local terms = byte(text, at)
-      plan[m], m, at = terms, m + 1, at + 1
+      local terms, bound, first_term = unpack('<BI3', text, at)
+      plan[m], plan[m + BOUND], m, at = terms, bound, m + 2, first_term
       for d = m, m + WIDTH * terms - 1, WIDTH do
         local limit, kind, flags, a, b, c, _, quota, amount, cost, after = unpack('<I4BBI5I5I5I5I6BI6', text, at)
         at = after
@@ -94,9 +99,10 @@ for r = 1, #ARGV[1] do
   for amount = 1, plan[AMOUNTS] do costs[amount], operand = unpack('<I6', operands, operand) end
 
   -- The plainest: a check of a short window that is alone in its bundle, of which nothing has to go.
-  if operation == CHECK and subjects == 1 and plan[TERMS] == 1 and plan[TERMS + 1 + KIND] == SLIDING and tries_hot_path
+  if operation == CHECK and subjects == 1 and plan[TERMS] == 1 and plan[TERMS + BOUND] == 0
+    and plan[TERMS + 2 + KIND] == SLIDING and tries_hot_path
   then
-    local key, d = KEYS[first], TERMS + 1
+    local key, d = KEYS[first], TERMS + 2
     local cost, window, text = costs[plan[d + AMOUNT]] or plan[d + COST], plan[d + WINDOW], try('GET', key)
     if text and #text > ALONE_LENGTH then
       local mark, count, leases, earliest, freed, expiry, epoch, limit, form, length, total, held, newest, ends, oldest,
@@ -150,14 +156,18 @@ for r = 1, #ARGV[1] do
     local writes, n, states, s, retry = {}, 0, {}, 0, 0
 
     for j = first, first + subjects - 1 do
-      local key, terms = KEYS[j], plan[m]
+      local key, terms, bound = KEYS[j], plan[m], plan[m + BOUND]
       local text = try('GET', key)
       local mark, count, leases, earliest, freed, expiry, epoch, offset = MARK, 0, 0, 0, 0, 0, 0, HEADER_LENGTH + 1
       if text then
         if text.err or #text < HEADER_LENGTH then is_plain = false break end
         mark, count, leases, earliest, freed, expiry, epoch, offset = unpack(HEADER, text)
         if mark ~= MARK or leases == SPILLED or (earliest > 0 and earliest <= now_ms) then is_plain = false break end
+      elseif bound > 0 then
+        is_plain = false
+        break
       end
+      local stood_until = expiry
 
       -- The leases: where their records and their ids begin, the place of the request's among them, from 0, where its
       -- record begins and where its first part does.
@@ -188,7 +198,7 @@ for r = 1, #ARGV[1] do
       -- The terms, beside the sections. `parts` becomes the new text: what is kept of the old one from `kept` on, and
       -- what has changed.
       local parts, p, kept, seen, had, is_dirty = { '' }, 1, offset, 0, count, id ~= nil
-      for d = m + 1, m + WIDTH * terms, WIDTH do
+      for d = m + 2, m + 1 + WIDTH * terms, WIDTH do
         local limit, kind, quota, cost, need = plan[d], plan[d + KIND], plan[d + QUOTA], costs[plan[d + AMOUNT]], nil
         cost = cost or plan[d + COST]
         if cost == MOST then
@@ -220,7 +230,7 @@ for r = 1, #ARGV[1] do
         if kind == SLIDING then
           local window = plan[d + WINDOW]
           if form == LONG then
-            local long, chunk, at = ('{%s}:w:%08x'):format(key, limit), nil, nil
+            local long, chunk, at = (byte(key) == BRACE and '%s}:w:%08x' or '{%s}:w:%08x'):format(key, limit), nil, nil
             size, dead, merged, live = unpack('<BI2I2I2', text, body)
             -- Redis may have evicted it.
             if try('STRLEN', long) ~= (dead + live) * size then is_plain = false break end
@@ -323,7 +333,7 @@ for r = 1, #ARGV[1] do
             if form == LONG then
               parts[p + 1] = pack('<BI2I2I2', size, dead, merged, live + 1)
               p = p + 1
-              writes[n + 1], writes[n + 2], writes[n + 3] = ('{%s}:w:%08x'):format(key, limit), entry, -ends
+              writes[n + 1], writes[n + 2], writes[n + 3] = (byte(key) == BRACE and '%s}:w:%08x' or '{%s}:w:%08x'):format(key, limit), entry, -ends
               n = n + 3
             else
               parts[p + 1], parts[p + 2] = sub(text or '', gone, stop - 1), entry
@@ -367,11 +377,13 @@ for r = 1, #ARGV[1] do
           p = p + 1
           parts[p] = sub(text, records_at)
         end
+        -- The set of values must outlive the bundle: decide-values.lua.
+        if bound > 0 and floor(expiry / HOUR) > floor(stood_until / HOUR) then is_plain = false break end
         parts[1] = pack(HEADER, MARK, count, leases, earliest, freed, expiry, epoch)
         writes[n + 1], writes[n + 2], writes[n + 3] = key, concat(parts, '', 1, p), expiry
         n = n + 3
       end
-      m = m + 1 + WIDTH * terms
+      m = m + 2 + WIDTH * terms
     end
     if not is_plain then break end
 
