@@ -226,6 +226,20 @@ struct DecidePropertyTests {
         PlantedBug(2, "if subject.earliest == 0 or lapses < subject.earliest then", "if subject.earliest == 0 then"),
         .onHotPath(2, "if earliest == 0 or lapses < earliest then", "if earliest == 0 then"),
         PlantedBug(0, "if is_known(request, subjects) then", "if false then"),
+        // Takes values into their set without a bound; forgets the one used last, or says nothing of it.
+        PlantedBug(15, "if call('ZCARD', set) < bound then return has_displaced end", "do return false end"),
+        PlantedBug(15, "local lowest = call('ZRANGE', set, 0, 0,", "local lowest = call('ZRANGE', set, -1, -1,"),
+        PlantedBug(15, "subject.has_displaced = make_room", "make_room"),
+        // Knows nothing of what was charged since, or of a lease that stands; leaves a bundle that it has forgotten.
+        PlantedBug(15, "latest = math.max(latest, floor(section.newest / 1000))", "latest = latest"),
+        PlantedBug(16, "subject.earliest > now_ms and now_ms or 0", "0"),
+        PlantedBug(15, "drop(subject)\n      call('ZREM'", "call('ZREM'"),
+        // Lets the set go while one of its bundles stands; takes a new bundle into no set.
+        PlantedBug(15, "floor(subject.expiry / HOUR) <= floor(subject.stood_until / HOUR)", "true"),
+        .onHotPath(15, "if bound > 0 and floor(expiry / HOUR) > floor(stood_until / HOUR) then", "if false then"),
+        .onHotPath(15, "elseif bound > 0 then", "elseif false then"),
+        // Forgets a value's windows with the user's and leaves it in the set for good, or does not forget them.
+        PlantedBug(15, "if byte(key) ~= BRACE and (count == 0 or bound > 0) then", "if false then"),
         // Settles another lease than the one that is meant.
         .onHotPath(2, "for _ = 1, place do record", "for _ = 2, place do record"),
     ]
