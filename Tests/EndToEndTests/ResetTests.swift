@@ -168,8 +168,7 @@ extension EndToEnd {
             #expect(try post(clients[0], "/v1/check", members).status == 200)
             try redis.command("SAVE")
             #expect(try daemons[0].connectAdmin().request("DELETE", "/v1/groups/\(group)/usage").status == 204)
-            // A beat comes once a second.
-            pause(milliseconds: 2_200)
+            try redis.waitUntilHeartbeatIsLater()
             redis.end()
             try redis.restart()
             let isReset = eventually(within: 20) {

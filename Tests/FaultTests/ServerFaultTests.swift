@@ -42,8 +42,7 @@ extension FaultMatrix {
             for _ in 0..<FaultRow.limit { _ = try client.check(wasReset) }
             try redis.command("SAVE")
             #expect(try daemon.connectAdmin().request("DELETE", "/v1/users/\(wasReset)").status == 204)
-            // A beat comes once a second.
-            pause(milliseconds: 2_200)
+            try redis.waitUntilHeartbeatIsLater()
             try row.run {
                 redis.end()
             } remove: {

@@ -126,6 +126,16 @@ package final class RedisServer: Sendable {
     /// How many heartbeats have tried what decisions need, but for decisions on windows that are long.
     package func heartbeats() throws -> Int { try calls(of: "strlen") }
 
+    /// Waits until a daemon's heartbeat is a second later than the latest one: only by whole seconds are data that were
+    /// lost told from it.
+    package func waitUntilHeartbeatIsLater() throws {
+        func latest() throws -> Int { try command("GET", "llm-rate:beat").text.flatMap { Int($0) } ?? 0 }
+        let before = try latest()
+        guard try eventually(within: 60, { try latest() > before + 1_000 }) else {
+            throw TestFailure("no heartbeat comes")
+        }
+    }
+
     /// Waits until a daemon hears what others forget: what it remembers before that, it forgets then.
     package func waitUntilSubscribed() throws {
         // Behind SUBSCRIBE the daemon's handshake ends with a PING.
