@@ -67,7 +67,7 @@ extension FaultMatrix {
             let denied = newUser()
             while try client.check(denied).status == 200 {}
             let others = [denied, newUser(), newUser()]
-            // Three batches are under way on one connection; the first one's reply would be the second's, which denies.
+            // Four batches are under way on one connection: each would be given the reply of the one before it.
             redis.stop()
             for user in [newUser()] + others {
                 #expect(try client.send(HTTPConnection.checkText(user)))
