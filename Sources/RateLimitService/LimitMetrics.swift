@@ -93,18 +93,20 @@ final class LimitMetrics: Sendable {
 
         /// Counts what each limit says in an answer; nothing of a limit that has left since it was asked.
         mutating func count(_ outcome: Outcome) {
-            guard !ids.isEmpty, let details = outcome.details else { return }
-            details.forEachTerm { term, state in
-                guard let place = place(of: term) else { return }
-                let decision: Decision =
-                    if state.isShadowDenied || state.isDenied && outcome.isShadowDenied {
-                        .shadowDenied
-                    } else if state.isDenied {
-                        .denied
-                    } else {
-                        term.warningPerMille(state) == nil ? .allowed : .warned
-                    }
-                counts[place * Self.decisions + decision.rawValue] += 1
+            guard !ids.isEmpty else { return }
+            outcome.withDetails { details in
+                details.forEachTerm { term, state in
+                    guard let place = place(of: term) else { return }
+                    let decision: Decision =
+                        if state.isShadowDenied || state.isDenied && outcome.isShadowDenied {
+                            .shadowDenied
+                        } else if state.isDenied {
+                            .denied
+                        } else {
+                            term.warningPerMille(state) == nil ? .allowed : .warned
+                        }
+                    counts[place * Self.decisions + decision.rawValue] += 1
+                }
             }
         }
 

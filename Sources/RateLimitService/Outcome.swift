@@ -111,15 +111,28 @@ public struct Outcome: Hashable, Sendable {
         get { box?.details }
         set { box = newValue.map { DetailsBox($0) } }
     }
-    private var box: DetailsBox?
+    @usableFromInline
+    var box: DetailsBox?
+
+    /// Gives `read` the details where they are: a copy of them costs more than most of what is read. Nil where there are none.
+    @inlinable
+    public func withDetails<Value>(_ read: (borrowing OutcomeDetails) throws -> Value) rethrows -> Value? {
+        guard let box else { return nil }
+        return try read(box.details)
+    }
 
     /// Details lie elsewhere, so that an outcome without them is small and cheap to copy.
-    private final class DetailsBox: Hashable, Sendable {
+    @usableFromInline
+    final class DetailsBox: Hashable, Sendable {
+        @usableFromInline
         let details: OutcomeDetails
 
         init(_ details: OutcomeDetails) { self.details = details }
 
+        @usableFromInline
         static func == (left: DetailsBox, right: DetailsBox) -> Bool { left.details == right.details }
+
+        @usableFromInline
         func hash(into hasher: inout Hasher) { hasher.combine(details) }
     }
 

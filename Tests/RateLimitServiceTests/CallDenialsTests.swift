@@ -66,7 +66,7 @@ struct CallDenialsTests {
     mutating func reservations() throws {
         let reserve = CallRequest.Operation.reserve(milliseconds: 1_000)
         try remember(Self.denied(certain: 9_000), to: call(reserve))
-        var other = try call(reserve)
+        let other = try call(reserve)
         var random = SystemRandomNumberGenerator()
         other.drawLease(atUnixMilliseconds: 0, using: &random)
         #expect(try denial(other, at: 20) != nil)

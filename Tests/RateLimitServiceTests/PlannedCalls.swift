@@ -10,7 +10,7 @@ func planned(
 ) throws -> PlannedCall {
     var random = SystemRandomNumberGenerator()
     var planner = CallPlanner(limits: limits, isShadow: isShadow)
-    var call = try planner.plan(request, learned: learned, for: caller, atUnixMilliseconds: now)
+    let call = try planner.plan(request, learned: learned, for: caller, atUnixMilliseconds: now)
     call.drawLease(atUnixMilliseconds: now, using: &random)
     return call
 }

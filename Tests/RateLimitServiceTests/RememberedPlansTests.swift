@@ -19,7 +19,6 @@ private struct Written: Equatable {
     var groupsLeftOut: Int
 
     init(_ call: PlannedCall, at now: Int) {
-        var call = call
         var random = SeededGenerator(seed: 5)
         call.drawLease(atUnixMilliseconds: now, using: &random)
         argument = call.plan.decision?.argument ?? []

@@ -96,6 +96,14 @@ extension CallRequest.Operation {
         }
     }
 
+    /// Whether it is about a lease.
+    var isOfLease: Bool {
+        switch self {
+        case .renew, .settle, .release: true
+        case .check, .reserve, .usage, .look: false
+        }
+    }
+
     /// Whether it may be denied.
     package var asks: Bool {
         switch self {

@@ -6,8 +6,9 @@ enum CallRefusal: Error, Hashable {
     case unknownModel
 }
 
-/// One call under its plan: what it costs, and what there is to tell of it.
-struct PlannedCall {
+/// One call under its plan: what it costs, and what there is to tell of it. One object, so that what waits for Redis is
+/// small.
+final class PlannedCall {
     /// The call; one about a lease as ``CallRequest/underItsLease()`` has it.
     let request: CallRequest
     let plan: CallPlan
@@ -23,8 +24,22 @@ struct PlannedCall {
     /// The lease that a reservation gives, or that the call is about.
     private(set) var lease: Lease?
 
+    init(
+        _ request: CallRequest, under plan: CallPlan, costs: CallCosts, caller: PlanCaller, estimate: CallEstimate?,
+        uncounted: Uncounted?, isDeniedInShadow: Bool
+    ) {
+        self.request = request
+        self.plan = plan
+        self.costs = costs
+        self.caller = caller
+        self.estimate = estimate
+        self.uncounted = uncounted
+        self.isDeniedInShadow = isDeniedInShadow
+        lease = request.operation.lease
+    }
+
     /// Draws the lease that a reservation gives.
-    mutating func drawLease(atUnixMilliseconds now: Int, using random: inout some RandomNumberGenerator) {
+    func drawLease(atUnixMilliseconds now: Int, using random: inout some RandomNumberGenerator) {
         guard case .reserve(let milliseconds) = request.operation else { return }
         lease = Lease(
             of: request.user,
@@ -144,10 +159,9 @@ struct CallPlanner {
                 learned?.source ?? (isKnown ? .given : .none), tokens: tokens, costMicros: costs.spend)
         }
         return PlannedCall(
-            request: request, plan: plan, costs: costs,
+            request, under: plan, costs: costs,
             caller: PlanCaller(user: request.user, groups: caller.groups.isEmpty ? [] : caller.groups.map(\.id)),
-            estimate: estimate, uncounted: pricing.uncounted, isDeniedInShadow: pricing.isDeniedInShadow,
-            lease: request.operation.lease)
+            estimate: estimate, uncounted: pricing.uncounted, isDeniedInShadow: pricing.isDeniedInShadow)
     }
 
     /// The places of the limits that apply: to a settle those that are in force now, whatever the lease was given under.

@@ -15,8 +15,8 @@ extension CheckEngine {
     package func call(
         _ request: CallRequest, arrivedAt now: NIODeadline, requester: any DecisionRequester, ticket: Int
     ) -> Outcome? {
-        let request = request.underItsLease()
-        let isOfLease = request.operation.lease != nil
+        let isOfLease = request.operation.isOfLease
+        let request = isOfLease ? request.underItsLease() : request
         // The limit of checks alone has one quota for all. A lease of limits that are gone is held in groups all the same.
         guard hasMoreLimits, let budgets else {
             let groups = isOfLease ? request.attributes.groups : []
@@ -52,7 +52,7 @@ extension CheckEngine {
         _ ticket: Int
     ) -> Outcome? {
         let clock = unixMilliseconds()
-        var call: PlannedCall
+        let call: PlannedCall
         do {
             call = try planner.plan(request, learned: learned(for: request), for: caller, atUnixMilliseconds: clock)
         } catch {
@@ -207,7 +207,9 @@ extension CheckEngine {
             details.ignored += request.ignored
             outcome.details = details
         }
-        if let ignored = outcome.details?.ignored, !ignored.isEmpty { tally.count(ignored) }
+        outcome.withDetails { details in
+            if !details.ignored.isEmpty { tally.count(details.ignored) }
+        }
         guard request.operation.asks else { return outcome }
         tally.count(outcome)
         limitTally.count(outcome)

@@ -15,12 +15,15 @@ struct DecisionAnswer {
             case .bulk(let range) = reply.elements[1 + index], !range.isEmpty
         else { return nil }
         bytes = reply.bytes[range]
-        guard error != nil || termCount != nil else { return nil }
+        guard isError || termCount != nil else { return nil }
     }
+
+    /// Whether this request failed, alone.
+    var isError: Bool { status == UInt8(ascii: "!") }
 
     /// The error with which this request failed, alone; nil where it did not.
     var error: String? {
-        guard bytes[bytes.startIndex] == UInt8(ascii: "!") else { return nil }
+        guard isError else { return nil }
         return String(decoding: bytes.dropFirst(), as: UTF8.self)
     }
 
@@ -32,19 +35,26 @@ struct DecisionAnswer {
 
     private var status: UInt8 { bytes[bytes.startIndex] }
 
-    /// So many of its bytes from a place on, as a number.
-    private func number(at place: Int, bytes count: Int) -> Int {
-        var value = 0
-        for offset in (place..<place + count).reversed() { value = value << 8 | Int(bytes[bytes.startIndex + offset]) }
-        return value
+    /// Six of its bytes from a place on, as a number.
+    private func number(at place: Int) -> Int {
+        bytes.withUnsafeBytes { bytes in
+            let low = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: place, as: UInt32.self))
+            let high = UInt16(littleEndian: bytes.loadUnaligned(fromByteOffset: place + 4, as: UInt16.self))
+            return Int(high) << 32 | Int(low)
+        }
+    }
+
+    /// The term that decided, from 1 on; 0 for none.
+    private var decider: Int {
+        bytes.withUnsafeBytes { Int(UInt16(littleEndian: $0.loadUnaligned(fromByteOffset: 1, as: UInt16.self))) }
     }
 
     /// What it says of the whole request, without states; nil where that contradicts itself: a denial has a term and a
     /// wait, a lease that was given its two instants, and nothing else has any.
     func verdict(givesLease: Bool) -> CallAnswer? {
-        let decider = number(at: 1, bytes: 2) - 1
-        let retry = number(at: 3, bytes: 6)
-        let least = number(at: 9, bytes: 6)
+        let decider = decider - 1
+        let retry = number(at: 3)
+        let least = number(at: 9)
         let terms = termCount ?? 0
         let isDenial = 0..<terms ~= decider && retry > 0 && least <= retry
         let isPlain = decider < 0 && retry == 0 && least == 0
@@ -73,7 +83,7 @@ struct DecisionAnswer {
     ///
     /// - Parameter terms: how many terms the request has.
     func decided(terms: Int, givesLease: Bool) -> CallAnswer? {
-        guard error == nil, termCount == terms, var answer = verdict(givesLease: givesLease) else { return nil }
+        guard !isError, termCount == terms, var answer = verdict(givesLease: givesLease) else { return nil }
         answer.states.reserveCapacity(terms)
         for place in 0..<terms {
             guard let state = state(place) else { return nil }
@@ -88,7 +98,7 @@ struct DecisionAnswer {
         let flags = bytes[bytes.startIndex + at + 12]
         guard flags < 64 else { return nil }
         return LimitState(
-            used: number(at: at, bytes: 6), resetAfterMilliseconds: number(at: at + 6, bytes: 6),
+            used: number(at: at), resetAfterMilliseconds: number(at: at + 6),
             isDenied: flags & 1 != 0, isShadowDenied: flags & 2 != 0, isForGood: flags & 4 != 0,
             isCharged: flags & 8 != 0, isHeld: flags & 16 != 0, hasDisplaced: flags & 32 != 0)
     }
@@ -96,9 +106,9 @@ struct DecisionAnswer {
     /// The decision on a check of one window under a quota; nil where the answer is not one. It allocates nothing.
     func check(quota: Int) -> DecidedCheck? {
         guard termCount == 1 else { return nil }
-        let decider = number(at: 1, bytes: 2)
-        let retry = number(at: 3, bytes: 6)
-        let least = number(at: 9, bytes: 6)
+        let decider = decider
+        let retry = number(at: 3)
+        let least = number(at: 9)
         guard least <= retry else { return nil }
         let verdict: Decision.Verdict
         switch status {
@@ -108,8 +118,8 @@ struct DecisionAnswer {
         default: return nil
         }
         let decision = Decision(
-            verdict: verdict, quota: quota, used: number(at: Self.headLength, bytes: 6),
-            resetAfterMilliseconds: number(at: Self.headLength + 6, bytes: 6))
+            verdict: verdict, quota: quota, used: number(at: Self.headLength),
+            resetAfterMilliseconds: number(at: Self.headLength + 6))
         return DecidedCheck(decision: decision, certainMilliseconds: least)
     }
 }

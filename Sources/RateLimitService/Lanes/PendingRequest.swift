@@ -4,7 +4,7 @@ import RedisClient
 
 /// A request on its way to Redis and back. It is told once what became of it.
 ///
-/// A check has everything in it; whatever else is asked has a ``PendingCall`` besides.
+/// A check has everything in it; whatever else is asked has one object besides, a ``PendingCall``.
 struct PendingRequest {
     /// What became of a request.
     enum Fate: Equatable {
@@ -26,7 +26,7 @@ struct PendingRequest {
     /// Who is told under ``ticket``; nil where ``PendingCall`` says who is.
     let requester: (any DecisionRequester)?
     /// What is asked; nil for a check under the one limit of checks.
-    let call: PendingCall?
+    let call: (any PendingCall)?
 
     /// A check.
     @inline(__always)
@@ -46,7 +46,7 @@ struct PendingRequest {
         self.ticket = ticket
         self.arrivedAt = arrivedAt
         self.requester = requester
-        self.call = PendingCall(.planned(call))
+        self.call = call
     }
 
     /// A request with keys of its own: one off the hot path, or a part of a call.
@@ -60,34 +60,32 @@ struct PendingRequest {
         ticket = 0
         self.arrivedAt = arrivedAt
         requester = nil
-        call = PendingCall(.single(request, done))
+        call = SingleRequest(request, done)
     }
 
     /// What was to be decided, for the page and the log.
     var path: EnforcementState.Path { call == nil ? .checks : .calls }
 
     /// The slot of its first key; those of all others are the same.
-    func slot(by slots: UserSlots) -> HashSlot {
-        switch call?.content {
-        case nil: slots.slot(of: user)
-        case .planned(let call): slots.slot(of: call.caller.owner(call.plan.subjects[0]))
-        case .single(let request, _): HashSlot(key: request.subjects[0].key)
-        }
-    }
+    func slot(by slots: UserSlots) -> HashSlot { call?.slot(by: slots) ?? slots.slot(of: user) }
 }
 
-/// What a request asks that is no check: one object, so that what waits is small.
-final class PendingCall {
-    enum Content {
-        /// What a gateway asks, under its plan.
-        case planned(PlannedCall)
-        /// A request with keys of its own, and who is told.
-        case single(DecisionCall, (Result<CallAnswer, FailureReason>) -> Void)
-    }
+/// What a request asks that is no check.
+protocol PendingCall: AnyObject {
+    /// The slot of its first key.
+    func slot(by slots: UserSlots) -> HashSlot
 
-    let content: Content
+    /// Lays it out; false, and nothing done, where the batch has no room for what it asks.
+    func layOut(in batch: inout DecisionBatch, _ keys: SubjectKeys) -> Bool
 
-    init(_ content: Content) { self.content = content }
+    /// Tells what Redis has decided; false, and nothing told, where that is not of the script's form.
+    func decided(
+        _ answer: DecisionAnswer, of request: PendingRequest, in batch: ScriptBatch, at now: NIODeadline,
+        by engine: CheckEngine
+    ) -> Bool
+
+    /// Tells that Redis has not decided it; it may have run.
+    func undecided(_ request: PendingRequest, because reason: FailureReason, by engine: CheckEngine)
 }
 
 // MARK: - There
@@ -99,33 +97,10 @@ extension PendingRequest {
     /// - Parameter check: what checks ask: one sliding window of the user.
     @inline(__always)
     func layOut(in batch: inout DecisionBatch, _ keys: SubjectKeys, check: DecisionPlan) -> Bool {
-        guard call == nil else { return layOutCall(in: &batch, keys) }
+        if let call { return call.layOut(in: &batch, keys) }
         guard batch.begin(check) else { return false }
         batch.writeKeys { keys.writeUser(user, to: &$0) }
         batch.writeAmount(cost)
-        return true
-    }
-
-    @inline(never)
-    private func layOutCall(in batch: inout DecisionBatch, _ keys: SubjectKeys) -> Bool {
-        switch call?.content {
-        case .planned(let call): call.layOut(in: &batch, keys)
-        case .single(let request, _): batch.append(request)
-        case nil: true
-        }
-    }
-}
-
-extension PlannedCall {
-    /// Lays it out as its plan says, with what is of its own: keys, id and amounts.
-    func layOut(in batch: inout DecisionBatch, _ keys: SubjectKeys) -> Bool {
-        guard let decision = plan.decision else { preconditionFailure("a call without limits asks nothing of Redis") }
-        guard batch.begin(decision) else { return false }
-        batch.writeKeys { buffer in
-            for subject in plan.subjects { keys.write(subject, of: caller, to: &buffer) }
-        }
-        if decision.hasID, let id { batch.writeID(id) }
-        for amount in plan.amounts { batch.writeAmount(amount.amount(of: costs, plan.kind)) }
         return true
     }
 }
@@ -138,27 +113,15 @@ extension PendingRequest {
     func received(
         _ answer: DecisionAnswer?, in batch: ScriptBatch, at now: NIODeadline, by engine: CheckEngine
     ) -> Fate {
-        guard call == nil else { return receivedCall(answer, in: batch, at: now, by: engine) }
-        guard let decided = answer?.check(quota: batch.limit.quota) else { return undecided(answer, by: engine) }
-        engine.decided(self, decided, in: batch, at: now)
-        return .decided
-    }
-
-    @inline(never)
-    private func receivedCall(
-        _ answer: DecisionAnswer?, in batch: ScriptBatch, at now: NIODeadline, by engine: CheckEngine
-    ) -> Fate {
-        switch call?.content {
-        case .planned(let call):
-            let plan = call.plan
-            guard let decided = answer?.decided(terms: plan.terms.count, givesLease: plan.kind.operation.givesLease)
-            else { return undecided(answer, by: engine) }
-            engine.decided(self, call, decided, sentAt: batch.sentAt, memoryEpoch: batch.memoryEpoch, at: now)
-        case .single(let request, let done):
-            guard let decided = answer.flatMap({ request.decided($0) }) else { return undecided(answer, by: engine) }
-            done(.success(decided))
-        case nil: break
+        guard let answer else { return undecided(nil, by: engine) }
+        if let call {
+            if answer.isError || !call.decided(answer, of: self, in: batch, at: now, by: engine) {
+                return undecided(answer, by: engine)
+            }
+            return .decided
         }
+        guard let decided = answer.check(quota: batch.limit.quota) else { return undecided(answer, by: engine) }
+        engine.decided(self, decided, in: batch, at: now)
         return .decided
     }
 
@@ -170,10 +133,68 @@ extension PendingRequest {
 
     /// Redis has not decided it; it may have run.
     func undecided(because reason: FailureReason, by engine: CheckEngine) {
-        switch call?.content {
-        case nil: engine.undecided(self, because: reason)
-        case .planned(let call): engine.undecided(self, call, because: reason)
-        case .single(_, let done): done(.failure(reason))
+        if let call { return call.undecided(self, because: reason, by: engine) }
+        engine.undecided(self, because: reason)
+    }
+}
+
+// MARK: - The calls
+
+extension PlannedCall: PendingCall {
+    func slot(by slots: UserSlots) -> HashSlot { slots.slot(of: caller.owner(plan.subjects[0])) }
+
+    /// Lays it out as its plan says, with what is of its own: keys, id and amounts.
+    func layOut(in batch: inout DecisionBatch, _ keys: SubjectKeys) -> Bool {
+        guard let decision = plan.decision else { preconditionFailure("a call without limits asks nothing of Redis") }
+        guard batch.begin(decision) else { return false }
+        batch.writeKeys { buffer in
+            for subject in plan.subjects { keys.write(subject, of: caller, to: &buffer) }
         }
+        if decision.hasID, let id { batch.writeID(id) }
+        for amount in plan.amounts { batch.writeAmount(amount.amount(of: costs, plan.kind)) }
+        return true
+    }
+
+    func decided(
+        _ answer: DecisionAnswer, of request: PendingRequest, in batch: ScriptBatch, at now: NIODeadline,
+        by engine: CheckEngine
+    ) -> Bool {
+        guard let decided = answer.decided(terms: plan.terms.count, givesLease: plan.kind.operation.givesLease) else {
+            return false
+        }
+        engine.decided(request, self, decided, sentAt: batch.sentAt, memoryEpoch: batch.memoryEpoch, at: now)
+        return true
+    }
+
+    func undecided(_ request: PendingRequest, because reason: FailureReason, by engine: CheckEngine) {
+        engine.undecided(request, self, because: reason)
+    }
+}
+
+/// A request with keys of its own that waits for Redis.
+private final class SingleRequest: PendingCall {
+    private let request: DecisionCall
+    private let done: (Result<CallAnswer, FailureReason>) -> Void
+
+    init(_ request: DecisionCall, _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void) {
+        self.request = request
+        self.done = done
+    }
+
+    func slot(by slots: UserSlots) -> HashSlot { HashSlot(key: request.subjects[0].key) }
+
+    func layOut(in batch: inout DecisionBatch, _ keys: SubjectKeys) -> Bool { batch.append(request) }
+
+    func decided(
+        _ answer: DecisionAnswer, of request: PendingRequest, in batch: ScriptBatch, at now: NIODeadline,
+        by engine: CheckEngine
+    ) -> Bool {
+        guard let decided = self.request.decided(answer) else { return false }
+        done(.success(decided))
+        return true
+    }
+
+    func undecided(_ request: PendingRequest, because reason: FailureReason, by engine: CheckEngine) {
+        done(.failure(reason))
     }
 }
