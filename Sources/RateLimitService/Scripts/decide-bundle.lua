@@ -47,6 +47,13 @@ local function make(redis_now)
   local function window_key(subject, section) return further(subject, text_of('w:%08x', section.limit)) end
   local function decimal(number) return text_of('%.0f', number) end
 
+  -- Fails where the bundle has moved to this node of a cluster and a key beside it has not. A command with one key finds
+  -- none there, as if it had been evicted; one with several is refused.
+  local function must_have_arrived(subject, ...)
+    local reply = redis.pcall('EXISTS', subject.key, ...)
+    if type(reply) == 'table' and find(reply.err, 'non local', 1, true) then error(reply.err, 0) end
+  end
+
   -- The bundle
 
   local function load_leases(subject, text, count, at)
@@ -88,6 +95,7 @@ local function make(redis_now)
       load_leases(subject, text, leases, at)
     else
       subject.is_spilled = leases == SPILLED
+      if subject.is_spilled then must_have_arrived(subject, further(subject, 'leases'), further(subject, 'held')) end
       if at ~= #text + 1 then refuse() end
     end
     return subject

@@ -170,6 +170,7 @@
     local owner = { key = string.match(subject.key, '^{([^}]*)}') or subject.key }
     local key, before = further(owner, 'ids'), further(owner, 'ids:before')
     local field, rest = sub(id, 1, 1), sub(id, 2, 12)
+    must_have_arrived(subject, key, before)
     local function holds(text)
       local at = text and find(text, rest, 1, true)
       while at and at % 11 ~= 1 do at = find(text, rest, at + 1, true) end

@@ -16,7 +16,10 @@
     if size ~= 8 and size ~= 12 then refuse() end
     local key, base, chunk = window_key(subject, section), 0, nil
     local length = call('STRLEN', key)
-    if length == 0 then return size, 0, 0, 0 end
+    if length == 0 then
+      must_have_arrived(subject, key)
+      return size, 0, 0, 0
+    end
     if length < (dead + live) * size then refuse() end
     section.has_excess = length > (dead + live) * size
     return size, dead, merged, live, function(n)
