@@ -28,6 +28,7 @@ struct ProgressLine {
 }
 
 extension Traffic: ExpressibleByArgument {}
+extension Topology: ExpressibleByArgument {}
 
 extension ChaosCommand {
     struct Run: ParsableCommand {
@@ -45,6 +46,9 @@ extension ChaosCommand {
         @Option(help: "What is asked: \(Traffic.allCases.map(\.rawValue).joined(separator: ", ")).")
         var traffic = Traffic.mixed
 
+        @Option(help: "What keeps the windows: \(Topology.allCases.map(\.rawValue).joined(separator: ", ")).")
+        var topology = Topology.single
+
         @Flag(help: "Also show the faults in their order.")
         var schedule = false
 
@@ -56,9 +60,11 @@ extension ChaosCommand {
 
         func run() throws {
             let line = ProgressLine()
-            print("chaos: \(minutes) minutes, seed \(seed), \(traffic.rawValue), \(Fault.all.count) kinds of faults")
-            var options = ChaosRun.Options(seconds: minutes * 60, seed: seed)
+            var options = ChaosRun.Options(seconds: minutes * 60, seed: seed, on: topology)
             options.traffic = traffic
+            print(
+                "chaos: \(minutes) minutes, seed \(seed), \(topology.rawValue), \(traffic.rawValue), "
+                    + "\(options.faults.count) kinds of faults")
             let run = try ChaosRun(options)
             let report = try run.run { progress in
                 line.show(

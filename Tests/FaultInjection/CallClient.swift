@@ -1,8 +1,9 @@
 import HistoryChecker
 import TestSupport
 
-/// A gateway: checks, reserves, renews, settles, releases and reports usage for the members of a team. What it holds it
-/// sometimes leaves to lapse, as one that dies does; what it has settled it sometimes settles again.
+/// A gateway: checks, reserves, renews, settles, releases and reports usage for the members of a team, and for one who is
+/// in none. What it holds it sometimes leaves to lapse, as one that dies does; what it has settled it sometimes settles
+/// again.
 struct CallClient: LoadingClient {
     let testbed: Testbed
     let group: CallGroup
@@ -13,18 +14,39 @@ struct CallClient: LoadingClient {
     /// A call to make.
     private struct Intent {
         var action: CallOperation.Action
-        var log: CallLog
+        var team: Team
         var member: Int
+        /// The model that it names, with the history of all who do.
+        var model: (number: Int, all: SubjectLog)?
         var tokens = 0
         var id: String?
+
+        var isInTeam: Bool { member < Team.members }
+        var user: SubjectLog { team.users[member] }
+
+        /// Whose limits it falls under.
+        var subjects: [SubjectLog] {
+            if case .look = action { return [user] }
+            return [user] + (isInTeam ? [team.group] : []) + (model.map { [$0.all] } ?? [])
+        }
+    }
+
+    /// What a client holds, and what it has ended lately.
+    private struct Leases {
+        var open: [Intent] = []
+        var ended: [Intent] = []
+
+        mutating func keep(_ isCurrent: (Intent) -> Bool) {
+            open.removeAll { !isCurrent($0) }
+            ended.removeAll { !isCurrent($0) }
+        }
     }
 
     func run(until flag: Flag) throws {
         var random = SeededGenerator(seed: seed)
         var connection: HTTPConnection?
         var hangUps = testbed.hangUps.value
-        var open: [Intent] = []
-        var ended: [Intent] = []
+        var leases = Leases()
         while !flag.isSet {
             let isResting = Int.random(in: 0..<300, using: &random) == 0
             pause(milliseconds: isResting ? 300 : Int.random(in: 10...60, using: &random))
@@ -35,51 +57,63 @@ struct CallClient: LoadingClient {
             }
             let hangsUp = testbed.hangUps.value != hangUps
             hangUps = testbed.hangUps.value
-            let teams = group.teams
-            open.removeAll { intent in !teams.contains { $0 === intent.log } }
-            ended.removeAll { intent in !teams.contains { $0 === intent.log } }
-            let intent = next(&random, teams, &open, &ended)
+            let now = group.now
+            leases.keep { intent in
+                now.teams.contains { $0 === intent.team } && intent.model.map { $0.all === now.all } != false
+            }
+            let intent = next(&random, now, &leases)
             let (outcome, lease) = try make(intent, client, hangsUp: hangsUp)
             if outcome == nil { connection = nil }
             guard let lease else { continue }
             var held = intent
             held.id = lease
-            open.append(held)
+            leases.open.append(held)
         }
     }
 
     /// What comes next. What ends a lease is kept for a while: it may be said again.
     private func next(
-        _ random: inout SeededGenerator, _ teams: [CallLog], _ open: inout [Intent], _ ended: inout [Intent]
+        _ random: inout SeededGenerator, _ now: (teams: [Team], model: Int, all: SubjectLog), _ leases: inout Leases
     ) -> Intent {
         let draw = Int.random(in: 0..<100, using: &random)
-        if draw < 5 || teams.isEmpty {
-            return Intent(action: .look, log: teams[draw % teams.count], member: draw % 2)
+        if draw < 5 {
+            return Intent(action: .look, team: now.teams[draw % now.teams.count], member: draw % (Team.members + 1))
         }
-        if draw < 12, let again = ended.randomElement(using: &random) { return again }
-        if draw < 55, let place = open.indices.randomElement(using: &random) {
-            var intent = open[place]
+        if draw < 12, let again = leases.ended.randomElement(using: &random) { return again }
+        if draw < 55, let place = leases.open.indices.randomElement(using: &random) {
+            var intent = leases.open[place]
             let what = Int.random(in: 0..<10, using: &random)
             intent.tokens = Int.random(in: 0...9, using: &random)
             intent.action =
                 what < 2 ? .renew(microseconds: 1_000_000 * (1 + what)) : (what < 3 ? .release : .settle)
             if what >= 2 {
-                open.remove(at: place)
-                ended.append(intent)
-                if ended.count > 6 { ended.removeFirst() }
+                leases.open.remove(at: place)
+                leases.ended.append(intent)
+                if leases.ended.count > 6 { leases.ended.removeFirst() }
             }
             // Not sent: the lease lapses, unless it is settled late.
-            if what >= 8 { return Intent(action: .look, log: intent.log, member: intent.member) }
+            if what >= 8 { return Intent(action: .look, team: intent.team, member: intent.member) }
             return intent
         }
+        return nextAsking(&random, now, &leases)
+    }
+
+    private func nextAsking(
+        _ random: inout SeededGenerator, _ now: (teams: [Team], model: Int, all: SubjectLog), _ leases: inout Leases
+    ) -> Intent {
         var intent = Intent(
-            action: .check, log: teams[Int.random(in: 0..<teams.count, using: &random)],
-            member: Int.random(in: 0...1, using: &random), tokens: Int.random(in: 0...9, using: &random))
+            action: .check, team: now.teams[Int.random(in: 0..<now.teams.count, using: &random)],
+            member: Int.random(in: 0...Team.members, using: &random), tokens: Int.random(in: 0...9, using: &random))
+        if intent.isInTeam, Int.random(in: 0..<2, using: &random) == 0 {
+            intent.model = (now.model, now.all)
+            // What costs nothing passes a limit of spend though it is used up.
+            intent.tokens = max(1, intent.tokens)
+        }
         switch Int.random(in: 0..<100, using: &random) {
         case 0..<8:
             intent.action = .usage
             intent.id = newUser()
-            ended.append(intent)
+            leases.ended.append(intent)
         case 8..<30: break
         default: intent.action = .reserve(microseconds: 1_000_000 * Int.random(in: 1...2, using: &random))
         }
@@ -90,15 +124,22 @@ struct CallClient: LoadingClient {
     private func make(
         _ intent: Intent, _ connection: HTTPConnection, hangsUp: Bool
     ) throws -> (outcome: CallOperation.Outcome?, lease: String?) {
-        let log = intent.log
+        let subjects = intent.subjects
         let start = systemMicroseconds()
-        var operation = CallOperation(
-            intent.action, id: intent.id, terms: terms(intent), startMicroseconds: start, endMicroseconds: start,
-            outcome: .unknown)
-        log.began()
+        var call = CallOperation(
+            intent.action, id: intent.id, startMicroseconds: start, endMicroseconds: start, outcome: .unknown)
+        var limits: [[String: Any]] = []
+        for subject in subjects { subject.began() }
         defer {
-            operation.endMicroseconds = systemMicroseconds()
-            log.ended(operation)
+            call.endMicroseconds = systemMicroseconds()
+            statistics.called(call, deniedBy: Self.deniedBy(limits))
+            let parts = CallParts(isSplit: group.splitsCalls && subjects.count > 1, name: newUser())
+            for subject in subjects {
+                var part = call
+                part.terms = Self.terms(intent, subject.kind)
+                if call.outcome != .unknown { Self.addStandings(limits, to: &part, subject.kind) }
+                subject.ended(parts.parts(of: part))
+            }
         }
         let (method, path, body) = request(intent)
         if hangsUp {
@@ -106,31 +147,32 @@ struct CallClient: LoadingClient {
             return (nil, nil)
         }
         guard let response = try? connection.request(method, path, body: body) else { return (nil, nil) }
-        operation.endMicroseconds = systemMicroseconds()
-        statistics.answered(from: start, to: operation.endMicroseconds)
+        statistics.answered(from: start, to: systemMicroseconds())
         guard response.status < 500 && response.status != 400 || response.status == 503 else {
             throw TestFailure("\(path) was answered \(response.status): \(response.text)")
         }
-        operation.outcome = Self.outcome(of: response, intent.action)
-        Self.addStandings(of: response, to: &operation, member: intent.member)
-        guard operation.outcome == .done, case .reserve = intent.action else { return (operation.outcome, nil) }
-        operation.id = try response.json["lease"] as? String
-        return (operation.outcome, operation.id)
+        call.outcome = Self.outcome(of: response, intent.action)
+        limits = (try? response.json["limits"]) as? [[String: Any]] ?? []
+        guard call.outcome == .done, case .reserve = intent.action else { return (call.outcome, nil) }
+        call.id = try response.json["lease"] as? String
+        return (call.outcome, call.id)
     }
 
     private func request(_ intent: Intent) -> (method: String, path: String, body: String?) {
-        let user = intent.log.members[intent.member]
-        var members = [#""user":"\#(user)""#]
+        var members = [#""user":"\#(intent.user.name)""#]
         let id = intent.id ?? ""
-        let asked = [#""groups":["\#(intent.log.team)"]"#, #""output_tokens":\#(intent.tokens)"#]
+        let tokens = #""output_tokens":\#(intent.tokens)"#
+        var asked = [tokens]
+        if intent.isInTeam { asked.append(#""groups":["\#(intent.team.group.name)"]"#) }
+        if let model = intent.model { asked.append(#""model":"\#(CallLimits.model(model.number))""#) }
         switch intent.action {
         case .check: members += asked
         case .reserve(let life): members += asked + [#""ttl":\#(life / 1_000_000)"#]
         case .usage: members += asked + [#""request_id":"\#(id)""#]
-        case .settle: members += [#""lease":"\#(id)""#, asked[1]]
+        case .settle: members += [#""lease":"\#(id)""#, tokens]
         case .renew(let life): members += [#""lease":"\#(id)""#, #""ttl":\#(life / 1_000_000)"#]
         case .release: members.append(#""lease":"\#(id)""#)
-        case .look, .reset, .flush: return ("GET", "/v1/users/\(user)/usage", nil)
+        case .look, .reset, .flush: return ("GET", "/v1/users/\(intent.user.name)/usage", nil)
         }
         return ("POST", "/v1/\(Self.route(intent.action))?verbose=1", "{\(members.joined(separator: ","))}")
     }
@@ -146,28 +188,30 @@ struct CallClient: LoadingClient {
         }
     }
 
-    /// The parts of a call, as the limits' units have it.
-    private func terms(_ intent: Intent) -> [CallOperation.Term] {
-        func term(_ limit: String, _ cost: Int, _ need: Int) -> CallOperation.Term? {
-            CallLog.window(limit, of: intent.member).map { CallOperation.Term(window: $0, cost: cost, need: need) }
+    /// The parts of a call in a subject's windows, as the limits' units have it.
+    private static func terms(_ intent: Intent, _ kind: CallLimits.Kind) -> [CallOperation.Term] {
+        let asks: Bool
+        switch intent.action {
+        case .look: return CallLimits.names(kind).indices.map { CallOperation.Term(window: $0, cost: 0) }
+        case .renew, .release, .reset, .flush: return []
+        case .settle, .usage: asks = false
+        case .check, .reserve: asks = true
         }
         let tokens = intent.tokens
-        switch intent.action {
-        case .look: return CallLog.ownLimits.compactMap { term($0, 0, 0) }
-        case .renew, .release, .reset, .flush: return []
-        case .settle: return ["requests"].compactMap { term($0, 1, 1) } + charged(term, tokens, tokens)
-        case .usage: return charged(term, tokens, tokens)
-        case .check: return ["requests"].compactMap { term($0, 1, 1) } + charged(term, tokens, max(1, tokens))
-        case .reserve:
-            return ["requests", "calls", "team-calls"].compactMap { term($0, 1, 1) }
-                + charged(term, tokens, max(1, tokens))
+        return CallLimits.names(kind).enumerated().compactMap { window, name in
+            switch name {
+            case "requests", "all-requests":
+                return intent.action == .usage ? nil : CallOperation.Term(window: window, cost: 1)
+            case "calls", "team-calls":
+                guard case .reserve = intent.action else { return nil }
+                return CallOperation.Term(window: window, cost: 1)
+            case "tokens", "team-tokens":
+                return CallOperation.Term(window: window, cost: tokens, need: asks ? max(1, tokens) : tokens)
+            default:
+                guard intent.model != nil else { return nil }
+                return CallOperation.Term(window: window, cost: CallLimits.tokenPrice * tokens)
+            }
         }
-    }
-
-    private func charged(
-        _ term: (String, Int, Int) -> CallOperation.Term?, _ tokens: Int, _ need: Int
-    ) -> [CallOperation.Term] {
-        ["tokens", "team-tokens"].compactMap { term($0, tokens, need) }
     }
 
     /// What an answer says. Whatever Redis did not decide may all the same have taken place.
@@ -189,10 +233,18 @@ struct CallClient: LoadingClient {
         }
     }
 
-    private static func addStandings(of response: HTTPResponse, to operation: inout CallOperation, member: Int) {
-        guard operation.outcome != .unknown, let body = try? response.json else { return }
-        for limit in body["limits"] as? [[String: Any]] ?? [] {
-            guard let name = limit["name"] as? String, let window = CallLog.window(name, of: member),
+    private static func deniedBy(_ limits: [[String: Any]]) -> [String] {
+        limits.compactMap { limit in
+            guard limit["denied"] as? Bool == true, let name = limit["name"] as? String else { return nil }
+            return String(name.prefix { !$0.isNumber })
+        }
+    }
+
+    private static func addStandings(
+        _ limits: [[String: Any]], to operation: inout CallOperation, _ kind: CallLimits.Kind
+    ) {
+        for limit in limits {
+            guard let name = limit["name"] as? String, let window = CallLimits.window(named: name, kind),
                 let place = operation.terms.firstIndex(where: { $0.window == window }),
                 let quota = limit["limit"] as? Int, let used = limit["used"] as? Int
             else { continue }

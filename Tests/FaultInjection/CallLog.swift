@@ -2,57 +2,40 @@ import HistoryChecker
 import Synchronization
 import TestSupport
 
-/// A team whose members ask, with the limits of each member and those that they share; and what clients saw of it.
-final class CallLog: Sendable {
+/// A user, a team or all: whose windows have a history of their own, and what clients saw of it.
+final class SubjectLog: Sendable {
     private struct Storage {
         var operations: [CallOperation] = []
         var open = 0
     }
 
-    let members = (0..<2).map { _ in newUser() }
-    let team = newUser()
+    let kind: CallLimits.Kind
+    /// The name by which calls ask for it.
+    let name: String
+    /// Where its windows are in a cluster.
+    let slot: Int
     let createdAt = systemMicroseconds()
     private let storage = Mutex(Storage())
 
-    /// The limits under which calls are made, in the order of a member's windows and then of the shared ones.
-    static let ownLimits = ["requests", "tokens", "calls"]
-    static let sharedLimits = ["team-tokens", "team-calls"]
-    static let requests = 80
-    static let windowSeconds = 2
-    static let file = """
-        limits:
-          - {name: tokens, per: user, unit: tokens, quota: 300, window: 1s}
-          - {name: calls, per: user, unit: concurrency, quota: 8}
-          - {name: team-tokens, per: group, unit: tokens, quota: 700, window: 3s}
-          - {name: team-calls, per: group, unit: concurrency, quota: 12}
-        """
-    static let contract: CallContract = {
-        let own: [CallContract.Window] = [
-            .sliding(microseconds: windowSeconds * 1_000_000), .sliding(microseconds: 1_000_000), .concurrency,
-        ]
-        return CallContract(windows: own + own + [.sliding(microseconds: 3_000_000), .concurrency])
-    }()
-
-    /// The place of a member's window among the contract's.
-    static func window(_ limit: String, of member: Int) -> Int? {
-        if let place = ownLimits.firstIndex(of: limit) { return ownLimits.count * member + place }
-        return sharedLimits.firstIndex(of: limit).map { 2 * ownLimits.count + $0 }
+    /// - Parameter prefix: the daemons' prefix of keys.
+    init(_ kind: CallLimits.Kind, name: String = newUser(), prefix: String) {
+        self.kind = kind
+        self.name = name
+        slot = HashSlots.slot(of: kind.key(of: name, prefix: prefix))
     }
 
     func began() { storage.withLock { $0.open += 1 } }
 
-    func ended(_ operation: CallOperation) {
+    func ended(_ operations: [CallOperation]) {
         storage.withLock { storage in
             storage.open -= 1
-            storage.operations.append(operation)
+            storage.operations += operations
         }
     }
 
-    /// A member's windows were emptied, or perhaps were.
-    func wasReset(_ member: Int, from start: Int, to end: Int, isCertain: Bool) {
-        let terms = Self.ownLimits.indices.map {
-            CallOperation.Term(window: Self.ownLimits.count * member + $0, cost: 0)
-        }
+    /// Its windows were emptied, or perhaps were.
+    func wasReset(from start: Int, to end: Int, isCertain: Bool) {
+        let terms = CallLimits.names(kind).indices.map { CallOperation.Term(window: $0, cost: 0) }
         let reset = CallOperation(
             .reset, terms: terms, startMicroseconds: start, endMicroseconds: end,
             outcome: isCertain ? .done : .unknown)
@@ -63,50 +46,101 @@ final class CallLog: Sendable {
     var complete: [CallOperation]? { storage.withLock { $0.open == 0 ? $0.operations : nil } }
 }
 
+extension CallLimits.Kind {
+    /// Where the windows of somebody are.
+    package func key(of name: String, prefix: String) -> String {
+        switch self {
+        case .user: "\(prefix):\(name)"
+        case .team: "\(prefix):group:\(name)"
+        case .all: "\(prefix):global"
+        }
+    }
+}
+
+/// A team, its members, and a user who is in none and asks under limits of its own alone.
+final class Team: Sendable {
+    static let members = 2
+    /// The members, and behind them the one who is none.
+    let users: [SubjectLog]
+    let group: SubjectLog
+
+    init(prefix: String) {
+        users = (0...Self.members).map { _ in SubjectLog(.user, prefix: prefix) }
+        group = SubjectLog(.team, prefix: prefix)
+    }
+
+    var logs: [SubjectLog] { users + [group] }
+}
+
 /// Daemons with a file of limits, and the teams that ask them now.
 final class CallGroup: LoadedGroup {
-    let quota = CallLog.requests
-    let places: [DaemonPlace]
-    private let recorder: Recorder
-    private let current: Mutex<[CallLog]>
-    static let teamsAtATime = 2
+    private struct Current {
+        var teams: [Team]
+        var model = 0
+        var all: SubjectLog
+    }
 
-    init(_ redis: String, _ recorder: Recorder) throws {
+    let quota = CallLimits.requests
+    let keyPrefix = "chaos-calls"
+    let places: [DaemonPlace]
+    /// Whether a call that falls under limits of several subjects is decided in several slots.
+    let splitsCalls: Bool
+    private let recorder: Recorder
+    private let current: Mutex<Current>
+    static let teamsAtATime = 2
+    /// For how long a model is named at least.
+    private static let modelMicroseconds = 4_000_000
+
+    init(_ store: any Store, _ recorder: Recorder) throws {
         self.recorder = recorder
+        splitsCalls = store.hasSlots
         let folder = try TemporaryFolder()
         self.folder = folder
         let settings = [
-            "WINDOW": "\(CallLog.windowSeconds)", "DENY_CACHE_MS": "0", "KEY_PREFIX": "chaos-calls",
-            "REDIS_TIMEOUT_MS": "50", "LOG_FORMAT": "text", "GROUPS": "given",
-            "LIMITS_FILE": try folder.write(CallLog.file, to: "limits.yaml"),
+            "WINDOW": "\(CallLimits.windowSeconds)", "DENY_CACHE_MS": "0", "KEY_PREFIX": keyPrefix,
+            "REDIS_TIMEOUT_MS": "\(Testbed.deadlineMilliseconds)", "LOG_FORMAT": "text", "GROUPS": "given",
+            "LIMITS_FILE": try folder.write(CallLimits.file(), to: "limits.yaml"),
         ]
-        places = try (0..<2).map { _ in try DaemonPlace(redis, quota: CallLog.requests, settings) }
-        current = Mutex((0..<Self.teamsAtATime).map { _ in CallLog() })
+        places = try (0..<2).map { _ in try DaemonPlace(store.url, quota: CallLimits.requests, settings) }
+        let prefix = keyPrefix
+        current = Mutex(
+            Current(
+                teams: (0..<Self.teamsAtATime).map { _ in Team(prefix: prefix) },
+                all: SubjectLog(.all, prefix: prefix)))
     }
 
     /// Where the file of limits is.
     private let folder: TemporaryFolder
 
-    /// The teams that ask now.
-    var teams: [CallLog] { current.withLock { $0 } }
+    /// The teams that ask now, and the model that is named with the history of all who name it.
+    var now: (teams: [Team], model: Int, all: SubjectLog) { current.withLock { ($0.teams, $0.model, $0.all) } }
+
+    var slots: [Int] { now.teams.flatMap(\.logs).map(\.slot) + [now.all.slot] }
 
     func replaceUser(_ index: Int) {
-        let log = CallLog()
+        let team = Team(prefix: keyPrefix)
+        let all = SubjectLog(.all, prefix: keyPrefix)
         let old = current.withLock { current in
             let place = index % Self.teamsAtATime
-            defer { current[place] = log }
-            return current[place]
+            var old = current.teams[place].logs
+            current.teams[place] = team
+            if all.createdAt - current.all.createdAt > Self.modelMicroseconds {
+                old.append(current.all)
+                current.all = all
+                current.model += 1
+            }
+            return old
         }
-        recorder.retire(old)
+        for log in old { recorder.retire(log) }
     }
 
-    func retireAll() { for log in teams { recorder.retire(log) } }
+    func retireAll() { for log in now.teams.flatMap(\.logs) + [now.all] { recorder.retire(log) } }
 
     func resetUsers(at place: DaemonPlace) {
-        for log in teams {
+        for team in now.teams {
             let start = systemMicroseconds()
-            let answer = try? place.reset(log.members[0])
-            log.wasReset(0, from: start, to: systemMicroseconds(), isCertain: answer == 204)
+            let answer = try? place.reset(team.users[0].name)
+            team.users[0].wasReset(from: start, to: systemMicroseconds(), isCertain: answer == 204)
         }
     }
 

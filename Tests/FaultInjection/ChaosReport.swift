@@ -3,23 +3,8 @@ import HistoryChecker
 
 /// What a run found, as one table and a verdict.
 package struct ChaosReport: Sendable {
-    /// What was seen of calls under several limits.
-    package struct Calls: Sendable {
-        package var operations = 0
-        package var unknown = 0
-        package var teams = 0
-        /// By what was asked, in the order of their names.
-        package var kinds: [String: Int] = [:]
-
-        mutating func add(_ history: [CallOperation]) {
-            operations += history.count
-            unknown += history.count { $0.outcome == .unknown }
-            teams += 1
-            for operation in history { kinds[operation.kind, default: 0] += 1 }
-        }
-    }
-
     package let seed: UInt64
+    package let topology: Topology
     package let traffic: Traffic
     package let seconds: Double
     package let rows: [(name: String, figures: FaultFigures)]
@@ -28,7 +13,11 @@ package struct ChaosReport: Sendable {
     package let unknown: Int
     package let histories: Int
     package let undecided: Int
-    package let calls: Calls
+    package let calls: CallFigures
+    /// Of users, teams and all, that calls were made under.
+    package let callHistories: Int
+    /// Histories in whose time a failover may have lost what was acknowledged just before it.
+    package let touchedByLosses: Int
     /// Histories that were never whole.
     package let unchecked: Int
     package let oversleptMilliseconds: Double
@@ -59,7 +48,8 @@ package struct ChaosReport: Sendable {
             )
         }
         lines.append(String(repeating: "-", count: 80))
-        lines.append("seed \(seed), \(Int(seconds)) s, \(injected) faults, traffic: \(traffic.rawValue);")
+        lines.append(
+            "seed \(seed), \(Int(seconds)) s, \(injected) faults, \(topology.rawValue), traffic: \(traffic.rawValue);")
         if traffic != .calls {
             lines += [
                 "\(operations) requests of \(histories) users, \(unknown) of them without a decision,",
@@ -67,15 +57,21 @@ package struct ChaosReport: Sendable {
             ]
         }
         if traffic != .checks {
-            let kinds = calls.kinds.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
+            func list(_ counts: [String: Int]) -> String {
+                counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+            }
             lines += [
-                "\(calls.operations) calls of \(calls.teams) teams, \(calls.unknown) of them without an answer that tells;",
-                "  " + kinds.joined(separator: ", ") + ";",
+                "\(calls.operations) calls, \(calls.unknown) of them without an answer that tells, in \(callHistories) histories;",
+                "  " + list(calls.kinds) + ";", "  denied by " + list(calls.denials) + ";",
             ]
         }
         lines += [
             "the machine let a sleeping thread oversleep by up to \(Self.decimal(oversleptMilliseconds)) ms"
         ]
+        if touchedByLosses > 0 {
+            lines.append(
+                "in \(touchedByLosses) histories a failover may have forgotten what was acknowledged just before it")
+        }
         if unchecked > 0 { lines.append("\(unchecked) histories were never whole, and are not checked") }
         lines += violations
         lines.append(isClean ? "verdict: exact" : "verdict: VIOLATED")

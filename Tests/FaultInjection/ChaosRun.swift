@@ -8,15 +8,18 @@ package final class ChaosRun: Sendable {
         package var seconds: Double
         package var seed: UInt64
         package var traffic = Traffic.mixed
-        package var faults = Fault.all
+        package let topology: Topology
+        package var faults: [Fault]
         package var pausesMilliseconds = 300...2_500
         package var clientsForEachDaemon = 5
         /// For how long one user is asked for.
         package var userSeconds = 8.0
 
-        package init(seconds: Double, seed: UInt64) {
+        package init(seconds: Double, seed: UInt64, on topology: Topology = .single) {
             self.seconds = seconds
             self.seed = seed
+            self.topology = topology
+            faults = topology.faults
         }
     }
 
@@ -34,9 +37,10 @@ package final class ChaosRun: Sendable {
         var unknown = 0
         var histories = 0
         var undecided = 0
-        var calls = ChaosReport.Calls()
+        var callHistories = 0
+        var callOperations = 0
+        var touchedByLosses = 0
         var violations: [String] = []
-        var longestCheckMilliseconds = 0.0
     }
 
     package let options: Options
@@ -48,7 +52,7 @@ package final class ChaosRun: Sendable {
 
     package init(_ options: Options) throws {
         self.options = options
-        testbed = try Testbed(options.traffic)
+        testbed = try Testbed(options.traffic, on: options.topology)
         statistics = Statistics(kinds: options.faults.count)
     }
 
@@ -77,10 +81,7 @@ package final class ChaosRun: Sendable {
             while monotonicMilliseconds() < end {
                 let entry = schedule.next()
                 let pauseUntil = monotonicMilliseconds() + Double(entry.pauseMilliseconds)
-                while monotonicMilliseconds() < min(pauseUntil, end) {
-                    pause(milliseconds: 50)
-                    report(progress(since: start, injected, "-"))
-                }
+                try rest(until: min(pauseUntil, end)) { report(progress(since: start, injected, "-")) }
                 guard monotonicMilliseconds() < end else { break }
                 report(progress(since: start, injected, options.faults[entry.fault].name))
                 try inject(entry)
@@ -89,6 +90,8 @@ package final class ChaosRun: Sendable {
                     for group in testbed.groups { group.replaceUser(nextUser) }
                     nextUser += 1
                     replaceAt += options.userSeconds * 1_000 / Double(DaemonGroup.usersAtATime)
+                    // A fault that took long does not cut the next ones' time short.
+                    replaceAt = max(replaceAt, monotonicMilliseconds())
                 }
             }
         }
@@ -96,13 +99,28 @@ package final class ChaosRun: Sendable {
         let ended = clients.map { client in Result { try client.value() } }
         let overslept = try sleeper.value()
         for group in testbed.groups { group.retireAll() }
-        let settling = Result { try testbed.settle() }
+        let settling = Result { try testbed.settleEventually() }
         isClosing.set()
         _ = try checker.value()
         checkComplete()
         for outcome in ended + [result, settling] { try outcome.get() }
         return makeReport(injected: injected, overslept: overslept)
     }
+
+    /// Lets the load go on. In a cluster what a call over several slots leaves to be done is settled meanwhile too, so that
+    /// it is known for how long at most that was open.
+    private func rest(until end: Double, _ report: () -> Void) throws {
+        var settleAt = monotonicMilliseconds() + Self.settlesEachMilliseconds
+        while monotonicMilliseconds() < end {
+            pause(milliseconds: 50)
+            report()
+            guard testbed.store.hasSlots, monotonicMilliseconds() > settleAt else { continue }
+            try testbed.settleEventually()
+            settleAt = monotonicMilliseconds() + Self.settlesEachMilliseconds
+        }
+    }
+
+    private static let settlesEachMilliseconds = 400.0
 
     private func inject(_ entry: FaultSchedule.Entry) throws {
         let fault = options.faults[entry.fault]
@@ -111,7 +129,7 @@ package final class ChaosRun: Sendable {
         do {
             try fault.inject(testbed, entry.draw)
             statistics.exactAgain(entry.fault, afterMilliseconds: try testbed.millisecondsUntilExact())
-            try testbed.settle()
+            try testbed.settleEventually()
         } catch { throw TestFailure("\(fault.name): \(error)") }
     }
 
@@ -134,7 +152,7 @@ package final class ChaosRun: Sendable {
         checked.withLock { checked in
             Progress(
                 secondsPassed: (monotonicMilliseconds() - start) / 1_000, faultsInjected: injected,
-                operationsChecked: checked.operations + checked.calls.operations, violations: checked.violations.count,
+                operationsChecked: checked.operations + checked.callOperations, violations: checked.violations.count,
                 fault: fault
             )
         }
@@ -143,10 +161,11 @@ package final class ChaosRun: Sendable {
     private func makeReport(injected: Int, overslept: Double) -> ChaosReport {
         checked.withLock { checked in
             ChaosReport(
-                seed: options.seed, traffic: options.traffic, seconds: options.seconds,
+                seed: options.seed, topology: options.topology, traffic: options.traffic, seconds: options.seconds,
                 rows: zip(options.faults.map(\.name) + ["before the first"], statistics.figures).map { ($0, $1) },
                 injected: injected, operations: checked.operations, unknown: checked.unknown,
-                histories: checked.histories, undecided: checked.undecided, calls: checked.calls,
+                histories: checked.histories, undecided: checked.undecided, calls: statistics.calls,
+                callHistories: checked.callHistories, touchedByLosses: checked.touchedByLosses,
                 unchecked: testbed.recorder.waiting,
                 oversleptMilliseconds: overslept, schedule: log.withLock { $0 },
                 violations: checked.violations
@@ -164,37 +183,37 @@ extension ChaosRun {
     }
 
     private func checkCompleteTeams() {
-        let checker = CallHistoryChecker(CallLog.contract)
-        for operations in testbed.recorder.takeCompleteCalls() {
-            for offence in checker.offences(of: operations) {
+        for (log, history) in testbed.recorder.takeCompleteCalls() {
+            let checker = CallHistoryChecker(CallLimits.contract(log.kind))
+            let offences = checker.offences(of: history.counted)
+            for offence in offences {
                 statistics.offended(
-                    offence.offence, atMicroseconds: operations[offence.operation].startMicroseconds)
+                    offence.offence, atMicroseconds: history.counted[offence.operation].startMicroseconds)
             }
-            let verdict = checker.verdict(of: operations)
+            let verdict = checker.verdict(of: offences.isEmpty ? history.kept : history.counted)
             checked.withLock { checked in
-                checked.calls.add(operations)
+                checked.callHistories += 1
+                checked.callOperations += history.kept.count
+                checked.touchedByLosses += history.hasLosses ? 1 : 0
                 guard case .violation(let evidence) = verdict, checked.violations.count < Self.shownViolations else {
                     return
                 }
-                checked.violations.append("a team's calls: \(evidence)")
+                checked.violations.append("\(log.kind) \(log.name): \(evidence)")
             }
         }
     }
 
     private func checkCompleteUsers() {
-        for (log, operations) in testbed.recorder.takeComplete() {
+        for (log, history) in testbed.recorder.takeComplete() {
             let checker = HistoryChecker(log.contract)
-            let start = monotonicMilliseconds()
-            let verdict = checker.verdict(of: operations)
-            let took = monotonicMilliseconds() - start
-            for offence in checker.offences(of: operations) {
-                statistics.offended(offence.offence, atMicroseconds: offence.atMicroseconds)
-            }
+            let offences = checker.offences(of: history.counted)
+            for offence in offences { statistics.offended(offence.offence, atMicroseconds: offence.atMicroseconds) }
+            let verdict = checker.verdict(of: offences.isEmpty ? history.kept : history.counted)
             checked.withLock { checked in
-                checked.operations += operations.count
-                checked.unknown += operations.count { $0.outcome == .unknown }
+                checked.operations += history.kept.count
+                checked.unknown += history.kept.count { $0.outcome == .unknown }
                 checked.histories += 1
-                checked.longestCheckMilliseconds = max(checked.longestCheckMilliseconds, took)
+                checked.touchedByLosses += history.hasLosses ? 1 : 0
                 switch verdict {
                 case .consistent: break
                 case .undecided: checked.undecided += 1

@@ -1,6 +1,7 @@
 import TestSupport
 
-/// One kind of fault: how it is done and undone. Add a group of them in a file of its own, and the group to ``all``.
+/// One kind of fault: how it is done and undone. Add a group of them in a file of its own, and the group to a
+/// ``Topology``.
 package struct Fault: Sendable {
     /// What a schedule draws for one injection.
     package struct Draw: Hashable, Sendable {
@@ -21,14 +22,12 @@ package struct Fault: Sendable {
         self.inject = inject
     }
 
-    package static let all = redisProcessFaults + redisCommandFaults + daemonFaults + clientFaults
-
-    /// Those that leave each daemon's process alive, whose memory can then be watched.
-    package static let daemonsLive = all.filter { $0.name != "daemon killed -9" }
+    /// Those of one Redis that leave each daemon's process alive, whose memory can then be watched.
+    package static let daemonsLive = Topology.single.faults.filter { $0.name != "daemon killed -9" }
     /// Not a fault that is survived but one that a run must find: windows are emptied, and the recorder is not told.
     package static let untoldFlush = Fault("untold FLUSHALL") { testbed, _ in
         for _ in 0..<3 {
-            try testbed.redis.command("FLUSHALL")
+            for master in try testbed.store.masters() { try master.command("FLUSHALL") }
             pause(milliseconds: 150)
         }
     }

@@ -11,10 +11,16 @@ final class UserLog: Sendable {
 
     let user = newUser()
     let contract: WindowContract
+    /// Where the window is in a cluster.
+    let slot: Int
     let createdAt = systemMicroseconds()
     private let storage = Mutex(Storage())
 
-    init(_ contract: WindowContract) { self.contract = contract }
+    /// - Parameter prefix: the daemons' prefix of keys.
+    init(_ contract: WindowContract, prefix: String) {
+        self.contract = contract
+        slot = HashSlots.slot(of: "\(prefix):\(user)")
+    }
 
     func began() { storage.withLock { $0.open += 1 } }
 
@@ -36,43 +42,71 @@ final class UserLog: Sendable {
     var complete: [Operation]? { storage.withLock { $0.open == 0 ? $0.operations : nil } }
 }
 
-/// All that was seen: the users' logs, when windows were emptied, and when what had been given up was over.
+/// All that was seen: the logs, when windows were emptied or perhaps lost, and when what had been given up was over.
 final class Recorder: Sendable {
+    /// Windows that were emptied, or lost what was acknowledged in a span.
+    private struct Forgetting {
+        var startMicroseconds: Int
+        var endMicroseconds: Int
+        /// Those of some slots of a cluster; nil for all there are.
+        var slots: Set<Int>?
+
+        func concerns(_ slot: Int, since instant: Int) -> Bool {
+            endMicroseconds >= instant && slots?.contains(slot) != false
+        }
+    }
+
+    /// What is known of the windows apart from the answers.
+    private struct Known {
+        var emptied: [Forgetting] = []
+        var lost: [Forgetting] = []
+        var settlements: [(askedBefore: Int, by: Int)] = []
+    }
+
     private struct Storage {
         var retired: [UserLog] = []
-        var retiredTeams: [CallLog] = []
-        var forgettings: [Operation] = []
-        var settlements: [(askedBefore: Int, by: Int)] = []
+        var retiredSubjects: [SubjectLog] = []
+        var known = Known()
     }
 
     private let storage = Mutex(Storage())
 
-    func newLog(_ contract: WindowContract) -> UserLog { UserLog(contract) }
-
     func retire(_ log: UserLog) { storage.withLock { $0.retired.append(log) } }
 
-    func retire(_ log: CallLog) { storage.withLock { $0.retiredTeams.append(log) } }
+    func retire(_ log: SubjectLog) { storage.withLock { $0.retiredSubjects.append(log) } }
 
-    /// Every window was emptied.
-    func forgot(from start: Int, to end: Int) {
-        let forgetting = Operation(startMicroseconds: start, endMicroseconds: end, outcome: .forgot(isCertain: true))
-        storage.withLock { $0.forgettings.append(forgetting) }
+    /// Windows were emptied: those of some slots, or all.
+    func forgot(from start: Int, to end: Int, slots: Set<Int>? = nil) {
+        let emptied = Forgetting(startMicroseconds: start, endMicroseconds: end, slots: slots)
+        storage.withLock { $0.known.emptied.append(emptied) }
+    }
+
+    /// What was acknowledged in a span may be forgotten: that in windows of some slots.
+    func lost(from start: Int, to end: Int, slots: Set<Int>) {
+        let lost = Forgetting(startMicroseconds: start, endMicroseconds: end, slots: slots)
+        storage.withLock { $0.known.lost.append(lost) }
     }
 
     func settled(askedBefore: Int, by end: Int) {
-        storage.withLock { $0.settlements.append((askedBefore, end)) }
+        storage.withLock { $0.known.settlements.append((askedBefore, end)) }
     }
 
     /// Histories that are complete: the user is retired, no request is under way, and of each the end is known.
-    func takeComplete() -> [(log: UserLog, operations: [Operation])] {
+    func takeComplete() -> [(log: UserLog, history: HistoryWithLosses<Operation>)] {
         storage.withLock { storage in
-            var complete: [(log: UserLog, operations: [Operation])] = []
+            var complete: [(log: UserLog, history: HistoryWithLosses<Operation>)] = []
+            let known = storage.known
             storage.retired.removeAll { log in
-                guard let operations = log.complete, let whole = Self.settled(operations, storage.settlements) else {
+                guard let operations = log.complete, let whole = Self.settled(operations, known) else {
                     return false
                 }
-                let forgettings = storage.forgettings.filter { $0.endMicroseconds >= log.createdAt }
-                complete.append((log, whole + forgettings))
+                let emptied = known.emptied.filter { $0.concerns(log.slot, since: log.createdAt) }.map {
+                    Operation(
+                        startMicroseconds: $0.startMicroseconds, endMicroseconds: $0.endMicroseconds,
+                        outcome: .forgot(isCertain: true))
+                }
+                let spans = Self.spans(known, log.slot, since: log.createdAt)
+                complete.append((log, HistoryWithLosses(whole + emptied, lost: spans, under: log.contract)))
                 return true
             }
             return complete
@@ -80,48 +114,68 @@ final class Recorder: Sendable {
     }
 
     /// How many histories wait to be complete.
-    var waiting: Int { storage.withLock { $0.retired.count + $0.retiredTeams.count } }
+    var waiting: Int { storage.withLock { $0.retired.count + $0.retiredSubjects.count } }
 
     /// The same of calls under several limits.
-    func takeCompleteCalls() -> [[CallOperation]] {
+    func takeCompleteCalls() -> [(log: SubjectLog, history: HistoryWithLosses<CallOperation>)] {
         storage.withLock { storage in
-            var complete: [[CallOperation]] = []
-            storage.retiredTeams.removeAll { log in
-                guard var operations = log.complete else { return false }
+            var complete: [(log: SubjectLog, history: HistoryWithLosses<CallOperation>)] = []
+            let known = storage.known
+            storage.retiredSubjects.removeAll { log in
+                guard var operations = log.complete,
+                    Self.isSettled(operations.lazy.map(\.endMicroseconds), known)
+                else { return false }
                 for index in operations.indices where operations[index].outcome == .unknown {
-                    guard let end = Self.settled(operations[index].endMicroseconds, storage.settlements) else {
-                        return false
-                    }
+                    guard let end = Self.settled(operations[index].endMicroseconds, known) else { return false }
                     operations[index].endMicroseconds = end
                 }
-                let flushes = storage.forgettings.filter { $0.endMicroseconds >= log.createdAt }.map {
+                let flushes = known.emptied.filter { $0.concerns(log.slot, since: log.createdAt) }.map {
                     CallOperation(
                         .flush, startMicroseconds: $0.startMicroseconds, endMicroseconds: $0.endMicroseconds,
                         outcome: .done)
                 }
-                complete.append(operations + flushes)
+                let spans = Self.spans(known, log.slot, since: log.createdAt)
+                complete.append((log, HistoryWithLosses(operations + flushes, lost: spans)))
                 return true
             }
             return complete
         }
     }
 
+    private static func spans(_ known: Known, _ slot: Int, since instant: Int) -> [LostSpan] {
+        known.lost.filter { $0.concerns(slot, since: instant) }.map {
+            LostSpan(startMicroseconds: $0.startMicroseconds, endMicroseconds: $0.endMicroseconds)
+        }
+    }
+
     /// By when nothing that was asked before an instant could happen any more; nil where that is not known.
-    private static func settled(_ end: Int, _ settlements: [(askedBefore: Int, by: Int)]) -> Int? {
-        settlements.first { $0.askedBefore > end }?.by
+    private static func settled(_ end: Int, _ known: Known) -> Int? {
+        let settlements = known.settlements
+        // In the order of time, and there are many of them in a long run.
+        var low = 0
+        var high = settlements.count
+        while low < high {
+            let middle = (low + high) / 2
+            if settlements[middle].askedBefore > end { high = middle } else { low = middle + 1 }
+        }
+        return low < settlements.count ? settlements[low].by : nil
+    }
+
+    /// Whether all that was lost by the end of a history is known.
+    private static func isSettled(_ ends: some Sequence<Int>, _ known: Known) -> Bool {
+        ends.max().map { settled($0, known) != nil } ?? true
     }
 
     /// With the instant by which each unknown outcome was settled as its end; nil where one is not.
-    private static func settled(
-        _ operations: [Operation], _ settlements: [(askedBefore: Int, by: Int)]
-    ) -> [Operation]? {
+    private static func settled(_ operations: [Operation], _ known: Known) -> [Operation]? {
+        guard isSettled(operations.lazy.map(\.endMicroseconds), known) else { return nil }
         var operations = operations
         for (index, operation) in operations.enumerated() {
             switch operation.outcome {
             case .unknown, .forgot(isCertain: false): break
             case .admitted, .denied, .looked, .forgot: continue
             }
-            guard let end = settled(operation.endMicroseconds, settlements) else { return nil }
+            guard let end = settled(operation.endMicroseconds, known) else { return nil }
             operations[index].endMicroseconds = end
         }
         return operations

@@ -12,6 +12,16 @@ package struct FaultFigures: Sendable {
     package var slowestExactMilliseconds = 0.0
 }
 
+/// What was asked of several limits at once.
+package struct CallFigures: Sendable {
+    package var operations = 0
+    package var unknown = 0
+    /// By what was asked.
+    package var kinds: [String: Int] = [:]
+    /// By the limit that denied.
+    package var denials: [String: Int] = [:]
+}
+
 /// The figures while the run goes on. A fault's time lasts from its beginning until the next one begins.
 package final class Statistics: Sendable {
     private struct Storage {
@@ -19,6 +29,7 @@ package final class Statistics: Sendable {
         /// Which fault began when, in the order of time; the first stands for "none yet".
         var times: [(startMicroseconds: Int, fault: Int)]
         var latencies: [Int] = []
+        var calls = CallFigures()
     }
 
     private let storage: Mutex<Storage>
@@ -44,6 +55,18 @@ package final class Statistics: Sendable {
             storage.figures[fault].slowestExactMilliseconds = max(
                 storage.figures[fault].slowestExactMilliseconds, milliseconds
             )
+        }
+    }
+
+    var calls: CallFigures { storage.withLock { $0.calls } }
+
+    /// - Parameter denied: the limits that denied it.
+    func called(_ call: CallOperation, deniedBy denied: [String]) {
+        storage.withLock { storage in
+            for name in denied { storage.calls.denials[name, default: 0] += 1 }
+            storage.calls.operations += 1
+            storage.calls.unknown += call.outcome == .unknown ? 1 : 0
+            storage.calls.kinds[call.kind, default: 0] += 1
         }
     }
 

@@ -17,7 +17,10 @@ package enum Traffic: String, CaseIterable, Sendable {
 protocol LoadedGroup: Sendable {
     /// The quota of checks, which a fault changes for a while.
     var quota: Int { get }
+    var keyPrefix: String { get }
     var places: [DaemonPlace] { get }
+    /// The slots of the windows that are asked for now.
+    var slots: [Int] { get }
     /// Puts somebody new in the place of one, whose history is then complete.
     func replaceUser(_ index: Int)
     func retireAll()
@@ -31,71 +34,107 @@ protocol LoadingClient: Sendable {
     func run(until flag: Flag) throws
 }
 
-/// One Redis, and several groups of daemons on it. The daemons of a group share a limit, and so their users' windows.
+/// What keeps the windows, and several groups of daemons on it. The daemons of a group share a limit, and so their users'
+/// windows.
 package final class Testbed: Sendable {
     /// After how long Redis says BUSY while a script runs.
     static let busyAfterMilliseconds = 100
+    /// How long a daemon waits for a decision.
+    static let deadlineMilliseconds = 50
 
-    let redis: RedisServer
+    let store: any Store
     let groups: [any LoadedGroup]
     let recorder: Recorder
     /// How often all clients were told to hang up.
     let hangUps = Tally()
 
-    package init(_ traffic: Traffic) throws {
-        let redis = try RedisServer([
-            "--enable-debug-command", "yes", "--lua-time-limit", "\(Self.busyAfterMilliseconds)",
-        ])
+    package init(_ traffic: Traffic, on topology: Topology) throws {
         let recorder = Recorder()
-        self.redis = redis
+        let store: any Store =
+            switch topology {
+            case .single: try SingleStore()
+            case .cluster: try ClusterStore(recorder)
+            }
+        self.store = store
         self.recorder = recorder
-        let checks = try traffic == .calls ? [] : Self.checkGroups(redis, recorder)
-        let calls = try traffic == .checks ? [] : [CallGroup(redis.unrestrictedURL, recorder)]
+        let checks = try traffic == .calls ? [] : Self.checkGroups(store.url, recorder)
+        let calls = try traffic == .checks ? [] : [CallGroup(store, recorder)]
         groups = checks + calls
+        // Daemons that have just started do not know a cluster's masters yet.
+        try settleEventually()
     }
 
-    private static func checkGroups(_ redis: RedisServer, _ recorder: Recorder) throws -> [any LoadedGroup] {
+    private static func checkGroups(_ redis: String, _ recorder: Recorder) throws -> [any LoadedGroup] {
         try [
             // No denial is remembered: every answer's numbers are the window's at one instant, and are judged whole.
-            DaemonGroup("a", quota: 5, windowSeconds: 1, denyCacheMilliseconds: 0, redis.unrestrictedURL, recorder),
-            DaemonGroup(
-                "b", quota: 40, windowSeconds: 2, denyCacheMilliseconds: 0, largestCost: 4, redis.unrestrictedURL,
-                recorder),
-            DaemonGroup(
-                "c", quota: 20, windowSeconds: 5, denyCacheMilliseconds: 1_000, redis.unrestrictedURL, recorder),
+            DaemonGroup("a", quota: 5, windowSeconds: 1, denyCacheMilliseconds: 0, redis, recorder),
+            DaemonGroup("b", quota: 40, windowSeconds: 2, denyCacheMilliseconds: 0, largestCost: 4, redis, recorder),
+            DaemonGroup("c", quota: 20, windowSeconds: 5, denyCacheMilliseconds: 1_000, redis, recorder),
         ]
+    }
+
+    /// The only Redis, for the faults of one.
+    var redis: RedisServer {
+        guard let store = store as? SingleStore else { preconditionFailure("a fault of one Redis, without one") }
+        return store.redis
+    }
+
+    /// The cluster, for the faults of one.
+    var cluster: ClusterStore {
+        guard let store = store as? ClusterStore else { preconditionFailure("a fault of a cluster, without one") }
+        return store
     }
 
     var places: [DaemonPlace] { groups.flatMap(\.places) }
 
     func place(_ target: Int) -> DaemonPlace { places[target % places.count] }
 
-    /// Waits until every daemon gets decisions from Redis, and says after how long the last one did.
+    /// Waits until every daemon gets decisions from each master, and says after how long the last one did.
     func millisecondsUntilExact() throws -> Double {
         let start = monotonicMilliseconds()
-        for place in places {
-            let isExact = eventually(within: 20) { (try? place.decides()) ?? false }
-            guard isExact else { throw TestFailure("a daemon does not decide again: \(place.log)") }
-        }
+        try waitUntilExact(turns: 0)
         return monotonicMilliseconds() - start
+    }
+
+    private func waitUntilExact(turns: Int) throws {
+        for group in groups {
+            for place in group.places {
+                if turns > 0 { try place.turn(turns) }
+                for user in try store.probes(prefix: group.keyPrefix) {
+                    guard eventually(within: 30, { (try? place.decides(user)) ?? false }) else {
+                        throw TestFailure("a daemon does not decide again: \(place.log)")
+                    }
+                }
+            }
+        }
     }
 
     /// Waits until nothing that was asked before this can still be charged, so that what clients do not know is bounded.
     ///
     /// A check that was given up may lie in a socket of a daemon, in one of its links, or in a socket of Redis. Each is
-    /// emptied in order: the daemon's by its loop turning several times; a link by a decision that came through it
+    /// emptied in order: the daemon's by its loop turning several times; each link by a decision that came through it
     /// behind all others; Redis's by its loop turning several times, since each turn reads all that lies there.
     func settle() throws {
         let began = systemMicroseconds()
-        for place in places {
-            try place.turn(4)
-            guard eventually(within: 20, { (try? place.decides()) ?? false }) else {
-                throw TestFailure("a daemon does not decide again: \(place.log)")
-            }
+        // In a cluster what did not run is sent again, until its deadline.
+        if store.hasSlots { pause(milliseconds: 2 * Self.deadlineMilliseconds) }
+        try waitUntilExact(turns: 4)
+        for server in store.servers {
+            let connection = try server.connect()
+            for _ in 0..<16 { try connection.command("PING") }
         }
-        let connection = try redis.connect()
-        for _ in 0..<16 { try connection.command("PING") }
-        recorder.settled(askedBefore: began, by: systemMicroseconds())
+        let end = systemMicroseconds()
+        // A history ends with a settlement behind it: by then what it may have lost is known.
+        try store.secure(recorder)
+        recorder.settled(askedBefore: began, by: end)
+    }
+
+    /// The same where a cluster may be electing a master of its own accord: it is tried again.
+    func settleEventually() throws {
+        let end = monotonicMilliseconds() + 60_000
+        while true {
+            do { return try settle() } catch  where monotonicMilliseconds() < end { pause(milliseconds: 50) }
+        }
     }
 }
 
@@ -104,6 +143,7 @@ final class DaemonGroup: LoadedGroup {
     let quota: Int
     let contract: WindowContract
     let largestCost: Int
+    let keyPrefix: String
     let places: [DaemonPlace]
     private let recorder: Recorder
     private let current: Mutex<[UserLog]>
@@ -120,21 +160,25 @@ final class DaemonGroup: LoadedGroup {
             windowMicroseconds: windowSeconds * 1_000_000, denialMemoryMicroseconds: denyCacheMilliseconds * 1_000
         )
         self.contract = contract
+        let keyPrefix = "chaos-\(name)"
+        self.keyPrefix = keyPrefix
         let settings = [
-            "WINDOW": "\(windowSeconds)", "DENY_CACHE_MS": "\(denyCacheMilliseconds)", "KEY_PREFIX": "chaos-\(name)",
-            "REDIS_TIMEOUT_MS": "50", "LOG_FORMAT": "text",
+            "WINDOW": "\(windowSeconds)", "DENY_CACHE_MS": "\(denyCacheMilliseconds)", "KEY_PREFIX": keyPrefix,
+            "REDIS_TIMEOUT_MS": "\(Testbed.deadlineMilliseconds)", "LOG_FORMAT": "text",
         ]
         places = try (0..<2).map { _ in try DaemonPlace(redis, quota: quota, settings) }
-        current = Mutex((0..<Self.usersAtATime).map { _ in recorder.newLog(contract) })
+        current = Mutex((0..<Self.usersAtATime).map { _ in UserLog(contract, prefix: keyPrefix) })
     }
 
     /// The users that are asked for now.
     var users: [UserLog] { current.withLock { $0 } }
 
+    var slots: [Int] { users.map(\.slot) }
+
     /// Puts a new user in the place of one, whose history is then complete.
     func replaceUser(_ index: Int) {
         let index = index % Self.usersAtATime
-        let log = recorder.newLog(contract)
+        let log = UserLog(contract, prefix: keyPrefix)
         let old = current.withLock { current in
             defer { current[index] = log }
             return current[index]
@@ -190,8 +234,8 @@ package final class DaemonPlace: Sendable {
     func connect() throws -> HTTPConnection { try HTTPConnection(.unix(folder.file("check")), timeoutSeconds: 10) }
 
     /// Whether Redis decides a check of a user that nobody else has.
-    func decides() throws -> Bool {
-        let answer = try connect().check(newUser())
+    func decides(_ user: String) throws -> Bool {
+        let answer = try connect().check(user)
         return answer.status == 200 && !answer.isDegraded
     }
 

@@ -34,7 +34,7 @@ struct ChaosTests {
         var options = ChaosRun.Options(seconds: 20, seed: 2)
         options.traffic = .calls
         options.userSeconds = 4
-        options.faults = Fault.all.filter { Self.shortFaults.contains($0.name) }
+        options.faults = Topology.single.faults.filter { Self.shortFaults.contains($0.name) }
         let report = try ChaosRun(options).run()
         print(report.description)
         #expect(report.isClean)
@@ -47,6 +47,51 @@ struct ChaosTests {
     private static let shortFaults = [
         "daemon killed -9", "daemon stopped", "Redis stopped", "Redis killed -9", "CLIENT KILL", "clients hang up",
     ]
+
+    @Test("A master killed, another failed over, and slots moved under load: nothing is told that cannot have happened")
+    func cluster() throws {
+        var options = ChaosRun.Options(seconds: 25, seed: 3, on: .cluster)
+        options.userSeconds = 4
+        options.faults = options.faults.filter { Self.clusterFaults.contains($0.name) }
+        #expect(options.faults.count == Self.clusterFaults.count)
+        let report = try ChaosRun(options).run()
+        print(report.description)
+        #expect(report.isClean)
+        #expect(report.injected >= 3 && report.operations > 500 && report.calls.operations > 200)
+        // Some were there when a master was, and the others say what no failover can have touched.
+        #expect(report.touchedByLosses < report.histories + report.callHistories)
+    }
+
+    private static let clusterFaults = [
+        "master killed, failover", "CLUSTER FAILOVER", "slots moved", "CLIENT KILL", "node stutters",
+    ]
+
+    @Test("What a failover forgets is found where the recorder is not told of it, and is allowed where it is")
+    func untoldFailover() throws {
+        for (fault, isTold) in [(Fault.untoldFailover, false), (.replicaBehind, true)] {
+            var options = ChaosRun.Options(seconds: 14, seed: 1, on: .cluster)
+            options.userSeconds = 30
+            options.faults = [fault]
+            options.pausesMilliseconds = 1_000...1_500
+            let report = try ChaosRun(options).run()
+            print(report.description)
+            #expect(report.isClean == isTold)
+            #expect(report.violations.isEmpty == isTold)
+            #expect((report.touchedByLosses > 0) == isTold)
+        }
+    }
+
+    @Test("A cluster's windows emptied behind the recorder's back are found")
+    func untoldOfCluster() throws {
+        for traffic in [Traffic.checks, .calls] {
+            var options = ChaosRun.Options(seconds: 4, seed: 1, on: .cluster)
+            options.faults = [.untoldFlush]
+            options.traffic = traffic
+            let report = try ChaosRun(options).run()
+            print(report.description)
+            #expect(!report.isClean && !report.violations.isEmpty, "\(traffic)")
+        }
+    }
 
     @Test("Leases emptied behind the recorder's back are found")
     func untoldOfCalls() throws {

@@ -24,10 +24,13 @@ package final class ClusterDeployment: Sendable {
 
     /// The masters as they were at the start, then the replica of each.
     package let nodes: [Node]
-    package let nodeTimeoutMilliseconds = 600
+    package let nodeTimeoutMilliseconds: Int
 
     /// Starts it and waits until it serves.
-    package init(masters: Int = 3) throws {
+    ///
+    /// - Parameter nodeTimeoutMilliseconds: after how long without an answer a node is taken for away.
+    package init(masters: Int = 3, nodeTimeoutMilliseconds: Int = 600) throws {
+        self.nodeTimeoutMilliseconds = nodeTimeoutMilliseconds
         var nodes: [Node] = []
         for _ in 0..<2 * masters {
             let port = try Self.freeClusterPort()
@@ -193,4 +196,20 @@ package final class ClusterDeployment: Sendable {
 /// Slots of a cluster, as the servers reckon them.
 package enum HashSlots {
     package static let count = 16_384
+
+    /// The slot of a key: CRC-16 (XMODEM) of its hash tag, or of all of it where it has none.
+    package static func slot(of key: String) -> Int {
+        var bytes = Array(key.utf8)[...]
+        if let open = bytes.firstIndex(of: UInt8(ascii: "{")),
+            let close = bytes[(open + 1)...].firstIndex(of: UInt8(ascii: "}")), close > open + 1
+        {
+            bytes = bytes[(open + 1)..<close]
+        }
+        var crc: UInt16 = 0
+        for byte in bytes {
+            crc ^= UInt16(byte) << 8
+            for _ in 0..<8 { crc = crc & 0x8000 == 0 ? crc << 1 : crc << 1 ^ 0x1021 }
+        }
+        return Int(crc) % count
+    }
 }

@@ -128,7 +128,7 @@ struct CallShrinking {
             while place < kept.count {
                 var candidate = kept
                 for index in place..<min(place + run, kept.count) {
-                    candidate[index].operation = kept[index].operation.flatMap(silenced)
+                    candidate[index].operation = kept[index].operation.flatMap(\.silenced)
                 }
                 if stays(candidate) { kept = candidate.filter { $0.operation != nil } }
                 place += run
@@ -147,17 +147,7 @@ struct CallShrinking {
 
     /// With the answers behind the first so many not known.
     private func beginning(_ count: Int, of kept: [Kept]) -> [Kept] {
-        kept.prefix(count) + kept.dropFirst(count).map { ($0.index, $0.operation.flatMap(silenced)) }
-    }
-
-    /// The same with its answer not known; nil where it then says nothing.
-    private func silenced(_ operation: CallOperation) -> CallOperation? {
-        let hasMarked = operation.action == .release && operation.outcome == .noLease
-        guard operation.mayAct || hasMarked, operation.action != .look else { return nil }
-        var silenced = operation
-        silenced.outcome = .unknown
-        for index in silenced.terms.indices { silenced.terms[index].standing = nil }
-        return silenced
+        kept.prefix(count) + kept.dropFirst(count).map { ($0.index, $0.operation.flatMap(\.silenced)) }
     }
 
     private mutating func withFewerStandings(_ kept: [Kept], at index: Int) -> CallOperation? {

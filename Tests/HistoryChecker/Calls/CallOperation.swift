@@ -111,6 +111,16 @@ package struct CallOperation: Hashable, Sendable {
         }
     }
 
+    /// The same with its answer not known; nil where it then says nothing.
+    package var silenced: CallOperation? {
+        let hasMarked = action == .release && outcome == .noLease
+        guard mayAct || hasMarked, action != .look else { return nil }
+        var silenced = self
+        silenced.outcome = .unknown
+        for index in silenced.terms.indices { silenced.terms[index].standing = nil }
+        return silenced
+    }
+
     func term(in window: Int) -> Term? { terms.first { $0.window == window } }
 }
 

@@ -70,12 +70,28 @@ struct WindowShare {
         let ended = story.ends.map(\.startMicroseconds).min() ?? Int.max
         let from = reserve.endMicroseconds
         certain.append(Span(amount: amount, from: from, to: min(ended, lapse.lowerBound, forgotten)))
+        guard let first = story.first else {
+            return settleAtMost(story, amount, in: window, from: from, forgotten: forgotten, microseconds, lapse)
+        }
         // Settled while it lived, the charge takes the place of what was held without a gap.
-        guard let first = story.first, first.action == .settle, first.outcome == .done,
-            first.endMicroseconds < lapse.lowerBound, let cost = first.term(in: window)?.cost
+        guard first.action == .settle, first.outcome == .done, first.endMicroseconds < lapse.lowerBound,
+            let cost = first.term(in: window)?.cost
         else { return }
         let left = min(first.startMicroseconds + microseconds, forgotten)
         certain.append(Span(amount: min(amount, cost), from: from, to: left))
+    }
+
+    /// Where only settlements can have ended it, and none is known to have, either it holds still or one has charged.
+    private mutating func settleAtMost(
+        _ story: LeaseStory, _ amount: Int, in window: Int, from: Int, forgotten: Int, _ microseconds: Int,
+        _ lapse: ClosedRange<Int>
+    ) {
+        let costs = story.ends.map { end in
+            (cost: end.action == .settle ? end.term(in: window)?.cost ?? 0 : 0, start: end.startMicroseconds)
+        }
+        guard let least = costs.map(\.cost).min(), least > 0, let start = costs.map(\.start).min() else { return }
+        let left = min(start + microseconds, lapse.lowerBound, forgotten)
+        certain.append(Span(amount: min(amount, least), from: from, to: left))
     }
 }
 
