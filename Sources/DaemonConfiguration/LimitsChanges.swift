@@ -60,7 +60,11 @@ private struct FilePart {
         }
         let warnings = limit.warnAtPerMille.map { "\(Double($0) / 1000)" }
         traits = [
-            Trait(name: "per", text: limit.scope.rawValue),
+            Trait(name: "per", text: printable(limit.perText)),
+            Trait(name: "missing", text: limit.missing.rawValue, isUsual: limit.missing == .ignore),
+            Trait(
+                name: "max_values", text: "\(limit.maximumValues ?? LimitDefinition.usualMaximumValues)",
+                isUsual: [nil, LimitDefinition.usualMaximumValues].contains(limit.maximumValues)),
             Trait(name: "unit", text: limit.unit.text),
             Trait(name: "quota", text: limit.quotaText),
             Trait(name: "window", text: limit.window?.text ?? "none", isUsual: limit.window == nil),

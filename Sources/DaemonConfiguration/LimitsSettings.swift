@@ -81,6 +81,8 @@ extension Settings {
             case .tooMany:
                 return ValueRejection("with those of the variables there are more than \(LimitSet.maximumCount) limits")
             case .sameName, .sameID: return ValueRejection("it names a limit as one of the variables is named")
+            // The variables' limits have one window, and the file's were a set.
+            case .otherMaximum: preconditionFailure("the limits of a file bound their windows alike")
             }
         }
     }

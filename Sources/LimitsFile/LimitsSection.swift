@@ -5,7 +5,8 @@ struct LimitsSection {
     let timeZones: TimeZoneFolder
 
     private static let keys = [
-        "name", "per", "unit", "quota", "window", "match", "mode", "on_redis_failure", "warn_at",
+        "name", "per", "missing", "max_values", "unit", "quota", "window", "match", "mode", "on_redis_failure",
+        "warn_at",
     ]
     private static let names = "1 to 64 of a-z, 0-9, -, _ and ., beginning with a letter or digit"
 
@@ -43,20 +44,31 @@ struct LimitsSection {
                 line: nodes[later].line,
                 "the names \(limits[later].name) and \(limits[earlier].name) (line \(nodes[earlier].line)) share one "
                     + "hash; change one of them")
+        case .otherMaximum(let earlier, let later):
+            LimitsFileError(
+                line: nodes[later].line,
+                "limit \(limits[later].name) has max_values \(maximumValues(of: limits[later])), and limit "
+                    + "\(limits[earlier].name) (line \(nodes[earlier].line)), with which it shares keys, has "
+                    + "\(maximumValues(of: limits[earlier])); give both the same")
         case .tooMany:
             LimitsFileError(line: nil, "there are more than \(LimitSet.maximumCount) limits")
         }
     }
 
+    private func maximumValues(of limit: LimitDefinition) -> String {
+        grouped(limit.maximumValues ?? LimitDefinition.usualMaximumValues)
+    }
+
     private func limit(_ node: FileNode, number: Int) throws(LimitsFileError) -> LimitDefinition {
         let name = try name(node, number: number)
         let map = try MapReader(node, what: "limit \(name)", keys: Self.keys)
-        let scope: LimitScope = try map.word("per", standard: nil)
+        let windows = try PerReader(map).windows()
         let units = listed(LimitUnit.all.map(\.text))
         let unit = try map.read(try map.required("unit", accepted: units), "unit", accepted: units) { LimitUnit($0) }
         let mode: Mode = try map.word("mode", standard: .enforce)
         return LimitDefinition(
-            name: name, scope: scope, unit: unit, quota: try quota(map, unit: unit),
+            name: name, scope: windows.scope, values: windows.values, missing: windows.missing,
+            maximumValues: windows.maximumValues, unit: unit, quota: try quota(map, unit: unit),
             window: try window(map, unit: unit), matches: try matches(map), isShadow: mode == .shadow,
             failureAnswer: try map.word("on_redis_failure", standard: .open), warnAtPerMille: try warnings(map))
     }

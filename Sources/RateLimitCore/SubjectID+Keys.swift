@@ -82,6 +82,28 @@ extension SubjectID {
         self = id
     }
 
+    /// Appends a text as ``WindowValues`` writes it.
+    static func append(_ text: UnsafeRawBufferPointer, asValueTo bytes: inout [UInt8]) {
+        let start = bytes.count
+        for byte in text {
+            if separatesValues(byte) {
+                bytes.append(UInt8(ascii: "%"))
+                writeDigits(byte, "0123456789ABCDEF") { bytes.append($0) }
+            } else {
+                encode(byte) { bytes.append($0) }
+            }
+        }
+        guard bytes.count - start > WindowValues.longestText else { return }
+        bytes.removeSubrange(start...)
+        bytes.append(UInt8(ascii: "~"))
+        for byte in sha256(text) { writeDigits(byte, "0123456789abcdef") { bytes.append($0) } }
+    }
+
+    /// Whether a byte parts names, values and pairs, or a key's parts.
+    private static func separatesValues(_ byte: UInt8) -> Bool {
+        byte == UInt8(ascii: "=") || byte == UInt8(ascii: ",") || byte == UInt8(ascii: ":")
+    }
+
     /// The SHA-256 of the text, of a UUID in lower case.
     public var sha256: [UInt8] { withText(Self.sha256) }
 

@@ -58,6 +58,25 @@ struct LimitsChangesTests {
             ])
     }
 
+    @Test("name whose windows a limit has, what it does without a value, and how many there may be")
+    func windows() throws {
+        func file(_ more: String) -> String { "limits: [{name: a, unit: requests, window: 1h, \(more)}]\n" }
+        let old = file("per: user")
+        #expect(
+            try changes(from: old, to: file("per: [user, label:session], missing: deny, max_values: 50")) == [
+                "limit a: per user -> [user, label:session], missing ignore -> deny, max_values 1000 -> 50"
+            ])
+        #expect(try changes(from: old, to: file("per: [group, model]")) == ["limit a: per user -> [group, model]"])
+        #expect(
+            try changes(from: "{}", to: file("per: label:tenant"))
+                == ["limit a: added, per label:tenant, unit requests, quota unlimited, window 1h"])
+        #expect(
+            try changes(from: "{}", to: file("per: [user, model], missing: deny, max_values: 2"))
+                == [
+                    "limit a: added, per [user, model], missing deny, max_values 2, unit requests, quota unlimited, window 1h"
+                ])
+    }
+
     @Test("tell what holds for all limits, and prices, of which eight are named")
     func prices() throws {
         let old = """

@@ -140,7 +140,50 @@ struct LimitsFileTests {
         let nothing = "{limits: \(null), prices: \(null), group_policy: \(null), lease: \(null)}"
         #expect(try read(nothing) == LimitsFileContent.none)
         let required = "limits:\n - {name: a, per: \(null), unit: requests, window: 1h}"
-        #expect(refusal(required) == "line 2: limit a has no per: accepted are user, group and global")
+        #expect(refusal(required) == "line 2: limit a has no per: \(acceptedWindows)")
+    }
+
+    @Test(
+        "says whose windows a limit has, in any order of words",
+        arguments: [
+            ("user", .user, [], "user"), ("[user]", .user, [], "user"), ("group", .group, [], "group"),
+            ("global", .global, [], "global"), ("[global]", .global, [], "global"),
+            ("label:tenant", .global, [.label("tenant")], "label:tenant"), ("model", .global, [.model], "model"),
+            ("[provider, model]", .global, [.model, .provider], "[model, provider]"),
+            ("[user, label:session]", .user, [.label("session")], "[user, label:session]"),
+            ("[label:session, user]", .user, [.label("session")], "[user, label:session]"),
+            ("[group, user]", .user, [.group], "[user, group]"), ("[model, group]", .group, [.model], "[group, model]"),
+            (
+                "[label:b, provider, 'label:a c', group, user]", .user,
+                [.group, .provider, .label("a c"), .label("b")], "[user, group, provider, label:a%20c, label:b]"
+            ),
+            (
+                "[group, model, provider, label:a, label:b]", .group, [.model, .provider, .label("a"), .label("b")],
+                "[group, model, provider, label:a, label:b]"
+            ), ("'label:user'", .global, [.label("user")], "label:user"),
+            ("label:label:x", .global, [.label("label:x")], "label:label%3Ax"),
+        ] as [(String, LimitScope, [CallValue], String)])
+    func windows(_ per: String, _ scope: LimitScope, _ values: [CallValue], _ text: String) throws {
+        let limit = try read("limits: [{name: a, per: \(per), unit: requests, window: 1h}]").limits.limits[0]
+        #expect(limit.scope == scope && limit.values == values && limit.perText == text)
+        #expect(limit.missing == .ignore)
+        #expect(limit.maximumValues == (values.isEmpty || scope == .global ? nil : 1_000))
+    }
+
+    @Test("says what becomes of a call without a value, and how many windows one user or group has")
+    func valueOptions() throws {
+        let limits = try read(
+            """
+            limits:
+              - {name: a, per: [user, label:session], unit: requests, window: 1h, missing: deny, max_values: 1}
+              - {name: b, per: [group, model], unit: requests, window: 1h, missing: ignore, max_values: 100000}
+              - {name: c, per: label:tenant, unit: requests, window: 1h, missing: deny}
+              - {name: d, per: [user, group], unit: requests, window: 1h, max_values: null, missing: null}
+            """
+        ).limits
+        #expect(limits.limits.map(\.missing) == [.deny, .ignore, .deny, .ignore])
+        #expect(limits.limits.map(\.maximumValues) == [1, 100_000, nil, 1_000])
+        #expect(limits.labelNames == ["session", "tenant"])
     }
 
     @Test("takes whole numbers however JSON writes them, and no others")

@@ -22,3 +22,8 @@ func refusal(_ bytes: [UInt8]) -> String {
         return error.description
     }
 }
+
+/// What a refusal of `per:` says at its end.
+let acceptedWindows =
+    "accepted are user, group, global, model, provider and label:<name> with a name of 1 to 64 bytes, and lists of them "
+    + "such as [user, label:session]"

@@ -3,6 +3,8 @@ import Testing
 
 @testable import LimitsFile
 
+private let overlong = String(repeating: "n", count: 65)
+
 @Suite("A limits file that is refused")
 struct LimitsFileRefusalTests {
     /// A limit in which one line stands in place of the key it is for, or beside the others.
@@ -26,7 +28,45 @@ struct LimitsFileRefusalTests {
                 "line 6: the name requests is that of the limit LLM_RATE_LIMIT_REQUESTS sets; give this "
                     + "one another"
             ),
-            ("per: users", "line 6: per of limit a is users: accepted are user, group and global"),
+            ("per: users", "line 6: per of limit a is users: \(acceptedWindows)"),
+            ("per: {user: 1}", "line 6: per of limit a is a map: \(acceptedWindows)"),
+            ("per: []", "line 6: per of limit a is a list of 0: \(acceptedWindows)"),
+            ("per: [user, [model]]", "line 6: per of limit a is a list: \(acceptedWindows)"),
+            ("per: session", "line 6: per of limit a is session: \(acceptedWindows)"),
+            ("per: [user, 'label:']", "line 6: per of limit a is label:: \(acceptedWindows)"),
+            ("per: label:\(overlong)", "line 6: per of limit a is label:\(overlong.prefix(58))…: \(acceptedWindows)"),
+            ("per: [user, model, user]", "line 6: per of limit a names user twice"),
+            ("per: [label:b, label:b]", "line 6: per of limit a names label:b twice"),
+            (
+                "per: [user, global]",
+                "line 6: per of limit a is global with others: accepted are global alone, and lists without it: what is "
+                    + "per label:tenant alone, all share"
+            ),
+            (
+                "per: [global, model]",
+                "line 6: per of limit a is global with others: accepted are global alone, and lists without it: what is "
+                    + "per label:tenant alone, all share"
+            ),
+            (
+                "per: [user, group, model, provider, label:a, label:b]",
+                "line 6: per of limit a names 5 values: accepted are up to 4 beside user, or beside group where user is "
+                    + "not among them"
+            ),
+            ("missing: allow", "line 7: missing of limit a is allow: accepted are ignore and deny"),
+            (
+                "missing: deny",
+                "line 7: limit a has missing, and its per names no model, provider or label that a call may leave out; "
+                    + "remove it"
+            ),
+            (
+                "max_values: 5",
+                "line 7: limit a has max_values, and its per names no user or group beside a value; remove it"
+            ),
+            ("max_values: 0", "line 7: max_values of limit a is 0: accepted are whole numbers from 1 to 100,000"),
+            (
+                "max_values: 100001",
+                "line 7: max_values of limit a is 100001: accepted are whole numbers from 1 to 100,000"
+            ),
             (
                 "unit: token",
                 "line 6: unit of limit a is token: accepted are requests, tokens, tokens.input, "
@@ -104,7 +144,7 @@ struct LimitsFileRefusalTests {
             (
                 "qouta: 5",
                 "line 7: limit 1 of the file has no key qouta, did you mean quota?: accepted are name, per, "
-                    + "unit, quota, window, match, mode, on_redis_failure, warn_at"
+                    + "missing, max_values, unit, quota, window, match, mode, on_redis_failure, warn_at"
             ),
             ("match: gpt-4", "line 7: match of limit a is gpt-4: accepted are maps of key: value"),
             (
@@ -157,8 +197,7 @@ struct LimitsFileRefusalTests {
             refusal("limits:\n  - {name: a, per: user}\n")
                 == "line 2: limit a has no unit: accepted are requests, tokens, tokens.input, tokens.output, "
                 + "tokens.cache_read, tokens.cache_write, spend and concurrency")
-        #expect(
-            refusal("limits:\n  - {name: a}\n") == "line 2: limit a has no per: accepted are user, group and global")
+        #expect(refusal("limits:\n  - {name: a}\n") == "line 2: limit a has no per: \(acceptedWindows)")
         #expect(
             refusal("limits: [{per: user}]").hasPrefix("line 1: limit 1 of the file has no name: accepted are 1 to"))
         #expect(refusal("limits: [{name: a, per: user, unit: spend}]").hasPrefix("line 1: limit a has no window"))
@@ -168,6 +207,40 @@ struct LimitsFileRefusalTests {
                 + "(1,000,000 are a dollar), or dollars such as $5 and $0.25")
         #expect(refusal("limits:\n  a: 5\n") == "line 2: limits is a map: accepted are lists of limits")
         #expect(refusal("limits:\n") == "line 1: limits of the file has no value; where none is meant, write null")
+    }
+
+    @Test("has no values where they are none of the caller's own, or none of a user's or group's")
+    func values() {
+        func text(_ per: String, _ more: String) -> String {
+            "limits:\n  - {name: a, per: \(per), unit: requests, window: 1h,\n     \(more)}\n"
+        }
+        // The groups of a caller are no word of the call: who has none is under no limit of groups.
+        for per in ["group", "[user, group]", "global", "[group]"] {
+            #expect(
+                refusal(text(per, "missing: ignore"))
+                    == "line 3: limit a has missing, and its per names no model, provider or label that a call may leave "
+                    + "out; remove it", "\(per)")
+        }
+        for per in ["group", "global", "label:tenant", "[model, provider]"] {
+            #expect(
+                refusal(text(per, "max_values: 5"))
+                    == "line 3: limit a has max_values, and its per names no user or group beside a value; remove it",
+                "\(per)")
+        }
+    }
+
+    @Test("bounds windows that share keys alike")
+    func sharedKeys() {
+        let text = """
+            limits:
+              - {name: a, per: [user, label:s], unit: requests, window: 1h}
+              - {name: b, per: [label:s, user], unit: spend, window: 1d, max_values: 50}
+            """
+        #expect(
+            refusal(text) == "line 3: limit b has max_values 50, and limit a (line 2), with which it shares keys, has "
+                + "1,000; give both the same")
+        #expect(refusal(text.replacing("50", with: "1000")) == "read")
+        #expect(refusal(text.replacing("label:s, user", with: "label:t, user")) == "read")
     }
 
     @Test("names both lines of a name that stands twice")

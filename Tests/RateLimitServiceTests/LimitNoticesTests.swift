@@ -69,6 +69,26 @@ struct LimitNoticesTests {
             ])
     }
 
+    @Test("is told of a limit that has its windows for other values, and nothing where their order is another")
+    func otherValues() throws {
+        func limits(_ values: [CallValue], maximumValues: Int? = nil) throws -> LimitSet {
+            try LimitSet([
+                LimitDefinition(
+                    name: try #require(LimitName("daily")), scope: .user, values: values, maximumValues: maximumValues,
+                    unit: .requests, quota: 5, window: .sliding(milliseconds: 60_000))
+            ])
+        }
+        let notices = try notices(.requests)
+        notices.setLimits(try limits([.model, .label("s\n")]))
+        notices.setLimits(try limits([.label("s\n"), .model], maximumValues: 5))
+        notices.setLimits(try limits([]))
+        #expect(
+            lines.messages == [
+                "limit daily is per [user, model, label:s%0A] now, not per user: what was counted and held begins anew",
+                "limit daily is per user now, not per [user, model, label:s%0A]: what was counted and held begins anew",
+            ])
+    }
+
     @Test("is bounded, whatever names there are")
     func bounded() throws {
         let notices = try notices(.requests)

@@ -2,8 +2,16 @@
 public struct LimitDefinition: Hashable, Sendable {
     /// What it is called.
     public let name: LimitName
-    /// Who shares its window.
+    /// Who shares its windows: whose key they have, and whose budgets count for them.
     public let scope: LimitScope
+    /// Of which each value has a window of its own, in the order of ``CallValue/isOrdered(_:before:)``; none of one
+    /// window for all calls.
+    public let values: [CallValue]
+    /// What becomes of a call that does not say one of ``values``.
+    public let missing: MissingValue
+    /// How many windows one user or one group may have of ``values``, those idle the longest forgotten first; nil for
+    /// limits without values and for those that all share.
+    public let maximumValues: Int?
     /// What it counts.
     public let unit: LimitUnit
     /// The default for all who have no quota of their own, in the unit; nil is unlimited, 0 blocks.
@@ -30,12 +38,25 @@ public struct LimitDefinition: Hashable, Sendable {
     /// How many conditions a limit may have.
     public static let maximumMatches = 16
 
+    /// How many windows a limit may let one user or group have.
+    public static let valueCounts = 1...100_000
+    /// How many it lets them have that does not say it.
+    public static let usualMaximumValues = 1_000
+
     /// Makes a limit; values outside the bounds, and a window that does not go with the unit, are programming errors.
+    ///
+    /// - Parameters:
+    ///   - values: in any order, none twice; ``CallValue/group`` only beside the scope of users.
+    ///   - maximumValues: nil for ``usualMaximumValues``; it counts only for values of a user or a group.
     public init(
-        name: LimitName, scope: LimitScope, unit: LimitUnit, quota: Int?, window: LimitWindow?,
+        name: LimitName, scope: LimitScope, values: [CallValue] = [], missing: MissingValue = .ignore,
+        maximumValues: Int? = nil, unit: LimitUnit, quota: Int?, window: LimitWindow?,
         matches: [LabelMatch] = [], isShadow: Bool = false, failureAnswer: FailureAnswer = .open,
         warnAtPerMille: [Int] = []
     ) {
+        precondition(values.count <= CallValue.maximumCount && Set(values).count == values.count)
+        precondition(scope == .user || !values.contains(.group))
+        precondition(maximumValues.map(Self.valueCounts.contains) ?? true)
         precondition(quota.map(Self.quotas.contains) ?? true)
         precondition((window == nil) == (unit == .concurrency))
         if case .sliding(let milliseconds) = window { precondition(LimitWindow.lengths.contains(milliseconds)) }
@@ -43,6 +64,10 @@ public struct LimitDefinition: Hashable, Sendable {
         precondition(warnAtPerMille.allSatisfy(Self.warnings.contains))
         self.name = name
         self.scope = scope
+        self.values = values.sorted(by: CallValue.isOrdered)
+        self.missing = missing
+        self.maximumValues =
+            values.isEmpty || scope == .global ? nil : maximumValues ?? Self.usualMaximumValues
         self.unit = unit
         self.quota = quota
         self.window = window
@@ -62,11 +87,28 @@ public struct LimitDefinition: Hashable, Sendable {
     /// The id of the limit that the environment gives: ``LimitName/requests``, in requests.
     public static let requestsID = id(of: .requests, in: .requests)
 
-    /// Whether the limit applies to a call.
-    @inlinable
-    public func applies(to call: CallAttributes) -> Bool {
+    /// Whether the limit applies to a call: it meets every condition and says every value.
+    public func applies(to call: CallAttributes) -> Bool { concerns(call) && lacks(in: call) == nil }
+
+    /// Whether a call meets every condition of the limit.
+    func concerns(_ call: CallAttributes) -> Bool {
         for match in matches where !match.matches(call) { return false }
         return true
+    }
+
+    /// The first of ``values`` that a call does not say; nil where it says all of them.
+    func lacks(in call: CallAttributes) -> CallValue? {
+        for value in values where value.isSaid && call.value(of: value) == nil { return value }
+        return nil
+    }
+
+    /// Who shares a window, as the limits file writes it: `user`, or `[user, label:session]`. Names of labels are written
+    /// as in keys, and so are harmless wherever they stand.
+    public var perText: String {
+        // All share what is per value alone.
+        let words =
+            (scope == .global && !values.isEmpty ? [] : [scope.rawValue]) + values.map { WindowValues.names(of: [$0]) }
+        return words.count == 1 ? words[0] : "[\(words.joined(separator: ", "))]"
     }
 
     /// The highest share of ``warnAtPerMille`` that `used` of `quota` has reached; nil below all of them.

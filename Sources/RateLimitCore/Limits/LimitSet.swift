@@ -1,18 +1,20 @@
-/// The limits of a file, in its order: at most 64, no two of one name or of one id.
+/// The limits of a file, in its order: at most 64, no two of one name or of one id, and no two that share keys and bound
+/// their number otherwise.
 public struct LimitSet: Hashable, Sendable {
     /// The limits.
     public let limits: [LimitDefinition]
     /// The place of the per-user limit that `spend_limit_micros` sets: the one named `spend`, else the only one of
-    /// spend; nil where there is none, or several and none named so.
+    /// spend; nil where there is none, or several and none named so. One with a window for each value is none.
     public let userSpendIndex: Int?
     /// The place of the per-group limit that a group's `spend_limit_micros` sets, where no limit per user counts spend: the
     /// one named `spend`, else the only one; nil where there is none, or several and none named so.
     public let groupSpendIndex: Int?
-    /// The names of the labels that some limit looks at.
+    /// The names of the labels that some limit looks at: by a condition, or for a window of each value.
     public let labelNames: Set<String>
 
     private let unconditional: UInt64
     private let conditional: [Int]
+    private let denying: [Int]
 
     /// How many limits there may be.
     public static let maximumCount = 64
@@ -27,6 +29,10 @@ public struct LimitSet: Hashable, Sendable {
             for (earlierIndex, earlier) in limits[..<index].enumerated() {
                 if earlier.name == limit.name { throw .sameName(earlierIndex, index) }
                 if earlier.id == limit.id { throw .sameID(earlierIndex, index) }
+                guard earlier.scope == limit.scope, earlier.values == limit.values,
+                    earlier.maximumValues != limit.maximumValues
+                else { continue }
+                throw .otherMaximum(earlierIndex, index)
             }
         }
         self.init(checked: limits)
@@ -40,22 +46,28 @@ public struct LimitSet: Hashable, Sendable {
         var unconditional: UInt64 = 0
         var conditional: [Int] = []
         for (index, limit) in limits.enumerated() {
-            if limit.matches.isEmpty { unconditional |= 1 << UInt64(index) } else { conditional.append(index) }
+            let isConditional = !limit.matches.isEmpty || limit.values.contains(where: \.isSaid)
+            if isConditional { conditional.append(index) } else { unconditional |= 1 << UInt64(index) }
         }
         self.unconditional = unconditional
         self.conditional = conditional
+        denying = conditional.filter { limits[$0].missing == .deny && limits[$0].values.contains(where: \.isSaid) }
+        // A budget over all is none of a window for each value, of which there may be any number.
         func places(_ scope: LimitScope) -> [Int] {
-            limits.indices.filter { limits[$0].scope == scope && limits[$0].unit == .spend }
+            limits.indices.filter {
+                limits[$0].scope == scope && limits[$0].unit == .spend && limits[$0].values.isEmpty
+            }
         }
         func only(_ places: [Int]) -> Int? {
             places.first { limits[$0].name == .spend } ?? (places.count == 1 ? places[0] : nil)
         }
         userSpendIndex = only(places(.user))
         groupSpendIndex = places(.user).isEmpty ? only(places(.group)) : nil
-        let names = limits.flatMap(\.matches).compactMap { match in
+        let matched = limits.flatMap(\.matches).compactMap { match in
             if case .label(let name) = match.key { name } else { nil }
         }
-        labelNames = Set(names)
+        let counted = limits.flatMap(\.values).compactMap { if case .label(let name) = $0 { name } else { nil } }
+        labelNames = Set(matched).union(counted)
     }
 
     /// Which limits apply to a call; allocates nothing.
@@ -65,10 +77,29 @@ public struct LimitSet: Hashable, Sendable {
         return LimitIndices(bits: bits)
     }
 
+    /// What a call lacks that limits with ``MissingValue/deny`` need, one value for each of them, in the limits' order.
+    public func lacking(in call: CallAttributes) -> [LackingValue] {
+        var lacking: [LackingValue] = []
+        for index in denying where limits[index].concerns(call) {
+            if let value = limits[index].lacks(in: call) {
+                lacking.append(LackingValue(limitIndex: index, value: value))
+            }
+        }
+        return lacking
+    }
+
     /// The place of the limit of a name; nil where there is none.
     public func index(of name: LimitName) -> Int? {
         limits.firstIndex { $0.name == name }
     }
+}
+
+/// A value that a call does not say, and without which a limit denies it.
+public struct LackingValue: Hashable, Sendable {
+    /// The place of the limit in its ``LimitSet``.
+    public let limitIndex: Int
+    /// What the call does not say.
+    public let value: CallValue
 }
 
 /// Places in a ``LimitSet``, ascending, as one bit for each.
@@ -106,4 +137,6 @@ public enum LimitSetError: Error, Hashable, Sendable {
     case sameName(Int, Int)
     /// Two of different names have one id, so that their windows could not be told apart.
     case sameID(Int, Int)
+    /// Two have windows for the same values, which share keys, and other ``LimitDefinition/maximumValues``.
+    case otherMaximum(Int, Int)
 }

@@ -31,7 +31,7 @@ enum LimitRestart: Hashable {
     /// It counts another unit.
     case unit(LimitName, before: LimitUnit, now: LimitUnit)
     /// It counts in other windows.
-    case scope(LimitName, before: LimitScope, now: LimitScope)
+    case windows(LimitName, before: String, now: String)
 
     /// What the log says of it.
     var text: String {
@@ -39,8 +39,8 @@ enum LimitRestart: Hashable {
         case .unit(let name, let before, let now):
             "limit \(name) counts \(now.text) now, not \(before.text): what was counted, held, granted and budgeted begins "
                 + "anew"
-        case .scope(let name, let before, let now):
-            "limit \(name) is per \(now.rawValue) now, not per \(before.rawValue): what was counted and held begins anew"
+        case .windows(let name, let before, let now):
+            "limit \(name) is per \(now) now, not per \(before): what was counted and held begins anew"
         }
     }
 }
@@ -55,12 +55,13 @@ extension LimitSet {
         return .otherUnit(given.limit, unit, now: limit.unit)
     }
 
-    /// The limits that had another unit or scope among earlier ones.
+    /// The limits that had another unit or other windows among earlier ones.
     func restarts(since earlier: LimitSet) -> [LimitRestart] {
         limits.compactMap { limit in
             guard let before = earlier.limits.first(where: { $0.name == limit.name }) else { return nil }
             if before.unit != limit.unit { return .unit(limit.name, before: before.unit, now: limit.unit) }
-            return before.scope == limit.scope ? nil : .scope(limit.name, before: before.scope, now: limit.scope)
+            guard before.scope != limit.scope || before.values != limit.values else { return nil }
+            return .windows(limit.name, before: before.perText, now: limit.perText)
         }
     }
 }

@@ -1,5 +1,6 @@
 import RateLimitCore
 import RedisClient
+import TestSupport
 
 @testable import RateLimitService
 
@@ -21,6 +22,7 @@ func fuzzSubject(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
         try hold(SubjectID(encoded: subject.encoded) == subject, "\(subject.encoded) is not read back")
         owners += [.user(subject), .group(subject)]
     }
+    try fuzzValues([rest.prefix(place), rest.dropFirst(place)].map { Array($0) }, owners)
     let others = SubjectKeys.others(prefix: "p")
     for (index, owner) in owners.enumerated() {
         let key = owner.key(prefix: "p")
@@ -36,6 +38,50 @@ func fuzzSubject(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
             try hold((other == owner) == (other.name == owner.name), "\(other) and \(owner) are called \(owner.name)")
         }
     }
+}
+
+/// The texts as values of a call, and as names of its labels: no two windows share a key, each is read back, and each is
+/// in its owner's slot.
+private func fuzzValues(_ texts: [[UInt8]], _ owners: [WindowOwner]) throws(FuzzFinding) {
+    let texts = texts.compactMap { text in
+        1...CallAttributes.maximumValueLength ~= text.count ? String(validating: text, as: UTF8.self) : nil
+    }
+    guard let first = texts.first, let last = texts.last else { return }
+    var labels = ["s": last]
+    for name in texts where CallAttributes.nameLengths.contains(name.utf8.count) { labels[name] = first }
+    let call = CallAttributes(model: first, provider: last, labels: labels)
+    let names: [[CallValue]] =
+        [[.model], [.provider], [.model, .provider]]
+        + call.labels.keys.flatMap { [[.label($0)], [.model, .label($0)]] }
+    let plain = Set(owners.map { $0.key(prefix: "p") }).union(SubjectKeys.others(prefix: "p"))
+    var tuples: [String: [[UInt8]]] = [:]
+    for owner in owners {
+        for names in names {
+            guard let values = WindowValues(names, of: call, group: nil) else {
+                throw FuzzFinding(description: "\(names) are missing in \(call)")
+            }
+            let key = owner.key(prefix: "p", of: values)
+            let said = names.map { Array((call.value(of: $0) ?? "").utf8) }
+            let tuple = [Array(owner.name.utf8)] + names.map { Array($0.text.utf8) } + said
+            try hold((tuples[key] ?? tuple) == tuple, "two windows have the key \(key)")
+            tuples[key] = tuple
+            try hold(!plain.contains(key), "the key \(key) is another one's")
+            try hold(values.text.utf8.count <= WindowValues.longest, "\(values.text.utf8.count) bytes of values")
+            try holdReadBack(key, owner, said)
+        }
+    }
+}
+
+private func holdReadBack(_ key: String, _ owner: WindowOwner, _ said: [[UInt8]]) throws(FuzzFinding) {
+    guard let read = ValueKey(key, prefix: "p") else { throw FuzzFinding(description: "\(key) is not read back") }
+    let isOwners = read.owner == (owner == .global ? nil : owner.key(prefix: "p"))
+    try hold(isOwners && read.pairs.count == said.count, "\(key) is read back as \(read)")
+    for (pair, bytes) in zip(read.pairs, said) {
+        if case .bytes(let read) = pair.value { try hold(read == bytes, "\(key) is read back as \(read)") }
+    }
+    guard owner != .global else { return }
+    try hold(
+        HashSlot(key: key.utf8) == HashSlot(key: owner.key(prefix: "p").utf8), "\(key) is not in its owner's slot")
 }
 
 private func holdSlotsAndMessages(_ owner: WindowOwner, _ key: String) throws(FuzzFinding) {

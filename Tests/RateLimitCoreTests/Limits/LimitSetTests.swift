@@ -6,11 +6,12 @@ import Testing
 @Suite("A set of limits")
 struct LimitSetTests {
     private func limit(
-        _ name: String, _ scope: LimitScope = .user, _ unit: LimitUnit = .requests, matches: [LabelMatch] = [],
-        warnAt: [Int] = []
+        _ name: String, _ scope: LimitScope = .user, _ unit: LimitUnit = .requests, values: [CallValue] = [],
+        missing: MissingValue = .ignore, maximumValues: Int? = nil, matches: [LabelMatch] = [], warnAt: [Int] = []
     ) throws -> LimitDefinition {
         LimitDefinition(
-            name: try #require(LimitName(name)), scope: scope, unit: unit, quota: 10,
+            name: try #require(LimitName(name)), scope: scope, values: values, missing: missing,
+            maximumValues: maximumValues, unit: unit, quota: 10,
             window: unit == .concurrency ? nil : .sliding(milliseconds: 1000), matches: matches, warnAtPerMille: warnAt)
     }
 
@@ -49,6 +50,57 @@ struct LimitSetTests {
         #expect(applied("gpt-4o", "openai", "/v1/chat/") == [0, 1])
     }
 
+    @Test("leaves out limits by values that a call does not say, and an empty text says nothing")
+    func values() throws {
+        let set = try LimitSet([
+            limit("session", values: [.label("session")]), limit("plain"), limit("teams", values: [.group]),
+            limit("two", .group, values: [.model, .provider]),
+            limit("both", .global, values: [.model], matches: [LabelMatch(.label("route"), anyOf: [.exact("x")])]),
+        ])
+        func applied(_ model: String?, _ provider: String?, _ labels: [String: String]) -> [Int] {
+            Array(set.applicable(to: CallAttributes(model: model, provider: provider, labels: labels)))
+        }
+        #expect(applied(nil, nil, [:]) == [1, 2])
+        #expect(applied("", "", ["session": "", "route": "x"]) == [1, 2])
+        #expect(applied("m", nil, ["session": "a"]) == [0, 1, 2])
+        #expect(applied("m", "p", ["route": "x"]) == [1, 2, 3, 4])
+        #expect(applied(nil, "p", ["route": "x"]) == [1, 2])
+        #expect(set.lacking(in: .none).isEmpty)
+    }
+
+    @Test("says what a call lacks that its limits deny it for, where it meets their conditions")
+    func lacking() throws {
+        let set = try LimitSet([
+            limit("a", values: [.label("s"), .model], missing: .deny),
+            limit(
+                "b", .global, values: [.provider], missing: .deny, matches: [LabelMatch(.model, anyOf: [.prefix("m")])]),
+            limit("c", values: [.label("t")]),
+        ])
+        #expect(set.lacking(in: .none) == [LackingValue(limitIndex: 0, value: .model)])
+        #expect(
+            set.lacking(in: CallAttributes(model: "m")) == [
+                LackingValue(limitIndex: 0, value: .label("s")), LackingValue(limitIndex: 1, value: .provider),
+            ])
+        #expect(set.lacking(in: CallAttributes(model: "x", labels: ["s": "1"])).isEmpty)
+        #expect(set.lacking(in: CallAttributes(model: "m", provider: "p", labels: ["s": "1"])).isEmpty)
+        #expect(Array(set.applicable(to: CallAttributes(model: "m"))) == [])
+    }
+
+    @Test("refuses two limits that share keys and bound their number otherwise")
+    func otherMaximum() throws {
+        let limits = try [
+            limit("a", values: [.model, .group], maximumValues: 5),
+            limit("b", values: [.group, .model], maximumValues: 6),
+        ]
+        #expect(throws: LimitSetError.otherMaximum(0, 1)) { try LimitSet(limits) }
+        let others = try [
+            limits[0], limit("b", values: [.model], maximumValues: 6), limit("c", .group, values: [.model]),
+        ]
+        #expect(try LimitSet(others).limits.map(\.maximumValues) == [5, 6, 1_000])
+        #expect(try limit("d", .global, values: [.model], maximumValues: 6).maximumValues == nil)
+        #expect(try limit("d", maximumValues: 6).maximumValues == nil)
+    }
+
     @Test("compares byte for byte, also where Unicode sees one character")
     func bytes() {
         #expect(!LabelMatch.Pattern.exact("e\u{301}").matches("\u{e9}"))
@@ -82,6 +134,9 @@ struct LimitSetTests {
         #expect(try LimitSet([limit("a", .group, .spend), limit("b", .global, .spend)]).userSpendIndex == nil)
         #expect(try LimitSet([limit("spend", .group, .spend), limit("b", .user, .spend)]).userSpendIndex == 1)
         #expect(try LimitSet([limit("spend", .user, .requests)]).userSpendIndex == nil)
+        let sessions = try limit("spend", .user, .spend, values: [.label("session")])
+        #expect(try LimitSet([sessions]).userSpendIndex == nil, "a user's budget is none of each session")
+        #expect(try LimitSet([sessions, limit("b", .user, .spend)]).userSpendIndex == 1)
     }
 
     @Test("finds the limit of a group's own that spend_limit_micros sets, where none per user counts spend")
@@ -100,8 +155,9 @@ struct LimitSetTests {
                 "a",
                 matches: [LabelMatch(.label("route"), anyOf: [.exact("x")]), LabelMatch(.model, anyOf: [.prefix("")])]),
             limit("b", matches: [LabelMatch(.label("team"), anyOf: [.exact("x")])]), limit("c"),
+            limit("d", values: [.label("session"), .provider]),
         ])
-        #expect(set.labelNames == ["route", "team"])
+        #expect(set.labelNames == ["route", "team", "session"])
     }
 
     @Test("finds a limit by its name")
