@@ -75,7 +75,8 @@ let package = Package(
                 .embedInCode("Scripts/budget.lua"), .embedInCode("Scripts/decide-bundle.lua"),
                 .embedInCode("Scripts/decide-leases.lua"), .embedInCode("Scripts/decide-window.lua"),
                 .embedInCode("Scripts/decide-values.lua"), .embedInCode("Scripts/decide-operations.lua"),
-                .embedInCode("Scripts/decide.lua"),
+                .embedInCode("Scripts/decide-plan.lua"), .embedInCode("Scripts/decide.lua"),
+                .embedInCode("Scripts/decide-hot.lua"),
             ],
             swiftSettings: strict
         ),

@@ -190,6 +190,19 @@ struct DecideScriptTests {
         #expect(isTaken && Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], [call(257)]))
     }
 
+    @Test("carries the script's files line for line, but nothing of a line that is a comment")
+    func comments() {
+        func lines(_ text: String) -> [Substring] { text.split(separator: "\n", omittingEmptySubsequences: false) }
+        let source = String(decoding: DecisionScript.files, as: UTF8.self)
+        #expect(lines(source).count == lines(DecisionScript.text).count && !source.contains("[["))
+        for (line, sent) in zip(lines(source), lines(DecisionScript.text)) {
+            #expect(sent == (line.drop { $0 == " " }.hasPrefix("--") ? "" : line))
+        }
+        let lua = "  -- why\nlocal a = 1 -- stays\n\n--\nreturn '--'\n"
+        #expect(
+            DecisionScript.withoutComments(Array(lua.utf8)) == Array("\nlocal a = 1 -- stays\n\n\nreturn '--'\n".utf8))
+    }
+
     @Test("names 255 amounts, and carries what more terms cost in the plan")
     func manyAmounts() {
         let subjects = (0..<2).map { subject in

@@ -234,10 +234,9 @@ struct DecidePropertyTests {
         PlantedBug(15, "latest = math.max(latest, floor(section.newest / 1000))", "latest = latest"),
         PlantedBug(16, "subject.earliest > now_ms and now_ms or 0", "0"),
         PlantedBug(15, "drop(subject)\n      call('ZREM'", "call('ZREM'"),
-        // Lets the set go while one of its bundles stands; takes a new bundle into no set.
+        // Lets the set go while one of its bundles stands, or takes a new bundle into no set.
         PlantedBug(15, "floor(subject.expiry / HOUR) <= floor(subject.stood_until / HOUR)", "true"),
         .onHotPath(15, "if bound > 0 and floor(expiry / HOUR) > floor(stood_until / HOUR) then", "if false then"),
-        .onHotPath(15, "elseif bound > 0 then", "elseif false then"),
         // Forgets a value's windows with the user's and leaves it in the set for good, or does not forget them.
         PlantedBug(15, "if byte(key) ~= BRACE and (count == 0 or bound > 0) then", "if false then"),
         // Settles another lease than the one that is meant.

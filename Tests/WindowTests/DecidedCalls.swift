@@ -16,7 +16,7 @@ struct DecidedCalls {
     static let script: String = {
         let clock = "call('TIME')"
         precondition(DecisionScript.text.ranges(of: clock).count == 1, "decide.lua must look at one clock")
-        return DecisionScript.text.replacing(clock, with: "{ ARGV[#ARGV - 1], ARGV[#ARGV] }")
+        return DecisionScript.text.replacing(clock, with: "{ table.remove(ARGV, #ARGV - 1), table.remove(ARGV) }")
     }()
 
     /// The same with all decided off the hot path.

@@ -80,11 +80,22 @@ struct DecisionBatch {
     }
 }
 
-/// The script that decides, of six files.
+/// The script that decides, of eight files.
 enum DecisionScript {
-    static let bytes =
+    /// As it is sent. The lines of comments are empty, so that an error's line is that of the files one after another.
+    static let bytes = withoutComments(files)
+
+    static let files =
         PackageResources.decide_bundle_lua + PackageResources.decide_leases_lua + PackageResources.decide_window_lua
-        + PackageResources.decide_values_lua + PackageResources.decide_operations_lua + PackageResources.decide_lua
+        + PackageResources.decide_values_lua + PackageResources.decide_operations_lua + PackageResources.decide_plan_lua
+        + PackageResources.decide_lua + PackageResources.decide_hot_lua
 
     static let text = String(decoding: bytes, as: UTF8.self)
+
+    /// A Lua text, which must have no long brackets, with each line empty that is a comment and nothing else.
+    static func withoutComments(_ lua: [UInt8]) -> [UInt8] {
+        let lines = lua.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        let kept = lines.map { $0.drop { $0 == UInt8(ascii: " ") }.starts(with: "--".utf8) ? [] : $0 }
+        return Array(kept.joined(separator: "\n".utf8))
+    }
 }

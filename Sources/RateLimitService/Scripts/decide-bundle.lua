@@ -1,4 +1,4 @@
--- The first part of the script that decides; decide.lua, the last one, says what KEYS, ARGV and the reply are.
+-- The first part of the script that decides; decide.lua says what KEYS, ARGV and the reply are.
 --
 -- A subject's state is one string under its key, the bundle, little endian. It begins with a header of 27 bytes:
 --   mark B (178), sections B, leases B, the time in milliseconds before which no lease lapses I6 (0: none holds
