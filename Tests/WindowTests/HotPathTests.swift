@@ -71,8 +71,12 @@ struct HotPathTests {
                 book.note(answer, of: "\(index)")
                 #expect(answer.verdict == .done)
             }
-            let denied = try calls.decide(DecisionCall(.check, subjects: terms(9_999_999)), clockMicroseconds: at)
-            guard case .denied = denied.verdict else { throw TestFailure("\(denied)") }
+            // A denial by a window that has outgrown the bundle reads that one off the hot path.
+            if index < 40 {
+                let denied = try calls.decide(
+                    DecisionCall(.check, subjects: terms(9_999_999)), clockMicroseconds: at)
+                guard case .denied = denied.verdict else { throw TestFailure("\(denied)") }
+            }
             for operation in [DecisionOperation.reserve, .release] {
                 let id = book.id("r\(index)", of: operation)
                 let answer = try calls.decide(
@@ -83,7 +87,7 @@ struct HotPathTests {
         }
         // The first of them make room for a section, and one in SMALL outgrows the bundle.
         let slow = try calls.redis.command("GET", "slow").text.flatMap { Int($0) } ?? 0
-        #expect(slow <= 32, "\(slow) of 800")
+        #expect(slow <= 10, "\(slow) of 740")
         server.end()
     }
 }
