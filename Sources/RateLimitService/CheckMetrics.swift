@@ -121,7 +121,7 @@ public struct CheckMetrics: Sendable {
             let verdict: Verdict =
                 switch outcome.verdict {
                 case .allowed, .repeated, .tooLate: outcome.isShadowDenied ? .shadowDenied : .allowed
-                case .denied, .deniedForGood, .atCapacity, .unknownModel:
+                case .denied, .deniedForGood, .atCapacity, .unknownModel, .missingValue:
                     outcome.isShadowDenied ? .shadowDenied : .denied
                 case .refused, .unknownLease: .refused
                 }

@@ -73,6 +73,8 @@ public struct Outcome: Hashable, Sendable {
         case atCapacity(retryAfterMilliseconds: Int)
         /// It may not: nobody knows what its model costs, and unknown models are denied.
         case unknownModel
+        /// It may not: it does not say a value that ``OutcomeDetails/lacking`` names.
+        case missingValue
         /// Redis cannot decide, and a limit that applies is to be closed then.
         case refused
         /// There is no such lease, or not any more.
@@ -171,7 +173,7 @@ public struct Outcome: Hashable, Sendable {
     public var isAllowed: Bool {
         switch verdict {
         case .allowed, .repeated, .tooLate: true
-        case .denied, .deniedForGood, .atCapacity, .unknownModel, .refused, .unknownLease: isShadowDenied
+        case .denied, .deniedForGood, .atCapacity, .unknownModel, .missingValue, .refused, .unknownLease: isShadowDenied
         }
     }
 }

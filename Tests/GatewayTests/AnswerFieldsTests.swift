@@ -129,6 +129,23 @@ struct AnswerFieldsTests {
         #expect(fields(outcome(.unknownModel, [])) == [])
     }
 
+    @Test("say which value a call lacks, and which limit needs it")
+    func lacking() throws {
+        var details = OutcomeDetails()
+        details.lacking = LackingLimit(try #require(LimitName("per-session")), lacks: .label("ses\"sion"))
+        var denied = Outcome(.missingValue, source: .off)
+        denied.details = details
+        #expect(lines(denied).first == "HTTP/1.1 429 Too Many Requests")
+        #expect(!lines(denied).contains { $0.hasPrefix("Retry-After") })
+        #expect(
+            lines(denied).last
+                == #"{"allowed":false,"limit_name":"per-session","limit":null,"remaining":null,"retry_after":null,"#
+                + #""reset_after":null,"degraded":false,"message":"The call does not say label ses%22sion, which limit "#
+                + #"per-session needs."}"#)
+        denied.isShadowDenied = true
+        #expect(lines(denied).last?.contains(#""shadow_denied":true"#) == true)
+    }
+
     @Test("leave the cost above a quota to the message, which has its unit")
     func message() {
         let denied = outcome(.deniedForGood, [standing("day", .spend, used: 0, quota: 975_000)], decider: 0)

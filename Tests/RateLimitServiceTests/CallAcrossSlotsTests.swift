@@ -59,4 +59,38 @@ struct CallAcrossSlotsTests {
         let full = CallAnswer(verdict: .atCapacity(term: 0, retryAfterMilliseconds: 400), states: [state(true)])
         #expect(merged([done(7, 30), full])?.leaseInstants == nil)
     }
+
+    @Test("asks each slot once for all that it has, and puts the answers together in the call's order")
+    func sharedSlots() throws {
+        func subject(_ key: String, _ ids: UInt32...) -> SubjectTerms {
+            let terms = ids.map { LimitTerm(id: $0, kind: .concurrency, quota: 9, cost: 1) }
+            return SubjectTerms(key: Array(key.utf8), terms: terms)
+        }
+        let subjects = [
+            subject("p:user:a", 1), subject("p:group:g", 2, 3), subject("{p:user:a}:by:model=m", 4, 5),
+            subject("{p:group:g}:by:model=m"), subject("p:by:model=m", 6),
+        ]
+        var random = SystemRandomNumberGenerator()
+        var parts: [[String]] = []
+        var result: CallAnswer?
+        let call = CallAcrossSlots(
+            DecisionCall(.usage, subjects: subjects),
+            send: { part, done in
+                parts.append(part.subjects.map { String(decoding: $0.key, as: UTF8.self) })
+                let states = part.subjects.flatMap(\.terms).map {
+                    LimitState(used: Int($0.id), resetAfterMilliseconds: 0)
+                }
+                let isOfGroup = part.subjects.count == 2 && part.subjects[1].terms.isEmpty
+                done(.success(CallAnswer(verdict: isOfGroup ? .deniedForGood(term: 1) : .done, states: states)))
+            },
+            done: { if case .success(let answer) = $0 { result = answer } }, using: &random)
+        call.begin()
+        #expect(
+            parts == [
+                ["p:user:a", "{p:user:a}:by:model=m"], ["p:group:g", "{p:group:g}:by:model=m"], ["p:by:model=m"],
+            ])
+        let answer = try #require(result)
+        #expect(answer.states.map(\.used) == [1, 2, 3, 4, 5, 6])
+        #expect(answer.verdict == .deniedForGood(term: 2))
+    }
 }

@@ -42,6 +42,60 @@ struct LeaseTests {
         }
     }
 
+    private func heldBy(
+        _ values: [ValueWindows?], _ attributes: CallAttributes
+    ) throws -> Lease {
+        var random = SystemRandomNumberGenerator()
+        return Lease(
+            of: owner, instants: .unknown, cost: 1, attributes: attributes, isHeldInGroups: false, isGlobal: false,
+            heldValues: try values.map { try #require($0) }, using: &random)
+    }
+
+    @Test("says by which values it is held, and is read back")
+    func values() throws {
+        let call = CallAttributes(
+            model: "m", provider: "p", labels: ["session": "1", "tenant": "2", "e\u{301}": "3"], groups: groups)
+        let all: [ValueWindows?] = [
+            ValueWindows(.user, [.label("session")]), ValueWindows(.user, [.group, .model]),
+            ValueWindows(.user, [.group, .provider, .label("tenant"), .label("e\u{301}")]),
+            ValueWindows(.group, [.model, .provider, .label("session")]), ValueWindows(.global, [.label("tenant")]),
+        ]
+        for count in 0...all.count {
+            let lease = try heldBy(Array(all.prefix(count)), call)
+            #expect(Lease(lease.text) == lease && Lease(lease.text)?.heldValues.count == count)
+            for length in 0..<lease.text.utf8.count { #expect(Lease(lease.text.prefix(length)) == nil) }
+        }
+        let lease = try heldBy([ValueWindows(.user, [.label("session")])], CallAttributes(labels: ["session": "1"]))
+        let bytes = try #require(Base64URL.bytes(of: lease.text.utf8))
+        // The last three: one of them, of a user by a label, the first. Then no such scope, label, or twice the same.
+        #expect(bytes.suffix(3) == [1, 1 << 5, 0])
+        for wrong: [UInt8] in [
+            [1, 1 << 5 | 3, 0], [1, 1 << 5, 1], [1, 0], [2, 1 << 5, 0, 1 << 5, 0], [1, 1 << 5 | 5, 0],
+        ] {
+            #expect(Lease(Base64URL.text(of: bytes.dropLast(3) + wrong)) == nil, "\(wrong)")
+        }
+    }
+
+    @Test("is none where it is held by what it does not say")
+    func unsaidValues() throws {
+        let (model, label) = (ValueWindows(.user, [.model]), ValueWindows(.user, [.label("s")]))
+        for (held, call) in [(model, CallAttributes(provider: "m")), (label, CallAttributes(labels: ["s": ""]))] {
+            #expect(Lease(try heldBy([held], call).text) == nil)
+        }
+    }
+
+    @Test("carries of too many labels those that it is held by, and is held by no other")
+    func neededLabels() throws {
+        let names = (0..<80).map { "l\($0 + 10)" }
+        let call = CallAttributes(labels: Dictionary(uniqueKeysWithValues: names.map { ($0, "v") }))
+        let held = try heldBy(names.suffix(12).map { ValueWindows(.user, [.label($0)]) }, call)
+        let read = try #require(Lease(held.text))
+        #expect(read.heldValues == held.heldValues)
+        #expect(read.attributes.labels.keys.sorted() == names.prefix(4) + names.suffix(12))
+        let tooMany = try heldBy(names.suffix(64).map { ValueWindows(.user, [.label($0)]) }, call)
+        #expect(Lease(tooMany.text)?.heldValues == Array(tooMany.heldValues.prefix(16)))
+    }
+
     @Test("is known to Redis by its id and the instants that Redis said")
     func mark() {
         let lease = lease(.none)
@@ -76,11 +130,20 @@ struct LeaseTests {
         var random = SystemRandomNumberGenerator()
         let most = Lease(
             of: groups[0], instants: .unknown, cost: 1, attributes: attributes, isHeldInGroups: true,
-            isGlobal: true, using: &random)
+            isGlobal: true, heldValues: try mostValues(names), using: &random)
         #expect(most.text.utf8.count == Lease.maximumTextLength && Lease(most.text) == most)
         #expect(Lease(most.text + "AAAA") == nil)
         // A body's bound leaves room for what else it says.
-        #expect(Lease.maximumTextLength < 65_536 * 4 / 5)
+        #expect(Lease.maximumTextLength < 65_536 * 5 / 6)
+    }
+
+    /// As many as limits can have, of four labels each.
+    private func mostValues(_ names: [String]) throws -> [ValueWindows] {
+        // Two bits say which of four labels it is.
+        try (0..<LimitSet.maximumCount).map { number in
+            let labels = (0..<CallValue.maximumCount).map { names[4 * $0 + number >> (2 * $0) & 3] }
+            return try #require(ValueWindows(.user, labels.map { .label($0) }))
+        }
     }
 
     @Test("is none where any byte is missing or too many, or stands where it may not")
@@ -99,7 +162,7 @@ struct LeaseTests {
         // The version, the cost, a flag that is not known, one group twice, an owner of another length.
         #expect(changed { $0[0] = 3 } == nil)
         #expect(changed { $0.replaceSubrange(39..<43, with: [0, 0, 0, 0]) } == nil)
-        #expect(changed { $0[43] |= 0x80 } == nil)
+        #expect(changed { $0[43] |= 0x40 } == nil && changed { $0[43] |= 0x80 } == nil)
         #expect(changed { $0.replaceSubrange(63..<81, with: $0[45..<63]) } == nil)
         #expect(changed { $0[22] = 16 } == nil)
     }

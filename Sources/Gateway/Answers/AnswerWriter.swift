@@ -141,7 +141,7 @@ final class AnswerWriter {
         let state = outcome.binding
         // A check that nobody could decide is told the limit that it would have met.
         let quota = state?.quota ?? (outcome.source == .off ? nil : outcome.limit?.quota)
-        let name = details?.binding?.limit.name.text ?? (quota == nil ? nil : limitName)
+        let name = details?.binding?.limit.name.text ?? details?.lacking?.limit.text ?? (quota == nil ? nil : limitName)
         body.write(",\"limit_name\":")
         if let name {
             body.write("\"")
@@ -183,6 +183,9 @@ final class AnswerWriter {
 
     private func message(_ outcome: Outcome, _ details: OutcomeDetails?, _ name: String, wait: Int?) -> String {
         if outcome.verdict == .unknownModel { return "The model has no price, and calls of unknown models are denied." }
+        if let lacking = details?.lacking {
+            return "The call does not say \(lacking.value.phrase), which limit \(lacking.limit) needs."
+        }
         if let wait { return "Try again in \(waitText(seconds: wait))." }
         let unit = details?.binding?.limit.unit ?? .requests
         return "The cost is above the quota of \(unit.text(of: outcome.binding?.quota ?? 0)) of \(name)."
@@ -208,7 +211,7 @@ extension Outcome.Verdict {
         switch self {
         case .allowed, .refused, .unknownLease, .repeated, .tooLate: 0
         case .denied(let milliseconds), .atCapacity(let milliseconds): max(1, wholeSeconds(milliseconds))
-        case .deniedForGood, .unknownModel: nil
+        case .deniedForGood, .unknownModel, .missingValue: nil
         }
     }
 }

@@ -22,11 +22,11 @@ public enum CallValue: Hashable, Sendable {
         }
     }
 
-    /// It as a sentence writes it: `label session`.
+    /// It as a sentence writes it: `label session`. A label's name is written as in keys, and so is harmless.
     public var phrase: String {
         switch self {
         case .group, .model, .provider: text
-        case .label(let name): "label \(name)"
+        case .label: "label \(WindowValues.names(of: [self]).dropFirst("label:".count))"
         }
     }
 
@@ -57,6 +57,24 @@ public enum MissingValue: String, CaseIterable, Hashable, Sendable {
     case ignore
     /// It is denied.
     case deny
+}
+
+/// Whose windows limits have that have one for each value: those of one are in the same keys.
+public struct ValueWindows: Hashable, Sendable {
+    /// Whose key they have.
+    public let scope: LimitScope
+    /// What they are of, in the order of ``CallValue/isOrdered(_:before:)``.
+    public let values: [CallValue]
+
+    /// Names them; nil where there are no values, more than ``CallValue/maximumCount``, one of them twice, or groups of
+    /// what is no user's.
+    public init?(_ scope: LimitScope, _ values: [CallValue]) {
+        guard 1...CallValue.maximumCount ~= values.count, Set(values).count == values.count,
+            scope == .user || !values.contains(.group)
+        else { return nil }
+        self.scope = scope
+        self.values = values.sorted(by: CallValue.isOrdered)
+    }
 }
 
 extension CallAttributes {

@@ -87,6 +87,9 @@ public struct LimitDefinition: Hashable, Sendable {
     /// The id of the limit that the environment gives: ``LimitName/requests``, in requests.
     public static let requestsID = id(of: .requests, in: .requests)
 
+    /// Whose windows it has by ``values``; nil where there are none.
+    public var valueWindows: ValueWindows? { ValueWindows(scope, values) }
+
     /// Whether the limit applies to a call: it meets every condition and says every value.
     public func applies(to call: CallAttributes) -> Bool { concerns(call) && lacks(in: call) == nil }
 

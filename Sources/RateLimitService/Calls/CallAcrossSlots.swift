@@ -1,5 +1,6 @@
 import NIOCore
 import RateLimitCore
+import RedisClient
 
 /// One call whose subjects are in several slots of a cluster, which no script can decide at once.
 ///
@@ -11,10 +12,12 @@ final class CallAcrossSlots {
     /// How long what a check holds lives: longer than any slot takes to answer.
     private static let checkMilliseconds = 5_000
 
-    /// Sends one slot's part of a call; the part has one subject.
+    /// Sends one slot's part of a call: the subjects whose keys are there.
     typealias Send = (_ part: DecisionCall, _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void) -> Void
 
     private let call: DecisionCall
+    /// The places of the subjects that one slot has, for each slot.
+    private let slots: [[Int]]
     private let id: DecisionID
     private let send: Send
     private let done: (Result<CallAnswer, FailureReason>) -> Void
@@ -29,13 +32,28 @@ final class CallAcrossSlots {
         self.send = send
         self.done = done
         id = call.id ?? .lease(LeaseMark(id: random.next()))
-        results = Array(repeating: nil, count: call.subjects.count)
-        missing = call.subjects.count
+        slots = Self.slots(of: call)
+        results = Array(repeating: nil, count: slots.count)
+        missing = slots.count
+    }
+
+    private static func slots(of call: DecisionCall) -> [[Int]] {
+        var places: [HashSlot: Int] = [:]
+        var slots: [[Int]] = []
+        for (index, subject) in call.subjects.enumerated() {
+            let place = places[HashSlot(key: subject.key), default: slots.count]
+            if place == slots.count {
+                places[HashSlot(key: subject.key)] = place
+                slots.append([])
+            }
+            slots[place].append(index)
+        }
+        return slots
     }
 
     /// Begins; it lives until the last slot has answered.
     func begin() {
-        for index in call.subjects.indices {
+        for index in slots.indices {
             let part =
                 switch call.operation {
                 case .check: part(index, .reserve)
@@ -57,14 +75,14 @@ final class CallAcrossSlots {
             operation, id: id,
             lifeMilliseconds: call.operation == .check ? Self.checkMilliseconds : call.lifeMilliseconds,
             rememberMilliseconds: call.operation == .check ? Self.checkMilliseconds : call.rememberMilliseconds,
-            subjects: [call.subjects[index]])
+            subjects: slots[index].map { call.subjects[$0] })
     }
 
     private func received(_ result: Result<CallAnswer, FailureReason>, from index: Int) {
         results[index] = result
         missing -= 1
         guard missing == 0 else { return }
-        let merged = Self.merged(results.compactMap { $0 }, call.subjects.map(\.terms.count))
+        let merged = merged(results.compactMap { $0 })
         let isDone = if case .success(let answer) = merged { answer.verdict == .done } else { false }
         switch call.operation {
         case .check: finishAll(isDone ? .settle : .release)
@@ -85,39 +103,48 @@ final class CallAcrossSlots {
 
     /// One answer of all: the failure if there is one, else the denial with the longest wait of all, else what the first
     /// says.
-    private static func merged(
-        _ results: [Result<CallAnswer, FailureReason>], _ termCounts: [Int]
-    ) -> Result<CallAnswer, FailureReason> {
-        var states: [LimitState] = []
+    private func merged(_ results: [Result<CallAnswer, FailureReason>]) -> Result<CallAnswer, FailureReason> {
+        var states = [LimitState?](repeating: nil, count: call.termCount)
         var verdict: CallVerdict?
         var waits = (most: 0, least: 0)
         var instants: LeaseInstants?
-        for (result, termCount) in zip(results, termCounts) {
+        let places = termPlaces()
+        for (result, places) in zip(results, places) {
             guard case .success(let answer) = result else { return result }
-            let own = answer.verdict.counted(from: states.count)
+            let own = answer.verdict.placed(places)
             if verdict.map({ own.rank > $0.rank }) ?? true { verdict = own }
             waits = (max(waits.most, own.rank.wait), max(waits.least, answer.leastWaitMilliseconds))
             if let own = answer.leaseInstants { instants = instants?.latest(own) ?? own }
             // A slot that was not asked about its terms has none to tell.
-            states += answer.states
-            assert(answer.states.count == termCount)
+            assert(answer.states.count == places.count)
+            for (place, state) in zip(places, answer.states) { states[place] = state }
         }
         let whole = verdict?.waiting(waits.most) ?? .done
         let least = whole.rank.wait > 0 ? waits.least : 0
         return .success(
             CallAnswer(
-                verdict: whole, states: states, leastWaitMilliseconds: least,
+                verdict: whole, states: states.compactMap { $0 }, leastWaitMilliseconds: least,
                 leaseInstants: whole == .done ? instants : nil))
+    }
+
+    /// For each slot the places that its terms have among those of the call.
+    private func termPlaces() -> [[Int]] {
+        var start = 0
+        let ofSubjects = call.subjects.map { subject in
+            defer { start += subject.terms.count }
+            return start..<start + subject.terms.count
+        }
+        return slots.map { $0.flatMap { ofSubjects[$0] } }
     }
 }
 
 extension CallVerdict {
-    /// The same with its term counted from `start`.
-    fileprivate func counted(from start: Int) -> CallVerdict {
+    /// The same with its term as the call counts it, by the places of the part's terms there.
+    fileprivate func placed(_ places: [Int]) -> CallVerdict {
         switch self {
-        case .denied(let term, let wait): .denied(term: term + start, retryAfterMilliseconds: wait)
-        case .deniedForGood(let term): .deniedForGood(term: term + start)
-        case .atCapacity(let term, let wait): .atCapacity(term: term + start, retryAfterMilliseconds: wait)
+        case .denied(let term, let wait): .denied(term: places[term], retryAfterMilliseconds: wait)
+        case .deniedForGood(let term): .deniedForGood(term: places[term])
+        case .atCapacity(let term, let wait): .atCapacity(term: places[term], retryAfterMilliseconds: wait)
         case .done, .unknownLease, .repeated, .tooLate: self
         }
     }

@@ -4,19 +4,21 @@ public import RateLimitCore
 /// limits are by then.
 ///
 /// Its text is opaque to gateways: in base64url (RFC 4648, section 5; no padding) a version byte, the id, when it was given
-/// and when it lapses, the owner, the cost, in whose windows it is held, the groups, and what the call said about itself.
-/// Nothing of it is secret or trusted: whoever
-/// may ask at the socket may do with a user's budget what a forged lease could.
+/// and when it lapses, the owner, the cost, in whose windows it is held, the groups, what the call said about itself, and
+/// by which values of that it is held. Nothing of it is secret or trusted: whoever may ask at the socket may do with a
+/// user's budget what a forged lease could.
 public struct Lease: Hashable, Sendable {
     /// How many bytes an id has.
     public static let idLength = 8
-    /// How many labels it carries, the first by name: a call has those that limits name.
+    /// How many labels it carries, those by whose values it is held and then the first by name: a call has those that
+    /// limits name.
     public static let maximumLabels = 16
-    /// The longest text: the most groups, and the longest owner, groups, model, provider and labels. With it a body is well
-    /// below what one may have.
+    /// The longest text: the most groups and values, and the longest owner, groups, model, provider and labels. With it a
+    /// body is well below what one may have.
     public static let maximumTextLength: Int = {
         let subject = 2 + SubjectID.textLengths.upperBound
-        return (4 * (27 + subject * (1 + CallAttributes.maximumGroups) + maximumTextBytes) + 2) / 3
+        let values = 1 + LimitSet.maximumCount * (1 + CallValue.maximumCount)
+        return (4 * (27 + subject * (1 + CallAttributes.maximumGroups) + maximumTextBytes + values) + 2) / 3
     }()
 
     private static let maximumTextBytes: Int = {
@@ -40,6 +42,9 @@ public struct Lease: Hashable, Sendable {
     public let isHeldInGroups: Bool
     /// Whether it is held in the windows of all.
     public let isGlobal: Bool
+    /// By which values it is held besides: in the windows that are of what ``attributes`` say of them. At most
+    /// ``LimitSet/maximumCount``, none twice.
+    public let heldValues: [ValueWindows]
 
     private static let version: UInt8 = 5
 
@@ -50,15 +55,17 @@ public struct Lease: Hashable, Sendable {
         static let hasModel: UInt8 = 4
         static let hasProvider: UInt8 = 8
         static let holdsNothing: UInt8 = 16
-        static let all: UInt8 = 31
+        static let hasValues: UInt8 = 32
+        static let all: UInt8 = 63
     }
 
     /// Makes a lease with an id of its own.
     public init(
         of owner: SubjectID, instants: LeaseInstants, cost: Int, attributes: CallAttributes,
-        holdsNothing: Bool = false,
-        isHeldInGroups: Bool, isGlobal: Bool, using random: inout some RandomNumberGenerator
+        holdsNothing: Bool = false, isHeldInGroups: Bool, isGlobal: Bool, heldValues: [ValueWindows] = [],
+        using random: inout some RandomNumberGenerator
     ) {
+        precondition(heldValues.count <= LimitSet.maximumCount)
         id = random.next()
         self.instants = instants
         self.owner = owner
@@ -67,6 +74,7 @@ public struct Lease: Hashable, Sendable {
         self.attributes = attributes
         self.isHeldInGroups = isHeldInGroups
         self.isGlobal = isGlobal
+        self.heldValues = heldValues
     }
 
     /// Reads a lease's text; nil for anything that is none.
@@ -93,7 +101,7 @@ public struct Lease: Hashable, Sendable {
         guard reader.byte() == Self.version, let id = reader.word(), let givenAt = reader.number(bytes: 6),
             let lapsesAt = reader.number(bytes: 6), let owner = reader.subject(),
             let cost = reader.number(bytes: 4), Limit.costs.contains(cost), let flags = reader.byte(),
-            flags & ~Flag.all == 0, let attributes = Self.attributes(&reader, flags), reader.isAtEnd
+            flags & ~Flag.all == 0, let (attributes, heldValues) = Self.attributes(&reader, flags), reader.isAtEnd
         else { return nil }
         self.id = id
         instants = LeaseInstants(givenAtMilliseconds: givenAt, lapsesAtMilliseconds: lapsesAt)
@@ -103,9 +111,12 @@ public struct Lease: Hashable, Sendable {
         self.attributes = attributes
         isHeldInGroups = flags & Flag.isHeldInGroups != 0
         isGlobal = flags & Flag.isGlobal != 0
+        self.heldValues = heldValues
     }
 
-    private static func attributes(_ reader: inout LeaseReader, _ flags: UInt8) -> CallAttributes? {
+    private static func attributes(
+        _ reader: inout LeaseReader, _ flags: UInt8
+    ) -> (CallAttributes, heldValues: [ValueWindows])? {
         guard let groupCount = reader.byte() else { return nil }
         var groups: [SubjectID] = []
         for _ in 0..<groupCount {
@@ -124,21 +135,26 @@ public struct Lease: Hashable, Sendable {
         }
         guard let labelCount = reader.byte() else { return nil }
         var labels: [String: String] = [:]
-        var last: String?
+        var names: [String] = []
         for _ in 0..<labelCount {
-            guard let name = reader.text(), let value = reader.text(), last.map({ $0 < name }) ?? true else {
+            guard let name = reader.text(), let value = reader.text(), names.last.map({ $0 < name }) ?? true else {
                 return nil
             }
-            last = name
+            names.append(name)
             labels[name] = value
         }
         guard labelCount <= maximumLabels else { return nil }
+        guard let heldValues = flags & Flag.hasValues == 0 ? [] : reader.heldValues(naming: names) else { return nil }
         let attributes = CallAttributes(model: model, provider: provider, labels: labels, groups: groups)
         // Whatever the attributes would cut or leave out was not written here.
         guard attributes.groups == groups, attributes.labels == labels, attributes.model == model,
             attributes.provider == provider
         else { return nil }
-        return attributes
+        // It is held by nothing that the call did not say.
+        let said = heldValues.allSatisfy { windows in
+            windows.values.allSatisfy { !$0.isSaid || attributes.value(of: $0) != nil }
+        }
+        return said ? (attributes, heldValues) : nil
     }
 
     /// The text that gateways keep.
@@ -146,14 +162,14 @@ public struct Lease: Hashable, Sendable {
 
     /// Gives `read` the bytes of the text that gateways keep.
     public func withText<Value>(_ read: (UnsafeRawBufferPointer) -> Value) -> Value {
-        let labels =
-            attributes.labels.isEmpty
-            ? [] : attributes.labels.sorted { $0.key < $1.key }.prefix(Self.maximumLabels)
-        let count = byteCount(labels)
+        let labels = attributes.labels.isEmpty ? [] : carriedLabels
+        let held = heldValues.isEmpty ? [] : Self.bytes(of: heldValues, naming: labels.map(\.key))
+        let count = byteCount(labels) + held.count
         let textLength = Base64URL.textLength(ofBytes: count)
         return withUnsafeTemporaryAllocation(byteCount: count + textLength, alignment: 1) { buffer in
             var writer = LeaseWriter(UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]))
-            write(labels, to: &writer)
+            write(labels, hasValues: !held.isEmpty, to: &writer)
+            for byte in held { writer.write(UInt64(byte), 1) }
             precondition(writer.isFull)
             let text = UnsafeMutableRawBufferPointer(rebasing: buffer[count...])
             Base64URL.write(UnsafeRawBufferPointer(rebasing: buffer[..<count]), to: text)
@@ -161,7 +177,50 @@ public struct Lease: Hashable, Sendable {
         }
     }
 
-    private func write(_ labels: ArraySlice<(key: String, value: String)>, to writer: inout LeaseWriter) {
+    /// The labels that the text has: those by whose values it is held come first, since without them nothing is freed there.
+    private var carriedLabels: ArraySlice<(key: String, value: String)> {
+        let labels = attributes.labels.sorted { $0.key < $1.key }
+        guard labels.count > Self.maximumLabels else { return labels[...] }
+        let needed = Set(heldValues.flatMap(\.values))
+        let isNeeded = labels.map { needed.contains(.label($0.key)) }
+        let places = labels.indices.filter { isNeeded[$0] } + labels.indices.filter { !isNeeded[$0] }
+        return places.prefix(Self.maximumLabels).sorted().map { labels[$0] }[...]
+    }
+
+    /// How many there are, and for each a byte of flags, the scope in the lowest two bits and the number of labels in the
+    /// highest three, and the labels' places. Nothing where there are none.
+    private static func bytes(of held: [ValueWindows], naming labels: [String]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var count: UInt8 = 0
+        for windows in held {
+            var flags = ValueFlag.scopes.firstIndex(of: windows.scope).map(UInt8.init) ?? 0
+            var places: [UInt8] = []
+            for value in windows.values {
+                switch value {
+                case .group: flags |= ValueFlag.group
+                case .model: flags |= ValueFlag.model
+                case .provider: flags |= ValueFlag.provider
+                case .label(let name): if let place = labels.firstIndex(of: name) { places.append(UInt8(place)) }
+                }
+            }
+            // What needs a label that is left out lapses by itself.
+            guard windows.values.count == places.count + (flags >> 2).nonzeroBitCount else { continue }
+            bytes += [flags | UInt8(places.count) << 5] + places
+            count += 1
+        }
+        return count == 0 ? [] : [count] + bytes
+    }
+
+    fileprivate enum ValueFlag {
+        static let scopes: [LimitScope] = [.user, .group, .global]
+        static let group: UInt8 = 4
+        static let model: UInt8 = 8
+        static let provider: UInt8 = 16
+    }
+
+    private func write(
+        _ labels: ArraySlice<(key: String, value: String)>, hasValues: Bool, to writer: inout LeaseWriter
+    ) {
         writer.write(UInt64(Self.version), 1)
         writer.write(id, Self.idLength)
         writer.write(UInt64(instants.givenAtMilliseconds), 6)
@@ -171,7 +230,7 @@ public struct Lease: Hashable, Sendable {
         let flags =
             (isHeldInGroups ? Flag.isHeldInGroups : 0) | (isGlobal ? Flag.isGlobal : 0)
             | (attributes.model == nil ? 0 : Flag.hasModel) | (attributes.provider == nil ? 0 : Flag.hasProvider)
-            | (holdsNothing ? Flag.holdsNothing : 0)
+            | (holdsNothing ? Flag.holdsNothing : 0) | (hasValues ? Flag.hasValues : 0)
         writer.write(UInt64(flags), 1)
         writer.write(UInt64(attributes.groups.count), 1)
         for group in attributes.groups { writer.write(group) }
@@ -254,6 +313,28 @@ private struct LeaseReader {
     mutating func text() -> String? {
         guard let length = number(bytes: 2), let text = bytes(length) else { return nil }
         return String(validating: text, as: UTF8.self)
+    }
+
+    /// By which values a lease is held, of labels by their places; nil for what no lease writes.
+    mutating func heldValues(naming labels: [String]) -> [ValueWindows]? {
+        guard let count = byte(), 1...LimitSet.maximumCount ~= Int(count) else { return nil }
+        var held: [ValueWindows] = []
+        for _ in 0..<count {
+            guard let flags = byte(), flags & 3 < Lease.ValueFlag.scopes.count else { return nil }
+            var values: [CallValue] = []
+            if flags & Lease.ValueFlag.group != 0 { values.append(.group) }
+            if flags & Lease.ValueFlag.model != 0 { values.append(.model) }
+            if flags & Lease.ValueFlag.provider != 0 { values.append(.provider) }
+            for _ in 0..<flags >> 5 {
+                guard let place = byte(), labels.indices.contains(Int(place)) else { return nil }
+                values.append(.label(labels[Int(place)]))
+            }
+            guard let windows = ValueWindows(Lease.ValueFlag.scopes[Int(flags & 3)], values), windows.values == values,
+                !held.contains(windows)
+            else { return nil }
+            held.append(windows)
+        }
+        return held
     }
 
     var isAtEnd: Bool { position == all.count }

@@ -115,6 +115,20 @@ public struct Uncounted: Hashable, Sendable {
     }
 }
 
+/// What a call does not say, and which limit denies it for that.
+public struct LackingLimit: Hashable, Sendable {
+    /// The limit.
+    public var limit: LimitName
+    /// What the call does not say.
+    public var value: CallValue
+
+    /// Names both.
+    public init(_ limit: LimitName, lacks value: CallValue) {
+        self.limit = limit
+        self.value = value
+    }
+}
+
 /// What an outcome has to tell where several limits, a lease or a model have a part.
 public struct OutcomeDetails: Hashable, Sendable {
     /// The plan of the call, with what Redis said of its terms; nil where no limit was asked.
@@ -142,6 +156,8 @@ public struct OutcomeDetails: Hashable, Sendable {
     public var retryAfterAtMostMilliseconds: Int?
     /// What of the call no limit could count.
     public var uncounted: [Uncounted] = []
+    /// What the call does not say, where it is denied for that.
+    public var lacking: LackingLimit?
 
     /// None yet.
     public init() {}

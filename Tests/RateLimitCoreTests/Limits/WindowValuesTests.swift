@@ -49,6 +49,12 @@ struct WindowValuesTests {
         #expect(try text(names.map { .label($0) }, call).utf8.count == WindowValues.longest)
     }
 
+    @Test("are named in a sentence without anything that could end a text")
+    func phrases() {
+        #expect(CallValue.label("session").phrase == "label session" && CallValue.model.phrase == "model")
+        #expect(CallValue.label("a\"\\\n:é").phrase == "label a%22%5C%0A%3A%C3%A9")
+    }
+
     @Test("are none where a call lacks one of them")
     func missing() {
         #expect(WindowValues([.model], of: .none, group: nil) == nil)
