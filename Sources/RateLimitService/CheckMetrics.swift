@@ -41,6 +41,8 @@ public struct CheckMetrics: Sendable {
         public static let limitQuota = "llm_rate_limit_limit_quota"
         /// The length of each `limit`'s sliding window.
         public static let limitWindow = "llm_rate_limit_limit_window_seconds"
+        /// Windows for values of each `limit` that were forgotten to make room for others.
+        public static let limitValuesForgotten = "llm_rate_limit_limit_values_forgotten_total"
         /// What calls said and was passed over, by `member`.
         public static let ignoredMembers = "llm_rate_limit_ignored_members_total"
     }

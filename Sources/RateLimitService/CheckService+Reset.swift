@@ -20,7 +20,7 @@ extension CheckService {
         for engine in engines { engine.execute { $0.forgetDenials(of: message.user) } }
         let promise = eventLoop.makePromise(of: Result<Void, ResetError>.self)
         let engine = engine(on: eventLoop)
-        engine.reset(reset.owner, limitID: named?.id) { [self] failure in
+        engine.reset(reset.owner, limitID: named?.id, hasValues: named?.maximumValues != nil) { [self] failure in
             if let failure { return promise.succeed(.failure(.redis(failure))) }
             if reset.limit == nil { dataLossWatch.wasReset(reset.owner) }
             promise.succeed(.success(()))

@@ -226,23 +226,34 @@ extension CheckDenials {
 /// A call that was denied: under which plan, in whose windows, at which costs. The same question meets the same limits,
 /// whatever became of budgets, grants and the file in between.
 struct CallQuestion: DenialQuestion {
-    /// The plan's number.
+    /// The plan's number, and what tells its windows for values apart.
     let kind: UInt64
     let groups: [SubjectID]
+    let values: [WindowValues]
     let costs: CallCosts
 
     init(_ call: PlannedCall) {
-        kind = call.plan.number
+        kind = call.questionKind
         groups = call.caller.groups
+        values = call.caller.values
         costs = call.costs
     }
 
-    /// Whether a call of the same plan and user asks the same of Redis.
+    /// Whether a call of the same kind of question and user asks the same of Redis.
     func isAsked(by call: PlannedCall) -> Bool {
-        groups == call.caller.groups
+        // Where the values are the same and the kind is, the plan is.
+        groups == call.caller.groups && values == call.caller.values
             && call.plan.amounts.allSatisfy {
                 $0.amount(of: costs, call.plan.kind) == $0.amount(of: call.costs, call.plan.kind)
             }
+    }
+}
+
+extension PlannedCall {
+    /// The kind of its question: a user may be denied in the windows of several values.
+    fileprivate var questionKind: UInt64 {
+        if caller.values.isEmpty { return plan.number }
+        return plan.number ^ UInt64(bitPattern: Int64(caller.values.hashValue))
     }
 }
 
@@ -261,7 +272,7 @@ typealias CallDenials = DenialMemory<CallQuestion, CallDenial>
 extension CallDenials {
     /// The denial of this very call, as it stands now, if it is remembered.
     func denial(of call: PlannedCall, at now: NIODeadline) -> CallAnswer? {
-        let remembered = denial(of: call.request.user, kind: call.plan.number, now: now) { $0.isAsked(by: call) }
+        let remembered = denial(of: call.request.user, kind: call.questionKind, now: now) { $0.isAsked(by: call) }
         return remembered.map { CallAnswer($0.denial, age: $0.age) }
     }
 

@@ -29,6 +29,8 @@ final class LimitMetrics: Sendable {
         var quota: Gauge
         /// Of a window that slides: the others have no length, or not always the same.
         var window: Gauge?
+        /// Of a limit whose windows for values are bounded.
+        var valuesForgotten: Counter?
     }
 
     private let factory: any MetricsFactory
@@ -44,6 +46,7 @@ final class LimitMetrics: Sendable {
                 for counter in gone.decisions { counter.destroy() }
                 gone.quota.destroy()
                 gone.window?.destroy()
+                gone.valuesForgotten?.destroy()
                 series[name] = nil
             }
             for limit in limits {
@@ -56,6 +59,14 @@ final class LimitMetrics: Sendable {
                 } else {
                     current.window?.destroy()
                     current.window = nil
+                }
+                if limit.maximumValues == nil {
+                    current.valuesForgotten?.destroy()
+                    current.valuesForgotten = nil
+                } else if current.valuesForgotten == nil {
+                    current.valuesForgotten = Counter(
+                        label: CheckMetrics.Name.limitValuesForgotten, dimensions: [("limit", limit.name.text)],
+                        factory: factory)
                 }
                 series[limit.name] = current
             }
@@ -83,18 +94,26 @@ final class LimitMetrics: Sendable {
         private var ids: [UInt32] = []
         /// For each limit, one for each of ``Decision``.
         private var counts: [Int] = []
+        /// For each limit, how many of its windows for values were forgotten.
+        private var forgotten: [Int] = []
+        private var boundsValues = false
 
         /// Counts under these limits from now on; what has not been reported is lost.
         mutating func setLimits(_ limits: [LimitDefinition]) {
             self.limits = limits.map(\.name)
             ids = limits.map(\.id)
             counts = [Int](repeating: 0, count: limits.count * Self.decisions)
+            forgotten = [Int](repeating: 0, count: limits.count)
+            boundsValues = limits.contains { $0.maximumValues != nil }
         }
 
         /// Counts what each limit says in an answer; nothing of a limit that has left since it was asked.
         mutating func count(_ outcome: Outcome) {
             guard !ids.isEmpty else { return }
             outcome.withDetails { details in
+                if let lacking = details.lacking, let place = limits.firstIndex(of: lacking.limit) {
+                    counts[place * Self.decisions + Decision.denied.rawValue] += 1
+                }
                 details.forEachTerm { term, state in
                     guard let place = place(of: term) else { return }
                     let decision: Decision =
@@ -107,6 +126,14 @@ final class LimitMetrics: Sendable {
                         }
                     counts[place * Self.decisions + decision.rawValue] += 1
                 }
+            }
+        }
+
+        /// Counts the windows for values that a call took the place of, whatever it asked.
+        mutating func countForgotten(_ details: OutcomeDetails) {
+            guard boundsValues else { return }
+            details.forEachTerm { term, state in
+                if state.hasDisplaced, let place = place(of: term) { forgotten[place] += 1 }
             }
         }
 
@@ -123,6 +150,10 @@ final class LimitMetrics: Sendable {
                     let (place, decision) = index.quotientAndRemainder(dividingBy: Self.decisions)
                     series[limits[place]]?.decisions[decision].increment(by: counts[index])
                     counts[index] = 0
+                }
+                for place in forgotten.indices where forgotten[place] > 0 {
+                    series[limits[place]]?.valuesForgotten?.increment(by: forgotten[place])
+                    forgotten[place] = 0
                 }
             }
         }

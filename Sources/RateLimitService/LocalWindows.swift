@@ -13,6 +13,7 @@ final class LocalWindows: Sendable {
     /// Whose window of which limit it is.
     private struct Key: Hashable {
         var owner: WindowOwner
+        var values: WindowValues?
         var limitID: UInt32
     }
 
@@ -55,8 +56,9 @@ final class LocalWindows: Sendable {
         let windows = call.plan.terms.compactMap { term in
             Self.limit(of: term, replicas: replicas).map { limit in
                 (
-                    key: Key(owner: call.caller.owner(term.subject), limitID: term.limit.id), limit: limit,
-                    cost: call.cost(of: term).amount
+                    key: Key(
+                        owner: call.caller.owner(term.subject), values: call.caller.values(term.subject),
+                        limitID: term.limit.id), limit: limit, cost: call.cost(of: term).amount
                 )
             }
         }
@@ -89,14 +91,12 @@ final class LocalWindows: Sendable {
             .share(ofReplicas: replicas)
     }
 
-    /// Forgets somebody's windows of some limits.
+    /// Forgets somebody's windows of some limits, those for values among them: it looks at all there are.
     func reset(_ owner: WindowOwner, limitIDs: [UInt32]) {
+        func isKept(_ key: Key) -> Bool { key.owner != owner || !limitIDs.contains(key.limitID) }
         generations.withLock { generations in
-            for limitID in limitIDs {
-                let key = Key(owner: owner, limitID: limitID)
-                generations.young[key] = nil
-                generations.old[key] = nil
-            }
+            generations.young = generations.young.filter { isKept($0.key) }
+            generations.old = generations.old.filter { isKept($0.key) }
         }
     }
 

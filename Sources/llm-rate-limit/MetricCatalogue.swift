@@ -74,6 +74,12 @@ enum MetricCatalogue {
             kind: .gauge
         ),
         .init(
+            name: CheckMetrics.Name.limitValuesForgotten,
+            help:
+                "How often each limit's window for a value was forgotten since its user or group had max_values of them.",
+            kind: .counter
+        ),
+        .init(
             name: CheckMetrics.Name.ignoredMembers,
             help: "What calls said and was passed over so that the rest of them counts, by member.", kind: .counter
         ),

@@ -49,6 +49,24 @@ struct CallDenialsTests {
         denials.denial(of: try call ?? self.call(), at: at(now))
     }
 
+    @Test("denies a call in the window of its own value, and in no other")
+    mutating func values() throws {
+        let limit = LimitDefinition(
+            name: try #require(LimitName("sessions")), scope: .user, values: [.label("s")], unit: .requests, quota: 1,
+            window: .sliding(milliseconds: 60_000))
+        planner = CallPlanner(limits: LimitsInForce(rules: QuotaRules(limits: LimitSet(limit), policy: .min)))
+        func call(_ value: String, _ planner: inout CallPlanner) throws -> PlannedCall {
+            try planner.plan(
+                CallRequest(user: user, attributes: CallAttributes(labels: ["s": value])),
+                for: CallerBudgets(budget: nil, groups: []), atUnixMilliseconds: 0)
+        }
+        let (one, other) = (try call("1", &planner), try call("2", &planner))
+        #expect(one.plan === other.plan)
+        try remember(Self.denied(certain: 9_000), to: one)
+        #expect(try denial(call("1", &planner), at: 20) != nil)
+        #expect(try denial(other, at: 20) == nil)
+    }
+
     @Test("denies the same question of the same user alone: other costs, operations, groups or limits ask another")
     mutating func question() throws {
         try remember(Self.denied(certain: 9_000))

@@ -75,9 +75,15 @@ private struct PlanWorld {
             let matches = [
                 [], [], [LabelMatch(.model, anyOf: [.prefix("d")])], [LabelMatch(.label("team"), anyOf: [.exact("a")])],
             ]
+            let scope = LimitScope.allCases.randomElement(using: &random) ?? .user
+            let values: [[CallValue]] = [
+                [], [], [], [.model], [.label("team")], [.model, .label("team")], scope == .user ? [.group] : [.model],
+                scope == .user ? [.group, .model] : [.label("team")],
+            ]
             return LimitDefinition(
-                name: try #require(LimitName("l\(number)")),
-                scope: LimitScope.allCases.randomElement(using: &random) ?? .user, unit: unit,
+                name: try #require(LimitName("l\(number)")), scope: scope,
+                values: values.randomElement(using: &random) ?? [],
+                missing: Int.random(in: 0..<5, using: &random) == 0 ? .deny : .ignore, maximumValues: 7, unit: unit,
                 quota: [nil, 0, 10, 1_000].randomElement(using: &random) ?? nil,
                 window: unit == .concurrency ? nil : windows.randomElement(using: &random),
                 matches: matches.randomElement(using: &random) ?? [],
@@ -130,12 +136,20 @@ private struct PlanWorld {
         let groups = caller.groups.map(\.id)
         let attributes = CallAttributes(
             model: ["dear", "free", "mystery", nil].randomElement(using: &random) ?? nil,
-            labels: Bool.random(using: &random) ? ["team": "a"] : [:], groups: groups)
+            labels: Bool.random(using: &random) ? ["team": ["a", "b"].randomElement(using: &random) ?? ""] : [:],
+            groups: groups)
+        // It may be settled as a call of another model.
+        let said = CallAttributes(
+            model: Bool.random(using: &random) ? attributes.model : "free", labels: attributes.labels, groups: groups)
         var lease: Lease {
-            Lease(
-                of: SubjectID(high: 1, low: 1), instants: .unknown, cost: 2, attributes: attributes,
+            var held = limits.rules.limits.limits.filter { $0.applies(to: said) }.compactMap(\.valueWindows)
+            if said.model != nil { held += [.user, .global].compactMap { ValueWindows($0, [.model]) } }
+            let distinct = Set(held).filter { _ in Bool.random(using: &random) }
+            return Lease(
+                of: SubjectID(high: 1, low: 1), instants: .unknown, cost: 2, attributes: said,
                 holdsNothing: Bool.random(using: &random), isHeldInGroups: Bool.random(using: &random),
-                isGlobal: Bool.random(using: &random), using: &random)
+                isGlobal: Bool.random(using: &random), heldValues: held.filter { distinct.contains($0) }.distinct,
+                using: &random)
         }
         let milliseconds = [1_000, 60_000].randomElement(using: &random) ?? 1
         let operations: [CallRequest.Operation] = [
@@ -157,6 +171,10 @@ private struct PlanWorld {
         }
         return (request.underItsLease(), learned, caller)
     }
+}
+
+extension [ValueWindows] {
+    fileprivate var distinct: [ValueWindows] { reduce(into: []) { if !$0.contains($1) { $0.append($1) } } }
 }
 
 /// Plans are remembered: nobody may be able to tell.

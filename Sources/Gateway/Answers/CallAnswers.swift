@@ -138,6 +138,7 @@ extension Answer {
         if let grant = standing.quota.grant { rule += ",\"grant\":{\(members(of: grant))}" }
         var subject = "\"per\":\"\(standing.limit.scope.rawValue)\""
         if case .group(let group) = standing.subject { subject += ",\"group_id\":\(jsonText(group.text))" }
+        if let values = standing.values { subject += ",\"values\":\"\(values.text)\"" }
         let (period, start, end) = standing.periodTexts(at: time(nil))
         return [
             "\"name\":\"\(standing.limit.name)\"", subject, "\"unit\":\"\(standing.limit.unit.text)\"",

@@ -22,7 +22,8 @@ enum CallRouter {
         return Call(request: call, isVerbose: CallQuery.isVerbose(query))
     }
 
-    /// Its query may name groups, whose windows are told where the groups that count are those a call names.
+    /// Its query may name groups, whose windows are told where the groups that count are those a call names, and values, of
+    /// whose windows it is told.
     private static func look(
         _ request: Router.Request, _ path: Substring, _ query: [UInt8]
     ) throws(RequestError) -> Call? {
@@ -33,6 +34,7 @@ enum CallRouter {
         var body = CallBody()
         body.user = user
         body.add(try CallQuery.groups(query))
+        for parameter in QueryParameters(query) { try CallQuery.add(parameter, to: &body, under: request.limits) }
         return Call(request: try body.request(.look), isVerbose: true)
     }
 
@@ -147,18 +149,27 @@ struct CallQuery {
                     throw .invalidCost
                 }
                 values.body.cost = cost
-            case "model": values.body.model = try text(parameter)
-            case "provider": values.body.provider = try text(parameter)
-            case let name where name.hasPrefix("label."):
-                let label = String(name.dropFirst(6))
-                guard limits.rules.limits.labelNames.contains(label) else { continue }
-                values.body.labels[label] = try text(parameter)
-            default: continue
+            default: try add(parameter, to: &values.body, under: limits)
             }
         }
         if limits.groupsAreGiven { values.body.add(try groups(query)) }
         values.isVerbose = isVerbose(query)
         return values
+    }
+
+    /// Takes what a parameter says of the call: a model, a provider, or a label that some limit looks at.
+    fileprivate static func add(
+        _ parameter: QueryParameters.Parameter, to body: inout CallBody, under limits: LimitsInForce
+    ) throws(RequestError) {
+        switch parameter.name {
+        case "model": body.model = try text(parameter)
+        case "provider": body.provider = try text(parameter)
+        case let name where name.hasPrefix("label."):
+            let label = String(name.dropFirst(6))
+            guard limits.rules.limits.labelNames.contains(label) else { return }
+            body.labels[label] = try text(parameter)
+        default: return
+        }
     }
 
     /// Whether every limit is to be told of.

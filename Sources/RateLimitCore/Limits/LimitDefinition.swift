@@ -90,6 +90,9 @@ public struct LimitDefinition: Hashable, Sendable {
     /// Whose windows it has by ``values``; nil where there are none.
     public var valueWindows: ValueWindows? { ValueWindows(scope, values) }
 
+    /// Whether the windows are of groups: the groups' own, or a user's in each of the user's groups.
+    public var isOfGroups: Bool { scope == .group || values.contains(.group) }
+
     /// Whether the limit applies to a call: it meets every condition and says every value.
     public func applies(to call: CallAttributes) -> Bool { concerns(call) && lacks(in: call) == nil }
 

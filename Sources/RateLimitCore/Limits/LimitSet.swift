@@ -77,6 +77,13 @@ public struct LimitSet: Hashable, Sendable {
         return LimitIndices(bits: bits)
     }
 
+    /// Which limits there is something to show of: all but those with windows for values that the call does not say.
+    public func shown(to call: CallAttributes) -> LimitIndices {
+        var bits: UInt64 = 0
+        for (index, limit) in limits.enumerated() where limit.lacks(in: call) == nil { bits |= 1 << UInt64(index) }
+        return LimitIndices(bits: bits)
+    }
+
     /// What a call lacks that limits with ``MissingValue/deny`` need, one value for each of them, in the limits' order.
     public func lacking(in call: CallAttributes) -> [LackingValue] {
         var lacking: [LackingValue] = []
@@ -110,6 +117,11 @@ public struct LimitIndices: Hashable, Sendable, Sequence, IteratorProtocol {
     /// Makes places from their bits.
     @inlinable
     public init(bits: UInt64) { self.bits = bits }
+
+    /// Those of some places that are as `isIncluded` says.
+    public init(_ places: LimitIndices, where isIncluded: (Int) -> Bool) {
+        self.init(bits: places.reduce(0) { isIncluded($1) ? $0 | 1 << UInt64($1) : $0 })
+    }
 
     /// How many there are.
     public var count: Int { bits.nonzeroBitCount }

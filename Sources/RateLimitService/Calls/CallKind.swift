@@ -11,6 +11,8 @@ struct CallKind: Hashable, Sendable {
         static let isHeldByUser = Flags(rawValue: 8)
         static let isHeldInGroups = Flags(rawValue: 16)
         static let isHeldByAll = Flags(rawValue: 32)
+        static let hasOtherModel = Flags(rawValue: 64)
+        static let hasOtherProvider = Flags(rawValue: 128)
     }
 
     /// What Redis is asked to do; a look is a check that costs nothing.
@@ -18,12 +20,15 @@ struct CallKind: Hashable, Sendable {
     private let flags: Flags
     /// How long a lease that is given or renewed lives from now, in milliseconds; 0 for other operations.
     let lifeMilliseconds: Int
+    /// By which values the lease that it is about is held.
+    let heldValues: [ValueWindows]
 
     /// The kind of an operation.
     ///
     /// - Parameter isLearned: whether a reservation said nothing of tokens and cost, and is expected to come to what others
     ///   came to.
-    init(_ operation: CallRequest.Operation, isLearned: Bool = false) {
+    /// - Parameter attributes: what the call says, which a settle may say otherwise than the call its lease was given to.
+    init(_ operation: CallRequest.Operation, isLearned: Bool = false, servedAs attributes: CallAttributes = .none) {
         var flags: Flags = isLearned ? .isLearned : []
         var life = 0
         switch operation {
@@ -46,12 +51,24 @@ struct CallKind: Hashable, Sendable {
             if !lease.holdsNothing { flags.insert(.isHeldByUser) }
             if lease.isHeldInGroups { flags.insert(.isHeldInGroups) }
             if lease.isGlobal { flags.insert(.isHeldByAll) }
+            if !lease.heldValues.isEmpty {
+                let said = lease.attributes
+                if !Self.areSame(said.model, attributes.model) { flags.insert(.hasOtherModel) }
+                if !Self.areSame(said.provider, attributes.provider) { flags.insert(.hasOtherProvider) }
+            }
         }
+        heldValues = operation.lease?.heldValues ?? []
         self.flags = flags
         lifeMilliseconds = life
     }
 
-    /// Everything of it in one number; a life has 27 bits.
+    /// Byte for byte, as keys are.
+    private static func areSame(_ one: String?, _ other: String?) -> Bool {
+        guard let one, let other else { return one == nil && other == nil }
+        return one.utf8.elementsEqual(other.utf8)
+    }
+
+    /// All of it but the values in one number; a life has 27 bits.
     var word: UInt64 {
         UInt64(lifeMilliseconds) << 16 | UInt64(operation.rawValue) << 8 | UInt64(flags.rawValue)
     }
@@ -77,13 +94,19 @@ struct CallKind: Hashable, Sendable {
         }
     }
 
-    /// Whether the lease that it is about is known under a subject.
-    func isHeld(by subject: PlanSubject) -> Bool {
-        switch subject {
+    /// Whether the lease that it is about is known under the plain subject of an owner.
+    func isHeld(by owner: PlanOwner) -> Bool {
+        switch owner {
         case .user: flags.contains(.isHeldByUser)
         case .group: flags.contains(.isHeldInGroups)
         case .global: flags.contains(.isHeldByAll)
         }
+    }
+
+    /// Whether a call says of these values something else than the one to which its lease was given.
+    func saysOtherwise(_ values: [CallValue]) -> Bool {
+        flags.contains(.hasOtherModel) && values.contains(.model)
+            || flags.contains(.hasOtherProvider) && values.contains(.provider)
     }
 }
 

@@ -9,22 +9,67 @@ enum PlanSubject: Hashable, Sendable {
     case group(Int)
     /// Those of all.
     case global
+    /// Those of one of these that are of the values at a place among the plan's.
+    case values(Int, of: PlanOwner)
+
+    /// Whose key they have.
+    var owner: PlanOwner {
+        switch self {
+        case .user: .user
+        case .group(let place): .group(place)
+        case .global: .global
+        case .values(_, of: let owner): owner
+        }
+    }
 }
 
-/// Who calls: what the keys of a plan's subjects are made of.
+extension PlanSubject {
+    /// How many windows for values like these there may be in their owner's slot; 0 for no bound.
+    func mostValues(_ values: [PlanValues]) -> Int {
+        if case .values(let place, of: _) = self { values[place].maximum } else { 0 }
+    }
+}
+
+/// Whose key a plan's subject has.
+enum PlanOwner: Hashable, Sendable {
+    case user
+    /// The caller's group at this place.
+    case group(Int)
+    case global
+}
+
+/// By which values some of a plan's windows are, before it is known what a call says.
+struct PlanValues: Hashable, Sendable {
+    let windows: ValueWindows
+    /// The place of the caller's group that is one of the values.
+    var group: Int?
+    /// Whether it is not what the call says that counts, but what the one said to which its lease was given.
+    var isOfLease = false
+    /// How many such windows there may be in their owner's slot; 0 for no bound.
+    var maximum = 0
+}
+
+/// Who calls and what the call says: what the keys of a plan's subjects are made of.
 struct PlanCaller: Hashable, Sendable {
     /// The user.
     let user: SubjectID
     /// The user's groups, by their places.
     let groups: [SubjectID]
+    /// The values of the plan's windows, by their places.
+    var values: [WindowValues] = []
 
     /// Whose windows a subject's are.
     func owner(_ subject: PlanSubject) -> WindowOwner {
-        switch subject {
+        switch subject.owner {
         case .user: .user(user)
         case .group(let place): .group(groups[place])
         case .global: .global
         }
+    }
+
+    /// By which values a subject's windows are; nil where there are none.
+    func values(_ subject: PlanSubject) -> WindowValues? {
+        if case .values(let place, of: _) = subject { values[place] } else { nil }
     }
 }
 
@@ -78,6 +123,8 @@ final class CallPlan: Sendable {
     let decision: DecisionPlan?
     /// Whose windows, in the order of the keys.
     let subjects: [PlanSubject]
+    /// By which values some of these are, each named by its place here.
+    let values: [PlanValues]
     /// The terms in the order in which the script goes through them and answers.
     let terms: [CallTerm]
     /// The places of ``terms`` in the order in which they are told: by subject, and there in the order of the file.
@@ -100,6 +147,7 @@ final class CallPlan: Sendable {
         kind = layout.kind
         applicable = layout.applicable
         (decision, subjects, terms) = layout.finished()
+        values = layout.values
         amounts = layout.amounts
         countedGroups = layout.countedGroups
         groupsLeftOut = layout.groupCount - layout.countedGroups.count
@@ -115,7 +163,7 @@ final class CallPlan: Sendable {
         kind = CallKind(.check)
         applicable = LimitIndices(bits: 0)
         decision = nil
-        subjects = []
+        (subjects, values) = ([], [])
         self.terms = terms
         toldOrder = Array(terms.indices)
         (amounts, countedGroups, groupsLeftOut) = ([], [], 0)
@@ -127,8 +175,16 @@ final class CallPlan: Sendable {
     func isValid(atUnixMilliseconds now: Int) -> Bool { validFrom <= now && now < validUntil }
 
     /// Whether a lease that it gives is held in the windows of groups, and in those of all.
-    var isHeldInGroups: Bool { terms.contains { $0.limit.scope == .group } }
-    var isHeldByAll: Bool { terms.contains { $0.limit.scope == .global } }
+    var isHeldInGroups: Bool { subjects.contains { if case .group = $0 { true } else { false } } }
+    var isHeldByAll: Bool { subjects.contains(.global) }
+
+    /// By which values a lease that it gives is held.
+    var heldValues: [ValueWindows] {
+        values.map(\.windows).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+    }
+
+    /// Whether all its keys are in one slot of a cluster: in that of its first.
+    var isInOneSlot: Bool { subjects.count < 2 || subjects.allSatisfy { $0.owner == .user } }
 
     private static func toldOrder(_ terms: [CallTerm]) -> [Int] {
         var order: [Int] = []

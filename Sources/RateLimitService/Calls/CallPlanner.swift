@@ -4,6 +4,22 @@ import RateLimitCore
 enum CallRefusal: Error, Hashable {
     /// Nobody knows what its model costs, and unknown models are denied.
     case unknownModel
+    /// It does not say a value that a limit needs.
+    case missingValue(LackingLimit)
+}
+
+extension Outcome {
+    /// The outcome of a call that meets no limits.
+    init(_ refusal: CallRefusal) {
+        switch refusal {
+        case .unknownModel: self.init(.unknownModel, source: .off)
+        case .missingValue(let lacking):
+            self.init(.missingValue, source: .off)
+            var details = OutcomeDetails()
+            details.lacking = lacking
+            self.details = details
+        }
+    }
 }
 
 /// One call under its plan: what it costs, and what there is to tell of it. One object, so that what waits for Redis is
@@ -49,7 +65,7 @@ final class PlannedCall {
                 ? request.attributes : request.attributes.counted(for: plan.countedGroups.map { caller.groups[$0] }),
             // A reservation without limits gives its lease all the same: a gateway settles each call in one way.
             holdsNothing: plan.decision == nil, isHeldInGroups: plan.isHeldInGroups, isGlobal: plan.isHeldByAll,
-            using: &random)
+            heldValues: plan.values.isEmpty ? [] : plan.heldValues, using: &random)
     }
 
     /// What Redis knows it by; nil where it has no id.
@@ -77,14 +93,14 @@ final class PlannedCall {
         guard let decision = plan.decision else { return nil }
         let subjects = plan.subjects.map { subject in
             SubjectTerms(
-                key: Array(caller.owner(subject).key(prefix: keyPrefix).utf8),
+                key: Array(caller.owner(subject).key(prefix: keyPrefix, of: caller.values(subject)).utf8),
                 terms: plan.terms.filter { $0.subject == subject }.map { term in
                     let (amount, needsRoom) = cost(of: term)
                     return LimitTerm(
                         id: term.limit.id, kind: term.kind,
                         isShadow: term.limit.isShadow || term.quota.amount == nil,
                         quota: term.quota.amount ?? LimitTerm.amounts.upperBound, cost: amount, needsRoom: needsRoom)
-                })
+                }, mostValues: subject.mostValues(plan.values))
         }
         return DecisionCall(
             decision.operation, id: id,
@@ -104,13 +120,15 @@ extension CallPlan {
     }
 
     func standing(_ place: Int, _ states: [LimitState], of caller: PlanCaller) -> LimitStanding {
-        LimitStanding(term: terms[place], subject: caller.subject(terms[place].subject), state: states[place])
+        let subject = terms[place].subject
+        return LimitStanding(
+            term: terms[place], subject: caller.subject(subject), values: caller.values(subject), state: states[place])
     }
 }
 
 extension PlanCaller {
     fileprivate func subject(_ subject: PlanSubject) -> CallSubject {
-        switch subject {
+        switch subject.owner {
         case .user: .user
         case .group(let place): .group(groups[place])
         case .global: .global
@@ -143,9 +161,11 @@ struct CallPlanner {
     mutating func plan(
         _ request: CallRequest, learned: CallEstimate? = nil, for caller: CallerBudgets, atUnixMilliseconds now: Int
     ) throws(CallRefusal) -> PlannedCall {
+        let lacks = try lacks(request, hasGroups: !caller.groups.isEmpty)
         let plan = plans.plan(
-            CallKind(request.operation, isLearned: learned != nil), applicable(to: request), for: caller, under: limits,
-            atUnixMilliseconds: now)
+            CallKind(request.operation, isLearned: learned != nil, servedAs: request.attributes),
+            applicable(to: request),
+            for: caller, under: limits, atUnixMilliseconds: now)
         let (tokens, costMicros) =
             learned.map { ($0.tokens, $0.costMicros) } ?? (request.tokens, request.costMicros)
         var costs = CallCosts(
@@ -159,16 +179,44 @@ struct CallPlanner {
                 learned?.source ?? (isKnown ? .given : .none), tokens: tokens, costMicros: costs.spend)
         }
         return PlannedCall(
-            request, under: plan, costs: costs,
-            caller: PlanCaller(user: request.user, groups: caller.groups.isEmpty ? [] : caller.groups.map(\.id)),
-            estimate: estimate, uncounted: pricing.uncounted, isDeniedInShadow: pricing.isDeniedInShadow)
+            request, under: plan, costs: costs, caller: self.caller(of: request, caller, under: plan),
+            estimate: estimate, uncounted: pricing.uncounted, isDeniedInShadow: pricing.isDeniedInShadow || lacks)
+    }
+
+    /// Whose windows the plan's are for this call.
+    private func caller(of request: CallRequest, _ caller: CallerBudgets, under plan: CallPlan) -> PlanCaller {
+        let groups = caller.groups.isEmpty ? [] : caller.groups.map(\.id)
+        guard !plan.values.isEmpty else { return PlanCaller(user: request.user, groups: groups) }
+        let values = plan.values.map { values in
+            let call = values.isOfLease ? request.operation.lease?.attributes ?? .none : request.attributes
+            guard let said = WindowValues(values.windows.values, of: call, group: values.group.map { groups[$0] })
+            else {
+                preconditionFailure(
+                    "a limit applies to calls that say its values, and a lease says those it is held by")
+            }
+            return said
+        }
+        return PlanCaller(user: request.user, groups: groups, values: values)
+    }
+
+    /// Whether a limit denies the call for a value that it does not say, and shadow mode lets it pass.
+    private func lacks(_ request: CallRequest, hasGroups: Bool) throws(CallRefusal) -> Bool {
+        guard request.operation.asks else { return false }
+        for lacking in limits.rules.limits.lacking(in: request.attributes) {
+            let limit = limits.rules.limits.limits[lacking.limitIndex]
+            // Who is in no group is under no limit of groups.
+            guard !limit.isShadow, hasGroups || !limit.isOfGroups else { continue }
+            guard isShadow else { throw .missingValue(LackingLimit(limit.name, lacks: lacking.value)) }
+            return true
+        }
+        return false
     }
 
     /// The places of the limits that apply: to a settle those that are in force now, whatever the lease was given under.
     private func applicable(to request: CallRequest) -> LimitIndices {
         switch request.operation {
         case .renew, .release: return LimitIndices(bits: 0)
-        case .look: return LimitIndices(bits: ~0 >> UInt64(64 - limits.rules.limits.limits.count))
+        case .look: return limits.rules.limits.shown(to: request.attributes)
         case .check, .reserve, .settle, .usage: return limits.rules.limits.applicable(to: request.attributes)
         }
     }

@@ -56,7 +56,7 @@ extension CheckEngine {
         do {
             call = try planner.plan(request, learned: learned(for: request), for: caller, atUnixMilliseconds: clock)
         } catch {
-            return counted(Outcome(.unknownModel, source: .off), request)
+            return counted(Outcome(error), request)
         }
         if call.plan.kind.asks, let answer = callDenials.denial(of: call, at: now) {
             return counted(outcome(of: call, answer, source: .memory), request)
@@ -73,7 +73,7 @@ extension CheckEngine {
     /// Takes a call on its way, in parts where its subjects are in several slots, or says why it cannot be.
     private func take(_ pending: PendingRequest, _ call: PlannedCall) -> FailureReason? {
         let queueLimit = bounds.queue - callsAwaitingBudgets
-        guard let router = lanes.router, call.plan.subjects.count > 1, let whole = call.laidOut(keyPrefix: keyPrefix)
+        guard let router = lanes.router, !call.plan.isInOneSlot, let whole = call.laidOut(keyPrefix: keyPrefix)
         else { return lanes.take(pending, queueLimit: queueLimit) }
         let epoch = memoryEpoch
         return router.takeInParts(whole, queueLimit: queueLimit) { [weak self] result in
@@ -209,6 +209,7 @@ extension CheckEngine {
         }
         outcome.withDetails { details in
             if !details.ignored.isEmpty { tally.count(details.ignored) }
+            limitTally.countForgotten(details)
         }
         guard request.operation.asks else { return outcome }
         tally.count(outcome)

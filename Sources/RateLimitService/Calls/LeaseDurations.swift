@@ -35,7 +35,7 @@ struct LeaseDurations {
     /// In a user's own window those are the user's, which are known well enough from a few on; in a window that is shared
     /// they are anybody's.
     mutating func expectedMilliseconds(of limit: UInt32, _ subject: PlanSubject, _ user: SubjectID) -> Int? {
-        if subject == .user, let own = users.value(for: UserLimit(user: user, limit: limit)),
+        if subject.owner == .user, let own = users.value(for: UserLimit(user: user, limit: limit)),
             own.count >= RecentAmounts.fewest
         {
             return own.estimate

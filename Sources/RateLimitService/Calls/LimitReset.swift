@@ -79,23 +79,28 @@ public enum ResetError: Error, Hashable, Sendable {
 }
 
 extension CheckPolicy {
-    /// The limits in force whose windows somebody has, with what these are kept under.
-    func limits(of owner: WindowOwner) -> [(name: LimitName, id: UInt32)] {
+    /// The limits in force whose windows somebody has, with what these are kept under and how many there may be for
+    /// values. Nobody knows all the windows that all share by value.
+    func limits(of owner: WindowOwner) -> [(name: LimitName, id: UInt32, maximumValues: Int?)] {
         guard limits.isEmpty else {
-            return limits.rules.limits.limits.filter { $0.scope == owner.scope }.map { ($0.name, $0.id) }
+            return limits.rules.limits.limits.filter {
+                $0.scope == owner.scope && (owner != .global || $0.values.isEmpty)
+            }.map { ($0.name, $0.id, $0.maximumValues) }
         }
-        return owner.scope == .user && !limit.isOff ? [(.requests, LimitDefinition.requestsID)] : []
+        return owner.scope == .user && !limit.isOff ? [(.requests, LimitDefinition.requestsID, nil)] : []
     }
 }
 
 extension CheckEngine {
-    /// Forgets in Redis the window of one limit, by its id, or everything of somebody; `done` is told why that failed,
+    /// Forgets in Redis the windows of one limit, by its id, or everything of somebody; `done` is told why that failed,
     /// where it did.
-    func reset(_ owner: WindowOwner, limitID: UInt32?, _ done: @escaping (FailureReason?) -> Void) {
+    ///
+    /// - Parameter hasValues: whether the limit has a window for each value.
+    func reset(_ owner: WindowOwner, limitID: UInt32?, hasValues: Bool, _ done: @escaping (FailureReason?) -> Void) {
         // How the limit counts is of no interest to who forgets it.
         let terms = limitID.map { [LimitTerm(id: $0, kind: .concurrency, quota: 0, cost: 0)] } ?? []
         let key = Array(owner.key(prefix: keyPrefix).utf8)
-        let call = DecisionCall(.reset, subjects: [SubjectTerms(key: key, terms: terms)])
+        let call = DecisionCall(.reset, subjects: [SubjectTerms(key: key, terms: terms, mostValues: hasValues ? 1 : 0)])
         let pending = PendingRequest(call, arrivedAt: .now()) { result in
             switch result {
             case .success: done(nil)

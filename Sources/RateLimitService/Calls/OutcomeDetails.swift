@@ -16,12 +16,15 @@ public struct LimitStanding: Hashable, Sendable {
     public let term: CallTerm
     /// Whose window it is.
     public let subject: CallSubject
+    /// By which values it is one of many; nil where there are none.
+    public let values: WindowValues?
     /// How its window stands.
     public let state: LimitState
 
-    init(term: CallTerm, subject: CallSubject, state: LimitState) {
+    init(term: CallTerm, subject: CallSubject, values: WindowValues? = nil, state: LimitState) {
         self.term = term
         self.subject = subject
+        self.values = values
         self.state = state
     }
 
@@ -57,7 +60,8 @@ public struct LimitStanding: Hashable, Sendable {
 
     /// Whether both say the same, of whichever call.
     public static func == (left: LimitStanding, right: LimitStanding) -> Bool {
-        left.state == right.state && left.subject == right.subject && left.term.tellsTheSame(as: right.term)
+        left.state == right.state && left.subject == right.subject && left.values == right.values
+            && left.term.tellsTheSame(as: right.term)
     }
 
     /// Takes the limit's id, the subject and the numbers.

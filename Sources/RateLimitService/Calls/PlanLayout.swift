@@ -7,13 +7,17 @@ struct PlanLayout {
     let applicable: LimitIndices
     let groupCount: Int
     private(set) var countedGroups: [Int] = []
+    /// By which values some of the subjects are.
+    var values: [PlanValues] = []
     private(set) var amounts: [PlanAmount] = []
     private(set) var validFrom = Int.min
     private(set) var validUntil = Int.max
 
-    private let limits: LimitsInForce
+    let limits: LimitsInForce
+    let caller: CallerBudgets
+    let groups: [QuotaRules.Group]
     private let now: Int
-    private var subjects: [(subject: PlanSubject, terms: [(told: CallTerm, put: DecisionPlan.Term)])] = []
+    var subjects: [(subject: PlanSubject, terms: Terms)] = []
     private var calendars: [LimitWindow: CalendarBoundaries] = [:]
 
     /// Lays calls of a kind out over the limits that apply.
@@ -29,22 +33,23 @@ struct PlanLayout {
         self.kind = kind
         self.applicable = applicable
         self.limits = limits
+        self.caller = caller
         self.now = now
         groupCount = caller.groups.count
-        let groups: [QuotaRules.Group] = caller.groups.map { ($0.id, $0.budget?.terms ?? .none) }
-        let own = caller.budget?.terms ?? .none
-        countedGroups = groupsThatFit(groups)
-        add(.user, scope: .user, caller.budget?.grants) { index in
-            limits.rules.quota(ofLimitAt: index, user: own, attributedTo: caller.budget?.groupID, groups: groups)
-        }
+        groups = caller.groups.map { ($0.id, $0.budget?.terms ?? .none) }
+        let plain = LimitIndices(applicable) { limits.rules.limits.limits[$0].values.isEmpty }
+        countedGroups = groupsThatFit(hasValues: plain != applicable || !kind.heldValues.isEmpty)
         let counted = Set(countedGroups)
-        for (place, group) in groups.enumerated() {
-            // Without a scope a subject has no terms, and frees only what a lease holds.
-            add(.group(place), scope: counted.contains(place) ? .group : nil, caller.groups[place].budget?.grants) {
-                limits.rules.quota(ofLimitAt: $0, group: group)
-            }
+        let owners = [.user] + groups.indices.map { PlanOwner.group($0) } + [.global]
+        for owner in owners {
+            // A group that is left out has no terms, and frees only what a lease holds.
+            let isCounted = if case .group(let place) = owner { counted.contains(place) } else { true }
+            let own = LimitIndices(plain) { isCounted && limits.rules.limits.limits[$0].scope == owner.scope }
+            let terms = terms(own, of: PlanSubject(owner), inGroup: nil)
+            if !terms.isEmpty || kind.isHeld(by: owner) { subjects.append((PlanSubject(owner), terms)) }
         }
-        add(.global, scope: .global, nil) { limits.rules.defaultQuota(ofLimitAt: $0) }
+        if plain != applicable { addValues(LimitIndices(bits: applicable.bits & ~plain.bits)) }
+        if !kind.heldValues.isEmpty { addHeldValues() }
         // What is known of an id stands under the first subject's key: the user's, whatever limits apply.
         if kind.hasID, let first = subjects.first, first.subject != .user { subjects.insert((.user, []), at: 0) }
     }
@@ -55,25 +60,29 @@ struct PlanLayout {
         let decision = DecisionPlan(
             kind.operation, hasID: kind.hasID, lifeMilliseconds: kind.lifeMilliseconds,
             rememberMilliseconds: limits.leases.rememberMilliseconds, amountCount: amounts.count,
-            subjects: subjects.map { $0.terms.map(\.put) })
+            subjects: subjects.map { $0.terms.map(\.put) },
+            mostValues: values.isEmpty ? [] : subjects.map { $0.subject.mostValues(values) })
         return (decision, subjects.map(\.subject), subjects.flatMap { $0.terms.map(\.told) })
     }
 
-    private mutating func add(
-        _ subject: PlanSubject, scope: LimitScope?, _ grants: [String: Grant]?, _ quota: (Int) -> Quota
-    ) {
-        var terms: [(told: CallTerm, put: DecisionPlan.Term)] = []
-        for index in applicable where limits.rules.limits.limits[index].scope == scope {
+    typealias Terms = [(told: CallTerm, put: DecisionPlan.Term)]
+
+    /// The terms of a subject under limits, in the order in which the script goes through them.
+    mutating func terms(
+        _ places: LimitIndices, of subject: PlanSubject, inGroup group: Int?
+    ) -> Terms {
+        var terms: Terms = []
+        for index in places {
             let limit = limits.rules.limits.limits[index]
-            let quota = raised(quota(index), of: limit, by: grants)
+            let given = quota(ofLimitAt: index, of: subject.owner, inGroup: group)
+            let quota = raised(given, of: limit, by: grants(to: subject.owner))
             guard let cost = cost(of: limit, under: quota) else { continue }
             let (kind, period) = kind(of: limit)
             let told = CallTerm(
                 limit: limit, at: index, subject: subject, quota: quota, kind: kind, period: period, cost: cost)
             terms.append((told, put(told)))
         }
-        guard !terms.isEmpty || kind.isHeld(by: subject) else { return }
-        subjects.append((subject, terms.sorted { $0.put.id < $1.put.id }))
+        return terms.sorted { $0.put.id < $1.put.id }
     }
 
     private mutating func put(_ term: CallTerm) -> DecisionPlan.Term {
@@ -136,18 +145,23 @@ struct PlanLayout {
     /// The places of the groups whose limits fit into one decision, beside those of user and all.
     ///
     /// Where not all of them do, those come first that have a quota; a group without one would be counted, and never
-    /// denied.
-    private func groupsThatFit(_ groups: [QuotaRules.Group]) -> [Int] {
+    /// denied. With windows for values half the room is left to what a settle charges beside what its lease holds: it may
+    /// name another model.
+    private func groupsThatFit(hasValues: Bool) -> [Int] {
         let asked = applicable.filter { index in
             let limit = limits.rules.limits.limits[index]
             return cost(of: limit, under: limits.rules.defaultQuota(ofLimitAt: index)) != nil
         }
-        let ofGroups = asked.filter { limits.rules.limits.limits[$0].scope == .group }
+        let ofGroups = asked.filter { limits.rules.limits.limits[$0].isOfGroups }
         guard !groups.isEmpty, !ofGroups.isEmpty else { return Array(groups.indices) }
-        let room = (DecisionCall.largestCount - (asked.count - ofGroups.count)) / ofGroups.count
+        let whole = hasValues ? Self.largestCountWithValues : DecisionCall.largestCount
+        let room = (whole - (asked.count - ofGroups.count)) / ofGroups.count
         guard groups.count > room else { return Array(groups.indices) }
         let limited = groups.indices.filter { place in
-            ofGroups.contains { limits.rules.quota(ofLimitAt: $0, group: groups[place]).amount != nil }
+            ofGroups.contains { index in
+                let owner: PlanOwner = limits.rules.limits.limits[index].scope == .group ? .group(place) : .user
+                return quota(ofLimitAt: index, of: owner, inGroup: place).amount != nil
+            }
         }
         let others = Set(groups.indices).subtracting(limited).sorted()
         return Array((limited + others).prefix(room)).sorted()

@@ -363,6 +363,13 @@ struct UserSlots {
         }
     }
 
+    func slot(of subject: PlanSubject, _ caller: PlanCaller) -> HashSlot {
+        let owner = caller.owner(subject)
+        // What is somebody's is in the slot of their other windows.
+        guard owner == .global, let values = caller.values(subject) else { return slot(of: owner) }
+        return Array("by:\(values.text)".utf8).withUnsafeBytes { slot(ofName: $0) }
+    }
+
     private func slot(ofName name: UnsafeRawBufferPointer) -> HashSlot {
         var checksum = prefix
         checksum.update(name)

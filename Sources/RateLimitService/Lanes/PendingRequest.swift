@@ -141,7 +141,7 @@ extension PendingRequest {
 // MARK: - The calls
 
 extension PlannedCall: PendingCall {
-    func slot(by slots: UserSlots) -> HashSlot { slots.slot(of: caller.owner(plan.subjects[0])) }
+    func slot(by slots: UserSlots) -> HashSlot { slots.slot(of: plan.subjects[0], caller) }
 
     /// Lays it out as its plan says, with what is of its own: keys, id and amounts.
     func layOut(in batch: inout DecisionBatch, _ keys: SubjectKeys) -> Bool {

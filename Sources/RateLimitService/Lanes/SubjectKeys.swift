@@ -20,6 +20,25 @@ struct SubjectKeys {
         case .user: writeUser(caller.user, to: &keys)
         case .group(let place): write(caller.groups[place], .group, to: &keys)
         case .global: write(name: "global".utf8, to: &keys)
+        case .values(let place, of: let owner): write(caller.values[place], of: owner, caller, to: &keys)
+        }
+    }
+
+    /// Writes the key of windows that are of some values, as ``WindowOwner/key(prefix:of:)`` has it.
+    @inline(never)
+    private func write(
+        _ values: WindowValues, of owner: PlanOwner, _ caller: PlanCaller, to keys: inout ByteBuffer
+    ) {
+        func write(ownerName name: UnsafeRawBufferPointer) {
+            keys.writeString("$\(prefix.count + name.count + 6 + values.text.utf8.count)\r\n{")
+            keys.writeBytes(prefix)
+            keys.writeBytes(name)
+            keys.writeString("}:by:\(values.text)\r\n")
+        }
+        switch owner {
+        case .user: caller.user.withKeyName(of: .user) { write(ownerName: $0) }
+        case .group(let place): caller.groups[place].withKeyName(of: .group) { write(ownerName: $0) }
+        case .global: self.write(name: "by:\(values.text)".utf8, to: &keys)
         }
     }
 
