@@ -75,6 +75,60 @@ extension ClusterSuite {
             }
         }
 
+        @Test("Windows for values are in the slot of whoever's they are, and are charged and freed with all others")
+        func values() throws {
+            let file = """
+                limits:
+                  - {name: session, per: [user, label:session], unit: tokens, quota: 100, window: 1h, max_values: 2}
+                  - {name: team, per: [group, model], unit: tokens, quota: 150, window: 1h}
+                  - {name: tenant, per: label:tenant, unit: concurrency, quota: 1}
+                """
+            let path = try folder.write(file, to: "values.yaml")
+            let daemon = try Daemon(redis: cluster.url(), ["LIMITS_FILE": path, "REQUESTS": "0", "GROUPS": "given"])
+            let (client, admin) = (try daemon.connect(), try daemon.connectAdmin())
+            for round in 0..<4 {
+                let (user, group, tenant) = (newUser(), newUser(), newUser())
+                func post(_ path: String, _ session: Int, _ model: String, _ members: String) throws -> HTTPResponse {
+                    let said = #""user":"\#(user)","groups":["\#(group)"],"model":"\#(model)","#
+                    let labels = #""labels":{"session":"\#(session)","tenant":"\#(tenant)"},"#
+                    return try client.request("POST", path, body: "{\(said)\(labels)\(members)}")
+                }
+                func used(_ session: Int, _ model: String) throws -> [Int] {
+                    let query = "group=\(group)&label.session=\(session)&label.tenant=\(tenant)&model=\(model)"
+                    let page = try client.request("GET", "/v1/users/\(user)/usage?\(query)").json
+                    return try #require(page["limits"] as? [[String: Any]]).map { $0["used"] as? Int ?? -1 }
+                }
+                #expect(try post("/v1/check", 1, "m", #""output_tokens":90"#).status == 200)
+                let denied = try post("/v1/check", 1, "m", #""output_tokens":20"#)
+                #expect(try denied.status == 429 && denied.json["limit_name"] as? String == "session")
+                let team = try post("/v1/check", 2, "m", #""output_tokens":70"#)
+                #expect(try team.status == 429 && team.json["limit_name"] as? String == "team")
+                #expect(try eventually(within: 20) { try used(1, "m") == [90, 90, 0] && used(2, "m") == [0, 90, 0] })
+
+                let reserved = try post("/v1/reserve", 2, "m", #""output_tokens":60"#)
+                let lease = try #require(try reserved.json["lease"] as? String, "round \(round): \(reserved.text)")
+                #expect(try used(2, "m") == [60, 150, 1])
+                #expect(try post("/v1/reserve", 2, "n", #""output_tokens":1"#).status == 503)
+                let settle = #"{"lease":"\#(lease)","model":"n","output_tokens":10}"#
+                #expect(try client.request("POST", "/v1/settle", body: settle).text == #"{"charged":true}"#)
+                #expect(try used(2, "m") == [10, 90, 0] && used(2, "n") == [10, 10, 0])
+                let again = try client.request("POST", "/v1/settle", body: settle).text
+                #expect(again == #"{"charged":false,"repeated":true}"#)
+
+                // A third session takes the place of the one that was idle for longest.
+                #expect(try post("/v1/check", 3, "n", #""output_tokens":5"#).status == 200)
+                #expect(try eventually(within: 20) { try used(1, "n")[0] == 0 && used(3, "n") == [5, 15, 0] })
+                #expect(try admin.request("DELETE", "/v1/users/\(user)").status == 204)
+                #expect(try used(2, "n") == [0, 15, 0] && used(3, "n") == [0, 15, 0])
+                let keys = try cluster.masters().flatMap { master in
+                    try master.server.connect().command("KEYS", "*\(user)*").elements.compactMap(\.text)
+                }
+                #expect(!keys.contains { $0.contains(":by:") }, "\(keys)")
+            }
+            #expect(daemon.logLines(containing: "CROSSSLOT").isEmpty)
+            #expect(daemon.logLines(containing: "MOVED").isEmpty)
+        }
+
         @Test(
             "While a slot is on its way checks and reservations of its users are exact, and so is all behind it"
         )

@@ -127,12 +127,17 @@ struct ExampleTests {
         try play(page, daemon(for: page, ["LIMITS_FILE": file])) { $0.contains("limit=token") }
     }
 
-    @Test("Limits' commands print what it shows, under the file of its first block")
+    @Test("Limits' commands print what it shows, under the file of its first block, or of the one about values")
     func limits() throws {
         let page = try Page.named("Limits")
-        let yaml = try #require(page.blocks.first { $0.language == "yaml" })
-        let file = try folder.write(yaml.text, to: "file")
-        try play(page, daemon(for: page, ["LIMITS_FILE": file, "REQUESTS": "0"]))
+        let files = page.blocks.filter { $0.language == "yaml" }.map(\.text)
+        let values = try #require(files.first { $0.contains("per: label:tenant") })
+        for (index, text) in [files[0], values].enumerated() {
+            let file = try folder.write(text, to: "file-\(index)")
+            try play(page, daemon(for: page, ["LIMITS_FILE": file, "REQUESTS": "0"])) {
+                $0.contains(#""labels""#) == (index == 1)
+            }
+        }
     }
 
     @Test("Budgets' commands print what it shows")

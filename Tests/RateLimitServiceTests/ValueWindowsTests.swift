@@ -72,10 +72,10 @@ struct ValueWindowsTests {
         #expect(call.keys == ["{\(key)}:by:model=m,label:s=%C3%A9", "{\(groupKeys[0])}:by:model=m"])
         #expect(call.call?.subjects.map(\.terms.count) == [2, 1])
         #expect(call.call?.subjects.map(\.mostValues) == [1_000, 1_000])
-        var script = DecideScript(keyPrefix: "x")
+        var batch = DecisionBatch()
         var buffer = ByteBuffer()
-        _ = script.append(call)
-        script.write(inFull: false, to: &buffer)
+        _ = call.layOut(in: &batch, SubjectKeys(prefix: "x"))
+        batch.write(digest: "digest", inFull: false, to: &buffer)
         let written = String(decoding: buffer.readableBytesView, as: UTF8.self)
         for key in call.keys { #expect(written.contains("$\(key.utf8.count)\r\n\(key)\r\n"), "\(key)") }
     }
@@ -96,7 +96,8 @@ struct ValueWindowsTests {
     @Test("is denied without a value that a limit needs, where that limit is its own and may deny")
     func missing() throws {
         let lacking = CallRefusal.missingValue(LackingLimit(try #require(LimitName("session")), lacks: .label("s")))
-        let limits = try inForce(limit("session", [.label("s")], missing: .deny), limit("own", []))
+        let limits = try inForce(
+            limit("session", [.label("s")], missing: .deny), limit("own", [], unit: .tokens(.total)))
         for operation in [CallRequest.Operation.check, .reserve(milliseconds: 1_000)] {
             #expect(throws: lacking) { try call(limits, operation) }
             #expect(throws: lacking) { try call(limits, operation, labels: ["s": ""]) }
