@@ -123,7 +123,8 @@ extension ClusterSuite {
                 let keys = try cluster.masters().flatMap { master in
                     try master.server.connect().command("KEYS", "*\(user)*").elements.compactMap(\.text)
                 }
-                #expect(!keys.contains { $0.contains(":by:") }, "\(keys)")
+                // Which leases have been ended stays known, and here each check was one for a moment.
+                #expect(keys.count { $0.contains(":by:label:session") } <= 2, "\(keys)")
             }
             #expect(daemon.logLines(containing: "CROSSSLOT").isEmpty)
             #expect(daemon.logLines(containing: "MOVED").isEmpty)

@@ -29,6 +29,10 @@ enum KnownWords {
         ],
         "a message of systemd's": ["EXTEND_TIMEOUT_USEC"],
         "a name that the program puts together": ["<socket>.lock", "limit:<limit>", "<amount>:<unit>"],
+        "a key of which the program puts the parts together": [
+            "{<base>}:values:<name>,<name>", "{llm-rate:user:<text>}:by:model=gpt-4o",
+        ],
+        "a parameter of a query, whose name begins so": ["label.<name>"],
         "an argument of curl": ["-H 'Content-Type: application/json'"],
         "a name of swift-nio's or of the Swift runtime": [
             "BaseSocketChannel", "BaseSocketChannel.isOpen", "isOpen", "lifecycleManager", "readFromSocket",

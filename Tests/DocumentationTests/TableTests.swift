@@ -50,7 +50,9 @@ struct TableTests {
     func metrics() throws {
         let redis = try RedisServer()
         let folder = try TemporaryFolder()
-        let file = try folder.write("limits: [{name: t, per: user, unit: tokens, quota: 5, window: 1h}]", to: "limits")
+        // One of a window for each value has a metric of its own.
+        let limits = "limits: [{name: t, per: [user, model], unit: tokens, quota: 5, window: 1h}]"
+        let file = try folder.write(limits, to: "limits")
         let daemon = try Daemon(redis: redis.url, ["LIMITS_FILE": file])
         let page = try daemon.connect().request("GET", "/metrics").text
         var labels = Dictionary(
