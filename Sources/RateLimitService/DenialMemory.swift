@@ -35,7 +35,7 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
     private var turn = 0
     /// Where entries stand, by their hash, each as near behind its own slot as there is room; at least half is 0, for none.
     private var index: [UInt32] = []
-    private let seed = UInt64.random(in: 0 ... .max) | 1
+    private let seeds = (UInt64.random(in: 0 ... .max), UInt64.random(in: 0 ... .max))
 
     /// Whether nothing is remembered.
     var isEmpty: Bool { entries.isEmpty }
@@ -112,10 +112,12 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
 
     // MARK: The index
 
+    /// Two multiplications of 128 bits by seeds that nobody knows: so nobody can choose users that stand in one run of the
+    /// index.
     private func hash(_ user: SubjectID, _ kind: UInt64) -> UInt64 {
-        var mixed = (user.high ^ kind &* 0x9e37_79b9_7f4a_7c15) &* seed
-        mixed = (mixed ^ mixed &>> 32 ^ user.low) &* 0xff51_afd7_ed55_8ccd
-        return mixed ^ mixed &>> 32
+        let of = (user.high ^ seeds.0).multipliedFullWidth(by: user.low ^ seeds.1)
+        let mixed = (of.high ^ of.low ^ kind ^ seeds.1).multipliedFullWidth(by: seeds.0 | 1)
+        return mixed.high ^ mixed.low
     }
 
     private func tag(_ hash: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: hash &>> 32) & ~Self.placeMask }
@@ -139,6 +141,12 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
             slot = next(slot)
         }
         return nil
+    }
+
+    /// How many slots of the index are looked at for a user and a kind of question; for tests.
+    func steps(to user: SubjectID, kind: UInt64) -> Int {
+        guard let slot = slot(of: user, kind) else { return 0 }
+        return (slot - home(hash(user, kind))) & (index.count - 1) + 1
     }
 
     private mutating func link(_ place: Int) {

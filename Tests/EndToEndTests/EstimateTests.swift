@@ -24,8 +24,8 @@ extension EndToEnd {
                 "gpt-*": {input: 1000000, output: 10000000}
             """
 
-        private func start() throws -> Daemon {
-            let path = try folder.write(Self.file, to: "limits.yaml")
+        private func start(_ file: String = Self.file) throws -> Daemon {
+            let path = try folder.write(file, to: "limits.yaml")
             return try Daemon(redis: redis.url, ["LIMITS_FILE": path, "REQUESTS": "100000"])
         }
 
@@ -97,6 +97,25 @@ extension EndToEnd {
             let other = try held(client, newUser())
             #expect(other.estimate["learned_from"] as? String == "model" && other.tokens == 998)
             #expect(try held(client, newUser(), model: "gpt-4").estimate["source"] as? String == "none")
+        }
+
+        @Test("What is learned holds no more than a quota, so that it denies nobody for good; a quota of 0 denies it")
+        func bounded() throws {
+            let small = Self.file.replacing("tokens, quota: 1000000", with: "tokens, quota: 100")
+            for (file, status) in [(small, 200), (small.replacing("quota: 100,", with: "quota: 0,"), 429)] {
+                let daemon = try start(file)
+                let client = try daemon.connect()
+                let members = #""user":"\#(newUser())","model":"gpt-4o","output_tokens":500"#
+                for _ in 0..<4 { #expect(try post(client, "/v1/usage", members).status == 200) }
+                let user = newUser()
+                let body = #""user":"\#(user)","model":"gpt-4o""#
+                #expect(try post(client, "/v1/reserve", body).status == status)
+                let used = try used(client, user)
+                #expect(used["tokens"] == (status == 200 ? 100 : 0) && used["output"] == (status == 200 ? 500 : 0))
+                // All of the quota is held by then.
+                #expect(try post(client, "/v1/reserve", body).status == 429)
+                daemon.kill()
+            }
         }
 
         @Test("Each daemon has learned for itself, from its own calls, and forgets with its end")

@@ -206,6 +206,19 @@ struct DenialMemoryTests {
         #expect(memory.count < 3_100)
     }
 
+    @Test("finds users quickly that differ in a few bits alone, whichever these are", arguments: [0, 16, 32, 48])
+    mutating func chosen(_ shift: Int) {
+        for number in UInt64(0)..<32_768 {
+            remember(SubjectID(high: 7, low: number << UInt64(shift)))
+            remember(SubjectID(high: number << UInt64(shift), low: 7))
+        }
+        var steps = 0
+        for number in UInt64(0)..<32_768 {
+            steps = max(steps, memory.steps(to: SubjectID(high: 7, low: number << UInt64(shift)), kind: 0))
+        }
+        #expect(steps < 200)
+    }
+
     @Test("takes few bytes for each: 50,000 of them are less than 5 MiB")
     func size() {
         #expect(50_000 * (CheckDenials.entryBytes + 8) < 5 * 1_048_576)

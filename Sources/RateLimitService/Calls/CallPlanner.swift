@@ -107,9 +107,6 @@ final class PlannedCall {
             lifeMilliseconds: max(plan.kind.lifeMilliseconds, DecisionCall.lives.lowerBound),
             rememberMilliseconds: decision.rememberMilliseconds, subjects: subjects)
     }
-
-    /// What is told of each limit, with the states that Redis gave.
-    func standings(_ states: [LimitState]) -> [LimitStanding] { plan.standings(states, of: caller) }
 }
 
 extension CallPlan {
