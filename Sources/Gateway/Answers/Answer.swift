@@ -46,20 +46,7 @@ func wholeSeconds(_ milliseconds: Int) -> Int { (milliseconds + 999) / 1000 }
 
 /// A text as a JSON string, quotes included.
 func jsonText(_ text: some StringProtocol) -> String {
-    var json = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": json += "\\\""
-        case "\\": json += "\\\\"
-        case "\n": json += "\\n"
-        case "\r": json += "\\r"
-        case "\t": json += "\\t"
-        // The C0 and C1 controls and DEL: who prints an answer does not drive a terminal by it.
-        case _ where scalar.value < 0x20 || (0x7f..<0xa0).contains(scalar.value):
-            let digits = String(scalar.value, radix: 16)
-            json += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        default: json.unicodeScalars.append(scalar)
-        }
-    }
-    return json + "\""
+    var writer = ByteWriter()
+    writer.write(json: String(text))
+    return String(decoding: writer.bytes, as: UTF8.self)
 }

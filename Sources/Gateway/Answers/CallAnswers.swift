@@ -2,46 +2,203 @@ import Glibc
 import RateLimitCore
 import RateLimitService
 
-/// The answers about calls under the limits of the file.
-extension Answer {
-    /// What became of a call, as its operation has it.
-    static func call(_ request: CallRequest, _ outcome: Outcome, isVerbose: Bool) -> Answer {
-        let details = outcome.details ?? OutcomeDetails()
+/// What the outcome of a request is told as.
+enum AnswerTopic: Hashable {
+    /// Whether a call may go on: the answer to a check or a reservation.
+    case decision(isVerbose: Bool)
+    /// What became of a call that was reserved, or made.
+    ///
+    /// - Parameter owner: whose lease it is, where it is not of the user who is named.
+    case done(Deed, owner: SubjectID?, isVerbose: Bool)
+    /// How each limit of a user stands.
+    case usage(of: SubjectID)
+    /// How the limit of checks of a user stands.
+    case status(of: SubjectID)
+
+    /// What is done besides deciding.
+    enum Deed: Hashable {
+        case charged
+        case released
+        case renewed
+    }
+
+    /// The one of a call's route.
+    init(_ call: CallRouter.Call) {
+        let request = call.request
+        func done(_ deed: Deed) -> AnswerTopic {
+            // The lease is somebody else's, and so is what it held and came to.
+            let owner = request.operation.lease?.owner
+            return .done(deed, owner: owner == request.user ? nil : owner, isVerbose: call.isVerbose)
+        }
         switch request.operation {
-        case .look: return outcome.degradedReason.map(unavailable) ?? usage(of: request.user, details)
-        case .check, .reserve, .renew, .settle, .release, .usage:
-            if let reason = outcome.degradedReason { return unavailable(reason) }
-            switch (outcome.verdict, request.operation) {
-            case (.unknownLease, _), (.tooLate, .release):
-                return .problem(
-                    .notFound, "There is no such lease, or not any more: it lapsed, or was settled or released.")
-            default: return done(request, outcome.verdict, details, isVerbose: isVerbose)
-            }
+        case .check, .reserve: self = .decision(isVerbose: call.isVerbose)
+        case .settle, .usage: self = done(.charged)
+        case .release: self = done(.released)
+        case .renew: self = done(.renewed)
+        case .look: self = .usage(of: request.user)
         }
     }
+}
 
-    private static func done(
-        _ request: CallRequest, _ verdict: Outcome.Verdict, _ details: OutcomeDetails, isVerbose: Bool
-    ) -> Answer {
+// MARK: - Members
+
+extension ByteWriter {
+    /// Writes what was done, as a whole body.
+    mutating func write(
+        _ deed: AnswerTopic.Deed, _ verdict: Outcome.Verdict, _ details: OutcomeDetails, owner: SubjectID?,
+        isVerbose: Bool
+    ) {
         let isNew = verdict == .allowed
-        var members =
-            switch request.operation {
-            case .renew: lease(details)
-            case .release: ["\"released\":\(isNew)"]
-            default:
-                ["\"charged\":\(details.isCharged)"]
-                    + (isNew ? [] : [verdict == .tooLate ? "\"too_late\":true" : "\"repeated\":true"])
-            }
-        // The lease is somebody else's, and so is what it held and came to.
-        if let owner = request.operation.lease?.owner, owner != request.user {
-            members.append("\"user\":\(jsonText(owner.text))")
+        write("{")
+        switch deed {
+        case .renewed: writeLease(details)
+        case .released:
+            member("released")
+            write(boolean: isNew)
+        case .charged:
+            member("charged")
+            write(boolean: details.isCharged)
+            if !isNew { write(verdict == .tooLate ? ",\"too_late\":true" : ",\"repeated\":true") }
         }
-        members += uncounted(details) + warnings(details) + ignored(details)
-        if isVerbose { members.append(limits(details)) }
-        return .json("{\(members.joined(separator: ","))}")
+        if let owner {
+            member("user")
+            owner.withText { write(json: $0) }
+        }
+        writeRemarks(details)
+        if isVerbose { writeLimits(details) }
+        write("}")
     }
 
-    private static func unavailable(_ reason: FailureReason) -> Answer {
+    /// Writes how each limit of a user stands, as a whole body.
+    mutating func writeUsage(of user: SubjectID, _ details: OutcomeDetails) {
+        write("{")
+        member("user")
+        user.withText { write(json: $0) }
+        writeLimits(details)
+        writeIgnored(details)
+        write("}")
+    }
+
+    /// Writes what the answer to a check or a reservation tells besides.
+    mutating func writeMembers(of details: OutcomeDetails, isVerbose: Bool) {
+        writeLease(details)
+        writeEstimate(details)
+        writeRemarks(details)
+        if isVerbose { writeLimits(details) }
+    }
+
+    private mutating func write(boolean value: Bool) { write(value ? "true" : "false") }
+
+    private mutating func writeLease(_ details: OutcomeDetails) {
+        guard let lease = details.lease else { return }
+        member("lease")
+        write("\"")
+        lease.withText { write($0) }
+        write("\"")
+        member("expires_in")
+        write(decimal: details.leaseMilliseconds / 1000)
+    }
+
+    /// Writes what a reservation expects its call to come to, and why.
+    private mutating func writeEstimate(_ details: OutcomeDetails) {
+        guard let estimate = details.estimate else { return }
+        member("estimate")
+        switch estimate.source {
+        case .given: write("{\"source\":\"given\"")
+        case .learnedFromUser: write("{\"source\":\"learned\",\"learned_from\":\"user\"")
+        case .learnedFromModel: write("{\"source\":\"learned\",\"learned_from\":\"model\"")
+        case .none: write("{\"source\":\"none\"")
+        }
+        if let tokens = estimate.tokens {
+            member("input_tokens")
+            write(decimal: tokens.input)
+            member("output_tokens")
+            write(decimal: tokens.output)
+            member("cache_read_input_tokens")
+            write(decimal: tokens.cacheRead)
+            member("cache_write_input_tokens")
+            write(decimal: tokens.cacheWrite)
+        }
+        if let cost = estimate.costMicros {
+            member("cost_micros")
+            write(decimal: cost)
+        }
+        write("}")
+    }
+
+    /// Writes what no limit could count, what limits warn of, and what was passed over.
+    private mutating func writeRemarks(_ details: OutcomeDetails) {
+        if !details.uncounted.isEmpty { writeUncounted(details) }
+        writeWarnings(details)
+        writeIgnored(details)
+    }
+
+    private mutating func writeUncounted(_ details: OutcomeDetails) {
+        member("uncounted")
+        for (index, part) in details.uncounted.enumerated() {
+            write(index == 0 ? "[{\"unit\":\"" : ",{\"unit\":\"")
+            write(text: part.unit.text)
+            write("\",\"reason\":\"")
+            write(text: part.reason.rawValue)
+            write("\"}")
+        }
+        write("]")
+    }
+
+    private mutating func writeWarnings(_ details: OutcomeDetails) {
+        var hasOne = false
+        for index in details.standings.indices {
+            guard let share = details.standings[index].warningPerMille else { continue }
+            if !hasOne { member("warnings") }
+            write(hasOne ? ",{\"limit_name\":\"" : "[{\"limit_name\":\"")
+            hasOne = true
+            write(text: details.standings[index].limit.name.text)
+            write("\",\"share\":")
+            if share == 1000 {
+                write("1}")
+            } else {
+                write(share < 10 ? "0.00" : share < 100 ? "0.0" : "0.")
+                write(decimal: share)
+                write("}")
+            }
+        }
+        if hasOne { write("]") }
+    }
+
+    /// Writes what the call said and was passed over, and why.
+    private mutating func writeIgnored(_ details: OutcomeDetails) {
+        guard !details.ignored.isEmpty else { return }
+        member("ignored")
+        for (index, ignored) in details.ignored.enumerated() {
+            write(index == 0 ? "[{\"member\":\"" : ",{\"member\":\"")
+            write(text: ignored.name.rawValue)
+            write("\",\"reason\":")
+            write(json: ignored.reason)
+            write("}")
+        }
+        write("]")
+    }
+
+    private mutating func writeLimits(_ details: OutcomeDetails) {
+        member("limits")
+        write("[")
+        for (index, standing) in details.standings.enumerated() {
+            if index > 0 { write(",") }
+            write(text: "{\(Answer.members(of: standing).joined(separator: ","))}")
+        }
+        write("]")
+    }
+}
+
+// MARK: - Whole answers
+
+extension Answer {
+    /// That a lease is not known.
+    static let unknownLease = problem(
+        .notFound, "There is no such lease, or not any more: it lapsed, or was settled or released.")
+
+    /// That nothing was done, as far as is known.
+    static func unavailable(_ reason: FailureReason) -> Answer {
         .problem(
             .serviceUnavailable,
             "Redis cannot be asked: \(reason.rawValue). Nothing is known to have been done; asking again does no harm where "
@@ -49,66 +206,6 @@ extension Answer {
             type: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
             headers: [("Retry-After", "1")]
         )
-    }
-
-    /// What the answer to a check or a reservation tells besides, each member behind a comma.
-    static func detailMembers(_ details: OutcomeDetails, isVerbose: Bool) -> [UInt8] {
-        var members =
-            lease(details) + estimate(details) + uncounted(details) + warnings(details) + ignored(details)
-        if isVerbose { members.append(limits(details)) }
-        return Array(members.map { ",\($0)" }.joined().utf8)
-    }
-
-    private static func lease(_ details: OutcomeDetails) -> [String] {
-        guard let lease = details.lease else { return [] }
-        return ["\"lease\":\"\(lease.text)\"", "\"expires_in\":\(details.leaseMilliseconds / 1000)"]
-    }
-
-    /// What a reservation expects its call to come to, and why.
-    private static func estimate(_ details: OutcomeDetails) -> [String] {
-        guard let estimate = details.estimate else { return [] }
-        var members: [String]
-        switch estimate.source {
-        case .given: members = ["\"source\":\"given\""]
-        case .learnedFromUser: members = ["\"source\":\"learned\",\"learned_from\":\"user\""]
-        case .learnedFromModel: members = ["\"source\":\"learned\",\"learned_from\":\"model\""]
-        case .none: members = ["\"source\":\"none\""]
-        }
-        if let tokens = estimate.tokens {
-            members += [
-                "\"input_tokens\":\(tokens.input)", "\"output_tokens\":\(tokens.output)",
-                "\"cache_read_input_tokens\":\(tokens.cacheRead)",
-                "\"cache_write_input_tokens\":\(tokens.cacheWrite)",
-            ]
-        }
-        if let cost = estimate.costMicros { members.append("\"cost_micros\":\(cost)") }
-        return ["\"estimate\":{\(members.joined(separator: ","))}"]
-    }
-
-    /// What of the call no limit could count, and why.
-    private static func uncounted(_ details: OutcomeDetails) -> [String] {
-        let parts = details.uncounted.map { "{\"unit\":\"\($0.unit.text)\",\"reason\":\"\($0.reason.rawValue)\"}" }
-        return parts.isEmpty ? [] : ["\"uncounted\":[\(parts.joined(separator: ","))]"]
-    }
-
-    private static func warnings(_ details: OutcomeDetails) -> [String] {
-        let warnings = details.standings.compactMap { standing in
-            standing.warningPerMille.map { share in
-                let text = share == 1000 ? "1" : "0.\(String(1000 + share).dropFirst())"
-                return "{\"limit_name\":\"\(standing.limit.name)\",\"share\":\(text)}"
-            }
-        }
-        return warnings.isEmpty ? [] : ["\"warnings\":[\(warnings.joined(separator: ","))]"]
-    }
-
-    /// What the call said and was passed over, and why.
-    private static func ignored(_ details: OutcomeDetails) -> [String] {
-        let members = details.ignored.map { "{\"member\":\"\($0.name.rawValue)\",\"reason\":\(jsonText($0.reason))}" }
-        return members.isEmpty ? [] : ["\"ignored\":[\(members.joined(separator: ","))]"]
-    }
-
-    private static func limits(_ details: OutcomeDetails) -> String {
-        "\"limits\":[\(details.standings.map { "{\(members(of: $0).joined(separator: ","))}" }.joined(separator: ","))]"
     }
 
     /// How much a user has used of the limit of checks.
@@ -126,13 +223,8 @@ extension Answer {
         )
     }
 
-    /// How much of each limit a user has used.
-    private static func usage(of user: SubjectID, _ details: OutcomeDetails) -> Answer {
-        .json("{\"user\":\(jsonText(user.text)),\(([limits(details)] + ignored(details)).joined(separator: ","))}")
-    }
-
     /// How one limit stands.
-    private static func members(of standing: LimitStanding) -> [String] {
+    fileprivate static func members(of standing: LimitStanding) -> [String] {
         var rule = "\"rule\":\"\(standing.quota.rule.text)\""
         if case .group(let group) = standing.quota.rule { rule += ",\"rule_group_id\":\(jsonText(group.text))" }
         if let grant = standing.quota.grant { rule += ",\"grant\":{\(members(of: grant))}" }

@@ -6,65 +6,86 @@ import RateLimitService
 /// The draft registers requests and concurrent requests as units, and takes a policy without a unit for one of requests.
 /// So limits of tokens and spend are not announced here at all: the body tells how they stand.
 enum RateLimitFields {
-    typealias Header = (name: String, value: String)
-
-    /// One limit as an item of `RateLimit-Policy`.
+    /// Writes one limit as an item of `RateLimit-Policy`.
     ///
     /// - Parameter unit: nil for requests, which the draft takes for granted.
-    static func policy(_ name: String, quota: Int, unit: String?, windowSeconds: Int?) -> String {
-        let unit = unit.map { ";qu=\"\($0)\"" } ?? ""
-        let window = windowSeconds.map { ";w=\($0)" } ?? ""
-        return "\"\(name)\";q=\(quota)\(unit)\(window)"
+    static func writePolicy(
+        _ name: String, quota: Int, unit: StaticString?, windowSeconds: Int?, to text: inout ByteWriter
+    ) {
+        text.write("\"")
+        text.write(text: name)
+        text.write("\";q=")
+        text.write(decimal: quota)
+        if let unit {
+            text.write(";qu=\"")
+            text.write(unit)
+            text.write("\"")
+        }
+        if let windowSeconds {
+            text.write(";w=")
+            text.write(decimal: windowSeconds)
+        }
     }
 
-    /// An item of `RateLimit` up to the number remaining.
-    static func stateStart(_ name: String) -> String { "\"\(name)\";r=" }
+    /// Writes an item of `RateLimit` up to the number remaining.
+    static func writeStateStart(_ name: String, to text: inout ByteWriter) {
+        text.write("\"")
+        text.write(text: name)
+        text.write("\";r=")
+    }
 
-    /// Both fields of the answer to a call; `RateLimit` is about the announced limit of which the least share is left.
+    /// Writes both fields of the answer to a call, each as a line; `RateLimit` is about the announced limit of which the
+    /// least share is left.
     ///
     /// A denial speaks of the limit that denied; where that one is not announced, the answer has no `RateLimit`, because
     /// what is left of the others would contradict its Retry-After.
     ///
     /// - Parameter wait: how many seconds a denial lasts; nil where no wait helps, and in what is no denial.
-    static func headers(of details: OutcomeDetails, isDenied: Bool, wait: Int?) -> [Header] {
-        let decider = details.decider.map { details.standings[$0] }
-        let announced = announced(details.standings, decider)
-        guard !announced.isEmpty else { return [] }
-        var headers: [Header] = [("RateLimit-Policy", announced.map(\.policy).joined(separator: ", "))]
-        let binding = isDenied ? decider : announced.min { $0.hasLessLeft(than: $1) }
-        if let binding, binding.isAnnounced {
-            let span = wait ?? binding.secondsToPeriodEnd
-            let time = span.map { ";t=\($0)" } ?? ""
-            headers.append(("RateLimit", "\(stateStart(binding.limit.name.text))\(binding.remaining ?? 0)\(time)"))
+    static func write(about details: OutcomeDetails, isDenied: Bool, wait: Int?, to text: inout ByteWriter) {
+        let standings = details.standings
+        var least: Int?
+        for index in standings.indices where standings[index].isAnnounced {
+            guard let place = announced(index, of: standings, details.decider) else { continue }
+            text.write(least == nil ? "RateLimit-Policy: " : ", ")
+            standings[place].writePolicy(to: &text)
+            if least.map({ standings[place].hasLessLeft(than: standings[$0]) }) ?? true { least = place }
         }
-        return headers
+        guard let least else { return }
+        text.write("\r\n")
+        guard let binding = isDenied ? details.decider : least, standings[binding].isAnnounced else { return }
+        text.write("RateLimit: ")
+        writeStateStart(standings[binding].limit.name.text, to: &text)
+        text.write(decimal: standings[binding].remaining ?? 0)
+        if let span = wait ?? standings[binding].secondsToPeriodEnd {
+            text.write(";t=")
+            text.write(decimal: span)
+        }
+        text.write("\r\n")
     }
 
-    /// One standing for each limit that is announced: the one that decided, else the one with the least share left. A
-    /// limit of groups has several where the user is in several.
-    private static func announced(_ standings: [LimitStanding], _ decider: LimitStanding?) -> [LimitStanding] {
-        var announced: [LimitStanding] = []
-        for standing in standings where standing.isAnnounced {
-            guard let place = announced.firstIndex(where: { $0.limit.name == standing.limit.name }) else {
-                announced.append(standing)
-                continue
-            }
-            let other = announced[place]
-            if other != decider, standing == decider || standing.hasLessLeft(than: other) {
-                announced[place] = standing
-            }
+    /// Which standing is announced of the limit of the one at `first`: the one that decided, else the one with the least
+    /// share left. A limit of groups has several where the user is in several; nil where an earlier one spoke of it.
+    private static func announced(_ first: Int, of standings: [LimitStanding], _ decider: Int?) -> Int? {
+        let id = standings[first].limit.id
+        for earlier in 0..<first where standings[earlier].limit.id == id && standings[earlier].isAnnounced {
+            return nil
         }
-        return announced
+        var place = first
+        for index in first + 1..<standings.count
+        where standings[index].limit.id == id && standings[index].isAnnounced && place != decider {
+            if index == decider || standings[index].hasLessLeft(than: standings[place]) { place = index }
+        }
+        return place
     }
 }
 
 extension LimitStanding {
     fileprivate var isAnnounced: Bool { !limit.isShadow && quota.amount != nil && limit.unit.isAnnounced }
 
-    fileprivate var policy: String {
-        RateLimitFields.policy(
+    fileprivate func writePolicy(to text: inout ByteWriter) {
+        RateLimitFields.writePolicy(
             limit.name.text, quota: quota.amount ?? 0, unit: limit.unit == .concurrency ? "concurrent-requests" : nil,
-            windowSeconds: windowSeconds)
+            windowSeconds: windowSeconds, to: &text)
     }
 
     /// How long no more than what remains can be used, where the window's end says it. A sliding window frees its next

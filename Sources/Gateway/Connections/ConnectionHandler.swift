@@ -16,18 +16,9 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     typealias OutboundOut = ByteBuffer
 
     /// An answer that waits for its turn.
-    private enum Waiting {
+    enum Waiting {
         case outcome(Outcome)
         case answer(Answer)
-    }
-
-    /// What a request asks of its answer, where it is not an ordinary check's.
-    struct Exception {
-        var form: AnswerForm
-        /// Whose status to show instead of the decision.
-        var statusOf: SubjectID?
-        /// The call under the limits of the file that it is about, where there are any.
-        var call: CallRouter.Call?
     }
 
     let loop: LoopContext
@@ -35,16 +26,16 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     /// False only in tests that compare the two ways.
     private let usesFastPath: Bool
     private var context: ChannelHandlerContext?
-    private var queue = AnswerQueue<Waiting>()
-    private var exceptions: [Int: Exception] = [:]
-    private var output = ByteBuffer()
+    private(set) var queue = AnswerQueue<Waiting>()
+    private var contexts = ResponseContexts()
+    var output = ByteBuffer()
     private var socket: CInt?
     /// Writes that NIO holds because the socket was full; what follows goes behind them.
     private var queuedWrites = 0
     /// Bytes that have arrived and have not been taken in yet.
     private var input = ByteBuffer()
     /// The request that goes through NIOHTTP1.
-    private var other = OtherRequestFraming()
+    var other = OtherRequestFraming()
     private var hasOtherHandlers = false
     /// Whether a request was taken in after which the connection ends: whatever follows is not looked at.
     private var hasTakenLast = false
@@ -55,7 +46,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     private var isWritable = true
     private var isReadPaused = false
     private var isClosing = false
-    private var lingering = LingeringClose()
+    var lingering = LingeringClose()
     private var isLingering = false
     private var timeout: Scheduled<Void>?
 
@@ -134,7 +125,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
                 }
                 bytes.moveReaderIndex(forwardBy: body.upperBound)
                 clearTimeout()
-                decide(call, arrivedAt: now, ticket: take(Exception(form: AnswerForm(), call: call)))
+                decide(call.request, arrivedAt: now, ticket: take(ResponseContext(topic: AnswerTopic(call))))
             case .incomplete: return setTimeout()
             case .other: other.begin()
             }
@@ -160,27 +151,34 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
         clearTimeout()
         let ticket = queue.take()
         if loop.engine.hasMoreLimits {
-            let call = CallRequest(user: user, cost: cost)
-            if let outcome = loop.engine.call(call, arrivedAt: now, requester: self, ticket: ticket) {
-                decided(outcome, ticket: ticket)
-            }
-        } else if let outcome = loop.engine.check(user, cost: cost, arrivedAt: now, requester: self, ticket: ticket) {
-            decided(outcome, ticket: ticket)
+            decide(CallRequest(user: user, cost: cost), arrivedAt: now, ticket: ticket)
+        } else {
+            check(user, cost: cost, arrivedAt: now, ticket: ticket)
         }
     }
 
     /// Decides a call under the limits of the file.
-    func decide(_ call: CallRouter.Call, arrivedAt now: NIODeadline = .now(), ticket: Int) {
-        if let outcome = loop.engine.call(call.request, arrivedAt: now, requester: self, ticket: ticket) {
+    func decide(_ call: CallRequest, arrivedAt now: NIODeadline, ticket: Int) {
+        if let outcome = loop.engine.call(call, arrivedAt: now, requester: self, ticket: ticket) {
             decided(outcome, ticket: ticket)
         }
     }
 
-    /// Takes in a request, and keeps what its answer needs where that is not an ordinary check's.
-    private func take(_ exception: Exception) -> Int {
+    /// Decides a check, or looks at a window where the cost is 0.
+    func check(_ user: SubjectID, cost: Int, arrivedAt now: NIODeadline, ticket: Int) {
+        if let outcome = loop.engine.check(user, cost: cost, arrivedAt: now, requester: self, ticket: ticket) {
+            decided(outcome, ticket: ticket)
+        }
+    }
+
+    /// Takes in a request: its answer is given under the ticket.
+    func take(_ context: ResponseContext) -> Int {
         let ticket = queue.take()
-        let asks = exception.call.map { $0.request.operation.asks && !$0.isVerbose } ?? true
-        if exception.form != AnswerForm() || exception.statusOf != nil || !asks { exceptions[ticket] = exception }
+        if context.form.closes {
+            hasTakenLast = true
+            clearTimeout()
+        }
+        contexts.keep(context, for: ticket)
         return ticket
     }
 
@@ -227,53 +225,13 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
         }
     }
 
-    // MARK: The other way's requests
-
-    /// Takes in a request that came through NIOHTTP1; its answer is given under the ticket.
-    func takeOther(_ exception: Exception) -> Int {
-        if exception.form.closes {
-            hasTakenLast = true
-            clearTimeout()
-        }
-        return take(exception)
-    }
-
-    /// Takes in a request that is answered before it has arrived whole, or that is no HTTP: the last one.
-    func takeUnfinished() -> Int {
-        lingering.isDue = true
-        return takeOther(Exception(form: AnswerForm(closes: true)))
-    }
-
-    /// Decides a check, or looks at a window, for a request that came through NIOHTTP1.
-    func checkOther(_ user: SubjectID, cost: Int, ticket: Int) {
-        if let outcome = loop.engine.check(user, cost: cost, arrivedAt: .now(), requester: self, ticket: ticket) {
-            decided(outcome, ticket: ticket)
-        }
-    }
-
-    /// Notes that a request's head is there; `bodyLength` is nil where the body comes in chunks.
-    func otherRequestBegan(bodyLength: Int?) { other.headEnded(bodyLength: bodyLength) }
-
-    /// Notes that a request has arrived whole.
-    func otherRequestEnded() {
-        clearTimeout()
-        other.requestEnded()
-    }
-
-    /// Tells a client that waits for it to send its body (RFC 9110, section 10.1.1).
-    func sendContinue() {
-        guard queue.open == 0 else { return }
-        output.writeString("HTTP/1.1 100 Continue\r\n\r\n")
-        flush()
-    }
-
     // MARK: Answers out
 
     func decided(_ outcome: Outcome, ticket: Int) {
         guard context != nil else { return }
         guard queue.mayWrite(ticket) else { return queue.keep(.outcome(outcome), for: ticket) }
         // The commonest by far; through `Waiting` it would be copied, with the retains that a stored answer needs.
-        if exceptions.isEmpty, !isClosing, !mayBeLast {
+        if contexts.isEmpty, !isClosing, !mayBeLast {
             loop.writer.write(outcome, AnswerForm(), to: &output)
         } else {
             write(.outcome(outcome), ticket: ticket)
@@ -304,19 +262,12 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
 
     private func write(_ waiting: Waiting, ticket: Int) {
         guard !isClosing else { return }
-        let exception = exceptions.isEmpty ? nil : exceptions.removeValue(forKey: ticket)
-        var form = exception?.form ?? AnswerForm()
+        let context = contexts.take(ticket)
+        var form = context.form
         if mayBeLast, queue.open == 0, !isReadPaused { form.closes = true }
         switch waiting {
         case .answer(let answer): loop.writer.write(answer, form, to: &output)
-        case .outcome(let outcome):
-            if let user = exception?.statusOf {
-                loop.writer.write(.status(of: user, outcome), form, to: &output)
-            } else if let call = exception?.call, !call.request.operation.asks {
-                loop.writer.write(.call(call.request, outcome, isVerbose: call.isVerbose), form, to: &output)
-            } else {
-                loop.writer.write(outcome, form, isVerbose: exception?.call?.isVerbose ?? false, to: &output)
-            }
+        case .outcome(let outcome): loop.writer.write(outcome, as: context.topic, form, to: &output)
         }
         if form.closes { isClosing = true }
     }
@@ -398,7 +349,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
         }
     }
 
-    private func clearTimeout() {
+    func clearTimeout() {
         guard let timeout else { return }
         timeout.cancel()
         self.timeout = nil

@@ -64,8 +64,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
         do throws(RequestError) {
             perform(try Router.route(request), form, eventLoop)
         } catch {
-            let ticket = connection.takeOther(.init(form: form))
-            connection.answer(.problem(error), ticket: ticket)
+            connection.answer(.problem(error), ticket: connection.take(ResponseContext(form: form)))
         }
     }
 
@@ -79,19 +78,23 @@ final class OtherRequestHandler: ChannelInboundHandler {
         let loop = connection.loop
         switch route {
         case .check(let check):
-            connection.checkOther(check.user, cost: check.cost, ticket: connection.takeOther(.init(form: form)))
+            let ticket = connection.take(ResponseContext(form: form))
+            connection.check(check.user, cost: check.cost, arrivedAt: .now(), ticket: ticket)
         case .call(let call):
-            connection.decide(call, ticket: connection.takeOther(.init(form: form, call: call)))
-        case .userStatus(let user) where loop.engine.hasMoreLimits:
-            let look = CallRouter.Call(request: CallRequest(user: user, operation: .look))
-            connection.decide(look, ticket: connection.takeOther(.init(form: form, statusOf: user)))
+            let ticket = connection.take(ResponseContext(form: form, topic: AnswerTopic(call)))
+            connection.decide(call.request, arrivedAt: .now(), ticket: ticket)
         case .userStatus(let user):
-            connection.checkOther(user, cost: 0, ticket: connection.takeOther(.init(form: form, statusOf: user)))
-        case .reset(let reset): perform(reset, ticket: connection.takeOther(.init(form: form)), eventLoop)
+            let ticket = connection.take(ResponseContext(form: form, topic: .status(of: user)))
+            if loop.engine.hasMoreLimits {
+                connection.decide(CallRequest(user: user, operation: .look), arrivedAt: .now(), ticket: ticket)
+            } else {
+                connection.check(user, cost: 0, arrivedAt: .now(), ticket: ticket)
+            }
+        case .reset(let reset): perform(reset, ticket: connection.take(ResponseContext(form: form)), eventLoop)
         case .admin(let request):
-            perform(request, ticket: connection.takeOther(.init(form: form)), eventLoop)
+            perform(request, ticket: connection.take(ResponseContext(form: form)), eventLoop)
         case .metrics:
-            let ticket = connection.takeOther(.init(form: form))
+            let ticket = connection.take(ResponseContext(form: form))
             loop.service.reportMetrics(on: eventLoop).assumeIsolated().whenComplete { [connection] _ in
                 let page = Answer(
                     status: .ok, contentType: "text/plain; version=0.0.4; charset=utf-8", body: loop.pages.metrics()
@@ -102,7 +105,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
         case .alive, .ready, .health, .configuration, .version:
             let answer = Pages.answer(
                 route, state: loop.service.health.state, isDraining: loop.isDraining, pages: loop.pages)
-            connection.answer(answer, ticket: connection.takeOther(.init(form: form)))
+            connection.answer(answer, ticket: connection.take(ResponseContext(form: form)))
         }
     }
 
