@@ -37,7 +37,7 @@ public final class GatewayServer: Sendable {
 
     private let service: CheckService
     private let group: any EventLoopGroup
-    private let loops: [NIOLoopBound<LoopContext>]
+    private let loops: [NIOLoopBound<EventLoopState>]
     private let connectionCount: ConnectionCount
     private let gate: PeerGate
 
@@ -49,11 +49,11 @@ public final class GatewayServer: Sendable {
     ) async throws -> GatewayServer {
         Pages.begin()
         let timeout = TimeAmount.milliseconds(Int64(options.requestTimeoutMilliseconds))
-        var loops: [NIOLoopBound<LoopContext>] = []
+        var loops: [NIOLoopBound<EventLoopState>] = []
         for eventLoop in eventLoops {
             loops.append(
                 try await eventLoop.submit {
-                    let context = LoopContext(
+                    let context = EventLoopState(
                         service: service, eventLoop: eventLoop, pages: pages, requestTimeout: timeout,
                         reports: reports
                     )
@@ -67,7 +67,7 @@ public final class GatewayServer: Sendable {
     }
 
     private init(
-        service: CheckService, group: any EventLoopGroup, loops: [NIOLoopBound<LoopContext>],
+        service: CheckService, group: any EventLoopGroup, loops: [NIOLoopBound<EventLoopState>],
         connectionCount: ConnectionCount, gate: PeerGate
     ) {
         self.service = service

@@ -96,7 +96,7 @@ struct DifferentialTests {
         for seed in 0..<6_000 as Range<UInt64> {
             var generator = RequestGenerator(seed: seed)
             let bytes = generator.connection()
-            var known = KnownRequest()
+            var known = RequestTemplate()
             let (recognition, call) = bytes.withUnsafeBytes { bytes in
                 let recognition = FastPath.recognise(bytes, after: &known, checksAreCalls: hasLimits)
                 guard case .call(let route, let isVerbose, let body) = recognition else {

@@ -13,7 +13,7 @@ import RedisClient
 /// at once and always alike.
 final class EmbeddedGateway: Sendable {
     private let eventLoop: any EventLoop
-    private let context: NIOLoopBound<LoopContext>
+    private let context: NIOLoopBound<EventLoopState>
 
     init(
         quota: Int = 20, failureMode: FailureMode = .local, limits: LimitsInForce = .none, eventLoop: any EventLoop
@@ -28,7 +28,7 @@ final class EmbeddedGateway: Sendable {
         self.eventLoop = eventLoop
         context = try await eventLoop.submit {
             let pages = GatewayPages(version: "1", configuration: { Array("[]".utf8) }, metrics: { [] })
-            let context = LoopContext(
+            let context = EventLoopState(
                 service: service, eventLoop: eventLoop, pages: pages, requestTimeout: .seconds(5)
             )
             return NIOLoopBound(context, eventLoop: eventLoop)

@@ -115,7 +115,7 @@ struct FastPathTests {
     }
 
     @Test(
-        "leaves other targets and methods to the other way",
+        "leaves other targets and methods to the slow path",
         arguments: [
             "POST /v1/reserv HTTP/1.1\r\n", "POST /v1/reserves HTTP/1.1\r\n", "POST /v1/ HTTP/1.1\r\n",
             "POST /v1/Settle HTTP/1.1\r\n", "POST /v1/settle/ HTTP/1.1\r\n", "POST /v1/settle?verbose=0 HTTP/1.1\r\n",
@@ -135,8 +135,8 @@ struct FastPathTests {
 
     @Test("keeps as the request that the next may be like a check alone that says user and cost alone")
     func remembered() throws {
-        func known(after text: String) -> KnownRequest {
-            var known = KnownRequest()
+        func known(after text: String) -> RequestTemplate {
+            var known = RequestTemplate()
             let bytes = Array(text.utf8)
             bytes.withUnsafeBytes { bytes in
                 guard
@@ -209,12 +209,12 @@ struct FastPathTests {
         get(["Host: a"]).replacing("HTTP/1.1", "HTTP/1.0"), get(["Host: a"]).replacing("HTTP/1.1", "HTTP/2.0"),
     ]
 
-    @Test("leaves everything else to the other way", arguments: otherRequests)
+    @Test("leaves everything else to the slow path", arguments: otherRequests)
     func others(_ text: String) {
         #expect(Recognised(text.utf8) == .other, "\(printable(text.utf8))")
     }
 
-    @Test("never takes a part of what it leaves to the other way", arguments: otherRequests)
+    @Test("never takes a part of what it leaves to the slow path", arguments: otherRequests)
     func cutOthers(_ text: String) {
         let bytes = Array(text.utf8)
         for count in 0...bytes.count {
@@ -223,7 +223,7 @@ struct FastPathTests {
         }
     }
 
-    @Test("leaves a head without end to the other way, and one of very many lines")
+    @Test("leaves a head without end to the slow path, and one of very many lines")
     func endless() {
         let start = "POST /v1/check HTTP/1.1\r\nHost: a\r\n"
         for line in ["X: " + String(repeating: "a", count: 60) + "\r\n", "X: y\r\n", String(repeating: "a", count: 64)]

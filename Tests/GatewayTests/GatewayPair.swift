@@ -7,7 +7,7 @@ import RateLimitService
 struct GatewayPair: Sendable {
     enum Comparison: Equatable {
         case same
-        /// The other way refuses what can only become malformed; the fast path still waits for the rest.
+        /// The slow path refuses what can only become malformed; the fast path still waits for the rest.
         case refusedEarlier
         case different(fast: String, other: String)
     }

@@ -1,6 +1,6 @@
 import NIOCore
 
-/// What ``OtherRequestHandler`` asks of its connection.
+/// What ``SlowPathHandler`` asks of its connection.
 extension ConnectionHandler {
     /// Takes in a request that is answered before it has arrived whole, or that is no HTTP: the last one.
     func takeUnfinished() -> Int {
@@ -9,12 +9,12 @@ extension ConnectionHandler {
     }
 
     /// Notes that a request's head is there; `bodyLength` is nil where the body comes in chunks.
-    func otherRequestBegan(bodyLength: Int?) { other.headEnded(bodyLength: bodyLength) }
+    func slowPathRequestBegan(bodyLength: Int?) { slowPath.headEnded(bodyLength: bodyLength) }
 
     /// Notes that a request has arrived whole.
-    func otherRequestEnded() {
+    func slowPathRequestEnded() {
         clearTimeout()
-        other.requestEnded()
+        slowPath.requestEnded()
     }
 
     /// Tells a client that waits for it to send its body (RFC 9110, section 10.1.1).

@@ -7,26 +7,26 @@ import RateLimitService
 
 /// One client connection, at the head of its pipeline: bytes to checks, decisions to bytes.
 ///
-/// Ordinary checks are decoded here. The bytes of any other request go on to NIOHTTP1 and ``OtherRequestHandler`` behind
+/// Ordinary requests about calls are decoded here: the fast path. The bytes of any other request go on to NIOHTTP1 and ``SlowPathHandler`` behind
 /// it, request by request: where one ends, nothing is left in that decoder, and the fast path takes over again. Answers
-/// of both ways pass through one queue and one writer.
+/// of both paths pass through one queue and one writer.
 final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     /// An answer that waits for its turn.
-    enum Waiting {
+    enum QueuedAnswer {
         case outcome(Outcome)
         case answer(Answer)
     }
 
-    let loop: LoopContext
+    let loop: EventLoopState
     let isAdmin: Bool
-    /// False only in tests that compare the two ways.
+    /// False only in tests that compare the two paths.
     private let usesFastPath: Bool
     private var context: ChannelHandlerContext?
-    private(set) var queue = AnswerQueue<Waiting>()
+    private(set) var queue = AnswerQueue<QueuedAnswer>()
     private var contexts = ResponseContexts()
     var output = ByteBuffer()
     private var socket: CInt?
@@ -35,8 +35,8 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     /// Bytes that have arrived and have not been taken in yet.
     private var input = ByteBuffer()
     /// The request that goes through NIOHTTP1.
-    var other = OtherRequestFraming()
-    private var hasOtherHandlers = false
+    var slowPath = SlowPathFraming()
+    private var hasSlowPathHandlers = false
     /// Whether a request was taken in after which the connection ends: whatever follows is not looked at.
     private var hasTakenLast = false
     private var isInputClosed = false
@@ -50,7 +50,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     private var isLingering = false
     private var timeout: Scheduled<Void>?
 
-    init(loop: LoopContext, isAdmin: Bool, usesFastPath: Bool = true) {
+    init(loop: EventLoopState, isAdmin: Bool, usesFastPath: Bool = true) {
         self.loop = loop
         self.isAdmin = isAdmin
         self.usesFastPath = usesFastPath
@@ -96,7 +96,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
 
     /// How many requests may be unanswered now.
     private var openLimit: Int {
-        loop.engine.isCrowded ? RequestBounds.pipelinedInCrowd : RequestBounds.pipelined
+        loop.engine.isCrowded ? RequestBounds.pipelinedWhenBacklogged : RequestBounds.pipelined
     }
 
     private func takeIn(_ bytes: inout ByteBuffer) {
@@ -108,26 +108,26 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
                 isReadPaused = true
                 return
             }
-            if other.isUnderWay {
+            if slowPath.isUnderWay {
                 passOn(&bytes)
                 continue
             }
             switch usesFastPath ? recognise(bytes) : .other {
             // What it says besides matters to the limits of the file.
-            case .check(_, _, let saysMore) where saysMore && loop.engine.hasMoreLimits: other.begin()
+            case .check(_, _, let hasOtherMembers) where hasOtherMembers && loop.engine.hasMoreLimits: slowPath.begin()
             case .check(let request, let length, _):
                 bytes.moveReaderIndex(forwardBy: length)
                 check(request.user, cost: request.cost, arrivedAt: now)
             case .call(let route, let isVerbose, let body):
                 guard let call = read(route, isVerbose: isVerbose, body: body, of: bytes) else {
-                    other.begin()
+                    slowPath.begin()
                     continue
                 }
                 bytes.moveReaderIndex(forwardBy: body.upperBound)
                 clearTimeout()
                 decide(call.request, arrivedAt: now, ticket: take(ResponseContext(topic: AnswerTopic(call))))
             case .incomplete: return setTimeout()
-            case .other: other.begin()
+            case .other: slowPath.begin()
             }
         }
     }
@@ -184,17 +184,17 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
 
     private func passOn(_ bytes: inout ByteBuffer) {
         guard let context else { return }
-        let part = bytes.readSlice(length: other.lengthToPassOn(of: bytes.readableBytesView)) ?? ByteBuffer()
-        installOtherHandlers(context)
+        let part = bytes.readSlice(length: slowPath.lengthToPassOn(of: bytes.readableBytesView)) ?? ByteBuffer()
+        installSlowPathHandlers(context)
         setTimeout()
         context.fireChannelRead(wrapInboundOut(part))
-        other.passedOn()
+        slowPath.passedOn()
     }
 
     /// Most connections never need them, and ten thousand idle ones should not pay for them.
-    private func installOtherHandlers(_ context: ChannelHandlerContext) {
-        guard !hasOtherHandlers else { return }
-        hasOtherHandlers = true
+    private func installSlowPathHandlers(_ context: ChannelHandlerContext) {
+        guard !hasSlowPathHandlers else { return }
+        hasSlowPathHandlers = true
         var limits = NIOHTTPDecoderLimitConfiguration()
         limits.maxHeaderFieldSize = RequestBounds.headBytes
         limits.maxHeaderListSize = RequestBounds.headBytes
@@ -203,7 +203,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
         )
         do {
             try context.pipeline.syncOperations.addHandlers(
-                decoder, OtherRequestHandler(connection: self), position: .after(self)
+                decoder, SlowPathHandler(connection: self), position: .after(self)
             )
         } catch {
             context.close(promise: nil)
@@ -213,7 +213,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     func channelReadComplete(context: ChannelHandlerContext) {
         // All of the loop, so that its list is emptied also where no reply of Redis ever does that.
         loop.flush()
-        if hasOtherHandlers { context.fireChannelReadComplete() }
+        if hasSlowPathHandlers { context.fireChannelReadComplete() }
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -230,7 +230,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     func decided(_ outcome: Outcome, ticket: Int) {
         guard context != nil else { return }
         guard queue.mayWrite(ticket) else { return queue.keep(.outcome(outcome), for: ticket) }
-        // The commonest by far; through `Waiting` it would be copied, with the retains that a stored answer needs.
+        // The commonest by far; through `QueuedAnswer` it would be copied, with the retains that a stored answer needs.
         if contexts.isEmpty, !isClosing, !mayBeLast {
             loop.writer.write(outcome, AnswerForm(), to: &output)
         } else {
@@ -260,7 +260,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     /// Whether the connection ends as soon as nothing is owed on it.
     private var mayBeLast: Bool { loop.isLeaving || isInputClosed }
 
-    private func write(_ waiting: Waiting, ticket: Int) {
+    private func write(_ waiting: QueuedAnswer, ticket: Int) {
         guard !isClosing else { return }
         let context = contexts.take(ticket)
         var form = context.form

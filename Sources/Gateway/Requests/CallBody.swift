@@ -50,24 +50,24 @@ struct CallBody: Hashable {
     static func read(
         _ bytes: UnsafeRawBufferPointer, under limits: LimitsInForce
     ) throws(RequestError) -> CallBody {
-        var notes = JSONCheckBody.Notes()
-        return try read(bytes, under: limits, notes: &notes)
+        var layout = BodyLayout()
+        return try read(bytes, under: limits, layout: &layout)
     }
 
-    /// Reads a whole body, and takes notes.
+    /// Reads a whole body, and says how it is laid out.
     static func read(
-        _ bytes: UnsafeRawBufferPointer, under limits: LimitsInForce, notes: inout JSONCheckBody.Notes
+        _ bytes: UnsafeRawBufferPointer, under limits: LimitsInForce, layout: inout BodyLayout
     ) throws(RequestError) -> CallBody {
         var text = JSONText(bytes)
         var body = CallBody()
         try text.wholeObject { (text, name) throws(RequestError) in
             if text.isName(name, "user") {
-                body.user = try text.userValue(offset: &notes.userOffset)
+                body.user = try text.userValue(offset: &layout.userOffset)
             } else if let member = text.member(name) {
-                if member != .cost { notes.saysMore = true }
+                if member != .cost { layout.hasOtherMembers = true }
                 try body.read(member, &text, under: limits)
             } else {
-                notes.saysMore = true
+                layout.hasOtherMembers = true
                 try text.skipValue(depth: 1)
             }
         }

@@ -4,13 +4,13 @@ import RateLimitCore
 enum CheckQuery {
     /// The check that `query` asks for; nil where it names no user.
     static func read(_ query: UnsafeRawBufferPointer) throws(RequestError) -> CheckRequest? {
-        var saysMore = false
-        return try read(query, saysMore: &saysMore)
+        var hasOtherParameters = false
+        return try read(query, hasOtherParameters: &hasOtherParameters)
     }
 
     /// Reads a query, and notes where it has other parameters besides.
     static func read(
-        _ query: UnsafeRawBufferPointer, saysMore: inout Bool
+        _ query: UnsafeRawBufferPointer, hasOtherParameters: inout Bool
     ) throws(RequestError) -> CheckRequest? {
         var user: SubjectID?
         var cost = 1
@@ -27,7 +27,7 @@ enum CheckQuery {
             case .cost:
                 guard let value = try decoded(value, { text in decimalCost(text) }) else { throw .invalidCost }
                 cost = value
-            case nil: saysMore = true
+            case nil: hasOtherParameters = true
             }
             start = end + 1
         }

@@ -102,7 +102,7 @@ enum RequestBounds {
     /// Requests of one connection that may wait for their answer; beyond it the connection is not read.
     static let pipelined = 256
     /// The same while many checks wait for Redis: who sends one after the other is not to wait behind who sends hundreds.
-    static let pipelinedInCrowd = 8
+    static let pipelinedWhenBacklogged = 8
     /// Answers of one connection that have not been sent; beyond it as well.
     static let unsentBytes = 65_536
 }

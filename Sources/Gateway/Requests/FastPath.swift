@@ -11,7 +11,7 @@ import RateLimitService
 enum FastPath {
     enum Recognition {
         /// A check, how many bytes its request took, and whether it says more than user and cost.
-        case check(CheckRequest, length: Int, saysMore: Bool)
+        case check(CheckRequest, length: Int, hasOtherMembers: Bool)
         /// A call whose body is still to be read: where it stands, and where the request ends with it.
         case call(CallRoute, isVerbose: Bool, body: Range<Int>)
         /// The beginning of one: more bytes will tell.
@@ -29,9 +29,9 @@ enum FastPath {
     ///
     /// - Parameter checksAreCalls: whether a check is a call under the limits of the file.
     static func recognise(
-        _ bytes: UnsafeRawBufferPointer, after known: inout KnownRequest, checksAreCalls: Bool = false
+        _ bytes: UnsafeRawBufferPointer, after known: inout RequestTemplate, checksAreCalls: Bool = false
     ) -> Recognition {
-        if let (check, length) = known.recognise(bytes) { return .check(check, length: length, saysMore: false) }
+        if let (check, length) = known.recognise(bytes) { return .check(check, length: length, hasOtherMembers: false) }
         return recognise(bytes, checksAreCalls: checksAreCalls) {
             known.remember(bytes, length: $0, userOffset: $1, cost: $2)
         }
@@ -51,12 +51,12 @@ enum FastPath {
                 return recognition
             }
             let body = UnsafeRawBufferPointer(rebasing: bytes[range])
-            var notes = JSONCheckBody.Notes()
-            guard let check = try? JSONCheckBody.read(body, notes: &notes) else { return .other }
-            if let userOffset = notes.userOffset, !notes.saysMore, !isVerbose {
+            var layout = BodyLayout()
+            guard let check = try? JSONCheckBody.read(body, layout: &layout) else { return .other }
+            if let userOffset = layout.userOffset, !layout.hasOtherMembers, !isVerbose {
                 remember(range.upperBound, range.lowerBound + userOffset, check.cost)
             }
-            return .check(check, length: range.upperBound, saysMore: notes.saysMore)
+            return .check(check, length: range.upperBound, hasOtherMembers: layout.hasOtherMembers)
         }
         if let matched = matches(bytes, get) {
             guard matched else { return .incomplete }
@@ -68,14 +68,14 @@ enum FastPath {
     /// Reads the body of a call that was recognised in `bytes`; nil where something in it cannot be used.
     static func read(
         _ route: CallRoute, isVerbose: Bool, body range: Range<Int>, of bytes: UnsafeRawBufferPointer,
-        under limits: LimitsInForce, remembering known: inout KnownRequest
+        under limits: LimitsInForce, remembering known: inout RequestTemplate
     ) -> CallRouter.Call? {
-        var notes = JSONCheckBody.Notes()
+        var layout = BodyLayout()
         let text = UnsafeRawBufferPointer(rebasing: bytes[range])
-        guard let body = try? CallBody.read(text, under: limits, notes: &notes),
+        guard let body = try? CallBody.read(text, under: limits, layout: &layout),
             let request = try? route.request(body, limits.leases)
         else { return nil }
-        if route == .check, let userOffset = notes.userOffset, !notes.saysMore, !isVerbose {
+        if route == .check, let userOffset = layout.userOffset, !layout.hasOtherMembers, !isVerbose {
             known.remember(
                 bytes, length: range.upperBound, userOffset: range.lowerBound + userOffset, cost: request.cost)
         }
@@ -126,9 +126,11 @@ enum FastPath {
         case .found(let head):
             guard head.contentLength ?? 0 == 0 else { return .other }
             let query = UnsafeRawBufferPointer(rebasing: bytes[start..<index])
-            var saysMore = false
-            guard let check = (try? CheckQuery.read(query, saysMore: &saysMore)) ?? nil else { return .other }
-            return .check(check, length: head.end, saysMore: saysMore)
+            var hasOthers = false
+            guard let check = (try? CheckQuery.read(query, hasOtherParameters: &hasOthers)) ?? nil else {
+                return .other
+            }
+            return .check(check, length: head.end, hasOtherMembers: hasOthers)
         }
     }
 
@@ -212,7 +214,7 @@ extension FastPath {
         case 10 where equals(name, "connection"): return equals(value, "keep-alive")
         case 12 where equals(name, "content-type"):
             head.contentTypes += 1
-            // Of several the other way takes the first.
+            // Of several the slow path takes the first.
             head.hasOrdinaryBody = head.contentTypes == 1 && isJSON(value)
         case 14 where equals(name, "content-length"):
             guard head.contentLength == nil, let length = length(value) else { return false }

@@ -1,5 +1,14 @@
 import RateLimitCore
 
+/// How the body of a check is laid out.
+struct BodyLayout {
+    /// Whether it has other members than user and cost.
+    var hasOtherMembers = false
+    /// Where the 36 bytes of a UUID stand from which the user was read; nil for any other text, and where escapes had to
+    /// be resolved.
+    var userOffset: Int?
+}
+
 /// Reads the JSON body of a check: `{"user":"<text>","cost":1}`, in any order, with any other members besides.
 ///
 /// It reads all of RFC 8259, so both ways into the daemon use it and answer alike; of a repeated member the last one
@@ -7,31 +16,22 @@ import RateLimitCore
 enum JSONCheckBody {
     /// Reads a whole body.
     static func read(_ bytes: UnsafeRawBufferPointer) throws(RequestError) -> CheckRequest {
-        var notes = Notes()
-        return try read(bytes, notes: &notes)
+        var layout = BodyLayout()
+        return try read(bytes, layout: &layout)
     }
 
-    /// What a body says besides the check.
-    struct Notes {
-        /// Whether it has other members than user and cost.
-        var saysMore = false
-        /// Where the 36 bytes of a UUID stand from which the user was read; nil for any other text, and where escapes had to
-        /// be resolved.
-        var userOffset: Int?
-    }
-
-    /// Reads a whole body, and takes notes.
-    static func read(_ bytes: UnsafeRawBufferPointer, notes: inout Notes) throws(RequestError) -> CheckRequest {
+    /// Reads a whole body, and says how it is laid out.
+    static func read(_ bytes: UnsafeRawBufferPointer, layout: inout BodyLayout) throws(RequestError) -> CheckRequest {
         var text = JSONText(bytes)
         var user: SubjectID?
         var cost = 1
         try text.wholeObject { (text, name) throws(RequestError) in
             if text.isName(name, "user") {
-                user = try text.userValue(offset: &notes.userOffset)
+                user = try text.userValue(offset: &layout.userOffset)
             } else if text.isName(name, "cost") {
                 cost = try text.costValue()
             } else {
-                notes.saysMore = true
+                layout.hasOtherMembers = true
                 try text.skipValue(depth: 1)
             }
         }

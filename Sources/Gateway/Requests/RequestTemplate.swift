@@ -7,7 +7,7 @@ import RateLimitCore
 /// A gateway sends the same head again and again. Where the bytes up to the user's UUID and those behind it are the same,
 /// and the 36 between them are a UUID too, the fast path would come to the same result with that user: it read the UUID
 /// from just there, and nothing else depends on those bytes.
-struct KnownRequest {
+struct RequestTemplate {
     /// Longer requests are read as if none were known.
     static let capacity = 512
 

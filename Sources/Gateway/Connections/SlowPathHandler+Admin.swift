@@ -4,7 +4,7 @@ import RateLimitCore
 import RateLimitService
 
 /// What is asked on the admin socket alone.
-extension OtherRequestHandler {
+extension SlowPathHandler {
     func perform(_ request: AdminRequest, ticket: Int, _ eventLoop: any EventLoop) {
         let budgets = connection.loop.service.budgets
         switch request {

@@ -4,7 +4,7 @@ import RateLimitCore
 import RateLimitService
 
 /// Every request that is no ordinary check: what NIOHTTP1 decoded, routed and answered through the connection's queue.
-final class OtherRequestHandler: ChannelInboundHandler {
+final class SlowPathHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
 
     let connection: ConnectionHandler
@@ -39,7 +39,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
     private func begin(_ head: HTTPRequestHead) {
         let contentLength = head.headers.first(name: "content-length").flatMap { Int($0) }
         let isChunked = head.headers.contains(name: "transfer-encoding")
-        connection.otherRequestBegan(bodyLength: isChunked ? nil : contentLength ?? 0)
+        connection.slowPathRequestBegan(bodyLength: isChunked ? nil : contentLength ?? 0)
         self.head = head
         body.removeAll()
         let headBytes = head.headers.reduce(head.uri.utf8.count) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 }
@@ -52,7 +52,7 @@ final class OtherRequestHandler: ChannelInboundHandler {
     private func end(_ eventLoop: any EventLoop) {
         guard let head else { return }
         self.head = nil
-        connection.otherRequestEnded()
+        connection.slowPathRequestEnded()
         // After an offer to upgrade, or CONNECT, the decoder takes what follows for another protocol.
         let isUpgrade = head.headers.contains(name: "upgrade") || head.method == .CONNECT
         // HTTP/1.0 keeps a connection only where the answer says so; its few clients get a new one for each request.

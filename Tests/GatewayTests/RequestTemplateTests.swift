@@ -6,13 +6,13 @@ import Testing
 
 extension Recognised {
     /// What is made of bytes by somebody who knows an earlier request.
-    init(_ bytes: [UInt8], after known: inout KnownRequest) {
+    init(_ bytes: [UInt8], after known: inout RequestTemplate) {
         self.init(bytes.withUnsafeBytes { FastPath.recognise($0, after: &known) })
     }
 }
 
 @Suite("A known request")
-struct KnownRequestTests {
+struct RequestTemplateTests {
     static let other = "00112233-4455-6677-8899-aabbccddeeff"
     static let requests =
         FastPathTests.ordinaryRequests + [
@@ -28,7 +28,7 @@ struct KnownRequestTests {
         let bytes = Array(text.utf8)
         for index in bytes.indices {
             for value in [bytes[index] ^ 1, bytes[index] ^ 0x20, 0x61, 0x30, 0x22] as [UInt8] {
-                var known = KnownRequest()
+                var known = RequestTemplate()
                 _ = Recognised(bytes, after: &known)
                 var changed = bytes
                 changed[index] = value
@@ -39,7 +39,7 @@ struct KnownRequestTests {
 
     @Test("lends its form to other users", arguments: requests)
     func users(_ text: String) {
-        var known = KnownRequest()
+        var known = RequestTemplate()
         _ = Recognised(Array(text.utf8), after: &known)
         for other in [Self.other, Self.other.uppercased(), someText.uppercased()] {
             for old in [someText, someText.uppercased()] {
@@ -52,7 +52,7 @@ struct KnownRequestTests {
     @Test("needs no look at the head and the JSON")
     func isKnown() throws {
         let bytes = Array(post(["Host: a"]).utf8)
-        var known = KnownRequest()
+        var known = RequestTemplate()
         #expect(bytes.withUnsafeBytes { known.recognise($0) } == nil)
         _ = Recognised(bytes, after: &known)
         let again = Array(post(["Host: a"]).replacing(someText, with: Self.other).utf8)
@@ -66,7 +66,7 @@ struct KnownRequestTests {
     @Test("changes no answer, whatever came before", arguments: 0..<20 as Range<UInt64>)
     func histories(seed: UInt64) {
         var generator = RequestGenerator(seed: seed)
-        var known = KnownRequest()
+        var known = RequestTemplate()
         for _ in 0..<500 {
             let bytes = generator.connection()
             for again in [bytes, Array(String(decoding: bytes, as: UTF8.self).lowercased().utf8)] {
@@ -77,8 +77,8 @@ struct KnownRequestTests {
 
     @Test("is not kept where it is long")
     func long() {
-        var known = KnownRequest()
-        let bytes = Array(post(["Host: a", "X: " + String(repeating: "x", count: KnownRequest.capacity)]).utf8)
+        var known = RequestTemplate()
+        let bytes = Array(post(["Host: a", "X: " + String(repeating: "x", count: RequestTemplate.capacity)]).utf8)
         #expect(Recognised(bytes, after: &known) == Recognised(bytes))
         #expect(bytes.withUnsafeBytes { known.recognise($0) } == nil)
     }

@@ -7,7 +7,7 @@ import RateLimitService
 ///
 /// Answers are written into their connections' buffers as they are decided and flushed once for each connection when
 /// all decisions that had arrived are told: one system call for each connection and turn, however many answers.
-final class LoopContext {
+final class EventLoopState {
     let eventLoop: any EventLoop
     let engine: CheckEngine
     let service: CheckService
@@ -16,7 +16,7 @@ final class LoopContext {
     let reports: AdminReports
     let writer: AnswerWriter
     /// The last ordinary check of any connection.
-    var known = KnownRequest()
+    var known = RequestTemplate()
     private var unflushed: [ConnectionHandler] = []
     private(set) var connections: [ObjectIdentifier: ConnectionHandler] = [:]
     /// Whether the daemon ends soon: probes are told, and connections go on as before.

@@ -4,7 +4,7 @@ import NIOCore
 ///
 /// Only what is known to belong to the request under way is passed on, so that nothing of the next one gets into the
 /// decoder: there it would have no timeout, and a check would miss the fast path.
-struct OtherRequestFraming {
+struct SlowPathFraming {
     private enum Stage {
         /// In its head, of which these are the last four bytes so far.
         case head(last: UInt32)
