@@ -26,6 +26,15 @@ private func standing(
         limit: limit, subject: subject, quota: Quota(amount: quota, rule: .default), state: state, period: nil)
 }
 
+extension OutcomeDetails {
+    fileprivate mutating func putStandings(_ standings: [LimitStanding]) {
+        var details = OutcomeDetails(standings: standings)
+        (details.lease, details.leaseMilliseconds) = (lease, leaseMilliseconds)
+        (details.estimate, details.ignored, details.uncounted) = (estimate, ignored, uncounted)
+        self = details
+    }
+}
+
 /// The status and the body of an answer, whose head says the body's length.
 private func answer(
     _ operation: CallRequest.Operation, _ verdict: Outcome.Verdict = .allowed, user: SubjectID = someUser,
@@ -54,7 +63,7 @@ struct CallAnswerTests {
     func done() {
         let settle = CallRequest.Operation.settle(lease)
         #expect(answer(settle) == #"200 OK {"charged":false}"#)
-        #expect(answer(settle) { $0.standings = [standing("a", isCharged: true)] } == #"200 OK {"charged":true}"#)
+        #expect(answer(settle) { $0.putStandings([standing("a", isCharged: true)]) } == #"200 OK {"charged":true}"#)
         #expect(answer(settle, .repeated) == #"200 OK {"charged":false,"repeated":true}"#)
         #expect(answer(settle, .tooLate) == #"200 OK {"charged":false,"too_late":true}"#)
         #expect(answer(.usage(id: []), .repeated) == #"200 OK {"charged":false,"repeated":true}"#)
@@ -76,10 +85,10 @@ struct CallAnswerTests {
     func remarks() {
         let text = answer(.settle(lease), user: Self.other) {
             $0.uncounted = [Uncounted(.spend, because: .noModel), Uncounted(.tokens(.input), because: .unknownModel)]
-            $0.standings = [
+            $0.putStandings([
                 standing("a", used: 9, warnAt: [7, 50, 900]), standing("b", used: 1, warnAt: [7, 50]),
                 standing("c", used: 10, warnAt: [1_000]), standing("d", quota: 1_000, used: 8, warnAt: [7]),
-            ]
+            ])
             $0.ignored = [IgnoredMember(.model, "a \"b\""), IgnoredMember(.cacheReadTokens, "c\n\u{85}")]
         }
         let expected =
@@ -99,7 +108,7 @@ struct CallAnswerTests {
             + #""degraded":false,"lease":"\#(lease.text)","expires_in":60,"estimate":"#
         func reserved(_ estimate: CallEstimate) -> String {
             answer(operation) {
-                $0.standings = [standing("a")]
+                $0.putStandings([standing("a")])
                 $0.lease = lease
                 $0.leaseMilliseconds = 60_000
                 $0.estimate = estimate
@@ -120,8 +129,8 @@ struct CallAnswerTests {
 
     @Test("that is verbose lists every limit last, and a look at a user's usage lists them first")
     func verbose() {
-        let change = { (details: inout OutcomeDetails) in
-            details.standings = [standing("a"), standing("b", quota: nil)]
+        func change(_ details: inout OutcomeDetails) {
+            details.putStandings([standing("a"), standing("b", quota: nil)])
             details.ignored = [IgnoredMember(.groups, "x")]
         }
         let ignored = #""ignored":[{"member":"groups","reason":"x"}]"#
@@ -178,10 +187,10 @@ struct PlainFieldTests {
     func plain() {
         var random = SeededGenerator(seed: 10)
         for _ in 0..<3_000 {
-            var details = OutcomeDetails()
+            var standings: [LimitStanding] = []
             for place in 0..<Int.random(in: 0...6, using: &random) {
                 let unit: LimitUnit = [.requests, .requests, .concurrency, .spend].randomElement(using: &random)!
-                details.standings.append(
+                standings.append(
                     standing(
                         "l\(Int.random(in: 0...2, using: &random))\(unit.text.first!)",
                         quota: Int.random(in: 0...9, using: &random) == 0 ? nil : Int.random(in: 1...9, using: &random),
@@ -190,10 +199,11 @@ struct PlainFieldTests {
                         isShadow: Int.random(in: 0...9, using: &random) == 0))
             }
             let isDenied = Bool.random(using: &random)
-            details.decider = isDenied ? details.standings.indices.randomElement(using: &random) : nil
+            let place = isDenied ? standings.indices.randomElement(using: &random) : nil
+            let details = OutcomeDetails(standings: standings, decider: place)
             let wait = isDenied && Bool.random(using: &random) ? 7 : nil
-            let decider = details.decider.map { details.standings[$0] }
-            let all = announced(details.standings, decider)
+            let decider = place.map { standings[$0] }
+            let all = announced(standings, decider)
             var expected = ""
             if !all.isEmpty {
                 let policies = all.map { standing in

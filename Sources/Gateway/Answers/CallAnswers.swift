@@ -147,12 +147,12 @@ extension ByteWriter {
 
     private mutating func writeWarnings(_ details: OutcomeDetails) {
         var hasOne = false
-        for index in details.standings.indices {
-            guard let share = details.standings[index].warningPerMille else { continue }
+        for standing in details.standings {
+            guard let share = standing.warningPerMille else { continue }
             if !hasOne { member("warnings") }
             write(hasOne ? ",{\"limit_name\":\"" : "[{\"limit_name\":\"")
             hasOne = true
-            write(text: details.standings[index].limit.name.text)
+            write(text: standing.limit.name.text)
             write("\",\"share\":")
             if share == 1000 {
                 write("1}")
