@@ -210,6 +210,16 @@ struct ValueWindowsTests {
                 for: caller)
             #expect(call.keys.count <= DecisionCall.largestCount && call.keys.count > 200)
         }
+        // The plain windows of all groups, and under other limits now a window for each of them besides.
+        let limits = try inForce(limit("team", [.model], of: .group), limit("in-team", [.group]))
+        let plain = Lease(
+            of: user, instants: .unknown, cost: 1, attributes: CallAttributes(model: "m", groups: many),
+            isHeldInGroups: true, isGlobal: true, using: &random)
+        for limits in [limits, try inForce(limit("team", [.model], of: .group))] {
+            let settle = CallRequest(user: user, operation: .settle(plain)).underItsLease()
+            let call = try planned(settle, under: limits, for: caller)
+            #expect(call.keys.count <= DecisionCall.largestCount && call.keys.count > 250)
+        }
     }
 
     @Test("in a group has what that very group gives, and elsewhere what the user has")

@@ -2,8 +2,10 @@ import RateLimitCore
 
 // Windows for values: which of them a plan has.
 extension PlanLayout {
-    /// The most terms of a decision with windows for values.
-    static let largestCountWithValues = (DecisionCall.largestCount - 2) / 2
+    /// The most terms of a decision with windows for values. Twice as many subjects fit into one, and so do as many beside
+    /// all whose plain windows a lease may be held in: a user, the most groups and all.
+    static let largestCountWithValues = min(
+        (DecisionCall.largestCount - 2) / 2, DecisionCall.largestCount - CallAttributes.maximumGroups - 3)
 
     /// Adds the windows that are of what the call says, for limits that apply.
     mutating func addValues(_ places: LimitIndices) {
