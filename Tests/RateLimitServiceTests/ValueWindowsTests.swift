@@ -89,7 +89,7 @@ struct ValueWindowsTests {
             return try planner.plan(request, for: caller(), atUnixMilliseconds: 0)
         }
         #expect(calls[0].plan === calls[1].plan && planner.planCount == 1)
-        let told = calls.map { $0.standings([LimitState(used: 1, resetAfterMilliseconds: 1)])[0] }
+        let told = calls.map { $0.plan.standings([LimitState(used: 1, resetAfterMilliseconds: 1)], of: $0.caller)[0] }
         #expect(told.map(\.values?.text) == ["label:s=1", "label:s=2"] && told.map(\.subject) == [.user, .user])
     }
 
