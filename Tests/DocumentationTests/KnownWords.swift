@@ -30,7 +30,8 @@ enum KnownWords {
         "a message of systemd's": ["EXTEND_TIMEOUT_USEC"],
         "a name that the program puts together": ["<socket>.lock", "limit:<limit>", "<amount>:<unit>"],
         "a key of which the program puts the parts together": [
-            "{<base>}:values:<name>,<name>", "{llm-rate:user:<text>}:by:model=gpt-4o",
+            "{<base>}:by:<name>=<value>", "{<base>}:values", "{<base>}:values:<name>", "{<base>}:values:<name>,<name>",
+            "{llm-rate:user:<text>}:by:model=gpt-4o",
         ],
         "a parameter of a query, whose name begins so": ["label.<name>"],
         "an argument of curl": ["-H 'Content-Type: application/json'"],
