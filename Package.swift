@@ -12,7 +12,8 @@ let strict: [SwiftSetting] = [
 
 /// What the fuzzers run.
 let fuzzed: [Target.Dependency] = [
-    "DaemonConfiguration", "Gateway", "LimitsFile", "LoadGenerator", "RateLimitCore", "RateLimitService", "RedisClient",
+    "DaemonConfiguration", "HTTPServer", "LimitsFile", "LoadGenerator", "RateLimitCore", "RateLimitService",
+    "RedisClient",
     "TestSupport",
     .product(name: "CoreMetrics", package: "swift-metrics"),
     .product(name: "Logging", package: "swift-log"),
@@ -71,7 +72,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             resources: [
-                .embedInCode("Scripts/announce.lua"), .embedInCode("Scripts/beat.lua"),
+                .embedInCode("Scripts/announce.lua"), .embedInCode("Scripts/heartbeat.lua"),
                 .embedInCode("Scripts/budget.lua"), .embedInCode("Scripts/decide-bundle.lua"),
                 .embedInCode("Scripts/decide-leases.lua"), .embedInCode("Scripts/decide-window.lua"),
                 .embedInCode("Scripts/decide-values.lua"), .embedInCode("Scripts/decide-operations.lua"),
@@ -81,7 +82,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(
-            name: "Gateway",
+            name: "HTTPServer",
             dependencies: [
                 "Listeners",
                 "RateLimitService",
@@ -123,7 +124,7 @@ let package = Package(
             dependencies: [
                 "CProcess",
                 "DaemonConfiguration",
-                "Gateway",
+                "HTTPServer",
                 "Listeners",
                 "PrometheusMetrics",
                 "StructuredLog",
@@ -187,9 +188,9 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
-            name: "GatewayTests",
+            name: "HTTPServerTests",
             dependencies: [
-                "Gateway",
+                "HTTPServer",
                 "RateLimitService",
                 "RateLimitCore",
                 "RedisClient",
@@ -231,7 +232,7 @@ let package = Package(
         .testTarget(
             name: "DocumentationTests",
             dependencies: [
-                "llm-rate-limit", "DaemonConfiguration", "Gateway", "LoadGenerator", "PrometheusMetrics",
+                "llm-rate-limit", "DaemonConfiguration", "HTTPServer", "LoadGenerator", "PrometheusMetrics",
                 "RateLimitService", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
@@ -261,7 +262,7 @@ let package = Package(
         ),
         // The fuzzers' targets, run on the inputs that are kept; scripts/fuzz builds the same sources as a fuzzer.
         .testTarget(
-            name: "FuzzTests", dependencies: fuzzed + ["GatewayTests"], path: "Tests/Fuzz",
+            name: "FuzzTests", dependencies: fuzzed + ["HTTPServerTests"], path: "Tests/Fuzz",
             exclude: ["Corpus", "Dictionaries", "Driver"], sources: ["Targets", "Replay"], swiftSettings: strict
         ),
         .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"], swiftSettings: strict),
@@ -341,8 +342,8 @@ if Context.environment["LLM_RATE_LIMIT_BUILD_FUZZER"] != nil {
         .executableTarget(
             name: "fuzz", dependencies: fuzzed, path: "Tests", exclude: ["Fuzz/Corpus", "Fuzz/Dictionaries"],
             sources: [
-                "Fuzz/Driver", "Fuzz/Targets", "GatewayTests/Bytes.swift", "GatewayTests/EmbeddedGateway.swift",
-                "GatewayTests/GatewayPair.swift",
+                "Fuzz/Driver", "Fuzz/Targets", "HTTPServerTests/Bytes.swift", "HTTPServerTests/EmbeddedServer.swift",
+                "HTTPServerTests/ServerPair.swift",
             ],
             swiftSettings: strict
         )

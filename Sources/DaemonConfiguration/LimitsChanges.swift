@@ -71,7 +71,7 @@ private struct FilePart {
             Trait(name: "match", text: Self.listed(matches), isUsual: matches.isEmpty),
             Trait(name: "mode", text: limit.isShadow ? "shadow" : "enforce", isUsual: !limit.isShadow),
             Trait(
-                name: "on_redis_failure", text: limit.failureAnswer.rawValue, isUsual: limit.failureAnswer == .open),
+                name: "on_redis_failure", text: limit.failureMode.rawValue, isUsual: limit.failureMode == .open),
             Trait(name: "warn_at", text: Self.listed(warnings), isUsual: warnings.isEmpty),
         ]
     }

@@ -90,7 +90,7 @@ extension Settings {
     private func requestLimit(_ name: LimitName, _ quota: Int, seconds: Int) -> LimitDefinition {
         LimitDefinition(
             name: name, scope: .user, unit: .requests, quota: quota, window: .sliding(milliseconds: seconds * 1000),
-            failureAnswer: FailureAnswer(rawValue: failureMode.rawValue) ?? .open)
+            failureMode: FailureMode(rawValue: failureMode.rawValue) ?? .open)
     }
 }
 

@@ -1,5 +1,5 @@
 public import Logging
-public import RateLimitService
+public import RateLimitCore
 public import RedisClient
 public import StructuredLog
 

@@ -70,7 +70,7 @@ struct LimitsSection {
             name: name, scope: windows.scope, values: windows.values, missing: windows.missing,
             maximumValues: windows.maximumValues, unit: unit, quota: try quota(map, unit: unit),
             window: try window(map, unit: unit), matches: try matches(map), isShadow: mode == .shadow,
-            failureAnswer: try map.word("on_redis_failure", standard: .open), warnAtPerMille: try warnings(map))
+            failureMode: try map.word("on_redis_failure", standard: .open), warnAtPerMille: try warnings(map))
     }
 
     private func name(_ node: FileNode, number: Int) throws(LimitsFileError) -> LimitName {

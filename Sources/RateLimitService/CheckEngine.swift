@@ -3,13 +3,13 @@ package import NIOCore
 package import RateLimitCore
 import RedisClient
 
-/// The way of a check on one event loop: from memory, or through a lane to Redis and back.
+/// The hot path on one event loop: from memory, or through a lane to Redis and back.
 ///
 /// All checks of one turn of the loop go to Redis in one call. The first of them asks for a flush at the end of the
 /// turn; nothing is held back for longer, so without load a batch is a single check. Everything here happens on the
 /// loop: a check costs no task, continuation, future, lock or actor.
 package final class CheckEngine {
-    /// Bounds of the way of a check; they hold from start to end.
+    /// Bounds of the hot path; they hold from start to end.
     struct Bounds {
         /// Checks that may wait for Redis.
         var queue: Int
@@ -38,7 +38,7 @@ package final class CheckEngine {
     /// What calls meet under ``policy``.
     var callLimits: LimitsInForce { planner.limits }
     /// Whether there are limits beside the one of checks: each check looks here.
-    package private(set) var hasMoreLimits: Bool
+    package private(set) var hasFileLimits: Bool
     private var memory = CheckDenials()
     var callDenials = CallDenials()
     /// A denial that was asked for in an earlier epoch is not remembered.
@@ -64,7 +64,7 @@ package final class CheckEngine {
         lanes.setLimit(policy.limit)
         self.policy = policy
         planner = CallPlanner(limits: policy.limitsOfCalls, isShadow: policy.isShadow)
-        hasMoreLimits = !policy.limits.isEmpty
+        hasFileLimits = !policy.limits.isEmpty
         self.bounds = bounds
         self.metrics = metrics
         self.health = health
@@ -104,13 +104,13 @@ package final class CheckEngine {
     }
 
     /// Checks that wait for Redis from which on each connection should add but few: some milliseconds' worth.
-    private static let crowd = 512
+    private static let backlog = 512
 
     /// Requests without an answer.
     var pendingCount: Int { lanes.pendingCount + callsAwaitingBudgets }
 
     /// Whether so many checks wait that those of one connection would delay everybody else's.
-    package var isCrowded: Bool { pendingCount >= Self.crowd }
+    package var isBacklogged: Bool { pendingCount >= Self.backlog }
 
     private func scheduleFlush() {
         if let flushTask { return eventLoop.execute(flushTask) }
@@ -232,8 +232,8 @@ extension CheckEngine {
         lanes.setLimit(policy.limit)
         self.policy = policy
         planner = CallPlanner(limits: policy.limitsOfCalls, isShadow: policy.isShadow)
-        hasMoreLimits = !policy.limits.isEmpty
-        heartbeat?.decidesCalls = hasMoreLimits
+        hasFileLimits = !policy.limits.isEmpty
+        heartbeat?.decidesCalls = hasFileLimits
     }
 
     /// Forgets the denials of one user, or of all; those now on their way from Redis are not remembered either.
@@ -253,12 +253,12 @@ extension CheckEngine {
         callDenials.forgetAll()
     }
 
-    /// Sends a command off the way of a check, about a user or about none.
+    /// Sends a command off the hot path, about a user or about none.
     func perform(_ command: [String], for user: SubjectID? = nil, _ done: @escaping (CommandResult) -> Void) {
         lanes.perform(command, for: user, done)
     }
 
-    /// Sends a command off the way of a check to the server that has a key.
+    /// Sends a command off the hot path to the server that has a key.
     func perform(_ command: [String], forKey key: String, _ done: @escaping (CommandResult) -> Void) {
         lanes.perform(command, forKey: key, done)
     }

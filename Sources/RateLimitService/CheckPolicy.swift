@@ -36,7 +36,7 @@ public struct CheckPolicy: Hashable, Sendable {
         let requests = LimitDefinition(
             name: .requests, scope: .user, unit: .requests, quota: limit.quota,
             window: .sliding(milliseconds: limit.windowMilliseconds),
-            failureAnswer: FailureAnswer(rawValue: failureMode.rawValue) ?? .open)
+            failureMode: FailureMode(rawValue: failureMode.rawValue) ?? .open)
         var calls = limits
         calls.rules = QuotaRules(limits: LimitSet(requests), policy: limits.rules.policy)
         return calls

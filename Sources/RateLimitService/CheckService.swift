@@ -39,7 +39,7 @@ public enum OperationError: Error, Hashable, Sendable {
     case redis(FailureReason)
 }
 
-/// Decides checks on every event loop of a group: the entrance for whatever speaks a protocol.
+/// Decides checks on every event loop of a group, for whatever speaks a protocol.
 public final class CheckService: Sendable {
     /// The state of Redis, for probes.
     public let health: RedisHealth

@@ -29,15 +29,15 @@ enum DataLoss: Hashable, Sendable {
     case wentBack(milliseconds: Int)
 }
 
-/// Finds out that Redis has forgotten something, from a beat that the daemons write into the data, as a value.
+/// Finds out that Redis has forgotten something, from a heartbeat that the daemons write into the data, as a value.
 ///
-/// The beat is a time that only grows. Whoever reads one that is older than what it has read before knows that the data
-/// have gone back, and by how much, to the second between two beats.
+/// The heartbeat is a time that only grows. Whoever reads one that is older than what it has read before knows that the data
+/// have gone back, and by how much, to the second between two heartbeats.
 struct DataLossDetector: Sendable {
-    /// The latest beat that has been seen, in milliseconds of Redis's clock; 0 for none.
+    /// The latest heartbeat that has been seen, in milliseconds of Redis's clock; 0 for none.
     private(set) var latestBeat = 0
 
-    /// Takes note of what `beat.lua` replied: the beat before, 0 for none, the beat now, and the latest one that had been
+    /// Takes note of what `heartbeat.lua` replied: the heartbeat before, 0 for none, the heartbeat now, and the latest one that had been
     /// seen when it was sent. What counts is that one: replies of several connections come in any order.
     mutating func observe(before: Int, now: Int, seen: Int) -> DataLoss? {
         latestBeat = max(latestBeat, now)
@@ -65,14 +65,14 @@ struct RecentResets: Sendable {
     }
 }
 
-/// The script that beats.
-enum BeatScript {
-    static let text = String(decoding: PackageResources.beat_lua, as: UTF8.self)
+/// The script of a heartbeat.
+enum HeartbeatScript {
+    static let text = String(decoding: PackageResources.heartbeat_lua, as: UTF8.self)
 }
 
-/// Knows the beats of the whole process, and says what it has found: in a metric, a log line, and by doing resets again.
+/// Knows the heartbeats of the whole process, and says what it has found: in a metric, a log line, and by doing resets again.
 final class DataLossWatch: Sendable {
-    /// Which commands `beat.lua` tries besides.
+    /// Which commands `heartbeat.lua` tries besides.
     enum Trial: String {
         case none
         /// Those that a check may need.
@@ -99,19 +99,19 @@ final class DataLossWatch: Sendable {
         self.logger = logger
     }
 
-    /// The command that beats on a new connection; sent whole, so that it needs nothing kept in Redis.
+    /// The heartbeat on a new connection; sent whole, so that it needs nothing kept in Redis.
     func command() -> [String] {
         let call = call(trying: .none, on: HeartbeatKeys(prefix: keyPrefix))
-        return ["EVAL", BeatScript.text, "\(call.keys.count)"] + call.keys + call.arguments
+        return ["EVAL", HeartbeatScript.text, "\(call.keys.count)"] + call.keys + call.arguments
     }
 
-    /// Keys and arguments of a beat.
+    /// Keys and arguments of a heartbeat.
     func call(trying trial: Trial, on keys: HeartbeatKeys) -> (keys: [String], arguments: [String]) {
         let now = NIODeadline.now()
         let (latest, owners) = storage.withLock {
             ($0.detector.latestBeat, $0.resets.owners(at: now, window: $0.window))
         }
-        let all = ["\(keyPrefix):beat"] + keys.tried + owners.map { $0.key(prefix: keyPrefix) }
+        let all = ["\(keyPrefix):heartbeat"] + keys.tried + owners.map { $0.key(prefix: keyPrefix) }
         return (all, ["\(latest)", trial.rawValue])
     }
 
@@ -123,7 +123,7 @@ final class DataLossWatch: Sendable {
     /// Puts a window in force: for as long a reset is remembered.
     func setWindow(_ window: TimeAmount) { storage.withLock { $0.window = window } }
 
-    /// Takes note of the reply of `beat.lua`; anything but a beat says nothing.
+    /// Takes note of the reply of `heartbeat.lua`; anything but a heartbeat says nothing.
     func received(_ reply: Reply) {
         guard reply.elements.count == 5, case .integer(let before) = reply.elements[1],
             case .integer(let now) = reply.elements[2], case .integer(let seen) = reply.elements[3]

@@ -3,7 +3,7 @@ import Synchronization
 
 /// The windows of failure mode `local`, and of limits that are `local` while Redis is away: the same algorithm in this process, for as long as Redis is away.
 ///
-/// One lock guards them all, since the event loops share each user's window; the way of a check that Redis decides
+/// One lock guards them all, since the event loops share each user's window; the hot path that Redis decides
 /// never comes here. At most ``maximumUsers`` are kept: two generations of which the older is dropped when the younger
 /// is full, so that whoever has not asked for longest is forgotten first.
 final class LocalWindows: Sendable {
@@ -78,7 +78,7 @@ final class LocalWindows: Sendable {
 
     /// The share of a limit that counts here; nil where it does not.
     private static func limit(of term: CallTerm, replicas: Int) -> Limit? {
-        guard term.limit.failureAnswer == .local, !term.limit.isShadow, let quota = term.quota.amount else {
+        guard term.limit.failureMode == .local, !term.limit.isShadow, let quota = term.quota.amount else {
             return nil
         }
         let milliseconds: Int

@@ -12,16 +12,6 @@ public enum FailureReason: String, Error, Hashable, Sendable, CaseIterable {
     case overloaded
 }
 
-/// What happens to a check that Redis did not decide.
-public enum FailureMode: String, Hashable, Sendable, CaseIterable {
-    /// It is allowed: availability over perfect accounting.
-    case open
-    /// It is refused, as an error and not as a denial.
-    case closed
-    /// A window in this process decides, under this replica's share of the limit.
-    case local
-}
-
 /// Where a decision came from.
 public enum DecisionSource: String, Hashable, Sendable, CaseIterable {
     /// The window in Redis.

@@ -3,7 +3,7 @@ public import NIOCore
 extension ByteBuffer {
     /// Writes a whole command: an array of bulk strings, as the RESP specification has clients send them.
     ///
-    /// For commands off the way of a check; a check's own command is laid out by ``writeRESPArray(count:)`` and
+    /// For commands off the hot path; a check's own command is laid out by ``writeRESPArray(count:)`` and
     /// ``writeRESPBulk(_:)`` on its parts.
     public mutating func writeRESPCommand(_ arguments: [String]) {
         writeRESPArray(count: arguments.count)

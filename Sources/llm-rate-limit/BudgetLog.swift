@@ -1,5 +1,5 @@
 import DaemonConfiguration
-import Gateway
+import HTTPServer
 import Listeners
 import Logging
 import RateLimitCore

@@ -1,16 +1,17 @@
 import DaemonConfiguration
-import Gateway
+import HTTPServer
 import Listeners
 import Logging
 import NIOCore
+import RateLimitCore
 import RateLimitService
 import ServiceLifecycle
 import UnixSignals
 
 /// Accepts from the moment everything is ready until a signal to stop, then drains, and ends.
 struct DaemonService: Service {
-    let doors: Doors
-    let server: GatewayServer
+    let sockets: ListeningSockets
+    let server: RateLimitServer
     let service: CheckService
     let notifier: ServiceNotifier
     let logger: Logger
@@ -20,7 +21,7 @@ struct DaemonService: Service {
 
     func run() async throws {
         let settings = inForce.value.settings
-        let openDoors = try await OpenDoors(doors, server: server, logger: logger)
+        let supervisor = try await ListenerSupervisor(sockets, server: server, logger: logger)
         announce(settings)
         notifier.ready(status: "serving")
 
@@ -29,13 +30,13 @@ struct DaemonService: Service {
             let (stops, stop) = AsyncStream.makeStream(of: UnixSignal.self)
             tasks.addTask { for await signal in stopSignals { stop.yield(signal) } }
             do {
-                async let _: Void = openDoors.watch()
+                async let _: Void = supervisor.watch()
                 await Self.next(of: stops)
             }
             await drain(settings, until: stops)
             tasks.cancelAll()
         }
-        await openDoors.close()
+        await supervisor.close()
         // Whoever has asked by now gets a decision, which is there when Redis's deadline is over.
         await server.close(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds + Self.lastMilliseconds)))
         await service.stop()
@@ -72,7 +73,7 @@ struct DaemonService: Service {
             "serving",
             metadata: [
                 "version": "\(programVersion)",
-                "listening": "\(doors.all.map(\.name).joined(separator: " "))",
+                "listening": "\(sockets.all.map(\.name).joined(separator: " "))",
                 "redis": "\(settings.redis)",
                 "requests": "\(settings.requests)",
                 "window_seconds": "\(settings.windowSeconds)",

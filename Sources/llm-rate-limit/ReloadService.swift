@@ -1,7 +1,7 @@
 import CoreMetrics
 import DaemonConfiguration
-import Gateway
 import Glibc
+import HTTPServer
 import Listeners
 import Logging
 import RateLimitService

@@ -1,7 +1,7 @@
 import CoreMetrics
 import DaemonConfiguration
-import Gateway
 import Glibc
+import HTTPServer
 import Listeners
 import Logging
 import NIOCore
@@ -31,7 +31,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
     let hangUps = await UnixSignalsSequence(trapping: [.sighup])
     let stopSignals = await UnixSignalsSequence(trapping: [.sigterm, .sigint])
     let notifier = ServiceNotifier(environment: processEnvironment()) { logger.warning("\($0)") }
-    let doors = try Doors.open(settings)
+    let sockets = try ListeningSockets.open(settings)
     let factory = try PrometheusMetricsFactory(catalogue: MetricCatalogue.all)
     Gauge(label: MetricCatalogue.buildInfo, dimensions: [("version", programVersion)], factory: factory).record(1)
 
@@ -42,13 +42,13 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         metrics: CheckMetrics(factory: factory), logger: logger
     )
     let inForce = ConfigurationInForce(configuration)
-    let server = try await GatewayServer.make(
+    let server = try await RateLimitServer.make(
         service: service, group: group, eventLoops: eventLoops,
-        pages: GatewayPages(
+        pages: ServerPages(
             version: programVersion, configuration: { inForce.page }, metrics: { factory.render() },
             configurationState: { inForce.readings.healthJSON() }
         ),
-        options: GatewayServer.Options(
+        options: RateLimitServer.Options(
             connectionLimit: connectionLimit(settings, logger),
             requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds,
             // Its own user can do anything to the daemon anyway, and its probes run as that.
@@ -64,7 +64,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
     await service.start(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds)))
 
     let daemon = DaemonService(
-        doors: doors, server: server, service: service, notifier: notifier, logger: logger, inForce: inForce,
+        sockets: sockets, server: server, service: service, notifier: notifier, logger: logger, inForce: inForce,
         stopSignals: stopSignals
     )
     let reloader = Reloader(

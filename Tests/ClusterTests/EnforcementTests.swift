@@ -68,13 +68,14 @@ extension ClusterSuite {
             let before = try masters.map { try $0.server.heartbeats() }
             for (master, calls) in zip(masters, before) {
                 #expect(try eventually(within: 20) { try master.server.heartbeats() > calls + 1 })
-                let beats = try master.command("KEYS", "llm-rate:heartbeat:*").elements.compactMap(\.text)
-                #expect(beats.contains { $0.hasSuffix("}:beat") })
+                let heartbeats = try master.command("KEYS", "llm-rate:heartbeat:*").elements.compactMap(\.text)
+                #expect(heartbeats.contains { $0.hasSuffix("}:latest") })
             }
             // The slot of a heartbeat goes to another master: it finds another one, and nothing is refused.
             let source = masters[0], target = masters[1]
-            let beats = try source.command("KEYS", "llm-rate:heartbeat:*:beat").elements.compactMap(\.text)
-            let slot = try #require(try beats.first.map { try source.command("CLUSTER", "KEYSLOT", $0).integer ?? 0 })
+            let heartbeats = try source.command("KEYS", "llm-rate:heartbeat:*:latest").elements.compactMap(\.text)
+            let slot = try #require(
+                try heartbeats.first.map { try source.command("CLUSTER", "KEYSLOT", $0).integer ?? 0 })
             try cluster.beginMove(of: slot, to: target)
             var moved = 0
             repeat { moved = try cluster.moveKeys(of: slot, to: target, count: 100) } while moved > 0

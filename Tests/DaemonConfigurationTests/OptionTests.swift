@@ -1,4 +1,5 @@
 import Logging
+import RateLimitCore
 import RateLimitService
 import RedisClient
 import StructuredLog

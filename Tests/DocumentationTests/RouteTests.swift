@@ -3,7 +3,7 @@ import RateLimitService
 import TestSupport
 import Testing
 
-@testable import Gateway
+@testable import HTTPServer
 
 /// What a path answers to: its methods, and those of them that the admin socket alone takes.
 private struct Methods: Equatable, CustomStringConvertible {
@@ -56,7 +56,7 @@ struct RouteTests {
 
     /// Every path that the routers know, made of the words that stand in them.
     private static let routes: [String: Methods] = {
-        let sources = Repository.texts.filter { $0.key.hasPrefix("Sources/Gateway/Requests/") }.values
+        let sources = Repository.texts.filter { $0.key.hasPrefix("Sources/HTTPServer/Requests/") }.values
         let literals = sources.flatMap { matches(of: "\"([a-z/<>0-9 ,]+)\"", in: $0) }
         let words = Set(literals.flatMap { $0.split(whereSeparator: { "/ ,<>".contains($0) }).map(String.init) })
         let ends = words.map { "/\($0)" }

@@ -205,7 +205,7 @@ extension EndToEnd {
             #expect(try client.check(newUser()).number("limit") == 6)
         }
 
-        @Test("the watchdog is fed, the service manager is asked for the time, and Redis's beat goes on")
+        @Test("the watchdog is fed, the service manager is asked for the time, and Redis's heartbeat goes on")
         func aliveMeanwhile() throws {
             let manager = try NotifySocket(in: folder)
             let daemon = try Daemon(
@@ -217,8 +217,8 @@ extension EndToEnd {
             daemon.process.send(SIGTERM)
             #expect(manager.waits(for: "STOPPING=1\nEXTEND_TIMEOUT_USEC=60"))
             for _ in 0..<5 { #expect(manager.waits(for: "WATCHDOG=1")) }
-            let before = try redis.command("GET", "llm-rate:beat").text
-            #expect(try eventually(within: 20) { try redis.command("GET", "llm-rate:beat").text != before })
+            let before = try redis.command("GET", "llm-rate:heartbeat").text
+            #expect(try eventually(within: 20) { try redis.command("GET", "llm-rate:heartbeat").text != before })
             #expect(try !client.check(newUser()).isDegraded)
         }
 

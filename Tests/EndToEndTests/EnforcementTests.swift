@@ -261,8 +261,8 @@ extension EndToEnd {
                 for _ in 0..<3 {
                     #expect(try !call(daemon.connect()).isDegraded)
                     try expectEnforcing(daemon, lines: 0, "all that is needed")
-                    let beats = try redis.heartbeats()
-                    #expect(try eventually(within: 20) { try redis.heartbeats() > beats + 1 })
+                    let heartbeats = try redis.heartbeats()
+                    #expect(try eventually(within: 20) { try redis.heartbeats() > heartbeats + 1 })
                 }
             }
         }
@@ -271,7 +271,7 @@ extension EndToEnd {
         func keyPatterns() throws {
             let redis = try RedisServer()
             let users = ["~llm-rate:[0-9a-f]*", "~llm-rate:user:*", "~llm-rate:check:*", "~{llm-rate:*"]
-            let common = ["resetkeys", "~llm-rate:beat", "~llm-rate:heartbeat:*", "~llm-rate:budgets:*"] + users
+            let common = ["resetkeys", "~llm-rate:heartbeat", "~llm-rate:heartbeat:*", "~llm-rate:budgets:*"] + users
             let patterns: [(name: String, rules: [String], limits: Bool)] = [
                 ("groups", common + ["~llm-rate:global", "~llm-rate:global:*"], true),
                 ("all", common + ["~llm-rate:group:*"], true),
@@ -295,7 +295,7 @@ extension EndToEnd {
         @Test("What only some meet, and no heartbeat, is seen when they meet it, and holds for ten seconds behind that")
         func someUsersOnly() throws {
             let redis = try RedisServer()
-            let rules = ["resetkeys", "~llm-rate:beat", "~llm-rate:heartbeat:*", "~llm-rate:check:*"]
+            let rules = ["resetkeys", "~llm-rate:heartbeat", "~llm-rate:heartbeat:*", "~llm-rate:check:*"]
             let daemon = try daemon(redis, lacking: rules, as: "some", limits: false)
             try expectEnforcing(daemon, lines: 0, "no user has been met")
             let client = try daemon.connect()
@@ -322,12 +322,12 @@ extension EndToEnd {
             }
             try redis.command("DEL", "llm-rate:heartbeat:{0}:string")
             try redis.command("LPUSH", "llm-rate:heartbeat:{0}:string", "x")
-            let beats = try redis.heartbeats()
+            let heartbeats = try redis.heartbeats()
             repeat {
                 for daemon in [plain, limits] {
                     for user in users { #expect(try call(daemon.connect(), user).degradedReason == "redis_error") }
                 }
-            } while try redis.heartbeats() < beats + 6
+            } while try redis.heartbeats() < heartbeats + 6
             for daemon in [plain, limits] { try expectEnforcing(daemon, lines: 0, "keys of another type") }
             try Trouble.full.begin(redis)
             for daemon in [plain, limits] { try expectRefusing(daemon, saying: "OOM", "and then full") }

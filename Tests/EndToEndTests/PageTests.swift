@@ -33,8 +33,8 @@ extension EndToEnd {
             let user = newUser()
             for _ in 0..<21 { _ = try client.check(user) }
             #expect(try client.check(user).status == 429)
-            for door in [client, try HTTPConnection(.tcp(port))] {
-                let refused = try door.request("DELETE", "/v1/users/\(user)")
+            for listener in [client, try HTTPConnection(.tcp(port))] {
+                let refused = try listener.request("DELETE", "/v1/users/\(user)")
                 #expect(refused.status == 403 && refused["Content-Type"] == "application/problem+json")
             }
             #expect(try client.check(user).status == 429)

@@ -53,10 +53,10 @@ extension EndToEnd {
             let daemon = try Daemon(redis: redis.url)
             let client = try daemon.connect()
             for _ in 0..<10 { _ = try client.check(newUser()) }
-            #expect(try redis.calls(of: "evalsha") == 10 && redis.checksInFull() == 0)
+            #expect(try redis.calls(of: "evalsha") == 10 && redis.checksWithSource() == 0)
             try redis.command("SCRIPT", "FLUSH")
             for _ in 0..<10 { #expect(try client.check(newUser()).number("remaining") == 19) }
-            #expect(try redis.checksInFull() == 1)
+            #expect(try redis.checksWithSource() == 1)
         }
 
         @Test("A permission that a command inside the script lacks is an error, and nothing is sent a second time")

@@ -89,7 +89,7 @@ struct PlantedBugTests {
                 batch.writeKeys { SubjectKeys(prefix: "llm-rate").writeUser(users[client % 2], to: &$0) }
                 batch.writeAmount(cost)
                 var buffer = ByteBuffer()
-                batch.write(digest: digest, inFull: false, to: &buffer)
+                batch.write(digest: digest, withSource: false, to: &buffer)
                 let reply = try connection.command(encoded: Array(buffer.readableBytesView))
                 let answeredAt = systemMicroseconds()
                 operations.append(

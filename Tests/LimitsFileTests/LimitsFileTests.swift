@@ -50,13 +50,13 @@ struct LimitsFileTests {
                         LabelMatch(.provider, anyOf: [.exact("openai"), .exact("azure")]),
                         LabelMatch(.label("route"), anyOf: [.exact("/v1/chat")]),
                     ],
-                    failureAnswer: .closed, warnAtPerMille: [800, 950]))
+                    failureMode: .closed, warnAtPerMille: [800, 950]))
         #expect(limits[1].quota == 50_000_000 && limits[1].isShadow && limits[1].scope == .group)
         #expect(limits[1].window == .calendar(.month, try zones.rules(named: "Europe/Berlin")))
         #expect(limits[2].window == nil && limits[2].unit == .concurrency && limits[2].scope == .global)
         #expect(limits[3].quota == nil && limits[3].window == .sliding(milliseconds: 900_000))
         #expect(limits[4].quota == 0 && limits[4].window == .calendar(.week, .utc))
-        #expect(limits[4].failureAnswer == .local && !limits[4].isShadow && limits[4].warnAtPerMille == [])
+        #expect(limits[4].failureMode == .local && !limits[4].isShadow && limits[4].warnAtPerMille == [])
         #expect(content.prices.unknownModel == .priceOf("claude-opus"))
         #expect(content.prices.price(ofModel: "gpt-4o")?.cacheRead == 1_250_000)
         #expect(content.prices.price(ofModel: "gpt-4o")?.cacheWrite == 2_500_000)

@@ -28,9 +28,9 @@ extension ScriptBatcher {
     }
 
     /// The command that has been laid out.
-    func written(inFull: Bool = false, at now: NIODeadline = .distantPast) -> [UInt8] {
+    func written(withSource: Bool = false, at now: NIODeadline = .distantPast) -> [UInt8] {
         var buffer = ByteBuffer()
-        write(inFull: inFull, at: now, memoryEpoch: 0, by: .direct, to: &buffer)
+        write(withSource: withSource, at: now, memoryEpoch: 0, by: .direct, to: &buffer)
         return Array(buffer.readableBytesView)
     }
 }
@@ -78,15 +78,15 @@ struct CheckBatchTests {
     }
 
     @Test("carries the whole script where asked to, and where Redis keeps none")
-    func inFull() {
+    func withSource() {
         let user = SubjectID(high: 1, low: 2)
-        for (digest, inFull) in [("abc", true), (nil, false), (nil, true)] as [(String?, Bool)] {
+        for (digest, withSource) in [("abc", true), (nil, false), (nil, true)] as [(String?, Bool)] {
             let batcher = ScriptBatcher(keyPrefix: "llm-rate", limit: Self.limit)
             batcher.digest = digest
             batcher.append(user, cost: 5)
             let words = ["EVAL", DecisionScript.text]
             #expect(
-                batcher.written(inFull: inFull)
+                batcher.written(withSource: withSource)
                     == expected(words, prefix: "llm-rate", limit: Self.limit, [(user, 5)]))
         }
     }

@@ -8,11 +8,11 @@ import Testing
 struct DataLossTests {
     private var detector = DataLossDetector()
 
-    @Test("are found by a beat older than the latest one, once, with how much is lost")
-    mutating func beats() {
+    @Test("are found by a heartbeat older than the latest one, once, with how much is lost")
+    mutating func older() {
         #expect(detector.observe(before: 0, now: 1_000, seen: 0) == nil)
         #expect(detector.observe(before: 1_000, now: 2_000, seen: 1_000) == nil)
-        // Another daemon's beat.
+        // Another daemon's heartbeat.
         #expect(detector.observe(before: 2_500, now: 3_000, seen: 2_000) == nil)
         #expect(detector.observe(before: 1_200, now: 4_000, seen: 3_000) == .wentBack(milliseconds: 1_800))
         #expect(detector.observe(before: 4_000, now: 5_000, seen: 4_000) == nil)
@@ -20,13 +20,13 @@ struct DataLossTests {
         #expect(detector.observe(before: 6_000, now: 7_000, seen: 6_000) == nil)
     }
 
-    @Test("are not found by a daemon that has just started, whatever beat it meets")
+    @Test("are not found by a daemon that has just started, whatever heartbeat it meets")
     mutating func firstBeat() {
         #expect(detector.observe(before: 5_000, now: 5_500, seen: 0) == nil)
         #expect(detector.latestBeat == 5_500)
     }
 
-    @Test("are not found where two connections' replies come in another order than their beats")
+    @Test("are not found where two connections' replies come in another order than their heartbeats")
     mutating func crossed() {
         #expect(detector.observe(before: 1_000, now: 1_001, seen: 0) == nil)
         #expect(detector.observe(before: 0, now: 1_000, seen: 0) == nil)

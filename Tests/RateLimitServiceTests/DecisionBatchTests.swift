@@ -131,7 +131,7 @@ struct DecideScriptTests {
     func encoding(_ count: Int) {
         var random = SeededGenerator(seed: UInt64(count))
         var batch = DecisionBatch()
-        for (digest, inFull) in [(Self.digest, false), (Self.digest, true), (nil, false)] as [(String?, Bool)] {
+        for (digest, withSource) in [(Self.digest, false), (Self.digest, true), (nil, false)] as [(String?, Bool)] {
             let calls = (0..<count).map { _ in call(&random) }
             for call in calls {
                 let isTaken = batch.append(call)
@@ -139,8 +139,8 @@ struct DecideScriptTests {
             }
             #expect(batch.count == count)
             var buffer = ByteBuffer()
-            batch.write(digest: digest, inFull: inFull, to: &buffer)
-            let start = digest != nil && !inFull ? ["EVALSHA", Self.digest] : ["EVAL", DecisionScript.text]
+            batch.write(digest: digest, withSource: withSource, to: &buffer)
+            let start = digest != nil && !withSource ? ["EVALSHA", Self.digest] : ["EVAL", DecisionScript.text]
             #expect(Array(buffer.readableBytesView) == expected(start, calls))
             #expect(batch.count == 0)
         }
@@ -164,7 +164,7 @@ struct DecideScriptTests {
             #expect(isTaken)
         }
         var buffer = ByteBuffer()
-        batch.write(digest: Self.digest, inFull: false, to: &buffer)
+        batch.write(digest: Self.digest, withSource: false, to: &buffer)
         #expect(Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], calls))
     }
 
@@ -182,11 +182,11 @@ struct DecideScriptTests {
         }
         #expect(batch.count == 257)
         var buffer = ByteBuffer()
-        batch.write(digest: Self.digest, inFull: false, to: &buffer)
+        batch.write(digest: Self.digest, withSource: false, to: &buffer)
         #expect(Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], calls + [call(7)]))
         buffer.clear()
         let isTaken = batch.append(call(257))
-        batch.write(digest: Self.digest, inFull: false, to: &buffer)
+        batch.write(digest: Self.digest, withSource: false, to: &buffer)
         #expect(isTaken && Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], [call(257)]))
     }
 
@@ -218,7 +218,7 @@ struct DecideScriptTests {
         var batch = DecisionBatch()
         var buffer = ByteBuffer()
         let isTaken = batch.append(call)
-        batch.write(digest: Self.digest, inFull: false, to: &buffer)
+        batch.write(digest: Self.digest, withSource: false, to: &buffer)
         #expect(isTaken && Array(buffer.readableBytesView) == expected(["EVALSHA", Self.digest], [call]))
     }
 }

@@ -180,14 +180,14 @@ struct HeartbeatTests {
         func called(_ text: String, _ pattern: Regex<(Substring, Substring)>) -> Set<Substring> {
             Set(text.matches(of: pattern).map(\.1))
         }
-        let tried = called(BeatScript.text, /(?:call|try)\('([A-Z]+)'/)
+        let tried = called(HeartbeatScript.text, /(?:call|try)\('([A-Z]+)'/)
         let needed = called(DecisionScript.text, /(?:call|try)\('([A-Z]+)'/)
         #expect(needed.count >= 15, "the pattern finds them")
         #expect(needed.subtracting(tried) == [])
         // Those that a check needs are tried where there is no limits file: those on strings.
         let checks = Set(needed.filter { !$0.hasPrefix("H") && !$0.hasPrefix("Z") && $0 != "RENAME" })
         #expect(checks.count >= 8, "\(checks)")
-        let parts = BeatScript.text.split(separator: "if ARGV[2] == 'calls' then", maxSplits: 1)
+        let parts = HeartbeatScript.text.split(separator: "if ARGV[2] == 'calls' then", maxSplits: 1)
         #expect(checks.subtracting(called(String(parts[0]), /(?:call|try)\('([A-Z]+)'/)) == [])
     }
 
@@ -196,11 +196,11 @@ struct HeartbeatTests {
         for number in [0, 1, 8_191, 16_383] {
             let slot = try #require(HashSlot(number))
             let keys = try #require(HeartbeatKeys(prefix: "llm-rate", in: { $0 == slot }))
-            for key in keys.written + keys.tried + keys.budgets + [keys.beat] {
+            for key in keys.written + keys.tried + keys.budgets + [keys.latest] {
                 #expect(HashSlot(key: key.utf8) == slot, "\(key)")
                 #expect(key.contains(":heartbeat:"))
             }
-            #expect(Set(keys.written + keys.tried + keys.budgets + [keys.beat]).count == 11)
+            #expect(Set(keys.written + keys.tried + keys.budgets + [keys.latest]).count == 11)
             #expect(keys.are(in: { $0 == slot }) && !keys.are(in: { $0 != slot }))
             #expect(keys.global == nil)
         }

@@ -26,7 +26,7 @@ private struct Written: Equatable {
         if call.plan.decision != nil {
             var batch = DecisionBatch()
             _ = call.layOut(in: &batch, SubjectKeys(prefix: "x"))
-            batch.write(digest: "digest", inFull: false, to: &buffer)
+            batch.write(digest: "digest", withSource: false, to: &buffer)
         }
         command = Array(buffer.readableBytesView)
         decision = call.laidOut(keyPrefix: "x")

@@ -27,8 +27,8 @@ struct ScriptBatcherTests {
     }
 
     /// The costs in the command that is written, behind what the script is called by.
-    private func write(inFull: Bool = false, at milliseconds: Int64 = 0) throws -> String {
-        let bytes = batcher.written(inFull: inFull, at: at(milliseconds))
+    private func write(withSource: Bool = false, at milliseconds: Int64 = 0) throws -> String {
+        let bytes = batcher.written(withSource: withSource, at: at(milliseconds))
         let reader = ReplyReader()
         try bytes.withUnsafeBytes { try reader.feed($0) }
         let command = try #require(try reader.next())
@@ -118,14 +118,14 @@ struct ScriptBatcherTests {
     }
 
     @Test("sends the whole text where there is no digest, and says so of the batch")
-    func inFull() throws {
+    func withSource() throws {
         append(1)
-        #expect(try write(inFull: true) == "text:1")
-        #expect(batcher.takeBatch()?.isInFull == true)
+        #expect(try write(withSource: true) == "text:1")
+        #expect(batcher.takeBatch()?.carriesSource == true)
         batcher.digest = nil
         append(2)
         #expect(try write() == "text:2")
-        #expect(batcher.takeBatch()?.isInFull == true)
+        #expect(batcher.takeBatch()?.carriesSource == true)
     }
 
     @Test("what is laid out again behind others keeps its place among all that is sent")
@@ -136,7 +136,7 @@ struct ScriptBatcherTests {
         _ = try write()
         let unknown = try #require(batcher.takeBatch())
         append(takeRequests(unknown.count))
-        #expect(try write(inFull: true) == "text:1 2")
+        #expect(try write(withSource: true) == "text:1 2")
         #expect(takeRequests(try #require(batcher.takeBatch()).count) == [3])
         #expect(takeRequests(try #require(batcher.takeBatch()).count) == [1, 2])
     }

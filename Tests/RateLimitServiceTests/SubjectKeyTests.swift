@@ -12,7 +12,7 @@ struct SubjectKeyTests {
     private static func texts() -> [String] {
         var random = SeededGenerator(seed: 41)
         let pieces = [
-            "user:", "group:", "global", "beat", "heartbeat:", "~", "%", "%41", "A", "a", ":", "{", "}", "/", "\0",
+            "user:", "group:", "global", "heartbeat", "heartbeat:", "~", "%", "%41", "A", "a", ":", "{", "}", "/", "\0",
             "\n", " ",
             "é", "e\u{301}", "budgets:version", "audit", "invalidate", "0", "01234567-89ab-cdef-0123-456789abcdef",
             "01234567-89AB-CDEF-0123-456789ABCDEF", String(repeating: "k", count: 64), "llm-rate:", "check:", "😀",
@@ -89,7 +89,7 @@ struct SubjectKeyTests {
         let heartbeat = HeartbeatKeys(prefix: "llm-rate")
         let budgets = BudgetKeys(prefix: "llm-rate")
         return Set(
-            heartbeat.written + heartbeat.tried + [heartbeat.beat, "llm-rate:beat", "llm-rate:global"]
+            heartbeat.written + heartbeat.tried + [heartbeat.latest, "llm-rate:heartbeat", "llm-rate:global"]
                 + [budgets.version, budgets.audit, budgets.channel])
     }()
 
@@ -108,7 +108,7 @@ struct SubjectKeyTests {
             Array("$1\r\n4\r\n".utf8) + keys.flatMap { Array("$\($0.utf8.count)\r\n\($0)\r\n".utf8) }
             + Array("$4\r\n".utf8) + [0, 0, 0, 0] + Array("\r\n$24\r\n".utf8)
             + (1...4).flatMap { littleEndian($0, 6) } + Array("\r\n".utf8)
-        let bytes = batcher.written(inFull: true)
+        let bytes = batcher.written(withSource: true)
         #expect(bytes.firstRange(of: expected) != nil)
         for (user, key) in zip(users, keys) {
             #expect(UserSlots(keyPrefix: "p").slot(of: user) == HashSlot(key: key.utf8))

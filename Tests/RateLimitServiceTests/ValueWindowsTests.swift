@@ -14,12 +14,12 @@ struct ValueWindowsTests {
 
     private func limit(
         _ name: String, _ values: [CallValue], of scope: LimitScope = .user, missing: MissingValue = .ignore,
-        unit: LimitUnit = .requests, isShadow: Bool = false, failureAnswer: FailureAnswer = .open
+        unit: LimitUnit = .requests, isShadow: Bool = false, failureMode: FailureMode = .open
     ) throws -> LimitDefinition {
         LimitDefinition(
             name: try #require(LimitName(name)), scope: scope, values: values, missing: missing, unit: unit, quota: 5,
             window: unit == .concurrency ? nil : .sliding(milliseconds: 60_000), isShadow: isShadow,
-            failureAnswer: failureAnswer)
+            failureMode: failureMode)
     }
 
     private func inForce(_ limits: LimitDefinition...) throws -> LimitsInForce {
@@ -75,7 +75,7 @@ struct ValueWindowsTests {
         var batch = DecisionBatch()
         var buffer = ByteBuffer()
         _ = call.layOut(in: &batch, SubjectKeys(prefix: "x"))
-        batch.write(digest: "digest", inFull: false, to: &buffer)
+        batch.write(digest: "digest", withSource: false, to: &buffer)
         let written = String(decoding: buffer.readableBytesView, as: UTF8.self)
         for key in call.keys { #expect(written.contains("$\(key.utf8.count)\r\n\(key)\r\n"), "\(key)") }
     }
@@ -246,7 +246,7 @@ struct ValueWindowsTests {
     @Test("shows the windows that the question names, and counts each apart while Redis is away")
     func looks() throws {
         let limits = try inForce(
-            limit("own", []), limit("session", [.label("s")], failureAnswer: .local), limit("model", [.model]))
+            limit("own", []), limit("session", [.label("s")], failureMode: .local), limit("model", [.model]))
         #expect(try call(limits, .look).keys == [key])
         #expect(try call(limits, .look, model: "m").keys == [key, "{\(key)}:by:model=m"])
         let windows = LocalWindows()

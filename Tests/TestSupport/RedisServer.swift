@@ -109,12 +109,12 @@ package final class RedisServer: Sendable {
     /// The keys there are, but for those of the daemons' heartbeats.
     package func keys(prefix: String = "llm-rate") throws -> [String] {
         try command("KEYS", "*").elements.compactMap(\.text)
-            .filter { $0 != "\(prefix):beat" && !$0.contains(":heartbeat:") }
+            .filter { $0 != "\(prefix):heartbeat" && !$0.contains(":heartbeat:") }
     }
 
     /// How often checks have been sent with the script's whole text, by Redis's log of commands, which a server started
     /// with `--slowlog-log-slower-than 0` keeps. The daemons' heartbeats do not count.
-    package func checksInFull() throws -> Int {
+    package func checksWithSource() throws -> Int {
         try command("SLOWLOG", "GET", "1000").elements.count { entry in
             let words = entry.elements.count > 3 ? entry.elements[3].elements.compactMap(\.text) : []
             return words.first == "EVAL"
@@ -129,7 +129,7 @@ package final class RedisServer: Sendable {
     /// Waits until a daemon's heartbeat is a second later than the latest one: only by whole seconds are data that were
     /// lost told from it.
     package func waitUntilHeartbeatIsLater() throws {
-        func latest() throws -> Int { try command("GET", "llm-rate:beat").text.flatMap { Int($0) } ?? 0 }
+        func latest() throws -> Int { try command("GET", "llm-rate:heartbeat").text.flatMap { Int($0) } ?? 0 }
         let before = try latest()
         guard try eventually(within: 60, { try latest() > before + 1_000 }) else {
             throw TestFailure("no heartbeat comes")

@@ -48,7 +48,7 @@ struct DecidedCalls {
         var batch = DecisionBatch()
         for call in calls where !batch.append(call) { throw TestFailure("the batch is full") }
         var buffer = ByteBuffer()
-        batch.write(digest: digest, inFull: false, to: &buffer)
+        batch.write(digest: digest, withSource: false, to: &buffer)
         // The command with the clock as two more arguments.
         let bytes = buffer.readableBytesView
         let header = bytes.prefix { $0 != UInt8(ascii: "\r") }

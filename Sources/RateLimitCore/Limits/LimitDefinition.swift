@@ -23,7 +23,7 @@ public struct LimitDefinition: Hashable, Sendable {
     /// Whether it is only reported, and never denies.
     public let isShadow: Bool
     /// What becomes of a call when Redis cannot decide.
-    public let failureAnswer: FailureAnswer
+    public let failureMode: FailureMode
     /// Shares of the quota, in thousandths and ascending, from which on an answer carries a warning.
     public let warnAtPerMille: [Int]
     /// What its window is kept under. Two limits of one set never share one.
@@ -51,7 +51,7 @@ public struct LimitDefinition: Hashable, Sendable {
     public init(
         name: LimitName, scope: LimitScope, values: [CallValue] = [], missing: MissingValue = .ignore,
         maximumValues: Int? = nil, unit: LimitUnit, quota: Int?, window: LimitWindow?,
-        matches: [LabelMatch] = [], isShadow: Bool = false, failureAnswer: FailureAnswer = .open,
+        matches: [LabelMatch] = [], isShadow: Bool = false, failureMode: FailureMode = .open,
         warnAtPerMille: [Int] = []
     ) {
         precondition(values.count <= CallValue.maximumCount && Set(values).count == values.count)
@@ -73,7 +73,7 @@ public struct LimitDefinition: Hashable, Sendable {
         self.window = window
         self.matches = matches
         self.isShadow = isShadow
-        self.failureAnswer = failureAnswer
+        self.failureMode = failureMode
         self.warnAtPerMille = warnAtPerMille.sorted()
         id = Self.id(of: name, in: unit)
     }

@@ -63,7 +63,7 @@ public enum LimitScope: String, CaseIterable, Hashable, Sendable {
 }
 
 /// What becomes of a call when Redis cannot decide about a limit.
-public enum FailureAnswer: String, CaseIterable, Hashable, Sendable {
+public enum FailureMode: String, CaseIterable, Hashable, Sendable {
     /// It passes.
     case open
     /// It is denied.

@@ -18,7 +18,7 @@ extension CheckEngine {
         let isOfLease = request.operation.isOfLease
         let request = isOfLease ? request.underItsLease() : request
         // The limit of checks alone has one quota for all. A lease of limits that are gone is held in groups all the same.
-        guard hasMoreLimits, let budgets else {
+        guard hasFileLimits, let budgets else {
             let groups = isOfLease ? request.attributes.groups : []
             let caller = CallerBudgets(budget: nil, groups: groups.map { CallerBudgets.Group(id: $0, budget: nil) })
             return decide(request, caller, arrivedAt: now, requester, ticket)
@@ -185,9 +185,9 @@ extension CheckEngine {
         // What was planned under limits that have changed since is answered under those.
         let all = call?.plan.terms.map(\.limit) ?? limits.applicable(to: request.attributes).map { limits.limits[$0] }
         let applicable = all.filter { !$0.isShadow }
-        if !policy.isShadow, applicable.contains(where: { $0.failureAnswer == .closed }) {
+        if !policy.isShadow, applicable.contains(where: { $0.failureMode == .closed }) {
             outcome.verdict = .refused
-        } else if let call, applicable.contains(where: { $0.failureAnswer == .local }) {
+        } else if let call, applicable.contains(where: { $0.failureMode == .local }) {
             outcome.source = .local
             let verdict = localWindows.check(
                 call, replicas: policy.replicas,

@@ -283,7 +283,7 @@ extension ClusterRouter {
         isMapDoubted = false
         for node in masters { report(node) }
         // One that has just become a master has to prove itself.
-        for node in masters { engine?.heartbeat?.beat(node.lane) }
+        for node in masters { engine?.heartbeat?.sendHeartbeat(node.lane) }
     }
 
     /// Says that the map seems to be out of date.

@@ -54,11 +54,11 @@ struct DecisionBatch {
         }
     }
 
-    /// Writes the batch as one EVALSHA, or as an EVAL with the whole text where `inFull` or where there is no digest,
+    /// Writes the batch as one EVALSHA, or as an EVAL with the whole text where `withSource` or where there is no digest,
     /// and begins the next one.
-    mutating func write(digest: String?, inFull: Bool, to buffer: inout ByteBuffer) {
+    mutating func write(digest: String?, withSource: Bool, to buffer: inout ByteBuffer) {
         buffer.writeRESPArray(count: 5 + keyCount + plans.count)
-        if let digest, !inFull {
+        if let digest, !withSource {
             buffer.writeRESPBulk("EVALSHA".utf8)
             buffer.writeRESPBulk(digest.utf8)
         } else {

@@ -4,7 +4,7 @@ import RedisClient
 /// Finds out for the whole process whether Redis decides, without waiting for somebody to ask: each server is asked for
 /// what decisions need, once a second and each time that it is back. It lives on one event loop.
 ///
-/// Its beats are also those by which data that are lost are found out (``DataLossWatch``); in a cluster nobody reads them.
+/// Its heartbeats are also those by which data that are lost are found out (``DataLossWatch``); in a cluster nobody reads them.
 final class Heartbeat {
     private let eventLoop: any EventLoop
     /// Who sends. Not the engine, which owns this: a weak reference to it would make each check slower.
@@ -29,14 +29,14 @@ final class Heartbeat {
     ) {
         eventLoop = engine.eventLoop
         lanes = engine.lanes
-        decidesCalls = engine.hasMoreLimits
+        decidesCalls = engine.hasFileLimits
         self.keyPrefix = keyPrefix
         self.interval = interval
         self.watch = watch
         self.health = health
     }
 
-    /// Begins to beat.
+    /// Begins to send heartbeats.
     func start() {
         guard !isStopped else { return }
         next = eventLoop.assumeIsolated().scheduleTask(in: interval) { [weak self] () -> Void in
@@ -52,31 +52,31 @@ final class Heartbeat {
 
     private func beatEverywhere() {
         switch lanes {
-        case .single(let lane): beat(lane)
+        case .single(let lane): sendHeartbeat(lane)
         case .cluster(let router):
             keys = keys.filter { entry in router.masters.contains { $0.address.description == entry.key } }
-            for node in router.masters { beat(node.lane) }
+            for node in router.masters { sendHeartbeat(node.lane) }
         }
     }
 
     /// Asks the server at the end of a lane, where it can be asked.
-    func beat(_ lane: ScriptLane) {
+    func sendHeartbeat(_ lane: ScriptLane) {
         guard !isStopped, case .available = lane.link.availability else { return }
         switch lanes {
         case .single:
             let keys = HeartbeatKeys(prefix: keyPrefix)
             let tries = decidesCalls ? DataLossWatch.Trial.calls : .checks
             let question = HeartbeatQuestion(
-                keys: keys, decidesCalls: decidesCalls, beat: watch.call(trying: tries, on: keys),
-                takeBeat: { [watch] in watch.received($0) })
-            lane.beat(question) { [health] in health.heartbeat($0, of: nil) }
+                keys: keys, decidesCalls: decidesCalls, call: watch.call(trying: tries, on: keys),
+                takeHeartbeat: { [watch] in watch.received($0) })
+            lane.sendHeartbeat(question) { [health] in health.heartbeat($0, of: nil) }
         case .cluster(let router):
             guard let name = lane.serverName, router.masters.contains(where: { $0.lane === lane }) else { return }
-            beat(lane, name, router)
+            sendHeartbeat(lane, name, router)
         }
     }
 
-    private func beat(_ lane: ScriptLane, _ name: String, _ router: ClusterRouter) {
+    private func sendHeartbeat(_ lane: ScriptLane, _ name: String, _ router: ClusterRouter) {
         if avoided.count > Self.mostAvoided { avoided.removeAll() }
         func isHere(_ slot: HashSlot) -> Bool { !avoided.contains(slot) && router.owner(of: slot)?.lane === lane }
         if keys[name]?.are(in: isHere) != true { keys[name] = HeartbeatKeys(prefix: keyPrefix, in: isHere) }
@@ -85,8 +85,8 @@ final class Heartbeat {
         let tries = decidesCalls ? DataLossWatch.Trial.calls : .checks
         let question = HeartbeatQuestion(
             keys: keys, decidesCalls: decidesCalls,
-            beat: ([keys.beat] + keys.tried, ["0", tries.rawValue]), takeBeat: { _ in })
-        lane.beat(question) { [health, weak router, weak self] outcome in
+            call: ([keys.latest] + keys.tried, ["0", tries.rawValue]), takeHeartbeat: { _ in })
+        lane.sendHeartbeat(question) { [health, weak router, weak self] outcome in
             if case .elsewhere = outcome {
                 self?.avoided.formUnion(keys.slots)
                 router?.doubtMap()

@@ -8,9 +8,9 @@ struct HeartbeatKeys: Hashable, Sendable {
     /// The numbers that are tried for a key: as good as certain to meet a master that has a single slot.
     static let numbers = 0..<262_144
 
-    /// Where the beat is written that nobody reads, as in a cluster.
-    var beat: String
-    /// What `beat.lua` tries commands on: a string, a hash and a sorted set.
+    /// Where the latest heartbeat is written that nobody reads, as in a cluster.
+    var latest: String
+    /// What `heartbeat.lua` tries commands on: a string, a hash and a sorted set.
     var tried: [String]
     /// The window of a check.
     var check: String
@@ -24,7 +24,7 @@ struct HeartbeatKeys: Hashable, Sendable {
 
     private init(prefix: String, tag: String, windows: [String]) {
         // Not behind a brace, as what belongs to a user's or group's window is: a check does not meet such keys.
-        beat = "\(prefix):heartbeat:{\(tag)}:beat"
+        latest = "\(prefix):heartbeat:{\(tag)}:latest"
         tried = ["string", "hash", "set"].map { "\(prefix):heartbeat:{\(tag)}:\($0)" }
         check = windows[0]
         self.windows = Array(windows[1...])
@@ -47,7 +47,7 @@ struct HeartbeatKeys: Hashable, Sendable {
     func are(in slots: (HashSlot) -> Bool) -> Bool { self.slots.allSatisfy(slots) }
 
     /// The slots of all of them.
-    var slots: [HashSlot] { (written + [beat] + (global.map { [$0] } ?? [])).map { HashSlot(key: $0.utf8) } }
+    var slots: [HashSlot] { (written + [latest] + (global.map { [$0] } ?? [])).map { HashSlot(key: $0.utf8) } }
 
     private static func bases(_ prefix: String) -> [String] {
         ["check", "user:~", "group:~", "global"].map { "\(prefix):\($0):heartbeat:" }

@@ -7,10 +7,10 @@ struct HeartbeatQuestion {
     var keys: HeartbeatKeys
     /// Whether calls are decided under limits of the file, and not checks.
     var decidesCalls: Bool
-    /// The call of `beat.lua`: its keys and arguments.
-    var beat: (keys: [String], arguments: [String])
-    /// Takes the reply of `beat.lua`.
-    var takeBeat: (Reply) -> Void
+    /// The call of `heartbeat.lua`: its keys and arguments.
+    var call: (keys: [String], arguments: [String])
+    /// Takes the reply of `heartbeat.lua`.
+    var takeHeartbeat: (Reply) -> Void
 }
 
 /// What became of a heartbeat.
@@ -50,7 +50,7 @@ private final class HeartbeatRound {
 }
 
 // A heartbeat goes the way of a decision: the same scripts by the same EVALSHA, the same kinds of writes, on keys of its
-// own. What a short window does not need is tried by `beat.lua`.
+// own. What a short window does not need is tried by `heartbeat.lua`.
 extension ScriptLane {
     /// The quota of the heartbeat's windows, which a second of many daemons' heartbeats never meets.
     private static let heartbeatQuota = LimitTerm.amounts.upperBound
@@ -58,18 +58,18 @@ extension ScriptLane {
     private static let heartbeatWindowMilliseconds = 1_000
 
     /// Sends a heartbeat, unless one is on its way; `done` is told once.
-    func beat(_ question: HeartbeatQuestion, _ done: @escaping (HeartbeatOutcome) -> Void) {
-        guard !isBeating else { return }
-        isBeating = true
+    func sendHeartbeat(_ question: HeartbeatQuestion, _ done: @escaping (HeartbeatOutcome) -> Void) {
+        guard !isHeartbeatUnderWay else { return }
+        isHeartbeatUnderWay = true
         let round = HeartbeatRound { [weak self] outcome, isBroken in
-            self?.isBeating = false
+            self?.isHeartbeatUnderWay = false
             if isBroken { self?.clear(question.keys) }
             done(outcome)
         }
         let path = question.decidesCalls ? EnforcementState.Path.calls : .checks
-        let beat = question.beat
-        sendScript(beatDigest, BeatScript.text, beat.keys, beat.arguments, round, path) { reply in
-            question.takeBeat(reply)
+        let call = question.call
+        sendScript(heartbeatDigest, HeartbeatScript.text, call.keys, call.arguments, round, path) { reply in
+            question.takeHeartbeat(reply)
             guard reply.elements.count == 5, let refusal = reply.text(of: reply.elements[4]) else {
                 return .malformedReply
             }
@@ -122,10 +122,10 @@ extension ScriptLane {
 
     private func send(_ decisions: [DecisionCall], _ round: HeartbeatRound, _ path: EnforcementState.Path) {
         let digest = batcher.digest
-        send(round, path, isScript: true) { inFull, buffer in
+        send(round, path, isScript: true) { withSource, buffer in
             var batch = DecisionBatch()
             for call in decisions { _ = batch.append(call) }
-            batch.write(digest: digest, inFull: inFull, to: &buffer)
+            batch.write(digest: digest, withSource: withSource, to: &buffer)
         } refusal: { reply in
             for (index, call) in decisions.enumerated() {
                 guard let answer = DecisionAnswer(index, of: decisions.count, in: reply) else { return .malformedReply }
@@ -140,8 +140,8 @@ extension ScriptLane {
         _ digest: String?, _ text: String, _ keys: [String], _ arguments: [String], _ round: HeartbeatRound,
         _ path: EnforcementState.Path, refusal: @escaping (Reply) -> RedisRefusal?
     ) {
-        send(round, path, isScript: true) { inFull, buffer in
-            let script = inFull ? nil : digest
+        send(round, path, isScript: true) { withSource, buffer in
+            let script = withSource ? nil : digest
             buffer.writeRESPCommand(
                 [script == nil ? "EVAL" : "EVALSHA", script ?? text, "\(keys.count)"] + keys + arguments)
         } refusal: { reply in
@@ -152,13 +152,13 @@ extension ScriptLane {
     /// Sends one command of a heartbeat, a script again with its whole text where EVALSHA did not run.
     private func send(
         _ round: HeartbeatRound, _ path: EnforcementState.Path, isScript: Bool, isAgain: Bool = false,
-        write: @escaping (_ inFull: Bool, inout ByteBuffer) -> Void, refusal: @escaping (Reply) -> RedisRefusal?
+        write: @escaping (_ withSource: Bool, inout ByteBuffer) -> Void, refusal: @escaping (Reply) -> RedisRefusal?
     ) {
-        let inFull = isAgain || evalsha.isResting(at: .now())
+        let withSource = isAgain || evalsha.isResting(at: .now())
         round.begin()
-        layOut({ write(inFull, &$0) }) { [weak self] result in
+        layOut({ write(withSource, &$0) }) { [weak self] result in
             guard let self, case .success(let reply) = result else { return round.end(.unanswered) }
-            if let error = reply.errorText, isScript, !inFull, EvalshaUse.saysNothingRan(error) {
+            if let error = reply.errorText, isScript, !withSource, EvalshaUse.saysNothingRan(error) {
                 send(round, path, isScript: true, isAgain: true, write: write, refusal: refusal)
                 link.flush()
                 return round.end(.decided)

@@ -10,6 +10,6 @@ struct ScriptBatch {
     /// Which memory the batch belongs to: a denial that was asked for before a reset must not be remembered.
     var memoryEpoch: Int
     /// Whether it went with the script's whole text.
-    var isInFull: Bool
+    var carriesSource: Bool
     var route: ScriptRoute
 }

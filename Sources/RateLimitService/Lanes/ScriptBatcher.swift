@@ -56,17 +56,17 @@ final class ScriptBatcher {
         return true
     }
 
-    /// Writes what has been laid out as one EVALSHA, or as an EVAL with the whole text where `inFull` or where there is no
+    /// Writes what has been laid out as one EVALSHA, or as an EVAL with the whole text where `withSource` or where there is no
     /// digest.
     func write(
-        inFull: Bool, at now: NIODeadline, memoryEpoch: Int, by route: ScriptRoute, to buffer: inout ByteBuffer
+        withSource: Bool, at now: NIODeadline, memoryEpoch: Int, by route: ScriptRoute, to buffer: inout ByteBuffer
     ) {
-        let inFull = inFull || digest == nil
+        let withSource = withSource || digest == nil
         batches.append(
             ScriptBatch(
-                count: laidOut.count, limit: limit, sentAt: now, memoryEpoch: memoryEpoch, isInFull: inFull,
+                count: laidOut.count, limit: limit, sentAt: now, memoryEpoch: memoryEpoch, carriesSource: withSource,
                 route: route))
-        laidOut.write(digest: digest, inFull: inFull, to: &buffer)
+        laidOut.write(digest: digest, withSource: withSource, to: &buffer)
     }
 
     /// Takes the oldest batch off: its requests are the next so many of ``takeRequest()``.

@@ -28,7 +28,7 @@ final class ScriptLane: RedisLinkDelegate {
         /// Full batches in one write: few enough that Redis works while we still read.
         var batchesPerWrite = 1
         var metrics: CheckMetrics
-        /// Who beats in the handshake; nil in a cluster.
+        /// Who sends a heartbeat in the handshake; nil in a cluster.
         var dataLossWatch: DataLossWatch?
     }
 
@@ -46,10 +46,10 @@ final class ScriptLane: RedisLinkDelegate {
     private let batchesPerWrite: Int
     private var unwrittenBatches = 0
 
-    /// The digest under which Redis knows `beat.lua`; nil where a service does not keep scripts, or not yet.
-    private(set) var beatDigest: String?
+    /// The digest under which Redis knows `heartbeat.lua`; nil where a service does not keep scripts, or not yet.
+    private(set) var heartbeatDigest: String?
     /// Whether a heartbeat is on its way.
-    var isBeating = false
+    var isHeartbeatUnderWay = false
     /// When a refusal is worth telling again.
     private var nextRefusalAt = NIODeadline.distantPast
 
@@ -141,7 +141,7 @@ final class ScriptLane: RedisLinkDelegate {
     }
 
     /// Hands the batch that has been laid out to the link.
-    private func send(inFull: Bool = false, by route: ScriptRoute = .direct) {
+    private func send(withSource: Bool = false, by route: ScriptRoute = .direct) {
         let deadline = batcher.oldestUnsent + deadline
         if route.isAsking {
             link.outbound.writeRESPCommand(["ASKING"])
@@ -151,7 +151,8 @@ final class ScriptLane: RedisLinkDelegate {
         let now = NIODeadline.now()
         metrics.batchSize.record(batcher.unsentCount)
         batcher.write(
-            inFull: inFull || evalsha.isResting(at: now), at: now, memoryEpoch: engine?.memoryEpoch ?? 0, by: route,
+            withSource: withSource || evalsha.isResting(at: now), at: now, memoryEpoch: engine?.memoryEpoch ?? 0,
+            by: route,
             to: &link.outbound)
         sent.append(.batch)
         link.sent(deadline: deadline)
@@ -173,7 +174,7 @@ extension ScriptLane {
         guard let batch = batcher.takeBatch() else { return }
         if let error = reply.errorText { return received(error, to: batch) }
         let now = NIODeadline.now()
-        if !batch.isInFull {
+        if !batch.carriesSource {
             batcher.scriptWasKnown()
         } else if let refusal = evalsha.textWasTaken(at: now) {
             engine?.note(refusal, to: .evalsha)
@@ -204,13 +205,13 @@ extension ScriptLane {
 
     private func received(_ error: String, to batch: ScriptBatch) {
         // Of these, and of these only, nothing ran.
-        if !batch.isInFull, EvalshaUse.saysNothingRan(error) {
+        if !batch.carriesSource, EvalshaUse.saysNothingRan(error) {
             if !EvalshaUse.isUnknownScript(error) { evalsha.wasRefused(error) }
-            return sendAgainInFull(batch)
+            return sendAgainWithSource(batch)
         }
         guard let router, let address = link.endpoint?.address, let redirection = Redirection(error, from: address)
         else {
-            if batch.isInFull {
+            if batch.carriesSource {
                 batcher.scriptWasKnown()
                 evalsha.textWasRefused()
             }
@@ -225,7 +226,7 @@ extension ScriptLane {
     }
 
     /// Sends a batch of which nothing ran once more, with the script's whole text, which Redis then knows.
-    private func sendAgainInFull(_ batch: ScriptBatch) {
+    private func sendAgainWithSource(_ batch: ScriptBatch) {
         batcher.scriptWasUnknown(in: batch, at: .now())
         sendUnsent()
         for _ in 0..<batch.count {
@@ -233,7 +234,7 @@ extension ScriptLane {
             // They were in one batch before, and so they fit into one.
             layOut(request)
         }
-        send(inFull: true, by: batch.route)
+        send(withSource: true, by: batch.route)
         link.flush()
     }
 
@@ -283,7 +284,7 @@ extension ScriptLane {
 extension ScriptLane {
     func linkDidChange(_ availability: LinkAvailability) {
         if let router { router.laneDidChange(self) } else { engine?.linkDidChange(availability) }
-        if availability == .available { engine?.heartbeat?.beat(self) }
+        if availability == .available { engine?.heartbeat?.sendHeartbeat(self) }
     }
 
     func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
@@ -301,7 +302,7 @@ extension ScriptLane {
         }
         switch step {
         case 0: batcher.digest = digest
-        default: beatDigest = digest
+        default: heartbeatDigest = digest
         }
         return true
     }

@@ -125,7 +125,7 @@ enum ScriptLanes {
 
 extension LinkOptions {
     /// The scripts that Redis is told at the start of each connection.
-    static let scripts = [DecisionScript.text, BeatScript.text]
+    static let scripts = [DecisionScript.text, HeartbeatScript.text]
 
     /// Those of a link that carries checks.
     static func checks(_ options: ScriptLane.Options) -> LinkOptions {

@@ -36,7 +36,7 @@ public final class SentinelWatcher {
     private let tell: (SentinelEvent) -> Void
     private var election: MasterElection
     private var links: [SentinelLink] = []
-    private var sentry: MasterSentry?
+    private var sentry: MasterMonitor?
     private var backoff = Backoff(initial: .milliseconds(50), cap: .seconds(1))
     private var lastAskedAll = NIODeadline.distantPast
     private var tick: Scheduled<Void>?
@@ -57,7 +57,7 @@ public final class SentinelWatcher {
 
     /// Connects to the Sentinels.
     public func start() {
-        let sentry = MasterSentry(eventLoop: eventLoop, delegate: self)
+        let sentry = MasterMonitor(eventLoop: eventLoop, delegate: self)
         self.sentry = sentry
         sentry.start()
         for sentinel in election.sentinels { connect(to: sentinel.address) }

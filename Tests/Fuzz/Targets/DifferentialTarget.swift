@@ -1,10 +1,10 @@
 import NIOCore
 import NIOPosix
 
-@testable import Gateway
+@testable import HTTPServer
 
-#if canImport(GatewayTests)
-    @testable import GatewayTests
+#if canImport(HTTPServerTests)
+    @testable import HTTPServerTests
 #endif
 
 /// The fast path and NIOHTTP1 answer the same bytes with the same bytes, in whatever parts they arrive and whatever limits
@@ -12,7 +12,7 @@ import NIOPosix
 func fuzzDifferential(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     let (seed, rest) = bytes.headAndRest
     let parts = cuts(rest, seed: seed).map { Array($0) }
-    let comparisons: [GatewayPair.Comparison]
+    let comparisons: [ServerPair.Comparison]
     do {
         let pairs = try FuzzedGateways.pairs.get()
         comparisons = try pairs[0].eventLoop.submit { pairs.map { $0.compare(parts) } }.wait()
@@ -27,13 +27,13 @@ func fuzzDifferential(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
 /// Two gateways for all inputs without limits of a file, and two with some. Nobody is ever denied by them: how long a denied user has to wait depends on when each
 /// of the two was asked.
 private enum FuzzedGateways {
-    static let pairs = Result<[GatewayPair], any Error> {
+    static let pairs = Result<[ServerPair], any Error> {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
         return try eventLoop.makeFutureWithTask {
             let quota = 1_000_000_000_000
             return [
-                try await GatewayPair(quota: quota, eventLoop: eventLoop),
-                try await GatewayPair(quota: quota, limits: fuzzedLimits, eventLoop: eventLoop),
+                try await ServerPair(quota: quota, eventLoop: eventLoop),
+                try await ServerPair(quota: quota, limits: fuzzedLimits, eventLoop: eventLoop),
             ]
         }.wait()
     }

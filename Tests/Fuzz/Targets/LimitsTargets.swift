@@ -3,7 +3,7 @@ import LimitsFile
 import RateLimitCore
 import RateLimitService
 
-@testable import Gateway
+@testable import HTTPServer
 
 /// The body of a call is JSON where it is read, by Foundation's word; all that it says is within its bounds; and what tells
 /// of a call that was made is never refused for more than its user.

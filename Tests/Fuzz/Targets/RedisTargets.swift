@@ -2,7 +2,7 @@ import NIOCore
 import RateLimitCore
 import RedisClient
 
-@testable import Gateway
+@testable import HTTPServer
 @testable import LoadGenerator
 @testable import RateLimitService
 

@@ -3,7 +3,7 @@ import NIOHTTP1
 import RateLimitCore
 import RateLimitService
 
-@testable import Gateway
+@testable import HTTPServer
 
 /// A request that is recognised ends where it ends: cut off earlier it is incomplete, and what follows changes nothing.
 func fuzzFastPath(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {

@@ -112,7 +112,7 @@ enum SubjectKeys {
     static func others(prefix: String) -> Set<String> {
         let heartbeat = HeartbeatKeys(prefix: prefix)
         let budgets = BudgetKeys(prefix: prefix)
-        return Set([heartbeat.beat, "\(prefix):beat", budgets.version, budgets.audit, budgets.channel])
+        return Set([heartbeat.latest, "\(prefix):heartbeat", budgets.version, budgets.audit, budgets.channel])
             .union(heartbeat.tried).union(heartbeat.written)
     }
 }

@@ -78,7 +78,7 @@ struct ScriptCalls {
         var batch = DecisionBatch()
         guard batch.append(call) else { throw TestFailure("an empty batch has no room") }
         var buffer = ByteBuffer()
-        batch.write(digest: digest, inFull: false, to: &buffer)
+        batch.write(digest: digest, withSource: false, to: &buffer)
         let text = try connection.command(encoded: Array(buffer.readableBytesView))
         guard let answer = DecisionAnswer(0, of: 1, in: try Reply(oneOf: text)).flatMap({ call.decided($0) }) else {
             throw TestFailure("decide.lua answered \(text)")
