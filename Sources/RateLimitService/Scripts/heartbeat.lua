@@ -7,8 +7,8 @@
 -- ARGV[1]    the latest heartbeat that the caller has seen; 0 for none
 -- ARGV[2]    none, checks or calls: whose commands are tried, those that a check needs of decide.lua, or all
 --
--- Replies { the heartbeat before, 0 where there was none; the heartbeat now; ARGV[1] again; the error of the first command that is
--- refused, '' where none is }.
+-- Replies { the heartbeat before, 0 where there was none; the heartbeat now; ARGV[1] again; the error of the first
+-- command that is refused, '' where none is }.
 
 local before = tonumber(redis.call('GET', KEYS[1]) or 0)
 local seen = tonumber(ARGV[1])
@@ -30,6 +30,7 @@ if ARGV[2] ~= 'none' then
     try('APPEND', text, '.')
     try('GETRANGE', text, '0', '0')
     try('STRLEN', text)
+    try('EXISTS', text)
     try('GET', text)
     try('PEXPIREAT', text, ends)
     try('DEL', text)
