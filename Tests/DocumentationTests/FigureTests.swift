@@ -108,6 +108,15 @@ struct FigureTests {
 
 @Suite("What the benchmark says it does")
 struct BenchmarkTests {
+    @Test("Redis alone is measured with the files of the script that the daemon sends, in their order")
+    func script() throws {
+        let text = try #require(Repository.texts["scripts/bench"])
+        let files = matches(of: "(decide[a-z-]*\\.lua)[^\"]", in: text).map { name in
+            readFile(Repository.path("Sources/RateLimitService/Scripts/\(name)"))
+        }
+        #expect(files.joined() == String(decoding: DecisionScript.files, as: UTF8.self))
+    }
+
     @Test(
         "A reservation of its load holds the tokens and the slot that its table names, and its settlement charges them")
     func reservation() throws {

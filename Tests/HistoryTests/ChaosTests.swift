@@ -66,29 +66,23 @@ struct ChaosTests {
         "master killed, failover", "CLUSTER FAILOVER", "slots moved", "CLIENT KILL", "node stutters",
     ]
 
-    @Test("What a failover forgets is found where the recorder is not told of it, and is allowed where it is")
+    @Test("What a failover forgets is found where the recorder is not told of it")
     func untoldFailover() throws {
-        func run(_ fault: FaultInjection.Fault, seed: UInt64) throws -> ChaosReport {
+        // Who asks is drawn anew each time: on a busy machine the lost half second may have had nothing of theirs.
+        var reports: [ChaosReport] = []
+        for seed in 1...4 as ClosedRange<UInt64> where reports.allSatisfy(\.isClean) {
             var options = ChaosRun.Options(seconds: 14, seed: seed, on: .cluster)
             // What calendars have counted shows however long the election takes.
             options.traffic = .calls
             options.clientsForEachDaemon = 10
             options.userSeconds = 30
-            options.faults = [fault]
+            options.faults = [.untoldFailover]
             options.pausesMilliseconds = 1_000...1_500
-            let report = try ChaosRun(options).run()
-            print(report.description)
-            return report
+            reports.append(try ChaosRun(options).run())
+            print(reports[reports.count - 1].description)
         }
-        // Who asks is drawn anew each time: on a busy machine the lost half second may have had nothing of theirs.
-        var untold: [ChaosReport] = []
-        for seed in 1...4 as ClosedRange<UInt64> where untold.allSatisfy(\.isClean) {
-            untold.append(try run(.untoldFailover, seed: seed))
-        }
-        #expect(untold.contains { !$0.isClean && !$0.violations.isEmpty })
-        #expect(untold.allSatisfy { $0.touchedByLosses == 0 })
-        let told = try run(.replicaBehind, seed: 1)
-        #expect(told.isClean && told.touchedByLosses > 0)
+        #expect(reports.contains { !$0.isClean && !$0.violations.isEmpty })
+        #expect(reports.allSatisfy { $0.touchedByLosses == 0 })
     }
 
     @Test("A cluster's windows emptied behind the recorder's back are found")
