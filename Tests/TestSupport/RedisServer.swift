@@ -118,7 +118,7 @@ package final class RedisServer: Sendable {
         try command("SLOWLOG", "GET", "1000").elements.count { entry in
             let words = entry.elements.count > 3 ? entry.elements[3].elements.compactMap(\.text) : []
             return words.first == "EVAL"
-                && words.contains { $0.hasPrefix("-- The first part of the script that decides") }
+                && words.contains { $0.contains("local function make(redis_now)") }
                 && !words.contains { $0.contains(":heartbeat:") }
         }
     }
