@@ -233,7 +233,8 @@ let package = Package(
             name: "DocumentationTests",
             dependencies: [
                 "llm-rate-limit", "DaemonConfiguration", "HTTPServer", "LoadGenerator", "PrometheusMetrics",
-                "RateLimitService", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "RateLimitCore", "RateLimitService", "TestSupport",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             swiftSettings: strict

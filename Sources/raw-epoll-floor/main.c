@@ -73,7 +73,7 @@ static int redis_fd, epoll_fd;
 static char sha[41];
 static long long limit = 20, window_ms = 3600000, batch_cap = 32, event_cap = 16;
 static char policy[128];       // the RateLimit-Policy header, which never changes
-static unsigned char plan[52]; // what every check asks, as decide.lua says it: one sliding window of the limit `requests`
+static unsigned char plan[55]; // what every check asks, as decide.lua says it: one sliding window of the limit `requests`
 
 static void die(const char *format, ...) {
     va_list arguments;
@@ -136,7 +136,7 @@ static void make_plan(void) {
     char *at = (char *)plan;
     at = put_little_endian(at, 0x01000101, 4);  // a check of one subject, without an id, with one amount
     at = put_little_endian(at, 0, 8);
-    at = put_little_endian(at, 1, 1);
+    at = put_little_endian(at, 1, 4);  // one term, of a subject whose values have no bound
     at = put_little_endian(at, 0x52818a05, 4);
     at = put_little_endian(at, 0, 2);
     at = put_little_endian(at, window_ms, 5);
@@ -179,7 +179,7 @@ static void send_batch(void) {
         at = PUT(at + count, "\r\n");
         at = put_bulk_start(at, 6 * count);
         for (int64_t i = 0; i < count; i++) at = put_little_endian(at, ring[(sent + (uint64_t)i) % RING].cost, 6);
-        at = PUT(at, "\r\n$52\r\n");
+        at = PUT(at, "\r\n$55\r\n");
         at = put(at, (const char *)plan, sizeof plan);
         at = PUT(at, "\r\n");
         sent += (uint64_t)count;

@@ -1,8 +1,9 @@
 import Foundation
-import LoadGenerator
+import RateLimitCore
 import TestSupport
 import Testing
 
+@testable import LoadGenerator
 @testable import RateLimitService
 
 @Suite("The figures of the pages")
@@ -108,6 +109,20 @@ struct FigureTests {
 
 @Suite("What the benchmark says it does")
 struct BenchmarkTests {
+    @Test("Redis alone is asked what the daemon asks")
+    func plan() {
+        let limit = Limit(name: "requests", quota: 20, windowMilliseconds: 3_600_000)
+        let script = CheckScript(sha: "", limit: 20, windowMilliseconds: 3_600_000)
+        let arguments = script.arguments(cost: 3)
+        #expect(arguments[..<2] == [[0], [3, 0, 0, 0, 0, 0]])
+        let plan = arguments[2]
+        let bulk = Array("$\(plan.count)\r\n".utf8) + plan + Array("\r\n".utf8)
+        #expect(DecisionPlan(checksUnder: limit).argument == bulk)
+        // That of the C program has the same length.
+        let program = readFile(Repository.path("Sources/raw-epoll-floor/main.c"))
+        #expect(matches(of: "unsigned char plan\\[([0-9]+)\\]", in: program) == ["\(plan.count)"])
+    }
+
     @Test("Redis alone is measured with the files of the script that the daemon sends, in their order")
     func script() throws {
         let text = try #require(Repository.texts["scripts/bench"])
