@@ -52,6 +52,21 @@ extension EndToEnd {
             #expect(eventually(within: 20) { daemon.logLines(containing: "cannot use EVALSHA").count == 1 })
         }
 
+        @Test("Calls of one turn go in one batch, whoever of their users is known yet")
+        func batches() throws {
+            let daemon = try start()
+            let client = try daemon.connect()
+            let known = (0..<8).map { _ in newUser() }
+            for user in known { #expect(try client.check(user).status == 200) }
+            func batches() throws -> Double { try daemon.metric("llm_rate_limit_batch_size_checks_count") ?? 0 }
+            let before = try batches()
+            let texts = known.map { HTTPConnection.checkText($0) + HTTPConnection.checkText(newUser()) }
+            #expect(try client.send(texts.joined()))
+            for _ in 0..<16 { #expect(try client.response().status == 200) }
+            // Those who are known, then those who are not; each twice where the machine cuts what was sent.
+            #expect(try batches() - before <= 4)
+        }
+
         @Test("MAX_QUEUE bounds calls, and among them those that wait for what their caller was given")
         func queue() throws {
             let daemon = try start(["MAX_QUEUE": "10", "REDIS_TIMEOUT_MS": "3000"])

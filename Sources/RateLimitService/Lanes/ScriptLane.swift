@@ -125,16 +125,16 @@ final class ScriptLane: RedisLinkDelegate {
         perform({ $0.writeRESPCommand(command) }, done)
     }
 
-    /// Sends the one command that `write` writes.
+    /// Sends the one command that `write` writes: at the end of the turn, as all that is asked in it.
     func perform(_ write: (inout ByteBuffer) -> Void, _ done: @escaping (CommandResult) -> Void) {
         layOut(write, done)
-        link.flush()
+        if let engine, router == nil { engine.askForFlush() } else { link.flush() }
     }
 
-    /// Lays out the one command that `write` writes; it is sent at the link's next flush.
+    /// Lays out the one command that `write` writes; it is sent at the link's next flush. It goes before the batch that is
+    /// being laid out, so that what is read of users who are not remembered does not cut it.
     func layOut(_ write: (inout ByteBuffer) -> Void, _ done: @escaping (CommandResult) -> Void) {
         if case .unavailable(let failure) = link.availability { return done(.failure(failure.reason)) }
-        sendUnsent()
         write(&link.outbound)
         sent.append(.operation(done))
         link.sent(deadline: .now() + deadline)
