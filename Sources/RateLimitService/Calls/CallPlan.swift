@@ -143,6 +143,7 @@ final class CallPlan: Sendable {
     let countsSpend: Bool
     /// Whether such a limit may deny.
     let enforcesSpend: Bool
+
     init(_ layout: PlanLayout) {
         kind = layout.kind
         applicable = layout.applicable

@@ -81,7 +81,6 @@ extension PlanLayout {
         case .global: nil
         }
     }
-
 }
 
 extension PlanOwner {

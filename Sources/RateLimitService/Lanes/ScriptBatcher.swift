@@ -1,8 +1,8 @@
 import NIOCore
 import RateLimitCore
 
-/// The requests on one lane: laid out in a batch, then waiting in the order in which they were sent. It
-/// does no I/O; ``ScriptLane`` sends what it lays out, and brings the replies.
+/// The requests on one lane: laid out in a batch, then waiting in the order in which they were sent. It does no I/O;
+/// ``ScriptLane`` sends what it lays out, and brings the replies.
 ///
 /// There is one ring of what waits and one of the batches that were sent; as replies come in the order of the batches, a
 /// reply's requests are always the oldest.
