@@ -29,8 +29,9 @@ struct PlantedBugTests {
             mutated: "local done = {} if redis_now % 16 ~= 0 then done = try('SET', key, text, 'PXAT', instant) end"
         ),
         Mutation(
-            name: "denies a little too early, now and then", original: "local quota = plan[d + QUOTA]",
-            mutated: "local quota = plan[d + QUOTA] - (redis_now % 8 == 0 and 1 or 0)"
+            // In the plan, so that all paths deny so.
+            name: "denies a little too early, now and then", original: "= limit, kind, flags, quota",
+            mutated: "= limit, kind, flags, quota - (redis_now % 8 == 0 and 1 or 0)"
         ),
     ]
 
@@ -58,7 +59,7 @@ struct PlantedBugTests {
         let checker = HistoryChecker(contract)
         var smallest: Evidence?
         // A bug that shows now and then may not show in one short run.
-        for _ in 0..<5 where smallest == nil {
+        for _ in 0..<20 where smallest == nil {
             for history in try record(mutation.planted(into: DecisionScript.text)) {
                 guard case .violation(let evidence) = checker.verdict(of: history) else { continue }
                 if evidence.certainCount < smallest?.certainCount ?? Int.max { smallest = evidence }
