@@ -35,7 +35,7 @@ public struct Settings: Sendable, Equatable {
     /// How many daemons share the limit, 1 to 10,000; `FailureMode.local` divides the limit by it.
     public var replicas = 1
     /// How long a denial is answered from memory at most, 0 to 60,000 ms; 0 switches the memory off.
-    public var denyCacheMilliseconds = 1000
+    public var denyCacheMilliseconds = 10_000
 
     /// The file of further limits as it was read, or nil.
     public var limitsFile: LimitsFileSetting?

@@ -41,6 +41,9 @@ package final class CheckEngine {
     package private(set) var hasFileLimits: Bool
     private var memory = CheckDenials()
     var callDenials = CallDenials()
+    private var known = KnownVersion()
+    /// Called when a server can be asked; set on the loop that asks for the version.
+    var whenAvailable: (() -> Void)?
     /// A denial that was asked for in an earlier epoch is not remembered.
     private(set) var memoryEpoch = 0
     /// Calls that wait for what their caller was given.
@@ -219,6 +222,7 @@ extension CheckEngine {
         lanes.stop()
         flushTask = nil
         onDelivered = nil
+        whenAvailable = nil
     }
 
     /// Puts a policy in force from the next check on.
@@ -246,6 +250,20 @@ extension CheckEngine {
             memory.forgetAll()
             callDenials.forgetAll()
         }
+    }
+
+    /// Takes the version that Redis had at `sentAt` or later: where it is the one known here, all denials that are
+    /// remembered held then.
+    func polled(_ version: String, sentAt: NIODeadline) {
+        if !known.polled(version, sentAt: sentAt) { forgetDenials(of: nil) }
+        memory.believedUntil = known.believedUntil
+        callDenials.believedUntil = known.believedUntil
+    }
+
+    /// Takes the message about a change.
+    func heard(_ notice: ChangeNotice) {
+        let isNext = known.heard(from: notice.versionBefore, to: notice.version)
+        forgetDenials(of: isNext ? notice.change.user : nil)
     }
 
     private func forgetCallDenials() {

@@ -12,14 +12,15 @@ public struct CheckPolicy: Hashable, Sendable {
     public var failureMode: FailureMode
     /// Among how many replicas the limit is divided in failure mode `local`.
     public var replicas: Int
-    /// How long a denial is remembered at most, in milliseconds; 0 remembers none.
+    /// How long a denial is remembered at most, in milliseconds; 0 remembers none. For longer than a second only while
+    /// Redis says that nothing was changed.
     public var denyCacheMilliseconds: Int
 
     /// Makes a policy.
     public init(
         limit: Limit, limits: LimitsInForce = .none, isShadow: Bool = false, failureMode: FailureMode = .open,
         replicas: Int = 1,
-        denyCacheMilliseconds: Int = 1000
+        denyCacheMilliseconds: Int = 10_000
     ) {
         self.limit = limit
         self.limits = limits
@@ -28,6 +29,9 @@ public struct CheckPolicy: Hashable, Sendable {
         self.replicas = replicas
         self.denyCacheMilliseconds = denyCacheMilliseconds
     }
+
+    /// Whether denials are remembered for longer than without the version of what the daemons tell each other.
+    var remembersDenialsForLong: Bool { denyCacheMilliseconds > CheckDenials.unprovenMilliseconds }
 
     /// What calls meet: the limits of the file, or where there are none the one of checks, so that a call can be reserved
     /// and settled whatever limits there are, and what was under way when the last one left can end.

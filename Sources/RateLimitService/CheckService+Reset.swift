@@ -23,10 +23,9 @@ extension CheckService {
         engine.reset(reset.owner, limitID: named?.id, hasValues: named?.maximumValues != nil) { [self] failure in
             if let failure { return promise.succeed(.failure(.redis(failure))) }
             if reset.limit == nil { dataLossWatch.wasReset(reset.owner) }
-            promise.succeed(.success(()))
             // Only now: in a cluster the two may go to two nodes, and a denial must not be remembered in between.
-            engine.perform(publishCommand(message.text)) { [health] result in
-                if let refusal = try? result.get().errorText { health.forbidden.note(refusal, to: .publish) }
+            budgets.announce(.denials(message), on: engine) { failure in
+                promise.succeed(failure.map { .failure(.redis($0)) } ?? .success(()))
             }
         }
         return promise.futureResult

@@ -91,6 +91,7 @@ public final class CheckService: Sendable {
                 }.get()
             )
         }
+        watch.whenLost { [engines] in for engine in engines { engine.execute { $0.forgetDenials(of: nil) } } }
         let isCluster = if case .cluster = options.redis { true } else { false }
         let notices = LimitNotices(policy.limits.rules.limits, logger: logger)
         let budgets = try await BudgetService.make(
@@ -113,11 +114,11 @@ public final class CheckService: Sendable {
             let link = makeLink(options.redis, subscription, eventLoop)
             let listener = InvalidationListener(
                 link: link, forbidden: health.forbidden,
-                invalidate: { message in
-                    if case .reset(let owner) = message { watch.wasReset(owner) }
-                    for engine in engines { engine.execute { $0.forgetDenials(of: message.user) } }
-                },
-                budgetChanged: { budgets.heard($0) }
+                forgetAll: { for engine in engines { engine.execute { $0.forgetDenials(of: nil) } } },
+                heard: { notice in
+                    if case .denials(.reset(let owner)) = notice.change { watch.wasReset(owner) }
+                    budgets.heard(notice)
+                }
             )
             return NIOLoopBound(listener, eventLoop: eventLoop)
         }.get()
@@ -151,6 +152,7 @@ extension CheckService {
     /// is there answers its first check exactly, and one whose Redis is away starts all the same.
     public func start(patience: TimeAmount) async {
         health.awaitHeartbeats()
+        if policy.remembersDenialsForLong { budgets.beginPolling() }
         for engine in engines { engine.execute { $0.start() } }
         listener.execute { $0.start() }
         watcher?.execute { $0.start() }
@@ -163,6 +165,7 @@ extension CheckService {
     /// Closes the connections to Redis.
     public func stop() async {
         budgets.stop()
+        dataLossWatch.whenLost(nil)
         watcher?.execute { $0.stop() }
         listener.execute { $0.stop() }
         for engine in engines { engine.execute { $0.stop() } }
@@ -194,13 +197,9 @@ extension CheckService {
         }
         report(policy)
         for engine in engines { engine.execute { $0.apply(policy) } }
+        if policy.remembersDenialsForLong { budgets.beginPolling() }
         guard isLimitChanged else { return }
-        let command = publishCommand(Invalidation.everyone.text)
-        engines[0].execute { [health] engine in
-            engine.perform(command) { result in
-                if let refusal = try? result.get().errorText { health.forbidden.note(refusal, to: .publish) }
-            }
-        }
+        engines[0].execute { [budgets] in budgets.announce(.denials(.everyone), on: $0) { _ in } }
     }
 
     /// Brings the metrics up to date.
@@ -216,10 +215,6 @@ extension CheckService {
         dataLossWatch.setWindow(policy.longestWindow)
         notices.setLimits(policy.limits.rules.limits)
         metrics.window.record(policy.limit.windowMilliseconds / 1000)
-    }
-
-    func publishCommand(_ message: String) -> [String] {
-        ["PUBLISH", InvalidationListener.channel(keyPrefix: options.keyPrefix), message]
     }
 }
 

@@ -85,6 +85,7 @@ final class DataLossWatch: Sendable {
         var detector = DataLossDetector()
         var resets = RecentResets()
         var window: TimeAmount
+        var forgetDenials: (@Sendable () -> Void)?
     }
 
     private let storage: Mutex<Storage>
@@ -120,6 +121,9 @@ final class DataLossWatch: Sendable {
         storage.withLock { $0.resets.append(owner, at: .now(), window: $0.window) }
     }
 
+    /// Has `forgetDenials` called from now on when data are lost; nil for nothing.
+    func whenLost(_ forgetDenials: (@Sendable () -> Void)?) { storage.withLock { $0.forgetDenials = forgetDenials } }
+
     /// Puts a window in force: for as long a reset is remembered.
     func setWindow(_ window: TimeAmount) { storage.withLock { $0.window = window } }
 
@@ -128,7 +132,11 @@ final class DataLossWatch: Sendable {
         guard reply.elements.count == 5, case .integer(let before) = reply.elements[1],
             case .integer(let now) = reply.elements[2], case .integer(let seen) = reply.elements[3]
         else { return }
-        guard let loss = storage.withLock({ $0.detector.observe(before: before, now: now, seen: seen) }) else { return }
+        let (found, forgetDenials) = storage.withLock {
+            ($0.detector.observe(before: before, now: now, seen: seen), $0.forgetDenials)
+        }
+        guard let loss = found else { return }
+        forgetDenials?()
         switch loss {
         case .emptied:
             metrics.emptied.increment()

@@ -8,6 +8,10 @@ import RateLimitCore
 /// true instant, and tells the wait since the answer was *received*, which is never before it. So nobody is denied
 /// too long, and nobody who waits as told comes too early.
 ///
+/// What an operator changes ends it earlier. So a denial is repeated without more ado for ``unprovenMilliseconds`` since it
+/// was received, and for longer only before ``believedUntil``: while Redis says that nothing was changed that is not known
+/// here (``KnownVersion``).
+///
 /// At most ``capacity`` of them are kept, each found by a hash of the user and the kind of question: of one kind a user has
 /// one, and a later one takes its place. They stand in a row that grows as it is used; a new one takes the place of one
 /// that has ended, where the next in turn has, and of the next in turn where the row is full. Nothing is allocated for a
@@ -25,6 +29,8 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
     static var capacity: Int { 65_536 }
     /// How many bytes each takes, beside eight in the index.
     static var entryBytes: Int { MemoryLayout<Entry>.stride }
+    /// For how long a denial is repeated where nobody knows whether something was changed.
+    static var unprovenMilliseconds: Int { 1_000 }
     private static var smallestIndex: Int { 1_024 }
     /// The bits of a slot of the index that say the entry's place, from 1 on; those above are some of its hash.
     private static var placeBits: UInt32 { 17 }
@@ -36,6 +42,9 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
     /// Where entries stand, by their hash, each as near behind its own slot as there is room; at least half is 0, for none.
     private var index: [UInt32] = []
     private let seeds = (UInt64.random(in: 0 ... .max), UInt64.random(in: 0 ... .max))
+
+    /// Until when what is remembered for longer than ``unprovenMilliseconds`` is known to hold.
+    var believedUntil = NIODeadline.distantPast
 
     /// Whether nothing is remembered.
     var isEmpty: Bool { entries.isEmpty }
@@ -52,6 +61,7 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
         let place = place(at: slot)
         guard entries[place].deniesUntil > now, isSame(entries[place].question) else { return nil }
         let age = Int((now - entries[place].receivedAt).nanoseconds / 1_000_000)
+        guard now < believedUntil || age < Self.unprovenMilliseconds else { return nil }
         return (entries[place].denial, max(0, age))
     }
 

@@ -13,8 +13,8 @@ enum ForbiddenCommand: String {
     var consequence: String {
         switch self {
         case .scriptLoad, .evalsha: "cannot use \(rawValue): each batch carries the script's whole text"
-        case .subscribe: "cannot subscribe: a reset reaches the denials remembered here only when they lapse"
-        case .publish: "cannot publish: a reset reaches the denials other daemons remember only when they lapse"
+        case .subscribe: "cannot subscribe: a reset by another daemon holds here within a second and not at once"
+        case .publish: "cannot publish: a reset by this daemon holds on others within a second and not at once"
         }
     }
 }

@@ -5,25 +5,25 @@ import RedisClient
 /// Hears from Redis, on a connection of its own, that denials no longer hold, after a reset or a changed limit, and that
 /// a budget was changed.
 ///
-/// A message is an ``Invalidation`` or a ``BudgetNotice``. While the subscription is lost messages are missed, so both its
-/// loss and its return count as one about everyone.
+/// A message is a ``ChangeNotice``. While the subscription is lost messages are missed, so both its loss and its return
+/// end all denials. What is missed in silence shows within a second, by the version (``KnownVersion``).
 final class InvalidationListener: RedisLinkDelegate {
     /// The channel's name for a key prefix.
     static func channel(keyPrefix: String) -> String { "\(keyPrefix):invalidate" }
 
     let link: RedisLink
     private let forbidden: ForbiddenCommands
-    private let invalidate: (Invalidation) -> Void
-    private let budgetChanged: (BudgetNotice) -> Void
+    private let forgetAll: () -> Void
+    private let heard: (ChangeNotice) -> Void
 
     init(
-        link: RedisLink, forbidden: ForbiddenCommands, invalidate: @escaping (Invalidation) -> Void,
-        budgetChanged: @escaping (BudgetNotice) -> Void
+        link: RedisLink, forbidden: ForbiddenCommands, forgetAll: @escaping () -> Void,
+        heard: @escaping (ChangeNotice) -> Void
     ) {
         self.link = link
         self.forbidden = forbidden
-        self.invalidate = invalidate
-        self.budgetChanged = budgetChanged
+        self.forgetAll = forgetAll
+        self.heard = heard
         link.delegate = self
     }
 
@@ -33,7 +33,7 @@ final class InvalidationListener: RedisLinkDelegate {
 
     func stop() { link.stop() }
 
-    func linkDidChange(_ availability: LinkAvailability) { invalidate(.everyone) }
+    func linkDidChange(_ availability: LinkAvailability) { forgetAll() }
 
     func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {
         if let refusal = reply.errorText { forbidden.note(refusal, to: .subscribe) }
@@ -45,12 +45,10 @@ final class InvalidationListener: RedisLinkDelegate {
     func lost(because failure: LinkFailure) {}
 
     func pushed(_ reply: Reply) {
-        guard reply.elements.count == 4, let text = reply.text(of: reply.elements[3]) else { return }
-        if let message = Invalidation(text) {
-            invalidate(message)
-        } else if let notice = BudgetNotice(text) {
-            budgetChanged(notice)
-        }
+        guard reply.elements.count == 4, let text = reply.text(of: reply.elements[3]),
+            let notice = ChangeNotice(text)
+        else { return }
+        heard(notice)
     }
 
     func repliesDelivered() {}

@@ -27,7 +27,7 @@ struct OptionTests {
             defaults == [
                 "LLM_RATE_LIMIT_ADMIN_SOCKET --admin-socket=/run/llm-rate-limit/admin.sock",
                 "LLM_RATE_LIMIT_ALLOWED_UIDS --allowed-uids=",
-                "LLM_RATE_LIMIT_DENY_CACHE_MS --deny-cache-ms=1000",
+                "LLM_RATE_LIMIT_DENY_CACHE_MS --deny-cache-ms=10000",
                 "LLM_RATE_LIMIT_DRAIN_TIMEOUT_MS --drain-timeout-ms=5000",
                 "LLM_RATE_LIMIT_ENV_FILE --env-file=",
                 "LLM_RATE_LIMIT_FAILURE_MODE --failure-mode=open",

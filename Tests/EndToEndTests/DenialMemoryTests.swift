@@ -139,6 +139,79 @@ extension EndToEnd {
             #expect(try clients[1].check(user).number("remaining") == 0)
         }
 
+        /// Makes two daemons that remember for a minute, and has the second remember the denial of a user.
+        private func twoThatRemember(
+            _ user: String, through url: String? = nil
+        ) throws -> (daemons: [Daemon], client: HTTPConnection) {
+            let settings = ["REQUESTS": "1", "DENY_CACHE_MS": "60000", "THREADS": "2"]
+            let daemons = try [redis.url, url ?? redis.url].map { try Daemon(redis: $0, settings) }
+            let client = try daemons[1].connect()
+            _ = try client.check(user)
+            #expect(try isRepeated(user, client))
+            return (daemons, client)
+        }
+
+        /// Waits until denials are repeated without a call to Redis for longer than any is that nobody can vouch for.
+        private func isRepeated(_ user: String, _ client: HTTPConnection) throws -> Bool {
+            try eventually(within: 20) {
+                #expect(try client.check(user).status == 429)
+                let before = try redis.calls(of: "evalsha")
+                pause(milliseconds: 1_500)
+                #expect(try client.check(user).status == 429)
+                // The heartbeats of the daemons are not by EVALSHA of this user's window.
+                return try redis.calls(of: "evalsha") == before
+            }
+        }
+
+        @Test("A reset holds on another daemon though no message comes from Redis, and nothing says that it is lost")
+        func silentSubscription() throws {
+            let proxy = try FaultProxy(to: redis)
+            let path = redis.url.replacingOccurrences(of: redis.socketPath, with: proxy.socketPath)
+            let user = newUser()
+            let (daemons, client) = try twoThatRemember(user, through: path)
+            proxy.set(.silentSubscriptions)
+            #expect(try daemons[0].connectAdmin().request("DELETE", "/v1/users/\(user)").status == 204)
+            // The memory would deny for a minute.
+            #expect(try eventually(within: 20) { try client.check(user).status == 200 })
+        }
+
+        @Test("So does a reset where Redis forbids the messages", arguments: [["-subscribe"], ["-publish"]])
+        func forbiddenMessages(rules: [String]) throws {
+            try redis.connect().command(["ACL", "SETUSER", RedisServer.leastUser] + rules)
+            let user = newUser()
+            let (daemons, client) = try twoThatRemember(user)
+            #expect(try daemons[0].connectAdmin().request("DELETE", "/v1/users/\(user)").status == 204)
+            #expect(try eventually(within: 20) { try client.check(user).status == 200 })
+        }
+
+        @Test("Where Redis does not say whether something was changed, it is asked again each second")
+        func unproven() throws {
+            // What stands there is no version that can be read.
+            try redis.connect().command(["HSET", "llm-rate:changes:version", "a", "b"])
+            let daemon = try Daemon(redis: redis.url, ["REQUESTS": "1", "DENY_CACHE_MS": "60000"])
+            let user = newUser()
+            let client = try exhaust(user, on: daemon, limit: 1)
+            let before = try redis.calls(of: "evalsha")
+            for _ in 0..<35 {
+                #expect(try client.check(user).status == 429)
+                pause(milliseconds: 100)
+            }
+            let calls = try redis.calls(of: "evalsha") - before
+            // A busy machine takes longer for them, and a second's worth of denials costs one call.
+            #expect((2...34).contains(calls), "\(calls)")
+        }
+
+        @Test("Data that Redis has lost end it")
+        func lostData() throws {
+            let user = newUser()
+            let (daemons, client) = try twoThatRemember(user)
+            // The heartbeat shows it.
+            try redis.waitUntilHeartbeatIsLater()
+            try redis.command("FLUSHALL")
+            #expect(try eventually(within: 20) { try client.check(user).status == 200 })
+            #expect(daemons.allSatisfy { !$0.logLines(containing: "Redis has lost its data").isEmpty })
+        }
+
         @Test("A subscription that breaks and comes back makes every daemon forget")
         func brokenSubscription() throws {
             let daemon = try Daemon(redis: redis.url, ["REQUESTS": "1", "DENY_CACHE_MS": "60000"])

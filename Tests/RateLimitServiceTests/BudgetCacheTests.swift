@@ -61,8 +61,8 @@ struct BudgetCacheTests {
         cache.users.loaded(user, standing, ticket: ticket)
     }
 
-    private func notice(_ subject: BudgetSubject, _ before: String, _ version: String) -> BudgetNotice {
-        BudgetNotice(subject: subject, versionBefore: before, version: version)
+    private func notice(_ subject: BudgetSubject, _ before: String, _ version: String) -> ChangeNotice {
+        ChangeNotice(.budget(subject), versionBefore: before, version: version)
     }
 
     @Test("is believed for 750 ms after the version was asked for, not after the answer, and before that never")
@@ -167,14 +167,19 @@ struct BudgetCacheTests {
     func texts() throws {
         let other = try #require(SubjectID("a b\n%"))
         for subject in [BudgetSubject.user(user), .group(user), .user(other), .group(other)] {
-            let text = "\(BudgetNotice.beginning(subject)) - 17"
-            #expect(BudgetNotice(text) == notice(subject, "-", "17"))
+            let text = "\(ChangeNotice.Change.budget(subject).text) - 17"
+            #expect(ChangeNotice(text) == notice(subject, "-", "17"))
+        }
+        for invalidation in [Invalidation.everyone, .reset(.user(other)), .reset(.global), .denials(.group(user))] {
+            let text = "\(ChangeNotice.Change.denials(invalidation).text) 16 17"
+            #expect(ChangeNotice(text) == ChangeNotice(.denials(invalidation), versionBefore: "16", version: "17"))
         }
         for text in [
-            "", "*", "\(user)", "budget", "budget user x y - 1", "budget user %41 - 1", "budget user  - 1",
+            "", "*", "* 1", "\(user)", "\(user) 1", "x y 1 2", "denials  1 2", "budget", "budget user x y - 1",
+            "budget user %41 - 1", "budget user  - 1",
             "budget team \(user) - 1", "budget user \(user) 1",
         ] {
-            #expect(BudgetNotice(text) == nil)
+            #expect(ChangeNotice(text) == nil, "\(text)")
         }
     }
 }

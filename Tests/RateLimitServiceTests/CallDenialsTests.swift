@@ -11,7 +11,10 @@ struct CallDenialsTests {
     private var denials = CallDenials()
     private var planner: CallPlanner
 
-    init() throws { planner = try Self.planner() }
+    init() throws {
+        planner = try Self.planner()
+        denials.believedUntil = .distantFuture
+    }
 
     private func at(_ milliseconds: Int64) -> NIODeadline { Self.start + .milliseconds(milliseconds) }
 

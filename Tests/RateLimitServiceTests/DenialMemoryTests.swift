@@ -12,6 +12,8 @@ struct DenialMemoryTests {
     private let stranger = SubjectID(high: 3, low: 4)
     private var memory = CheckDenials()
 
+    init() { memory.believedUntil = .distantFuture }
+
     private func at(_ milliseconds: Double) -> NIODeadline {
         Self.start + .nanoseconds(Int64(milliseconds * 1_000_000))
     }
@@ -89,6 +91,24 @@ struct DenialMemoryTests {
         remember(user, cache: 100)
         #expect(retry(user, at: 99.9) != nil)
         #expect(retry(user, at: 100) == nil)
+    }
+
+    @Test("holds for a second where nobody knows what was changed since, and for longer while that is known")
+    mutating func unproven() {
+        memory.believedUntil = .distantPast
+        remember(user)
+        #expect(retry(user, at: 1_009.9) != nil)
+        #expect(retry(user, at: 1_010) == nil)
+        memory.believedUntil = at(3_000)
+        #expect(retry(user, at: 2_999.9) != nil)
+        #expect(retry(user, at: 3_000) == nil)
+        // What is forgotten and remembered again later is believed as long.
+        memory.forgetAll()
+        remember(user)
+        #expect(retry(user, at: 2_999.9) != nil && retry(user, at: 3_000) == nil)
+        memory.believedUntil = .distantFuture
+        #expect(retry(user, at: 4_998) != nil)
+        #expect(retry(user, at: 4_999) == nil)
     }
 
     @Test("remembers nothing where it is switched off, and no decision but a denial that ends")

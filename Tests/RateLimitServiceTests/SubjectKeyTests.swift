@@ -14,7 +14,7 @@ struct SubjectKeyTests {
         let pieces = [
             "user:", "group:", "global", "heartbeat", "heartbeat:", "~", "%", "%41", "A", "a", ":", "{", "}", "/", "\0",
             "\n", " ",
-            "é", "e\u{301}", "budgets:version", "audit", "invalidate", "0", "01234567-89ab-cdef-0123-456789abcdef",
+            "é", "e\u{301}", "changes:version", "audit", "invalidate", "0", "01234567-89ab-cdef-0123-456789abcdef",
             "01234567-89AB-CDEF-0123-456789ABCDEF", String(repeating: "k", count: 64), "llm-rate:", "check:", "😀",
         ]
         var texts = Set(pieces.map { Array($0.utf8) })

@@ -61,25 +61,16 @@ struct BudgetTable<Value> {
     }
 }
 
-/// What one event loop remembers of budgets, as a value: what may be believed, and for how long.
-///
-/// Two things end what is remembered. A message names who was changed, and the versions before and after the change: where
-/// the version before is not the one known here, messages were missed, and everything is forgotten. And the version is
-/// asked for again and again: what is remembered is believed only where an answer that is younger than ``patience``
-/// showed the version known here. So nothing older than that is ever shown, whatever became of the messages.
+/// What one event loop remembers of budgets, as a value, believed as ``KnownVersion`` says.
 struct BudgetCache {
-    /// For how long what is remembered is believed after the version was asked for, and how long somebody may wait for
-    /// an answer that another has asked for. A change shows after this at the latest; the rest of the second is for
-    /// machines that are slow to turn.
-    static let patience = TimeAmount.milliseconds(750)
+    /// How long somebody may wait for an answer that another has asked for: as long as one is believed.
+    static let patience = KnownVersion.patience
     /// How many users, and how many groups, are remembered.
     static let capacity = 65_536
 
     var users: BudgetTable<UserStanding>
     var groups: BudgetTable<GroupBudget?>
-    /// The version up to which changes are known here; nil before any was heard.
-    private var version: String?
-    private var believedUntil = NIODeadline.distantPast
+    private var known = KnownVersion()
 
     init(capacity: Int = Self.capacity) {
         users = BudgetTable(capacity: capacity)
@@ -87,19 +78,17 @@ struct BudgetCache {
     }
 
     /// Whether what is remembered may be used.
-    func isBelieved(at now: NIODeadline) -> Bool { now < believedUntil }
+    func isBelieved(at now: NIODeadline) -> Bool { now < known.believedUntil }
 
     /// Takes the version that Redis had at `sentAt` or later.
     mutating func polled(_ version: String, sentAt: NIODeadline) {
-        if version != self.version { forgetAll() }
-        self.version = version
-        believedUntil = max(believedUntil, sentAt + Self.patience)
+        if !known.polled(version, sentAt: sentAt) { forgetAll() }
     }
 
-    /// Takes the message about a change.
-    mutating func heard(_ notice: BudgetNotice) {
-        if notice.versionBefore == version { forget(notice.subject) } else { forgetAll() }
-        version = notice.version
+    /// Takes the message about a change: of a budget, or of something else that the version counts.
+    mutating func heard(_ notice: ChangeNotice) {
+        guard known.heard(from: notice.versionBefore, to: notice.version) else { return forgetAll() }
+        if case .budget(let subject) = notice.change { forget(subject) }
     }
 
     mutating func forget(_ subject: BudgetSubject) {

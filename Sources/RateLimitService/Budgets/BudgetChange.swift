@@ -121,38 +121,3 @@ public enum BudgetFailure: Error, Hashable, Sendable {
     /// Redis did not answer, or not as it should. The change may have been made, or may still be: ask for it again.
     case redis(FailureReason)
 }
-
-/// The message about a change, as it goes to all daemons: `budget user <encoded> <version before> <version>`, or `group`.
-struct BudgetNotice: Hashable {
-    var subject: BudgetSubject
-    /// What stands for no version is `-`.
-    var versionBefore: String
-    var version: String
-
-    init(subject: BudgetSubject, versionBefore: String, version: String) {
-        self.subject = subject
-        self.versionBefore = versionBefore
-        self.version = version
-    }
-
-    /// Reads a message; nil for one about something else.
-    init?(_ text: String) {
-        let words = text.split(separator: " ", omittingEmptySubsequences: false)
-        guard words.count == 5, words[0] == "budget", let id = SubjectID(encoded: words[2]) else { return nil }
-        switch words[1] {
-        case "user": subject = .user(id)
-        case "group": subject = .group(id)
-        default: return nil
-        }
-        versionBefore = String(words[3])
-        version = String(words[4])
-    }
-
-    /// The message up to the versions, which Redis adds.
-    static func beginning(_ subject: BudgetSubject) -> String {
-        switch subject {
-        case .user(let user): "budget user \(user.encoded)"
-        case .group(let group): "budget group \(group.encoded)"
-        }
-    }
-}

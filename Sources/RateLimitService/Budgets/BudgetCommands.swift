@@ -8,8 +8,9 @@ struct BudgetKeys: Sendable {
 
     let prefix: String
 
-    /// The version of all budgets: another one after each change, and never the same twice.
-    var version: String { "\(prefix):budgets:version" }
+    /// The version of all that the daemons tell each other: another one after each change of a budget, each reset and each
+    /// changed limit, and never the same twice.
+    var version: String { "\(prefix):changes:version" }
     var audit: String { "\(prefix):audit" }
     var channel: String { InvalidationListener.channel(keyPrefix: prefix) }
 
@@ -49,17 +50,24 @@ struct BudgetCommands: Sendable {
         let keys = isCluster ? own : own + [self.keys.version, self.keys.audit]
         let fields = Self.auditFields(change, by: actor)
         return ["EVAL", String(decoding: PackageResources.budget_lua, as: UTF8.self), "\(keys.count)"] + keys
-            + [Self.operation(change), Self.group(change), version, self.keys.channel, BudgetNotice.beginning(subject)]
+            + [
+                Self.operation(change), Self.group(change), version, self.keys.channel,
+                ChangeNotice.Change.budget(subject).text,
+            ]
             + ["\(BudgetKeys.auditEntries)", "\(fields.count)"] + fields + Self.arguments(change)
     }
 
-    /// The call of `announce.lua` behind a change in a cluster.
-    func announcement(_ subject: BudgetSubject, version: String) -> [String] {
+    /// The call of `announce.lua` behind a reset or a changed limit, and in a cluster behind the change of a budget.
+    func announcement(_ change: ChangeNotice.Change) -> [String] {
         [
-            "EVAL", String(decoding: PackageResources.announce_lua, as: UTF8.self), "1", keys.version, version,
-            keys.channel, BudgetNotice.beginning(subject),
+            "EVAL", String(decoding: PackageResources.announce_lua, as: UTF8.self), "1", keys.version,
+            Self.newVersion(),
+            keys.channel, change.text,
         ]
     }
+
+    /// Drawn and not counted: a Redis that has gone back to older data never comes to a version that was before.
+    static func newVersion() -> String { "\(UInt64.random(in: 1 ... .max))" }
 
     /// The audit's entry behind a change in a cluster; nil where the change changed nothing.
     func auditEntry(_ change: BudgetChange, by actor: BudgetActor, _ parts: ChangeParts) -> [String]? {

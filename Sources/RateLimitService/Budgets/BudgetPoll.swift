@@ -1,10 +1,10 @@
 import NIOCore
 import RedisClient
 
-/// Asks for the version of the budgets again and again, for all event loops of the process, once somebody has looked a
-/// budget up. It lives on one of them.
+/// Asks for the version of all that the daemons tell each other again and again, for all event loops of the process, once
+/// somebody has looked a budget up or where denials are remembered for long. It lives on one of them.
 final class BudgetPoll {
-    /// How often the version is asked for: thrice within ``BudgetCache/patience``, so that one late answer does not end
+    /// How often the version is asked for: thrice within ``KnownVersion/patience``, so that one late answer does not end
     /// what is remembered.
     static let interval = TimeAmount.milliseconds(250)
 
@@ -35,11 +35,19 @@ final class BudgetPoll {
         heard = nil
     }
 
+    /// Asks at once, besides, where it has begun: Redis has just come back.
+    func askNow() { if next != nil { send() } }
+
     private func ask() {
         guard !isStopped else { return }
         next = eventLoop.assumeIsolated().scheduleTask(in: Self.interval) { [weak self] () -> Void in
             self?.ask()
         }
+        send()
+    }
+
+    private func send() {
+        guard !isStopped else { return }
         let sentAt = NIODeadline.now()
         lanes.perform(["GET", key], forKey: key) { [weak self] result in
             let reply = try? result.get()

@@ -99,7 +99,7 @@ package final class BudgetReader {
     func polled(_ version: String, sentAt: NIODeadline) { cache.polled(version, sentAt: sentAt) }
 
     /// Takes the message about a change.
-    func heard(_ notice: BudgetNotice) { cache.heard(notice) }
+    func heard(_ notice: ChangeNotice) { cache.heard(notice) }
 
     /// Forgets what a change that was made here concerns.
     func forget(_ subject: BudgetSubject) { cache.forget(subject) }

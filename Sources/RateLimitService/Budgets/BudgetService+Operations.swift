@@ -10,19 +10,17 @@ extension BudgetService {
         _ change: BudgetChange, by actor: BudgetActor, on eventLoop: any EventLoop
     ) -> EventLoopFuture<Result<BudgetChangeResult, BudgetFailure>> {
         let promise = eventLoop.makePromise(of: Result<BudgetChangeResult, BudgetFailure>.self)
-        // Drawn and not counted: a Redis that has gone back to older data never comes to a version that was before.
-        let version = "\(UInt64.random(in: 1 ... .max))"
         let key = commands.keys.budget(of: change.subject)
         let engine = engine(on: eventLoop)
         let change = change.inUnits(of: engine.policy.limits.rules.limits)
-        engine.perform(commands.change(change, by: actor, version: version), forKey: key) {
+        engine.perform(commands.change(change, by: actor, version: BudgetCommands.newVersion()), forKey: key) {
             [self] result in
             do throws(BudgetFailure) {
                 let parts = try ChangeParts(result, of: change)
                 let result = try parts.result(of: change)
                 guard commands.isCluster else { return settle(.success(result), change.subject, promise) }
                 let entry = commands.auditEntry(change, by: actor, parts)
-                announce(change.subject, version, entry, on: eventLoop) { failure in
+                announce(change.subject, entry, on: eventLoop) { failure in
                     if let failure { return promise.succeed(.failure(.redis(failure))) }
                     self.settle(.success(result), change.subject, promise)
                 }
@@ -35,15 +33,30 @@ extension BudgetService {
 
     /// In a cluster: says that something was changed, then writes it into the audit.
     private func announce(
-        _ subject: BudgetSubject, _ version: String, _ entry: [String]?, on eventLoop: any EventLoop,
+        _ subject: BudgetSubject, _ entry: [String]?, on eventLoop: any EventLoop,
         _ done: @escaping (FailureReason?) -> Void
     ) {
         let engine = engine(on: eventLoop)
         let keys = commands.keys
-        engine.perform(commands.announcement(subject, version: version), forKey: keys.version) { [self] result in
-            if let failure = failure(of: result) { return done(failure) }
+        announce(.budget(subject), on: engine) { [self] failure in
+            if let failure { return done(failure) }
             guard let entry else { return done(nil) }
             engine.perform(entry, forKey: keys.audit) { result in done(self.failure(of: result)) }
+        }
+    }
+
+    /// Says to all daemons that something was changed; `done` is told why that cannot be, nil where it is said.
+    func announce(
+        _ change: ChangeNotice.Change, on engine: CheckEngine, _ done: @escaping (FailureReason?) -> Void
+    ) {
+        engine.perform(commands.announcement(change), forKey: commands.keys.version) { [self] result in
+            // The script replies the error with which PUBLISH was refused; the version tells all the same.
+            if case .success(let reply) = result, let refusal = reply.elements.first.flatMap({ reply.text(of: $0) }),
+                !refusal.isEmpty
+            {
+                engine.note(refusal, to: .publish)
+            }
+            done(failure(of: result))
         }
     }
 

@@ -55,10 +55,15 @@ public final class BudgetService: Sendable {
         poll.execute { [readers] poll in
             poll.heard = { version, sentAt in
                 for reader in readers { reader.execute { $0.polled(version, sentAt: sentAt) } }
+                for engine in engines { engine.execute { $0.polled(version, sentAt: sentAt) } }
             }
+            engines[0].value.whenAvailable = { [weak poll] in poll?.askNow() }
         }
         return BudgetService(BudgetCommands(keys: keys, isCluster: isCluster), engines, readers, poll)
     }
+
+    /// Asks for the version from now on, so that denials can be believed for longer than without it.
+    func beginPolling() { poll.execute { $0.begin() } }
 
     /// Asks for the version no more.
     func stop() { poll.execute { $0.stop() } }
@@ -74,9 +79,9 @@ public final class BudgetService: Sendable {
     }
 
     /// Takes the message about a change, here or elsewhere.
-    func heard(_ notice: BudgetNotice) {
+    func heard(_ notice: ChangeNotice) {
         for reader in readers { reader.execute { $0.heard(notice) } }
-        forgetDenials(notice.subject)
+        for engine in engines { engine.execute { $0.heard(notice) } }
     }
 
     /// Has every event loop forget what a change that was made here concerns, before `promise` is told of it.
@@ -88,9 +93,8 @@ public final class BudgetService: Sendable {
         }
     }
 
-    /// A denial that is remembered may come from a quota that has just been raised.
     private func forgetDenials(_ subject: BudgetSubject) {
-        let user: SubjectID? = if case .user(let user) = subject { user } else { nil }
+        let user = ChangeNotice.Change.budget(subject).user
         for engine in engines { engine.execute { $0.forgetDenials(of: user) } }
     }
 

@@ -284,7 +284,9 @@ extension ScriptLane {
 extension ScriptLane {
     func linkDidChange(_ availability: LinkAvailability) {
         if let router { router.laneDidChange(self) } else { engine?.linkDidChange(availability) }
-        if availability == .available { engine?.heartbeat?.sendHeartbeat(self) }
+        guard availability == .available else { return }
+        engine?.heartbeat?.sendHeartbeat(self)
+        engine?.whenAvailable?()
     }
 
     func acceptsSetupReply(_ reply: Reply, step: Int) -> Bool {

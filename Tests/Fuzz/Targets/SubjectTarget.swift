@@ -103,8 +103,10 @@ private func holdSlotsAndMessages(_ owner: WindowOwner, _ key: String) throws(Fu
     for kept in [keys.budget(of: subject), keys.groups(of: subject), keys.granted([1], to: subject)] {
         try hold(HashSlot(key: kept.utf8) == slot, "\(kept) is not in the slot of \(key)")
     }
-    let notice = BudgetNotice(subject: subject, versionBefore: "1", version: "2")
-    try hold(BudgetNotice(BudgetNotice.beginning(subject) + " 1 2") == notice, "no notice of \(owner)")
+    for change in [ChangeNotice.Change.budget(subject), .denials(.reset(owner)), .denials(.denials(owner))] {
+        let notice = ChangeNotice(change, versionBefore: "1", version: "2")
+        try hold(ChangeNotice(change.text + " 1 2") == notice, "no notice of \(owner)")
+    }
 }
 
 /// Every other key of ours, by the texts that are not a subject's.
