@@ -91,12 +91,16 @@ public final class CheckService: Sendable {
                 }.get()
             )
         }
-        watch.whenLost { [engines] in for engine in engines { engine.execute { $0.forgetDenials(of: nil) } } }
         let isCluster = if case .cluster = options.redis { true } else { false }
         let notices = LimitNotices(policy.limits.rules.limits, logger: logger)
         let budgets = try await BudgetService.make(
             keyPrefix: options.keyPrefix, isCluster: isCluster, engines, notices
         )
+        // The first heartbeat behind it shows the loss to one daemon alone, which tells the others.
+        watch.whenLost { [engines] in
+            for engine in engines { engine.execute { $0.forgetDenials(of: nil) } }
+            engines[0].execute { budgets.announce(.denials(.everyone), on: $0) { _ in } }
+        }
         let listener = try await makeListener(options, engines, watch, budgets, health)
         let watcher = try await makeWatcher(options.redis, engines, listener, health, logger)
         return CheckService(
