@@ -40,7 +40,8 @@ struct Report {
               body, 1 and 8 are of requests
             - reserve + settle: 1,000 tokens and a slot held, 800 charged: two requests
               that count as one check
-            - denials: of one user; 50,000 denied: of so many in turn, without a file
+            - denials: of one user; 50,000 denied: of so many in turn, without a file,
+              for \(Scenario.deniedUsers.leastSeconds) s: twice as long as a denial is remembered
             - 100,000 admissions: one user with so many in the window at the start
             - 1,000,000 users: all of whom have been seen before
 

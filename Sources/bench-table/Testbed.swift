@@ -5,6 +5,8 @@ import LoadGenerator
 final class Testbed {
     static let limit = 20
     static let windowSeconds = 3_600
+    /// How long the daemons may repeat a denial from memory: their default.
+    static let denyCacheMilliseconds = 10_000
 
     let folder: TemporaryFolder
     let redis: ChildProcess
@@ -54,6 +56,7 @@ final class Testbed {
             "LLM_RATE_LIMIT_REDIS_URL": "unix://\(redisSocket)?db=0",
             "LLM_RATE_LIMIT_REQUESTS": String(Self.limit),
             "LLM_RATE_LIMIT_WINDOW": String(Self.windowSeconds),
+            "LLM_RATE_LIMIT_DENY_CACHE_MS": String(Self.denyCacheMilliseconds),
         ]
         if let limits = Self.limitsFile(server) {
             let path = "\(folder.path)/\(name).yaml"
