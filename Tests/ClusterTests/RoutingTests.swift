@@ -202,6 +202,31 @@ extension ClusterSuite {
             #expect(try clients[0].check(user).status == 429)
         }
 
+        @Test("Resets reach denials that are remembered elsewhere though no node may pass messages on")
+        func forbiddenMessages() throws {
+            for node in cluster.nodes { _ = try node.command("ACL", "SETUSER", "default", "resetchannels") }
+            defer {
+                for node in cluster.nodes { _ = try? node.command("ACL", "SETUSER", "default", "allchannels") }
+            }
+            let daemons = try (0..<2).map { _ in
+                try Daemon(redis: cluster.url(), ["REQUESTS": "1", "DENY_CACHE_MS": "60000"])
+            }
+            let client = try daemons[1].connect()
+            // Users of several nodes: the version is on one of them.
+            let users = (0..<6).map { _ in newUser() }
+            for user in users {
+                #expect(try client.check(user).status == 200)
+                #expect(try client.check(user).status == 429)
+            }
+            // Behind that the memory alone would deny for a minute.
+            pause(milliseconds: 1_500)
+            for user in users { #expect(try client.check(user).status == 429) }
+            for user in users {
+                #expect(try daemons[0].connectAdmin().request("DELETE", "/v1/users/\(user)").status == 204)
+                #expect(try eventually(within: 20) { try client.check(user).status == 200 })
+            }
+        }
+
         private func subscribers() throws -> [Int] {
             try cluster.nodes.map { node in
                 try node.command("PUBSUB", "NUMSUB", "llm-rate:invalidate").elements.last?.integer ?? 0
