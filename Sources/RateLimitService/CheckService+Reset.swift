@@ -24,7 +24,9 @@ extension CheckService {
             if let failure { return promise.succeed(.failure(.redis(failure))) }
             if reset.limit == nil { dataLossWatch.wasReset(reset.owner) }
             // Only now: in a cluster the two may go to two nodes, and a denial must not be remembered in between.
-            budgets.announce(.denials(message), on: engine) { failure in
+            budgets.announce(.denials(message), on: engine) { [engines] failure in
+                // Here again, where no message may come: what was decided before the reset may have been remembered since.
+                for engine in engines { engine.execute { $0.forgetDenials(of: message.user) } }
                 promise.succeed(failure.map { .failure(.redis($0)) } ?? .success(()))
             }
         }

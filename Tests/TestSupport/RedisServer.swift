@@ -106,10 +106,11 @@ package final class RedisServer: Sendable {
     /// Lets it go on after ``stop()``.
     package func resume() { process.withLock { $0 }?.send(SIGCONT) }
 
-    /// The keys there are, but for those of the daemons' heartbeats.
+    /// The keys there are, but for those of the daemons' heartbeats, and the version of what the daemons tell each other.
     package func keys(prefix: String = "llm-rate") throws -> [String] {
-        try command("KEYS", "*").elements.compactMap(\.text)
-            .filter { $0 != "\(prefix):heartbeat" && !$0.contains(":heartbeat:") }
+        let ofDaemons = ["\(prefix):heartbeat", "\(prefix):changes:version"]
+        return try command("KEYS", "*").elements.compactMap(\.text)
+            .filter { !ofDaemons.contains($0) && !$0.contains(":heartbeat:") }
     }
 
     /// How often checks have been sent with the script's whole text, by Redis's log of commands, which a server started

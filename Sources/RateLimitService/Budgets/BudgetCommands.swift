@@ -61,8 +61,7 @@ struct BudgetCommands: Sendable {
     func announcement(_ change: ChangeNotice.Change) -> [String] {
         [
             "EVAL", String(decoding: PackageResources.announce_lua, as: UTF8.self), "1", keys.version,
-            Self.newVersion(),
-            keys.channel, change.text,
+            Self.newVersion(), keys.channel, change.text,
         ]
     }
 
