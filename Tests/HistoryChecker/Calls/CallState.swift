@@ -60,12 +60,17 @@ struct CallState {
                 }
                 free(reserve)
             } else {
-                guard order.keep(lease.base, atLeast: 1 - lease.lifeMicroseconds - grain, after: operation) else {
-                    return false
-                }
+                guard stillLives(reserve, at: operation, &order) else { return false }
             }
         }
         return true
+    }
+
+    /// Has a lease live at an operation, as late as it can; false where it is over by then.
+    private func stillLives(_ reserve: Int, at operation: Int, _ order: inout InstantOrder) -> Bool {
+        guard let lease = leases[reserve] else { return false }
+        return order.keep(
+            lease.base, atLeast: 1 - lease.lifeMicroseconds - CallContract.leaseGrainMicroseconds, after: operation)
     }
 
     private mutating func free(_ reserve: Int) {
@@ -89,16 +94,22 @@ struct CallState {
             for (window, cost) in held { sums[window] += cost }
             if let id = operation.id { named[id] = index }
         case .renew(let life):
-            guard let reserve = operation.id.flatMap({ named[$0] }), let lease = leases[reserve],
-                order.keep(
-                    lease.base, atLeast: 1 - lease.lifeMicroseconds - CallContract.leaseGrainMicroseconds, after: index)
-            else { return false }
+            guard let reserve = operation.id.flatMap({ named[$0] }), stillLives(reserve, at: index, &order) else {
+                return false
+            }
             leases[reserve]?.base = index
             leases[reserve]?.lifeMicroseconds = life
         case .settle, .usage:
             guard end(operation) else { return false }
             charge(index, operation)
-        case .release: return end(operation)
+        case .release:
+            // One that gave something back did so before its lease lapsed.
+            if operation.outcome == .done, let reserve = operation.id.flatMap({ named[$0] }),
+                !stillLives(reserve, at: index, &order)
+            {
+                return false
+            }
+            return end(operation)
         case .look: break
         case .flush: self = CallState(windows)
         case .reset: return false

@@ -22,9 +22,12 @@ struct CallCheckerTests {
     @Test("A right history is never called wrong, and most small ones get an order", arguments: lawful)
     func right(_ setting: Setting) throws {
         var orders = 0
+        var denying: Set<Int> = []
         for seed in 1...25 as ClosedRange<UInt64> {
             let operations = setting.calls.make(seed: seed)
             let contract = setting.calls.world.contract
+            let denied = operations.flatMap(\.terms).filter { $0.standing?.isDenied == true }
+            denying.formUnion(denied.map { CallWorld.limit(of: $0.window) })
             switch CallHistoryChecker(contract).verdict(of: operations) {
             case .consistent(let order):
                 orders += 1
@@ -35,6 +38,8 @@ struct CallCheckerTests {
             }
         }
         print("calls: \(setting.name): \(orders) of 25 have an order")
+        // Those for each value with the others.
+        #expect(denying == Set(setting.calls.world.contract.windows.indices.map(CallWorld.limit)))
         if setting.calls.clients * setting.calls.callsEach < CallHistoryChecker.longestSearched {
             #expect(orders >= 20)
         }

@@ -8,6 +8,7 @@ struct CallModel {
     enum Fault: CaseIterable {
         case none, chargesOneThoughAnotherDenied, settleChargedTwice, leaseDoesNotLapse, lapseGivesBackTwice
         case slotGivenTwice, windowCutShort, settleKeepsTheHold, repeatedSettleCharged, deniesTooEarly
+        case valuesShareAWindow, countedWithoutAValue, chargesAValueThoughDenied, settledUnderAnotherValue
     }
 
     private struct Lease {
@@ -32,7 +33,15 @@ struct CallModel {
         held = quotas.map { _ in 0 }
     }
 
-    private func used(_ window: Int) -> Int { charges[window].reduce(0) { $0 + $1.cost } + held[window] }
+    private func used(_ window: Int) -> Int {
+        let window = place(window)
+        return charges[window].reduce(0) { $0 + $1.cost } + held[window]
+    }
+
+    /// Where a window is.
+    private func place(_ window: Int) -> Int {
+        fault == .valuesShareAWindow ? CallWorld.values(of: window)[0] : window
+    }
 
     /// Has the operation take place at an instant; with what is answered.
     mutating func perform(_ operation: CallOperation, at instant: Int) -> CallOperation {
@@ -46,12 +55,7 @@ struct CallModel {
             denied = Set(operation.terms.filter { !fits($0) }.map(\.window))
             if !denied.isEmpty { answered.outcome = .denied }
             if denied.isEmpty { admit(operation, at: instant) }
-            if !denied.isEmpty, fault == .chargesOneThoughAnotherDenied,
-                let term = operation.terms.first(where: { $0.cost > 0 && !denied.contains($0.window) }),
-                operation.action == .check
-            {
-                charge(term, at: instant)
-            }
+            if !denied.isEmpty { chargeThoughDenied(operation, denied, at: instant) }
         case .renew(let life):
             let id = operation.id ?? ""
             if leases[id] == nil { answered.outcome = .noLease }
@@ -69,6 +73,16 @@ struct CallModel {
         return answered
     }
 
+    private mutating func chargeThoughDenied(_ operation: CallOperation, _ denied: Set<Int>, at instant: Int) {
+        guard operation.action == .check else { return }
+        let charged = operation.terms.first { term in
+            guard term.cost > 0, !denied.contains(term.window) else { return false }
+            return fault == .chargesOneThoughAnotherDenied
+                || fault == .chargesAValueThoughDenied && CallWorld.values(of: term.window).count > 1
+        }
+        if let charged { charge(charged, at: instant) }
+    }
+
     private mutating func passTime(to instant: Int) {
         for window in charges.indices {
             guard case .sliding(var microseconds) = contract.windows[window] else { continue }
@@ -79,7 +93,7 @@ struct CallModel {
             if fault == .leaseDoesNotLapse { continue }
             free(id)
             if fault == .lapseGivesBackTwice {
-                for term in lease.terms { held[term.window] = max(0, held[term.window] - term.cost) }
+                giveBack(lease)
             }
         }
     }
@@ -96,21 +110,42 @@ struct CallModel {
     private mutating func admit(_ operation: CallOperation, at instant: Int) {
         guard case .reserve(let life) = operation.action else {
             for term in operation.terms { charge(term, at: instant) }
+            if fault == .countedWithoutAValue { countWithoutAValue(operation, at: instant) }
             return
         }
         leases[operation.id ?? "unknown \(count)"] = Lease(
             lapsesAtMilliseconds: instant / 1_000 + life / 1_000, terms: operation.terms)
-        for term in operation.terms { held[term.window] += term.cost }
+        for term in operation.terms { held[place(term.window)] += term.cost }
+    }
+
+    /// Charges a call's first part in the first session of its user, where it says no session.
+    private mutating func countWithoutAValue(_ operation: CallOperation, at instant: Int) {
+        var user: Int?
+        for term in operation.terms {
+            switch CallWorld.subject(of: term.window) {
+            case .user(let own): user = own
+            case .session: return
+            case .all, .tenant: break
+            }
+        }
+        guard let user, let cost = operation.terms.map(\.cost).max() else { return }
+        charge(CallOperation.Term(window: CallWorld.sessionWindow(0, ofUser: user), cost: cost), at: instant)
     }
 
     private mutating func charge(_ term: CallOperation.Term, at instant: Int) {
         guard term.cost > 0, contract.windows[term.window] != .concurrency else { return }
-        charges[term.window].append((instant, term.cost))
+        charges[place(term.window)].append((instant, term.cost))
     }
 
     private mutating func free(_ id: String) {
-        guard let lease = leases.removeValue(forKey: id) else { return }
-        for term in lease.terms { held[term.window] = max(0, held[term.window] - term.cost) }
+        if let lease = leases.removeValue(forKey: id) { giveBack(lease) }
+    }
+
+    private mutating func giveBack(_ lease: Lease) {
+        for term in lease.terms {
+            let window = place(term.window)
+            held[window] = max(0, held[window] - term.cost)
+        }
     }
 
     private mutating func end(_ operation: CallOperation, at instant: Int) -> CallOperation.Outcome {
@@ -125,7 +160,10 @@ struct CallModel {
             return had ? .done : .noLease
         }
         if fault != .settleKeepsTheHold || operation.action == .usage { free(id) }
-        for term in operation.terms {
+        for var term in operation.terms {
+            if fault == .settledUnderAnotherValue, operation.action == .settle {
+                term.window = CallWorld.values(of: term.window).first { $0 != term.window } ?? term.window
+            }
             charge(term, at: instant)
             if fault == .settleChargedTwice, count.isMultiple(of: 5) { charge(term, at: instant) }
         }

@@ -45,6 +45,33 @@ struct PlantedCallBugTests {
                 + "local function lacks() return term.total + held() + need > quota end", isOffHotPath: true),
     ]
 
+    /// The same about the windows that there are for each value of what calls say.
+    static let mutationsOfValues = [
+        Mutation(
+            name: "two values share a window", original: "local clock = call('TIME')",
+            mutated: "for k = 1, #KEYS do KEYS[k] = KEYS[k]:gsub('session=1', 'session=0') end "
+                + "local clock = call('TIME')"),
+        Mutation(
+            name: "a value's window is charged though another limit denied",
+            original: "ipairs(status == DONE and terms or {}) do\n        if term.wait == 0 then",
+            mutated: "ipairs(terms) do\n        if term.wait == 0 and (status == DONE or term.subject.bound > 0) then",
+            isOffHotPath: true),
+        Mutation(
+            name: "a settlement goes to another value's window",
+            original: "if plan[HAS_ID] then operand = operand + 20 end",
+            mutated: "if plan[HAS_ID] then operand = operand + 20 end "
+                + "for k = first, first + subjects - 1 do if operation == SETTLE then "
+                + "KEYS[k] = KEYS[k]:gsub('tenant=1', 'tenant=0') end end"),
+        Mutation(
+            name: "a lease's part of a value's window is not given back",
+            original: "give_back(subject, lease.parts) end\n    subject.is_dirty = true",
+            mutated: "if subject.bound == 0 then give_back(subject, lease.parts) end end\n    subject.is_dirty = true",
+            isOffHotPath: true),
+        Mutation(
+            name: "a value is forgotten though there is room", original: "if call('ZCARD', set) < bound then",
+            mutated: "if call('ZCARD', set) < bound - 3 then"),
+    ]
+
     @Test("The script as it is: no violation")
     func unchanged() throws {
         let calls = ScriptCalls()
@@ -71,7 +98,7 @@ struct PlantedCallBugTests {
         }
     }
 
-    @Test("A planted bug is found", arguments: mutations)
+    @Test("A planted bug is found", arguments: mutations + mutationsOfValues)
     func planted(_ mutation: Mutation) throws {
         let calls = ScriptCalls()
         let checker = CallHistoryChecker(calls.world.contract)

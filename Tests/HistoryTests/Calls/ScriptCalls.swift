@@ -9,7 +9,10 @@ import TestSupport
 
 /// Clients that put their calls to `decide.lua` in a real Redis, without a daemon in between.
 struct ScriptCalls {
-    var world = CallWorld(requests: 60, tokens: 250, calls: 6, sharedTokens: 300, sharedCalls: 9)
+    var world = CallWorld(
+        requests: 60, tokens: 250, calls: 6, sharedTokens: 300, sharedCalls: 9, sessionTokens: 110, tenantRequests: 35)
+    /// More values than are said: none is forgotten.
+    private static let mostValues = 4
     var clients = 6
     var milliseconds = 2_200.0
 
@@ -17,7 +20,7 @@ struct ScriptCalls {
     func record(_ script: String, seed: UInt64) throws -> [CallOperation] {
         let redis = try RedisServer()
         let digest = try redis.connect().command("SCRIPT", "LOAD", script).text ?? ""
-        let keys = (0..<CallWorld.users).map { _ in Array("llm-rate:\(newUser())".utf8) }
+        let keys = (0..<CallWorld.users).map { _ in "llm-rate:\(newUser())" }
         let leases = LeaseTexts()
         let end = monotonicMilliseconds() + milliseconds
         let seen = try concurrently(clients) { client in
@@ -28,9 +31,9 @@ struct ScriptCalls {
                 let intent = habits.next()
                 var operation = CallOperation(
                     intent.action, id: intent.id,
-                    terms: world.terms(intent.action, user: intent.user, tokens: intent.tokens),
+                    terms: world.terms(intent),
                     startMicroseconds: systemMicroseconds(), endMicroseconds: 0, outcome: .done)
-                let call = call(operation, key: keys[intent.user], leases)
+                let call = call(operation, CallWorld.subjects(of: intent), keys, leases)
                 let answer = try Self.decide(call.call, connection, digest)
                 leases.note(answer, of: operation.id)
                 operation.endMicroseconds = systemMicroseconds()
@@ -47,14 +50,16 @@ struct ScriptCalls {
 
     /// The call, and for each of its terms in order the window.
     private func call(
-        _ operation: CallOperation, key: [UInt8], _ leases: LeaseTexts
+        _ operation: CallOperation, _ subjects: [CallWorld.Subject], _ users: [String], _ leases: LeaseTexts
     ) -> (call: DecisionCall, windows: [Int]) {
         let contract = world.contract
-        let isOwn = operation.terms.filter { CallWorld.user(of: $0.window) != nil }
-        let isShared = operation.terms.filter { CallWorld.user(of: $0.window) == nil }
-        let subjects = [(key, isOwn), (Array("llm-rate:group:team".utf8), isShared)].map { key, terms in
-            SubjectTerms(
-                key: key,
+        let parts = subjects.map { subject in
+            (subject: subject, terms: operation.terms.filter { CallWorld.subject(of: $0.window) == subject })
+        }
+        let planned = parts.map { subject, terms in
+            let (key, mostValues) = Self.key(subject, users)
+            return SubjectTerms(
+                key: Array(key.utf8),
                 terms: terms.map { term in
                     let kind: LimitKind =
                         switch contract.windows[term.window] {
@@ -62,14 +67,25 @@ struct ScriptCalls {
                         case .concurrency: .concurrency
                         }
                     return LimitTerm(
-                        id: UInt32(1 + term.window), kind: kind, quota: world.quotas[term.window], cost: term.cost,
+                        id: UInt32(1 + CallWorld.limit(of: term.window)), kind: kind, quota: world.quotas[term.window],
+                        cost: term.cost,
                         needsRoom: term.need > term.cost)
-                })
+                }, mostValues: mostValues)
         }
         let call = DecisionCall(
             operation.decision, id: operation.id.flatMap { leases.id($0, of: operation.decision) },
-            lifeMilliseconds: operation.lifeMicroseconds.map { max(1, $0 / 1_000) } ?? 60_000, subjects: subjects)
-        return (call, (isOwn + isShared).map(\.window))
+            lifeMilliseconds: operation.lifeMicroseconds.map { max(1, $0 / 1_000) } ?? 60_000, subjects: planned)
+        return (call, parts.flatMap(\.terms).map(\.window))
+    }
+
+    /// The key of a subject's windows, and how many such there may be under its user.
+    private static func key(_ subject: CallWorld.Subject, _ users: [String]) -> (key: String, mostValues: Int) {
+        switch subject {
+        case .user(let user): (users[user], 0)
+        case .all: ("llm-rate:group:team", 0)
+        case .session(let session, let user): ("{\(users[user])}:by:label:session=\(session)", mostValues)
+        case .tenant(let tenant): ("llm-rate:by:label:tenant=\(tenant)", 0)
+        }
     }
 
     private static func decide(

@@ -36,7 +36,7 @@ struct SimulatedCalls {
             let intent = habits[planned.client].next()
             var operation = CallOperation(
                 intent.action, id: intent.id,
-                terms: world.terms(intent.action, user: intent.user, tokens: intent.tokens),
+                terms: world.terms(intent),
                 startMicroseconds: planned.start, endMicroseconds: planned.end, outcome: .unknown)
             if habits[planned.client].happens(percent: shareUnknown), operation.action != .look {
                 // Half of them take place. The client knows only when that was over.
