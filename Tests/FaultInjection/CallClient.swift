@@ -18,6 +18,9 @@ struct CallClient: LoadingClient {
         var member: Int
         /// The model that it names, with the history of all who do.
         var model: (number: Int, all: SubjectLog)?
+        /// The values of its labels that it says; a lease keeps those of its reservation.
+        var session: String?
+        var tenant: SubjectLog?
         var tokens = 0
         var id: String?
 
@@ -27,7 +30,7 @@ struct CallClient: LoadingClient {
         /// Whose limits it falls under.
         var subjects: [SubjectLog] {
             if case .look = action { return [user] }
-            return [user] + (isInTeam ? [team.group] : []) + (model.map { [$0.all] } ?? [])
+            return [user] + (isInTeam ? [team.group] : []) + [model?.all, tenant].compactMap(\.self)
         }
     }
 
@@ -60,6 +63,7 @@ struct CallClient: LoadingClient {
             let now = group.now
             leases.keep { intent in
                 now.teams.contains { $0 === intent.team } && intent.model.map { $0.all === now.all } != false
+                    && intent.tenant.map { tenant in now.tenants.contains { $0 === tenant } } != false
             }
             let intent = next(&random, now, &leases)
             let (outcome, lease) = try make(intent, client, hangsUp: hangsUp)
@@ -73,11 +77,13 @@ struct CallClient: LoadingClient {
 
     /// What comes next. What ends a lease is kept for a while: it may be said again.
     private func next(
-        _ random: inout SeededGenerator, _ now: (teams: [Team], model: Int, all: SubjectLog), _ leases: inout Leases
+        _ random: inout SeededGenerator, _ now: CallGroup.Current, _ leases: inout Leases
     ) -> Intent {
         let draw = Int.random(in: 0..<100, using: &random)
         if draw < 5 {
-            return Intent(action: .look, team: now.teams[draw % now.teams.count], member: draw % (Team.members + 1))
+            return Intent(
+                action: .look, team: now.teams[draw % now.teams.count], member: draw % (Team.members + 1),
+                session: CallLimits.sessions.randomElement(using: &random))
         }
         if draw < 12, let again = leases.ended.randomElement(using: &random) { return again }
         if draw < 55, let place = leases.open.indices.randomElement(using: &random) {
@@ -92,14 +98,16 @@ struct CallClient: LoadingClient {
                 if leases.ended.count > 6 { leases.ended.removeFirst() }
             }
             // Not sent: the lease lapses, unless it is settled late.
-            if what >= 8 { return Intent(action: .look, team: intent.team, member: intent.member) }
+            if what >= 8 {
+                return Intent(action: .look, team: intent.team, member: intent.member, session: intent.session)
+            }
             return intent
         }
         return nextAsking(&random, now, &leases)
     }
 
     private func nextAsking(
-        _ random: inout SeededGenerator, _ now: (teams: [Team], model: Int, all: SubjectLog), _ leases: inout Leases
+        _ random: inout SeededGenerator, _ now: CallGroup.Current, _ leases: inout Leases
     ) -> Intent {
         var intent = Intent(
             action: .check, team: now.teams[Int.random(in: 0..<now.teams.count, using: &random)],
@@ -109,6 +117,11 @@ struct CallClient: LoadingClient {
             // What costs nothing passes a limit of spend though it is used up.
             intent.tokens = max(1, intent.tokens)
         }
+        // Each session as often as none; in a cluster a call that names a tenant is decided in several slots.
+        if Int.random(in: 0..<3, using: &random) > 0 {
+            intent.session = CallLimits.sessions.randomElement(using: &random)
+        }
+        if Int.random(in: 0..<3, using: &random) == 0 { intent.tenant = now.tenants.randomElement(using: &random) }
         switch Int.random(in: 0..<100, using: &random) {
         case 0..<8:
             intent.action = .usage
@@ -137,7 +150,7 @@ struct CallClient: LoadingClient {
             for subject in subjects {
                 var part = call
                 part.terms = Self.terms(intent, subject.kind)
-                if call.outcome != .unknown { Self.addStandings(limits, to: &part, subject.kind) }
+                if call.outcome != .unknown { Self.addStandings(limits, to: &part, subject) }
                 subject.ended(parts.parts(of: part))
             }
         }
@@ -153,6 +166,7 @@ struct CallClient: LoadingClient {
         }
         call.outcome = Self.outcome(of: response, intent.action)
         limits = (try? response.json["limits"]) as? [[String: Any]] ?? []
+        if call.outcome != .unknown { try Self.expectNoOther(limits, intent) }
         guard call.outcome == .done, case .reserve = intent.action else { return (call.outcome, nil) }
         call.id = try response.json["lease"] as? String
         return (call.outcome, call.id)
@@ -165,6 +179,10 @@ struct CallClient: LoadingClient {
         var asked = [tokens]
         if intent.isInTeam { asked.append(#""groups":["\#(intent.team.group.name)"]"#) }
         if let model = intent.model { asked.append(#""model":"\#(CallLimits.model(model.number))""#) }
+        let labels = [("session", intent.session), ("tenant", intent.tenant?.name)].compactMap { label, value in
+            value.map { #""\#(label)":"\#($0)""# }
+        }
+        if !labels.isEmpty { asked.append(#""labels":{\#(labels.joined(separator: ","))}"#) }
         switch intent.action {
         case .check: members += asked
         case .reserve(let life): members += asked + [#""ttl":\#(life / 1_000_000)"#]
@@ -172,7 +190,9 @@ struct CallClient: LoadingClient {
         case .settle: members += [#""lease":"\#(id)""#, tokens]
         case .renew(let life): members += [#""lease":"\#(id)""#, #""ttl":\#(life / 1_000_000)"#]
         case .release: members.append(#""lease":"\#(id)""#)
-        case .look, .reset, .flush: return ("GET", "/v1/users/\(intent.user.name)/usage", nil)
+        case .look, .reset, .flush:
+            let query = intent.session.map { "?label.session=\($0)" } ?? ""
+            return ("GET", "/v1/users/\(intent.user.name)/usage\(query)", nil)
         }
         return ("POST", "/v1/\(Self.route(intent.action))?verbose=1", "{\(members.joined(separator: ","))}")
     }
@@ -188,24 +208,37 @@ struct CallClient: LoadingClient {
         }
     }
 
+    /// The windows of a kind in which a call can have a part, each with its limit: where one is of a value, those calls
+    /// that say it.
+    private static func windows(_ intent: Intent, _ kind: CallLimits.Kind) -> [(window: Int, limit: String)] {
+        let values = [
+            intent.session.map(CallLimits.session), intent.model.map { "model=\(CallLimits.model($0.number))" },
+        ]
+        return CallLimits.names(kind).enumerated().compactMap { window, name in
+            let words = name.split(separator: " ").map(String.init)
+            return words.count == 1 || values.contains(words[1]) ? (window, words[0]) : nil
+        }
+    }
+
     /// The parts of a call in a subject's windows, as the limits' units have it.
     private static func terms(_ intent: Intent, _ kind: CallLimits.Kind) -> [CallOperation.Term] {
         let asks: Bool
+        let windows = windows(intent, kind)
         switch intent.action {
-        case .look: return CallLimits.names(kind).indices.map { CallOperation.Term(window: $0, cost: 0) }
+        case .look: return windows.map { CallOperation.Term(window: $0.window, cost: 0) }
         case .renew, .release, .reset, .flush: return []
         case .settle, .usage: asks = false
         case .check, .reserve: asks = true
         }
         let tokens = intent.tokens
-        return CallLimits.names(kind).enumerated().compactMap { window, name in
-            switch name {
-            case "requests", "all-requests":
+        return windows.compactMap { window, limit in
+            switch limit {
+            case "requests", "all-requests", "tenant":
                 return intent.action == .usage ? nil : CallOperation.Term(window: window, cost: 1)
             case "calls", "team-calls":
                 guard case .reserve = intent.action else { return nil }
                 return CallOperation.Term(window: window, cost: 1)
-            case "tokens", "team-tokens":
+            case "tokens", "team-tokens", "session", "team-model":
                 return CallOperation.Term(window: window, cost: tokens, need: asks ? max(1, tokens) : tokens)
             default:
                 guard intent.model != nil else { return nil }
@@ -240,11 +273,28 @@ struct CallClient: LoadingClient {
         }
     }
 
+    /// Where a limit that an answer shows is among somebody's windows.
+    private static func window(of limit: [String: Any], _ subject: SubjectLog) -> Int? {
+        guard let name = limit["name"] as? String else { return nil }
+        return CallLimits.window(named: name, values: limit["values"] as? String, of: subject.name, subject.kind)
+    }
+
+    /// Fails where an answer shows the window of a value that the call does not say.
+    private static func expectNoOther(_ limits: [[String: Any]], _ intent: Intent) throws {
+        for limit in limits where limit["values"] is String {
+            let isOwn = intent.subjects.contains { subject in
+                let window = window(of: limit, subject)
+                return windows(intent, subject.kind).contains { $0.window == window }
+            }
+            guard isOwn else { throw TestFailure("a call (\(intent.action)) was told of another's window: \(limit)") }
+        }
+    }
+
     private static func addStandings(
-        _ limits: [[String: Any]], to operation: inout CallOperation, _ kind: CallLimits.Kind
+        _ limits: [[String: Any]], to operation: inout CallOperation, _ subject: SubjectLog
     ) {
         for limit in limits {
-            guard let name = limit["name"] as? String, let window = CallLimits.window(named: name, kind),
+            guard let window = window(of: limit, subject),
                 let place = operation.terms.firstIndex(where: { $0.window == window }),
                 let quota = limit["limit"] as? Int, let used = limit["used"] as? Int
             else { continue }

@@ -1,13 +1,15 @@
 package import Foundation
 import HistoryChecker
 
-/// The limits under which calls are made: of each user, of a team and of all; of requests, tokens, spend and calls under
-/// way; in windows that slide and in calendars.
+/// The limits under which calls are made: of each user, of a team, of a tenant and of all; of requests, tokens, spend and
+/// calls under way; in windows that slide and in calendars; some with a window for each session or model.
 package enum CallLimits {
     /// Whose windows a history is about.
     package enum Kind: Sendable {
         case user
         case team
+        /// All who say a value of the label `tenant`: that value's window is the only one.
+        case tenant
         /// All who name a model, for as long as that is the one that is named.
         case all
     }
@@ -20,11 +22,18 @@ package enum CallLimits {
     /// What a token costs, in micro-dollars.
     static let tokenPrice = 2
 
-    /// The places of a subject's windows are those of the names here; what is named behind a model has its number there.
+    /// What calls say of their session. A user may have more of them than these: none is forgotten.
+    static let sessions = ["a", "b"]
+    private static let mostSessions = 5
+
+    /// The places of a subject's windows are those of the names here, each a limit's and behind it the value of which the
+    /// window is; what is named behind a model has its number there.
     static func names(_ kind: Kind) -> [String] {
         switch kind {
-        case .user: ["requests", "tokens", "calls", "day"]
-        case .team: ["team-tokens", "team-calls", "team-month"]
+        case .user: ["requests", "tokens", "calls", "day"] + sessions.map { "session \(session($0))" }
+        case .team:
+            ["team-tokens", "team-calls", "team-month"] + (0..<models).map { "team-model model=\(model($0))" }
+        case .tenant: ["tenant"]
         case .all: ["all-requests", "all-spend"]
         }
     }
@@ -34,20 +43,31 @@ package enum CallLimits {
         let calendar = CallContract.Window.sliding(microseconds: 86_400_000_000)
         switch kind {
         case .user:
-            return CallContract(windows: [
-                .sliding(microseconds: windowSeconds * 1_000_000), .sliding(microseconds: 1_000_000), .concurrency,
-                calendar,
-            ])
-        case .team: return CallContract(windows: [.sliding(microseconds: 3_000_000), .concurrency, calendar])
+            return CallContract(
+                windows: [
+                    .sliding(microseconds: windowSeconds * 1_000_000), .sliding(microseconds: 1_000_000), .concurrency,
+                    calendar,
+                ] + sessions.map { _ in .sliding(microseconds: 2_000_000) })
+        case .team:
+            let ofModels = Array(repeating: CallContract.Window.sliding(microseconds: 2_000_000), count: models)
+            return CallContract(windows: [.sliding(microseconds: 3_000_000), .concurrency, calendar] + ofModels)
+        case .tenant: return CallContract(windows: [.sliding(microseconds: 2_000_000)])
         case .all: return CallContract(windows: [.sliding(microseconds: 2_000_000), .sliding(microseconds: 3_000_000)])
         }
     }
 
-    /// The place of a limit, by its name in an answer, among the windows of the kind.
-    static func window(named name: String, _ kind: Kind) -> Int? {
-        let name = kind == .all ? String(name.prefix { !$0.isNumber }) : name
-        return names(kind).firstIndex(of: name)
+    /// The place of a limit, by its name in an answer and the values of which its window is said to be there, among the
+    /// windows of somebody.
+    static func window(named name: String, values: String?, of subject: String, _ kind: Kind) -> Int? {
+        switch kind {
+        case .all: names(kind).firstIndex(of: String(name.prefix { !$0.isNumber }))
+        case .tenant: values == "label:tenant=\(subject)" ? names(kind).firstIndex(of: name) : nil
+        case .user, .team: names(kind).firstIndex(of: values.map { "\(name) \($0)" } ?? name)
+        }
     }
+
+    /// How an answer says of which session a window is.
+    static func session(_ session: String) -> String { "label:session=\(session)" }
 
     /// The name of a model that has limits of all.
     static func model(_ number: Int) -> String { "model\(number % models)" }
@@ -80,6 +100,14 @@ package enum CallLimits {
               - {name: team-tokens, per: group, unit: tokens, quota: 700, window: 3s}
               - {name: team-calls, per: group, unit: concurrency, quota: 12}
               - {name: team-month, per: group, unit: spend, quota: 450, window: {calendar: month, time_zone: \(zone())}, \(priced)}
+              - name: session
+                per: [user, label:session]
+                unit: tokens
+                quota: 45
+                window: 2s
+                max_values: \(mostSessions)
+              - {name: team-model, per: [group, model], unit: tokens, quota: 80, window: 2s}
+              - {name: tenant, per: label:tenant, unit: requests, quota: 22, window: 2s}
             \(all.joined(separator: "\n"))
             prices:
               unknown_model: deny

@@ -2,7 +2,7 @@ import HistoryChecker
 import Synchronization
 import TestSupport
 
-/// A user, a team or all: whose windows have a history of their own, and what clients saw of it.
+/// A user, a team, a tenant or all: whose windows have a history of their own, and what clients saw of it.
 final class SubjectLog: Sendable {
     private struct Storage {
         var operations: [CallOperation] = []
@@ -52,6 +52,7 @@ extension CallLimits.Kind {
         switch self {
         case .user: "\(prefix):\(name)"
         case .team: "\(prefix):group:\(name)"
+        case .tenant: "\(prefix):by:label:tenant=\(name)"
         case .all: "\(prefix):global"
         }
     }
@@ -74,10 +75,15 @@ final class Team: Sendable {
 
 /// Daemons with a file of limits, and the teams that ask them now.
 final class CallGroup: LoadedGroup {
-    private struct Current {
+    /// Who asks now.
+    struct Current {
         var teams: [Team]
+        /// The model that is named, with the history of all who name it.
         var model = 0
         var all: SubjectLog
+        var tenants: [SubjectLog]
+
+        var logs: [SubjectLog] { teams.flatMap(\.logs) + tenants + [all] }
     }
 
     let quota = CallLimits.requests
@@ -88,7 +94,8 @@ final class CallGroup: LoadedGroup {
     private let recorder: Recorder
     private let current: Mutex<Current>
     static let teamsAtATime = 2
-    /// For how long a model is named at least.
+    private static let tenantsAtATime = 2
+    /// For how long a model is named at least, and a tenant.
     private static let modelMicroseconds = 4_000_000
 
     init(_ store: any Store, _ recorder: Recorder) throws {
@@ -106,27 +113,32 @@ final class CallGroup: LoadedGroup {
         current = Mutex(
             Current(
                 teams: (0..<Self.teamsAtATime).map { _ in Team(prefix: prefix) },
-                all: SubjectLog(.all, prefix: prefix)))
+                all: SubjectLog(.all, prefix: prefix), tenants: Self.newTenants(prefix)))
     }
 
     /// Where the file of limits is.
     private let folder: TemporaryFolder
 
-    /// The teams that ask now, and the model that is named with the history of all who name it.
-    var now: (teams: [Team], model: Int, all: SubjectLog) { current.withLock { ($0.teams, $0.model, $0.all) } }
+    private static func newTenants(_ prefix: String) -> [SubjectLog] {
+        (0..<tenantsAtATime).map { _ in SubjectLog(.tenant, prefix: prefix) }
+    }
 
-    var slots: [Int] { now.teams.flatMap(\.logs).map(\.slot) + [now.all.slot] }
+    var now: Current { current.withLock { $0 } }
+
+    var slots: [Int] { now.logs.map(\.slot) }
 
     func replaceUser(_ index: Int) {
         let team = Team(prefix: keyPrefix)
         let all = SubjectLog(.all, prefix: keyPrefix)
+        let tenants = Self.newTenants(keyPrefix)
         let old = current.withLock { current in
             let place = index % Self.teamsAtATime
             var old = current.teams[place].logs
             current.teams[place] = team
             if all.createdAt - current.all.createdAt > Self.modelMicroseconds {
-                old.append(current.all)
+                old += [current.all] + current.tenants
                 current.all = all
+                current.tenants = tenants
                 current.model += 1
             }
             return old
@@ -134,7 +146,7 @@ final class CallGroup: LoadedGroup {
         for log in old { recorder.retire(log) }
     }
 
-    func retireAll() { for log in now.teams.flatMap(\.logs) + [now.all] { recorder.retire(log) } }
+    func retireAll() { for log in now.logs { recorder.retire(log) } }
 
     func resetUsers(at place: DaemonPlace) {
         for team in now.teams {

@@ -112,7 +112,7 @@ struct CallPartTests {
         }
     }
 
-    @Test("The windows of a user, a team and all are under the keys by which their slots are known")
+    @Test("The windows of a user, a team, a tenant and all are under the keys by which their slots are known")
     func keys() throws {
         let redis = try RedisServer()
         let folder = try TemporaryFolder()
@@ -121,11 +121,13 @@ struct CallPartTests {
             redis: redis.unrestrictedURL, ["LIMITS_FILE": file, "GROUPS": "given", "KEY_PREFIX": "chaos"])
         let user = newUser()
         let team = newUser()
-        let body = #"{"user":"\#(user)","groups":["\#(team)"],"model":"model0","output_tokens":1}"#
+        let tenant = newUser()
+        let members = #""user":"\#(user)","groups":["\#(team)"],"labels":{"tenant":"\#(tenant)"}"#
+        let body = #"{\#(members),"model":"model0","output_tokens":1}"#
         #expect(try daemon.connect().request("POST", "/v1/check", body: body).status == 200)
         let keys = [
             CallLimits.Kind.user.key(of: user, prefix: "chaos"), CallLimits.Kind.team.key(of: team, prefix: "chaos"),
-            CallLimits.Kind.all.key(of: "", prefix: "chaos"),
+            CallLimits.Kind.tenant.key(of: tenant, prefix: "chaos"), CallLimits.Kind.all.key(of: "", prefix: "chaos"),
         ]
         #expect(Set(try redis.keys(prefix: "chaos")).isSuperset(of: keys))
     }
