@@ -185,12 +185,15 @@ extension ChaosRun {
     private func checkCompleteTeams() {
         for (log, history) in testbed.recorder.takeCompleteCalls() {
             let checker = CallHistoryChecker(CallLimits.contract(log.kind))
-            let offences = checker.offences(of: history.counted)
-            for offence in offences {
-                statistics.offended(
-                    offence.offence, atMicroseconds: history.counted[offence.operation].startMicroseconds)
+            let offending = history.counted.first { counted in
+                let offences = checker.offences(of: counted)
+                for offence in offences {
+                    statistics.offended(
+                        offence.offence, atMicroseconds: counted[offence.operation].startMicroseconds)
+                }
+                return !offences.isEmpty
             }
-            let verdict = checker.verdict(of: offences.isEmpty ? history.kept : history.counted)
+            let verdict = checker.verdict(of: offending ?? history.kept)
             checked.withLock { checked in
                 checked.callHistories += 1
                 checked.callOperations += history.kept.count
@@ -206,9 +209,12 @@ extension ChaosRun {
     private func checkCompleteUsers() {
         for (log, history) in testbed.recorder.takeComplete() {
             let checker = HistoryChecker(log.contract)
-            let offences = checker.offences(of: history.counted)
-            for offence in offences { statistics.offended(offence.offence, atMicroseconds: offence.atMicroseconds) }
-            let verdict = checker.verdict(of: offences.isEmpty ? history.kept : history.counted)
+            let offending = history.counted.first { counted in
+                let offences = checker.offences(of: counted)
+                for offence in offences { statistics.offended(offence.offence, atMicroseconds: offence.atMicroseconds) }
+                return !offences.isEmpty
+            }
+            let verdict = checker.verdict(of: offending ?? history.kept)
             checked.withLock { checked in
                 checked.operations += history.kept.count
                 checked.unknown += history.kept.count { $0.outcome == .unknown }

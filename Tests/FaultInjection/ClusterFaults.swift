@@ -147,7 +147,7 @@ extension ClusterStore {
             guard try eventually(within: 30, { try master.info("replication", "role") == "slave" }) else {
                 throw TestFailure("\(master.address) does not step down")
             }
-            recorder?.lost(from: goesOn, to: systemMicroseconds(), slots: slots)
+            recorder?.lost(from: goesOn, to: systemMicroseconds(), slots: slots, fork: secured)
         }
         try cluster.heal()
         try slotsHaveMoved(slots)

@@ -50,6 +50,8 @@ final class Recorder: Sendable {
         var endMicroseconds: Int
         /// Those of some slots of a cluster; nil for all there are.
         var slots: Set<Int>?
+        /// Of what was lost: from when on there were perhaps two masters.
+        var forkMicroseconds: Int?
 
         func concerns(_ slot: Int, since instant: Int) -> Bool {
             endMicroseconds >= instant && slots?.contains(slot) != false
@@ -82,8 +84,10 @@ final class Recorder: Sendable {
     }
 
     /// What was acknowledged in a span may be forgotten: that in windows of some slots.
-    func lost(from start: Int, to end: Int, slots: Set<Int>) {
-        let lost = Forgetting(startMicroseconds: start, endMicroseconds: end, slots: slots)
+    ///
+    /// - Parameter fork: where a former master goes on once more, from when on another one may have taken over.
+    func lost(from start: Int, to end: Int, slots: Set<Int>, fork: Int? = nil) {
+        let lost = Forgetting(startMicroseconds: start, endMicroseconds: end, slots: slots, forkMicroseconds: fork)
         storage.withLock { $0.known.lost.append(lost) }
     }
 
@@ -144,7 +148,9 @@ final class Recorder: Sendable {
 
     private static func spans(_ known: Known, _ slot: Int, since instant: Int) -> [LostSpan] {
         known.lost.filter { $0.concerns(slot, since: instant) }.map {
-            LostSpan(startMicroseconds: $0.startMicroseconds, endMicroseconds: $0.endMicroseconds)
+            LostSpan(
+                startMicroseconds: $0.startMicroseconds, endMicroseconds: $0.endMicroseconds,
+                forkMicroseconds: $0.forkMicroseconds)
         }
     }
 

@@ -21,7 +21,9 @@ struct LostSpanTests {
     }
 
     private func offences(_ calls: [CallOperation], _ spans: [LostSpan]) -> [CallBounds.Offence] {
-        CallHistoryChecker(contract).offences(of: HistoryWithLosses(calls, lost: spans).counted).map(\.offence)
+        HistoryWithLosses(calls, lost: spans).counted.flatMap { counted in
+            CallHistoryChecker(contract).offences(of: counted).map(\.offence)
+        }
     }
 
     @Test("What was acknowledged in a lost span may be forgotten; what was acknowledged before it, or after, may not")
@@ -75,6 +77,54 @@ struct LostSpanTests {
         #expect(offences(calls(settledAt: 20), [span(50, 100)]) == [.endedTwice])
     }
 
+    @Test("A master that loses its writes may have ended a lease that the other one ends again, and told so meanwhile")
+    func endedByBoth() {
+        func calls(_ told: Int) -> [CallOperation] {
+            [
+                call(.reserve(microseconds: 900_000), 0, 5, id: "a", cost: 3, used: 3),
+                call(.settle, 20, 25, id: "a", cost: 1, used: 1), call(.look, 30, 35, cost: 0, used: told),
+                call(.settle, 200, 210, id: "a", cost: 2, used: 2),
+            ]
+        }
+        #expect(offences(calls(1), [span(15, 100)]) == [])
+        // Not ended there, it held all it had.
+        #expect(offences(calls(3), [span(15, 100)]) == [])
+        #expect(offences(calls(4), [span(15, 100)]) == [.miscounted])
+        // Held, or charged by what ended it: one of them.
+        #expect(offences(calls(0), [span(15, 100)]) == [.miscounted])
+    }
+
+    @Test("Usage that was charged in a lost span counts in what was told there, though it is charged again later")
+    func chargedByBoth() {
+        func calls(_ told: Int) -> [CallOperation] {
+            [
+                call(.check, 0, 10, used: 1), call(.usage, 20, 25, id: "u", used: 2),
+                call(.check, 30, 35, used: told, isDenied: true, .denied), call(.usage, 300, 310, id: "u", used: 2),
+            ]
+        }
+        #expect(!offences(calls(2), [span(15, 100)]).contains(.miscounted))
+        #expect(offences(calls(3), [span(15, 100)]).contains(.miscounted))
+    }
+
+    @Test("A former master that goes on once more need not have what was decided since it fell out")
+    func goesOn() {
+        let calls = [
+            call(.check, 0, 10, used: 1), call(.check, 200, 210, used: 2), call(.look, 400, 410, cost: 0, used: 1),
+            call(.look, 600, 610, cost: 0, used: 2),
+        ]
+        func spans(fork: Int?) -> [LostSpan] {
+            let goesOn = LostSpan(
+                startMicroseconds: 390_000, endMicroseconds: 500_000, forkMicroseconds: fork.map { 1_000 * $0 })
+            return [span(20, 100), goesOn]
+        }
+        #expect(offences(calls, spans(fork: 20)) == [])
+        #expect(offences(calls, spans(fork: nil)) == [.miscounted])
+        // What was acknowledged before the fork both have.
+        #expect(offences(calls, spans(fork: 5)) == [])
+        let before = [call(.check, 0, 3, used: 1), call(.look, 400, 410, cost: 0, used: 0)]
+        #expect(offences(before, spans(fork: 5)) == [.miscounted])
+    }
+
     @Test("Of a user's checks the same holds, and a denial that is remembered may be of a span")
     func checks() {
         func answer(_ remaining: Int) -> Operation.Answer {
@@ -91,7 +141,7 @@ struct LostSpanTests {
                 windowMicroseconds: 1_000_000, denialMemoryMicroseconds: 1_000 * memoryMilliseconds,
                 toleranceMicroseconds: 0)
             let history = HistoryWithLosses(checks, lost: spans, under: contract)
-            return HistoryChecker(contract).offences(of: history.counted).map(\.offence)
+            return history.counted.flatMap { HistoryChecker(contract).offences(of: $0).map(\.offence) }
         }
         let admitted = [
             check(0, .admitted(answer(1))), check(20, .admitted(answer(0))), check(100, .admitted(answer(0))),

@@ -210,13 +210,18 @@ package struct CallEvidence: Sendable, CustomStringConvertible {
 
     package var description: String {
         let limit = 60
+        // Where there are more, what is certain says most, and the last of it shows what cannot be.
+        let certain = operations.indices.filter { operations[$0].operation.outcome != .unknown }.suffix(limit)
+        let perhaps = operations.indices.filter { operations[$0].operation.outcome == .unknown }
+        let shown = (certain + perhaps.suffix(limit - certain.count)).sorted()
         let began = operations.map(\.operation.startMicroseconds).min() ?? 0
         var lines = ["\(headline)\(window.map { " in window \($0)" } ?? ""); times in ms:"]
-        lines += operations.prefix(limit).map { index, operation in
+        lines += shown.map { place in
+            let (index, operation) = operations[place]
             let interval = [operation.startMicroseconds, operation.endMicroseconds].map { milliseconds($0 - began) }
             return "  \(interval[0]) to \(interval[1])  operation \(index): \(operation.words(about: window))"
         }
-        if operations.count > limit { lines.append("  and \(operations.count - limit) more") }
+        if operations.count > limit { lines.append("  and \(operations.count - limit) more, most of them before") }
         return lines.joined(separator: "\n")
     }
 
