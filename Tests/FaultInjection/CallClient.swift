@@ -30,6 +30,8 @@ struct CallClient: LoadingClient {
         /// Whose limits it falls under.
         var subjects: [SubjectLog] {
             if case .look = action { return [user] }
+            // Usage is no request, and a tenant's limit is of those.
+            let tenant = action == .usage ? nil : tenant
             return [user] + (isInTeam ? [team.group] : []) + [model?.all, tenant].compactMap(\.self)
         }
     }

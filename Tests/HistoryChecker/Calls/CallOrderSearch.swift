@@ -11,8 +11,9 @@ struct CallOrderSearch {
 
     private enum Reached { case end, deadEnd, bound }
 
-    /// More leases of which it is not known whether they had lapsed are too many to try.
-    private static let mostLapsable = 6
+    /// More leases of which it is not known whether they had lapsed are too many to try. A machine that stood still for a
+    /// moment may have so many lapse within one call.
+    private static let mostLapsable = 10
 
     private let operations: [CallOperation]
     /// The places of those that certainly took place, by their ends; and of those that perhaps did.
@@ -58,10 +59,12 @@ struct CallOrderSearch {
         guard !deadEnds.contains(key) else { return .deadEnd }
         let movesBack = order.movesBack
         for index in candidates() {
-            let lapsable = state.lapsable(operations[index], order.instants)
-            guard lapsable.count <= Self.mostLapsable else { return .bound }
-            for choice in 0..<1 << lapsable.count {
-                let lapsed = lapsable.indices.filter { choice >> $0 & 1 == 1 }.map { lapsable[$0] }
+            let (lapsable, certain) = state.lapsable(operations[index], order)
+            let open = lapsable.filter { !certain.contains($0) }
+            guard open.count <= Self.mostLapsable else { return .bound }
+            for choice in 0..<1 << open.count {
+                let lapsed = certain + open.indices.filter { choice >> $0 & 1 == 1 }.map { open[$0] }
+                guard state.mayStand(operations[index], lapsed: lapsed) else { continue }
                 let reached = attempt(index, lapsed, lapsable, state)
                 guard reached == .deadEnd else { return reached }
             }

@@ -35,16 +35,38 @@ struct CallState {
     }
 
     /// The leases that may have lapsed by an operation, as far as it can tell: those that hold something in a window of
-    /// which its answer says how it stands, and its own where it says that there is none.
-    func lapsable(_ operation: CallOperation, _ instants: [Int]) -> [Int] {
-        leases.keys.filter { reserve in
+    /// which its answer says how it stands, and its own where it says that there is none. And those of them that have.
+    func lapsable(_ operation: CallOperation, _ order: InstantOrder) -> (all: [Int], certain: [Int]) {
+        let all = leases.keys.filter { reserve in
             guard let lease = leases[reserve],
-                instants[lease.base] + lease.lifeMicroseconds - CallContract.leaseGrainMicroseconds
+                order.instants[lease.base] + lease.lifeMicroseconds - CallContract.leaseGrainMicroseconds
                     <= operation.endMicroseconds
             else { return false }
             if operation.outcome == .noLease { return operation.id.flatMap { named[$0] } == reserve }
             return lease.held.contains { operation.term(in: $0.window)?.standing != nil }
         }.sorted()
+        let earliest = max(order.now, operation.startMicroseconds)
+        let certain = all.filter { reserve in
+            guard let lease = leases[reserve] else { return false }
+            let lapse = order.latest(lease.base) + lease.lifeMicroseconds + CallContract.leaseGrainMicroseconds
+            return lapse <= earliest
+        }
+        return (all, certain)
+    }
+
+    /// Whether what an answer says can be where these leases have lapsed by then: charges may leave a window besides, and
+    /// none is given back but by them.
+    func mayStand(_ operation: CallOperation, lapsed: [Int]) -> Bool {
+        let acts = operation.outcome == .done && operation.action != .look
+        let ownLease = acts && operation.ends ? operation.id.flatMap { named[$0] } : nil
+        return operation.terms.allSatisfy { term in
+            guard let standing = term.standing else { return true }
+            func held(_ reserve: Int) -> Int { leases[reserve]?.held.first { $0.window == term.window }?.cost ?? 0 }
+            let own = ownLease.map { lapsed.contains($0) ? 0 : held($0) } ?? 0
+            let wanted = standing.used - (acts ? term.cost : 0) + own
+            let left = sums[term.window] - lapsed.reduce(0) { $0 + held($1) }
+            return windows[term.window] == 0 ? left == wanted : left >= wanted
+        }
     }
 
     /// Lets leases lapse before an operation, and has the others it sees still live; false where that cannot be.

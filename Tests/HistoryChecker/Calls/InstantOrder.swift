@@ -28,6 +28,9 @@ struct InstantOrder {
     /// The instant of the last.
     var now: Int { order.last.map { instants[$0] } ?? .min }
 
+    /// The latest instant that an operation in the order can have: none that follows it is before it.
+    func latest(_ operation: Int) -> Int { order[places[operation]...].map { ends[$0] }.min() ?? ends[operation] }
+
     var mark: Mark { Mark(count: order.count, moves: moves.count, distances: distances.count) }
 
     /// Puts an operation at the end; false where its interval is over by then.

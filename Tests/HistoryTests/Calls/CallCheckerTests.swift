@@ -7,6 +7,8 @@ struct CallCheckerTests {
     struct Setting: Sendable, CustomTestStringConvertible {
         var name: String
         var calls: SimulatedCalls
+        /// Whether there is enough of them that each limit denies.
+        var isCrowded = true
         var testDescription: String { name }
     }
 
@@ -16,6 +18,11 @@ struct CallCheckerTests {
         Setting(name: "answers lost", calls: SimulatedCalls(callsEach: 25, shareUnknown: 8)),
         Setting(name: "emptied", calls: SimulatedCalls(callsEach: 25, flushes: 2)),
         Setting(name: "emptied, answers lost", calls: SimulatedCalls(shareUnknown: 5, flushes: 1)),
+        Setting(
+            name: "stalls, in which many leases lapse",
+            calls: SimulatedCalls(
+                world: ScriptCalls().world, clients: 3, callsEach: 40, longestPauseMicroseconds: 25_000,
+                stallsEachMicroseconds: 150_000), isCrowded: false),
         Setting(name: "long", calls: SimulatedCalls(clients: 8, callsEach: 150)),
     ]
 
@@ -39,7 +46,7 @@ struct CallCheckerTests {
         }
         print("calls: \(setting.name): \(orders) of 25 have an order")
         // Those for each value with the others.
-        #expect(denying == Set(setting.calls.world.contract.windows.indices.map(CallWorld.limit)))
+        #expect(!setting.isCrowded || denying == Set(setting.calls.world.contract.windows.indices.map(CallWorld.limit)))
         if setting.calls.clients * setting.calls.callsEach < CallHistoryChecker.longestSearched {
             #expect(orders >= 20)
         }

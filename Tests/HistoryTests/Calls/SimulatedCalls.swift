@@ -11,6 +11,9 @@ struct SimulatedCalls {
     /// Out of a hundred calls.
     var shareUnknown = 0
     var flushes = 0
+    /// Each time so much has passed, nothing goes on for a while, as on a machine that is busy with something else.
+    var stallsEachMicroseconds: Int?
+    private static let stallMicroseconds = 350_000
     var fault = CallModel.Fault.none
 
     private struct Planned {
@@ -56,14 +59,23 @@ struct SimulatedCalls {
         return operations
     }
 
+    /// The instant when a client has gone on for so long: later where a stall comes in between.
+    private func passed(from instant: Int, _ microseconds: Int) -> Int {
+        guard let stallsEachMicroseconds else { return instant + microseconds }
+        let period = stallsEachMicroseconds + Self.stallMicroseconds
+        let place = min(instant % period, stallsEachMicroseconds)
+        let stalls = (place + microseconds) / stallsEachMicroseconds
+        return instant - instant % period + place + microseconds + stalls * Self.stallMicroseconds
+    }
+
     private func planned(_ habits: inout [CallHabits]) -> [Planned] {
         var plan: [Planned] = []
         for client in 0..<clients {
             var clock = 1_000_000_000 + habits[client].microseconds(0...10_000)
             for _ in 0..<callsEach {
-                clock += habits[client].microseconds(100...longestPauseMicroseconds)
-                let instant = clock + habits[client].microseconds(1...longestLatencyMicroseconds)
-                let end = instant + habits[client].microseconds(1...longestLatencyMicroseconds)
+                clock = passed(from: clock, habits[client].microseconds(100...longestPauseMicroseconds))
+                let instant = passed(from: clock, habits[client].microseconds(1...longestLatencyMicroseconds))
+                let end = passed(from: instant, habits[client].microseconds(1...longestLatencyMicroseconds))
                 plan.append(Planned(client: client, start: clock, instant: instant, end: end))
                 clock = end
             }
