@@ -75,6 +75,33 @@ extension EndToEnd {
             #expect(try state(user, client) == ["tokens": 0, "calls": 0, "requests": 0])
         }
 
+        @Test("That Redis has lost in a restart it is charged once when it is settled, whatever was reserved since")
+        func lost() throws {
+            let daemon = try start(["DENY_CACHE_MS": "0"])
+            let client = try daemon.connect()
+            let user = newUser()
+            func settle(_ lease: String) throws -> String {
+                let members = #""user":"\#(user)","lease":"\#(lease)","output_tokens":100"#
+                return String(try post(client, "/v1/settle", members).text.prefix { $0 != "," && $0 != "}" })
+            }
+            let kept = try reserve(client, user, tokens: 1).lease
+            try redis.command("SAVE")
+            let lost = try reserve(client, user, tokens: 1).lease
+            #expect(try settle(kept) == #"{"charged":true"#)
+            let second = try reserve(client, user, tokens: 1).lease
+            redis.end()
+            try redis.restart()
+            try #require(try eventually(within: 20) { try !client.check(newUser()).isDegraded })
+
+            #expect(try settle(second) == #"{"charged":true"#)
+            #expect(try settle(kept) == #"{"charged":true"#, "its settlement was lost too")
+            let since = try reserve(client, user, tokens: 1).lease
+            #expect(try settle(since) == #"{"charged":true"#)
+            #expect(try settle(lost) == #"{"charged":true"#)
+            for lease in [kept, lost, second, since] { #expect(try settle(lease) == #"{"charged":false"#) }
+            #expect(try state(user, client)["tokens"] == 400)
+        }
+
         @Test("At capacity it answers 503 with the wait, and a freed slot is free at once")
         func capacity() throws {
             let daemon = try start()

@@ -48,13 +48,13 @@ struct CallAcrossSlotsTests {
         expect([done, done], .done, least: 0)
     }
 
-    @Test("gives a lease that is as old as the latest of its parts, and lapses with it")
+    @Test("gives a lease as old as the latest of its parts, which says how much older the first is, and lapses with it")
     func instants() {
         func done(_ given: Int, _ lapses: Int) -> CallAnswer {
             let instants = LeaseInstants(givenAtMilliseconds: given, lapsesAtMilliseconds: lapses)
             return CallAnswer(verdict: .done, states: [state(false)], leaseInstants: instants)
         }
-        let latest = LeaseInstants(givenAtMilliseconds: 9, lapsesAtMilliseconds: 30)
+        let latest = LeaseInstants(givenAtMilliseconds: 9, lapsesAtMilliseconds: 30, spreadMilliseconds: 2)
         #expect(merged([done(7, 30), done(9, 20)])?.leaseInstants == latest)
         let full = CallAnswer(verdict: .atCapacity(term: 0, retryAfterMilliseconds: 400), states: [state(true)])
         #expect(merged([done(7, 30), full])?.leaseInstants == nil)

@@ -54,7 +54,8 @@ struct DecideScriptTests {
             operands += (0..<8).reversed().map { UInt8(truncatingIfNeeded: lease.id >> (8 * UInt64($0))) }
             operands += littleEndian(lease.instants.givenAtMilliseconds, 6)
             operands += littleEndian(lease.instants.lapsesAtMilliseconds, 6)
-        case .usage(let digest): operands += digest.bytes + [UInt8](repeating: 0, count: 8)
+            operands += littleEndian(lease.instants.spreadMilliseconds, 2)
+        case .usage(let digest): operands += digest.bytes + [UInt8](repeating: 0, count: 10)
         case nil: break
         }
         let head = [
@@ -114,7 +115,8 @@ struct DecideScriptTests {
         let operation = DecisionOperation(rawValue: .random(in: 1...7, using: &random)) ?? .check
         let instants = LeaseInstants(
             givenAtMilliseconds: .random(in: LeaseInstants.bounds, using: &random),
-            lapsesAtMilliseconds: .random(in: LeaseInstants.bounds, using: &random))
+            lapsesAtMilliseconds: .random(in: LeaseInstants.bounds, using: &random),
+            spreadMilliseconds: .random(in: 0...LeaseInstants.unknownSpread, using: &random))
         let id: DecisionID? =
             switch operation {
             case .check, .reset: nil

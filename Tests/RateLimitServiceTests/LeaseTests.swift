@@ -36,8 +36,9 @@ struct LeaseTests {
             let nothing = lease(attributes, holdsNothing: true)
             #expect(try #require(Lease(nothing.text)).holdsNothing)
         }
-        for (given, lapses) in [(0, 0), (5, 1 << 48 - 1), (1 << 48 - 1, 7)] {
-            let instants = LeaseInstants(givenAtMilliseconds: given, lapsesAtMilliseconds: lapses)
+        for (given, lapses, spread) in [(0, 0, 0), (5, 1 << 48 - 1, 2), (1 << 48 - 1, 7, 65_535)] {
+            let instants = LeaseInstants(
+                givenAtMilliseconds: given, lapsesAtMilliseconds: lapses, spreadMilliseconds: spread)
             #expect(try #require(Lease(lease(.none, instants: instants).text)).instants == instants)
         }
     }
@@ -100,13 +101,31 @@ struct LeaseTests {
     func mark() {
         let lease = lease(.none)
         #expect(lease.mark == LeaseMark(id: lease.id, instants: lease.instants))
-        let given = LeaseInstants(givenAtMilliseconds: 5, lapsesAtMilliseconds: 9)
+        let given = LeaseInstants(givenAtMilliseconds: 5, lapsesAtMilliseconds: 9, spreadMilliseconds: 2)
         #expect(lease.given(at: given).mark == LeaseMark(id: lease.id, instants: given))
         // A renewed one is as old as it was.
         let renewed = LeaseInstants(givenAtMilliseconds: 7, lapsesAtMilliseconds: 19)
         #expect(
             lease.given(at: given).renewed(until: renewed).instants
-                == LeaseInstants(givenAtMilliseconds: 5, lapsesAtMilliseconds: 19))
+                == LeaseInstants(givenAtMilliseconds: 5, lapsesAtMilliseconds: 19, spreadMilliseconds: 2))
+    }
+
+    @Test("that several servers hold says between which instants all of them gave it, however far apart these are")
+    func spread() {
+        func instants(_ given: Int, _ spread: Int = 0) -> LeaseInstants {
+            LeaseInstants(givenAtMilliseconds: given, lapsesAtMilliseconds: 9, spreadMilliseconds: spread)
+        }
+        let unknown = LeaseInstants.unknownSpread
+        for (one, other, both) in [
+            (instants(7), instants(7), instants(7)), (instants(7), instants(10), instants(10, 3)),
+            (instants(10, 3), instants(8), instants(10, 3)), (instants(10, 3), instants(4), instants(10, 6)),
+            (instants(10, 3), instants(20, 1), instants(20, 13)),
+            (instants(0), instants(unknown - 1), instants(unknown - 1, unknown - 1)),
+            (instants(0), instants(unknown), instants(unknown, unknown)),
+            (instants(5, unknown), instants(5), instants(5, unknown)),
+        ] {
+            #expect(one.latest(other) == both && other.latest(one) == both)
+        }
     }
 
     @Test("that holds nothing is charged once by Redis, which does not know it")
@@ -161,10 +180,10 @@ struct LeaseTests {
         #expect(changed { _ in } == lease)
         // The version, the cost, a flag that is not known, one group twice, an owner of another length.
         #expect(changed { $0[0] = 3 } == nil)
-        #expect(changed { $0.replaceSubrange(39..<43, with: [0, 0, 0, 0]) } == nil)
-        #expect(changed { $0[43] |= 0x40 } == nil && changed { $0[43] |= 0x80 } == nil)
-        #expect(changed { $0.replaceSubrange(63..<81, with: $0[45..<63]) } == nil)
-        #expect(changed { $0[22] = 16 } == nil)
+        #expect(changed { $0.replaceSubrange(41..<45, with: [0, 0, 0, 0]) } == nil)
+        #expect(changed { $0[45] |= 0x40 } == nil && changed { $0[45] |= 0x80 } == nil)
+        #expect(changed { $0.replaceSubrange(65..<83, with: $0[47..<65]) } == nil)
+        #expect(changed { $0[24] = 16 } == nil)
     }
 
     @Test("carries any text as its owner and its groups, and no UUID as a text")
@@ -179,7 +198,7 @@ struct LeaseTests {
         }
         let uuid = Array("01234567-89ab-cdef-0123-456789abcdef".utf8)
         let bytes = try #require(Base64URL.bytes(of: lease(.none).text.utf8))
-        let asText = bytes[..<21] + [0, 36] + uuid + bytes[39...]
+        let asText = bytes[..<23] + [0, 36] + uuid + bytes[41...]
         #expect(Lease(Base64URL.text(of: Array(asText))) == nil)
     }
 

@@ -193,14 +193,14 @@ struct DecideBoundsTests {
     func leasesAlone() throws {
         func decide(_ operation: DecisionOperation) throws -> CallVerdict {
             let answer = try calls.decide(call(operation, id: "1", []), clockMicroseconds: start)
-            book.note(answer, of: "1")
+            book.note(answer, to: operation, of: "1")
             return answer.verdict
         }
         #expect(try decide(.reserve) == .done)
-        #expect(try calls.redis.command("STRLEN", key).integer == 27 + 7 + 2 + 8)
+        #expect(try calls.redis.command("STRLEN", key).integer == 27 + 13 + 7 + 2 + 8)
         #expect(try decide(.reserve) == .repeated)
         #expect(try decide(.settle) == .done)
-        #expect(try calls.redis.command("STRLEN", key).integer == 27)
+        #expect(try calls.redis.command("STRLEN", key).integer == 27 + 13)
         #expect(try decide(.settle) == .repeated)
         try calls.expire(clockMicroseconds: start + 3_600_999_000)
         #expect(try calls.redis.command("EXISTS", key).integer == 1)

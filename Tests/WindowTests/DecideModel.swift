@@ -18,8 +18,9 @@ struct DecideModel {
         /// The time before which nobody looks for lapsed leases, 0 for never, and the latest at which somebody did.
         var earliest = 0
         var freed = 0
-        /// When it began.
+        /// When it began, and when the latest lease was given.
         var began: Int?
+        var latest = 0
         /// When Redis forgets it, in milliseconds; 0 where there is nothing.
         var standsUntil = 0
 
@@ -200,15 +201,19 @@ struct DecideModel {
     private mutating func lease(
         _ id: UInt8, _ costs: [Int], ttl: Int, _ denials: [Denial], clock: Int
     ) -> LeaseInstants {
+        let given = max(clock / 1000, memories.map(\.latest).max() ?? 0)
         for subject in memories.indices {
             let own = limits.indices.filter { limits[$0].subject == subject && !denials[$0].isDenied }
-            memories[subject].began = memories[subject].began ?? clock / 1000
+            memories[subject].began = memories[subject].began ?? given
+            memories[subject].latest = given
             put(
                 Lease(
                     lapsesAtMilliseconds: max(clock / 1000, memories[subject].freed) + ttl,
                     held: Dictionary(uniqueKeysWithValues: own.map { ($0, costs[$0]) })), id, in: subject)
         }
-        return note(id, clock: clock)
+        let told = LeaseInstants(givenAtMilliseconds: given, lapsesAtMilliseconds: latestLapse(of: id))
+        instants[id] = told
+        return told
     }
 
     private mutating func renew(_ id: UInt8, ttl: Int, clock: Int) -> LeaseInstants {
@@ -217,15 +222,13 @@ struct DecideModel {
             lease.lapsesAtMilliseconds = max(clock / 1000, memories[subject].freed) + ttl
             put(lease, id, in: subject)
         }
-        return note(id, clock: clock)
+        let told = LeaseInstants(givenAtMilliseconds: clock / 1000, lapsesAtMilliseconds: latestLapse(of: id))
+        instants[id] = instants[id]?.renewed(until: told)
+        return told
     }
 
-    private mutating func note(_ id: UInt8, clock: Int) -> LeaseInstants {
-        let latest = memories.compactMap { $0.leases[id]?.lapsesAtMilliseconds }.max() ?? 0
-        let noted = LeaseInstants(
-            givenAtMilliseconds: max(clock / 1000, memories[0].began ?? 0), lapsesAtMilliseconds: latest)
-        instants[id] = noted
-        return noted
+    private func latestLapse(of id: UInt8) -> Int {
+        memories.compactMap { $0.leases[id]?.lapsesAtMilliseconds }.max() ?? 0
     }
 
     /// Ends a lease; nil costs charge nothing.
@@ -240,7 +243,8 @@ struct DecideModel {
             let own = instants[id] ?? .unknown
             let end = own.lapsesAtMilliseconds + rememberMilliseconds
             if clock / 1000 >= end { return .tooLate }
-            if let began = memories[0].began, began <= own.givenAtMilliseconds { return .repeated }
+            // Redis loses nothing here but whole bundles, so it was given later than the latest only after one.
+            if let began = memories[0].began, began...memories[0].latest ~= own.givenAtMilliseconds { return .repeated }
             let keep = max(end - clock / 1000, rememberMilliseconds)
             if ids.note(.lease(id), for: keep, at: clock / 1000) { return .repeated }
             if costs == nil { kind = .unknownLease }

@@ -176,7 +176,7 @@ struct DecidePropertyTests {
         .onHotPath(0, "counted + held + need > quota", "counted + need > quota"),
         .onHotPath(0, "held, part = held - amount, part + 10", "held, part = held, part + 10"),
         // Charges twice; charges a shadow limit that held nothing.
-        PlantedBug(0, "first.epoch <= request.given then return REPEATED end", "false then return REPEATED end"),
+        PlantedBug(0, "if may_have_given(first, request.first_given, request.given) then", "if false then"),
         PlantedBug(0, "if holds(text) or holds(call('HGET', before, field)) then return true end", ""),
         PlantedBug(0, "and not (parts and term.is_shadow", "and not (false and term.is_shadow"),
         // Settles what it has forgotten; forgets what it has settled.

@@ -41,7 +41,7 @@ struct DecideTests {
             operation, id: book.id(id, of: operation), lifeMilliseconds: ttl, rememberMilliseconds: remember,
             subjects: subjects)
         let answer = try calls.decide(call, clockMicroseconds: start + microseconds)
-        book.note(answer, of: id)
+        book.note(answer, to: operation, of: id)
         return answer
     }
 

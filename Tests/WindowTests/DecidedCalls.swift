@@ -8,7 +8,8 @@ import Testing
 
 /// Calls decided by the real `decide.lua` in a real Redis, under a clock that the test sets.
 ///
-/// The script's only look at a clock, `call('TIME')`, is replaced by its last two arguments; nothing else of it changes.
+/// The script's only look at a clock, `call('TIME')`, is replaced by its last two arguments, and what tells it one server
+/// from another by a number; nothing else of it changes.
 struct DecidedCalls {
     let redis: RedisConnection
     private let digest: String
@@ -16,8 +17,20 @@ struct DecidedCalls {
     static let script: String = {
         let clock = "call('TIME')"
         precondition(DecisionScript.text.ranges(of: clock).count == 1, "decide.lua must look at one clock")
-        return DecisionScript.text.replacing(clock, with: "{ table.remove(ARGV, #ARGV - 1), table.remove(ARGV) }")
+        let text = DecisionScript.text.replacing(clock, with: "{ table.remove(ARGV, #ARGV - 1), table.remove(ARGV) }")
+        return text.replacing(serverText, with: "('1')")
     }()
+
+    private static let serverText: String = {
+        let text = "tostring(call)"
+        precondition(DecisionScript.text.ranges(of: text).count == 2, "decide.lua must know its server on each path")
+        return text
+    }()
+
+    /// A script as it is run by another server than the first, which ``script`` is run by.
+    static func onServer(_ number: Int, _ script: String = Self.script) -> String {
+        script.replacing("('1')", with: "('\(number)')")
+    }
 
     /// The same with all decided off the hot path.
     static let slowScript = offHotPath(script)
@@ -142,8 +155,9 @@ final class LeaseBook {
         }
     }
 
-    /// Takes note of what the answer says of a lease.
-    func note(_ answer: CallAnswer, of name: String) {
-        if let own = answer.leaseInstants { instants[name] = own }
+    /// Takes note of what the answer to a reserve or renew says of a lease.
+    func note(_ answer: CallAnswer, to operation: DecisionOperation, of name: String) {
+        guard let own = answer.leaseInstants else { return }
+        instants[name] = operation == .reserve ? own : instants[name]?.renewed(until: own)
     }
 }

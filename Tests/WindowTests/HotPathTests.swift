@@ -68,7 +68,7 @@ struct HotPathTests {
                 let call = DecisionCall(
                     operation, id: book.id("\(index)", of: operation), subjects: terms(operation == .check ? 1 : 700))
                 let answer = try calls.decide(call, clockMicroseconds: at)
-                book.note(answer, of: "\(index)")
+                book.note(answer, to: operation, of: "\(index)")
                 #expect(answer.verdict == .done)
             }
             // A denial by a window that has outgrown the bundle reads that one off the hot path.
@@ -81,7 +81,7 @@ struct HotPathTests {
                 let id = book.id("r\(index)", of: operation)
                 let answer = try calls.decide(
                     DecisionCall(operation, id: id, subjects: terms(700)), clockMicroseconds: at)
-                book.note(answer, of: "r\(index)")
+                book.note(answer, to: operation, of: "r\(index)")
                 #expect(answer.verdict == .done)
             }
         }

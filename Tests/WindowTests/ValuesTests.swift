@@ -46,7 +46,7 @@ struct ValuesTests {
                 SubjectTerms(key: Array(base.utf8), terms: [term(2)]), subject(session, terms ?? [term()], most: most),
             ])
         let answer = try calls.decide(call, clockMicroseconds: start + milliseconds * 1000)
-        book.note(answer, of: id)
+        book.note(answer, to: operation, of: id)
         return answer
     }
 

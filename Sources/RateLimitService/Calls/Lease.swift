@@ -3,8 +3,8 @@ public import RateLimitCore
 /// What a gateway holds while a call is under way: an id, and what is needed to settle it in any replica, whatever the
 /// limits are by then.
 ///
-/// Its text is opaque to gateways: in base64url (RFC 4648, section 5; no padding) a version byte, the id, when it was given
-/// and when it lapses, the owner, the cost, in whose windows it is held, the groups, what the call said about itself, and
+/// Its text is opaque to gateways: in base64url (RFC 4648, section 5; no padding) a version byte, the id, when it was given,
+/// when it lapses and how far servers differ about the first, the owner, the cost, in whose windows it is held, the groups, what the call said about itself, and
 /// by which values of that it is held. Nothing of it is secret or trusted: whoever may ask at the socket may do with a
 /// user's budget what a forged lease could.
 public struct Lease: Hashable, Sendable {
@@ -18,7 +18,7 @@ public struct Lease: Hashable, Sendable {
     public static let maximumTextLength: Int = {
         let subject = 2 + SubjectID.textLengths.upperBound
         let values = 1 + LimitSet.maximumCount * (1 + CallValue.maximumCount)
-        return (4 * (27 + subject * (1 + CallAttributes.maximumGroups) + maximumTextBytes + values) + 2) / 3
+        return (4 * (29 + subject * (1 + CallAttributes.maximumGroups) + maximumTextBytes + values) + 2) / 3
     }()
 
     private static let maximumTextBytes: Int = {
@@ -46,7 +46,7 @@ public struct Lease: Hashable, Sendable {
     /// ``LimitSet/maximumCount``, none twice.
     public let heldValues: [ValueWindows]
 
-    private static let version: UInt8 = 5
+    private static let version: UInt8 = 6
 
     /// What one byte says.
     private enum Flag {
@@ -99,12 +99,14 @@ public struct Lease: Hashable, Sendable {
     private init?(_ bytes: LeaseReader) {
         var reader = bytes
         guard reader.byte() == Self.version, let id = reader.word(), let givenAt = reader.number(bytes: 6),
-            let lapsesAt = reader.number(bytes: 6), let owner = reader.subject(),
+            let lapsesAt = reader.number(bytes: 6), let spread = reader.number(bytes: 2),
+            let owner = reader.subject(),
             let cost = reader.number(bytes: 4), Limit.costs.contains(cost), let flags = reader.byte(),
             flags & ~Flag.all == 0, let (attributes, heldValues) = Self.attributes(&reader, flags), reader.isAtEnd
         else { return nil }
         self.id = id
-        instants = LeaseInstants(givenAtMilliseconds: givenAt, lapsesAtMilliseconds: lapsesAt)
+        instants = LeaseInstants(
+            givenAtMilliseconds: givenAt, lapsesAtMilliseconds: lapsesAt, spreadMilliseconds: spread)
         self.owner = owner
         holdsNothing = flags & Flag.holdsNothing != 0
         self.cost = cost
@@ -225,6 +227,7 @@ public struct Lease: Hashable, Sendable {
         writer.write(id, Self.idLength)
         writer.write(UInt64(instants.givenAtMilliseconds), 6)
         writer.write(UInt64(instants.lapsesAtMilliseconds), 6)
+        writer.write(UInt64(instants.spreadMilliseconds), 2)
         writer.write(owner)
         writer.write(UInt64(cost), 4)
         let flags =
@@ -246,7 +249,7 @@ public struct Lease: Hashable, Sendable {
     private func byteCount(_ labels: ArraySlice<(key: String, value: String)>) -> Int {
         let texts = labels.reduce(0) { $0 + 4 + $1.key.utf8.count + $1.value.utf8.count }
         let groups = attributes.groups.reduce(0) { $0 + LeaseWriter.count(of: $1) }
-        return 1 + Self.idLength + 12 + LeaseWriter.count(of: owner) + 4 + 1 + 1 + groups
+        return 1 + Self.idLength + 14 + LeaseWriter.count(of: owner) + 4 + 1 + 1 + groups
             + (attributes.model.map { 2 + $0.utf8.count } ?? 0)
             + (attributes.provider.map { 2 + $0.utf8.count } ?? 0) + 1 + texts
     }
@@ -269,7 +272,7 @@ public struct Lease: Hashable, Sendable {
     /// The same as Redis has renewed it.
     func renewed(until instants: LeaseInstants) -> Lease {
         var lease = self
-        lease.instants.lapsesAtMilliseconds = instants.lapsesAtMilliseconds
+        lease.instants = self.instants.renewed(until: instants)
         return lease
     }
 }

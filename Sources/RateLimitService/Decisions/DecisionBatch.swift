@@ -48,9 +48,10 @@ struct DecisionBatch {
             operands.writeInteger(lease.id)
             operands.writeAmount(lease.instants.givenAtMilliseconds)
             operands.writeAmount(lease.instants.lapsesAtMilliseconds)
+            operands.writeInteger(UInt16(lease.instants.spreadMilliseconds), endianness: .little)
         case .usage(let digest):
             operands.writeBytes(digest.bytes)
-            operands.writeRepeatingByte(0, count: 20 - UsageDigest.length)
+            operands.writeRepeatingByte(0, count: 22 - UsageDigest.length)
         }
     }
 

@@ -24,30 +24,50 @@ public struct LeaseMark: Hashable, Sendable {
 
 /// When a lease was given and when it lapses, by the clock of the Redis server that holds it, in milliseconds since 1970.
 ///
-/// Redis tells by them whether a lease that it does not have has been ended, or was forgotten.
+/// Redis tells by them whether a lease that it does not have has been ended, or was lost.
 public struct LeaseInstants: Hashable, Sendable {
     /// What they may be: Redis keeps 48 bits.
     public static let bounds = 0...1 << 48 - 1
     /// Those of a lease that is not given yet, or of which nobody knows whether it was.
     public static let unknown = LeaseInstants(givenAtMilliseconds: 0, lapsesAtMilliseconds: 0)
 
-    /// When it was given.
+    /// By how much at most several servers, each of which holds a part of it, differ about when it was given.
+    public static let spreads = 0...unknownSpread - 1
+    /// What stands for a wider difference: such a lease is never taken for lost.
+    public static let unknownSpread = 65_535
+
+    /// When it was given; where several servers hold a part of it, the latest.
     public var givenAtMilliseconds: Int
     /// When it lapses, unless it is renewed.
     public var lapsesAtMilliseconds: Int
+    /// How much earlier the first of several servers gave its part: within ``spreads``, or ``unknownSpread``.
+    public private(set) var spreadMilliseconds: Int
 
-    /// Makes instants within ``bounds``.
-    public init(givenAtMilliseconds: Int, lapsesAtMilliseconds: Int) {
+    /// Makes instants within ``bounds``, with a difference of up to ``unknownSpread``.
+    public init(givenAtMilliseconds: Int, lapsesAtMilliseconds: Int, spreadMilliseconds: Int = 0) {
         precondition(Self.bounds.contains(givenAtMilliseconds) && Self.bounds.contains(lapsesAtMilliseconds))
+        precondition(0...Self.unknownSpread ~= spreadMilliseconds)
         self.givenAtMilliseconds = givenAtMilliseconds
         self.lapsesAtMilliseconds = lapsesAtMilliseconds
+        self.spreadMilliseconds = spreadMilliseconds
+    }
+
+    /// The same where the lease was renewed: it was given when it was.
+    public func renewed(until latest: LeaseInstants) -> LeaseInstants {
+        var renewed = self
+        renewed.lapsesAtMilliseconds = latest.lapsesAtMilliseconds
+        return renewed
     }
 
     /// Those that count where several servers hold a part of the lease.
     public func latest(_ other: LeaseInstants) -> LeaseInstants {
-        LeaseInstants(
-            givenAtMilliseconds: max(givenAtMilliseconds, other.givenAtMilliseconds),
-            lapsesAtMilliseconds: max(lapsesAtMilliseconds, other.lapsesAtMilliseconds))
+        let given = max(givenAtMilliseconds, other.givenAtMilliseconds)
+        let first = min(
+            givenAtMilliseconds - spreadMilliseconds, other.givenAtMilliseconds - other.spreadMilliseconds)
+        let isWide = max(spreadMilliseconds, other.spreadMilliseconds) == Self.unknownSpread
+        return LeaseInstants(
+            givenAtMilliseconds: given, lapsesAtMilliseconds: max(lapsesAtMilliseconds, other.lapsesAtMilliseconds),
+            spreadMilliseconds: isWide ? Self.unknownSpread : min(given - first, Self.unknownSpread))
     }
 }
 

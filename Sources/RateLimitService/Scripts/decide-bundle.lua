@@ -4,6 +4,9 @@
 --   mark B (178), sections B, leases B, the time in milliseconds before which no lease lapses I6 (0: none holds
 --   anything), the latest lapse whose leases hold nothing any more I6, when the key expires I6, and the epoch I6: when
 --   the subject's memory of leases began (0: it has not)
+-- Where it has, that memory follows, 13 bytes and more:
+--   gaps B, when the latest lease was given I6, the server that gave it I6 (what tells its process from others); and for
+--   each gap, up to GAPS of them, two instants between which no lease was given, I6 each
 -- Then come the sections, by ascending limit: a head of 38 bytes each, and the body.
 --   limit I4, form B, length I2 of the body, total I6 of what has been charged, held I6 by leases, newest I7 (the time
 --   of the last charge in microseconds), ends I6 in milliseconds, oldest I6 (the first entry's time, modulo 2^48)
@@ -25,6 +28,11 @@
 -- alone, and may be others each time. A lease that was ended leaves nothing. The epoch says of one that is not there
 -- whether it was ended, or forgotten with all else; so the key lives until nobody may ask about a lease any more.
 --
+-- A failover, or a restart, may lose the latest leases and leave the bundle as it was before. A lease that is not there
+-- and was given later than the latest that is known was lost so. When the next lease is given, by another server than the
+-- latest one, the time between the two is a gap, in which a lease that was lost still shows. It is true of any two leases
+-- that follow one another that none was given between them: so no lease that was ended is ever taken for lost.
+--
 -- Everything that the hot path leaves is decided by the functions that this one makes, a closure for each: it is called
 -- at most once in a batch. They take nothing from outside: a local that is captured would cost each EVALSHA an
 -- allocation.
@@ -33,12 +41,15 @@ local function make(redis_now)
   local call, unpack, pack, sub, find = redis.call, struct.unpack, struct.pack, string.sub, string.find
   local MARK, LONG, PLAIN, SPILLED, WRAP, MOST, BRACE = 178, 1, 0, 255, 281474976710656, 281474976710655, 123
   local SMALL, HOME, EXACT, SLACK, INLINE, REAPED, HOUR = 1024, 64, 1024, 256, 16, 10000, 3600000
-  local LOOKS, VALUES = 16, 10000
+  local LOOKS, VALUES, GAPS = 16, 10000, 8
   local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET = 1, 2, 3, 4, 5, 6, 7
   local SLIDING, CALENDAR, CONCURRENCY = 0, 1, 2
   local DONE, FOR_GOOD, AT_CAPACITY, NO_LEASE, REPEATED, TOO_LATE = 0, 2, 3, 4, 5, 6
   local HEADER, HEADER_LENGTH, HEAD, HEAD_LENGTH = '<BBBI6I6I6I6', 27, '<I4BI2I6I6I7I6I6', 38
+  local MEMORY = '<BI6I6'
   local now_ms = floor(redis_now / 1000)
+  -- Where a function of C lies differs from process to process: the kernel puts each one's memory elsewhere.
+  local server = (tonumber(string.match(tostring(call), '%x*$'), 16) or 0) % WRAP
   local function refuse() error('ERR the value is not a rate limit window', 0) end
   local function further(subject, suffix)
     local brace = byte(subject.key) == BRACE and '' or '{'
@@ -74,13 +85,19 @@ local function make(redis_now)
     local text = call('GET', key)
     local subject = {
       key = key, sections = {}, leases = {}, is_spilled = false, is_dirty = false, earliest = 0, freed = 0, expiry = 0,
-      epoch = 0, is_new = not text, stood_until = 0,
+      epoch = 0, latest = 0, server = 0, gaps = '', is_new = not text, stood_until = 0,
     }
     if not text then return subject end
     if #text < HEADER_LENGTH or byte(text) ~= MARK then refuse() end
     local _, count, leases, earliest, freed, expiry, epoch, at = unpack(HEADER, text)
     subject.earliest, subject.freed, subject.expiry, subject.epoch = earliest, freed, expiry, epoch
     subject.stood_until = expiry
+    if epoch > 0 then
+      if at + 12 > #text then refuse() end
+      local gaps
+      gaps, subject.latest, subject.server, at = unpack(MEMORY, text, at)
+      subject.gaps, at = sub(text, at, at + 12 * gaps - 1), at + 12 * gaps
+    end
     for k = 1, count do
       if at + HEAD_LENGTH - 1 > #text then refuse() end
       local limit, form, length, total, held, newest, ends, oldest, body = unpack(HEAD, text, at)
@@ -118,6 +135,9 @@ local function make(redis_now)
     local parts = {
       pack(HEADER, MARK, #sections, count, subject.earliest, subject.freed, subject.expiry, subject.epoch),
     }
+    if subject.epoch > 0 then
+      parts[2] = pack(MEMORY, #subject.gaps / 12, subject.latest, subject.server) .. subject.gaps
+    end
     for _, section in ipairs(sections) do
       parts[#parts + 1] = pack(
         HEAD, section.limit, section.form, #section.body, section.total, section.held, section.newest, section.ends,

@@ -6,6 +6,7 @@
   if not answer and tries_hot_path and operation ~= RESET then for _ = 1, 2 do repeat
     local m, id, is_plain = TERMS, nil, true
     if operation ~= CHECK and operation ~= USAGE then id = sub(operands, from, from + 7) end
+    if operation == RESERVE then server = server or (tonumber(tostring(call):match('%x*$'), 16) or 0) % WRAP end
     local asks, charges = operation <= RESERVE, operation ~= RESERVE
     local ends_lease = operation == SETTLE or operation == RELEASE
     local is_free = is_denied or operation == RENEW or operation == RELEASE
@@ -20,12 +21,26 @@
       local key, terms, bound = KEYS[j], plan[m], plan[m + BOUND]
       local text = try('GET', key)
       local mark, count, leases, earliest, freed, expiry, epoch, offset = MARK, 0, 0, 0, 0, 0, 0, HEADER_LENGTH + 1
+      local kept, gaps = offset, 0
       if text then
         if text.err or #text < HEADER_LENGTH then is_plain = false break end
         mark, count, leases, earliest, freed, expiry, epoch, offset = unpack(HEADER, text)
         if mark ~= MARK or leases == SPILLED or (earliest > 0 and earliest <= now_ms) then is_plain = false break end
       end
       local stood_until = expiry
+
+      -- The memory of leases. A reserve writes it anew, but for the gaps.
+      if epoch > 0 then
+        if #text < HEADER_LENGTH + MEMORY_LENGTH then is_plain = false break end
+        local latest, giver
+        gaps, latest, giver, offset = unpack(MEMORY, text, offset)
+        if operation == RESERVE then
+          if giver ~= server or latest > now_ms then is_plain = false break end
+          kept = offset
+        end
+        offset = offset + 12 * gaps
+        if offset > #text + 1 then is_plain = false break end
+      end
 
       -- The leases: where their records and their ids begin, the place of the request's among them, from 0, where its
       -- record begins and where its first part does.
@@ -56,7 +71,7 @@
 
       -- The terms, beside the sections. `parts` becomes the new text: what is kept of the old one from `kept` on, and
       -- what has changed.
-      local p, kept, seen, had, is_dirty = 1, offset, 0, count, id ~= nil
+      local p, seen, had, is_dirty = 1, 0, count, id ~= nil
       for d = m + 2, m + 1 + WIDTH * terms, WIDTH do
         local limit, kind, quota, cost, need = plan[d], plan[d + KIND], plan[d + QUOTA], costs[plan[d + AMOUNT]], nil
         cost = cost or plan[d + COST]
@@ -238,15 +253,12 @@
           parts[p + 3] = leases > 0 and sub(text, ids_at) .. id or id
           p = p + 3
           leases = leases + 1
-          if epoch == 0 then epoch = now_ms end
-          if retry == 0 then retry = epoch > now_ms and epoch or now_ms end
           if earliest == 0 or lapses < earliest then earliest = lapses end
           if lapses + plan[REMEMBER] > expiry then expiry = lapses + plan[REMEMBER] end
         elseif operation == RENEW then
           parts[p + 1], parts[p + 2] = sub(text, records_at, record - 1), pack('<I6', lapses)
           parts[p + 3] = sub(text, record + 6)
           p = p + 3
-          if retry == 0 then retry = epoch > now_ms and epoch or now_ms end
           if earliest == 0 or lapses < earliest then earliest = lapses end
           if lapses + plan[REMEMBER] > expiry then expiry = lapses + plan[REMEMBER] end
         elseif ends_lease then
@@ -265,7 +277,12 @@
         end
         -- The set of values takes in a new bundle, and must outlive it: decide-values.lua.
         if bound > 0 and floor(expiry / HOUR) > floor(stood_until / HOUR) then is_plain = false break end
-        parts[1] = pack(HEADER, MARK, count, leases, earliest, freed, expiry, epoch)
+        if operation == RESERVE then
+          if epoch == 0 then epoch = now_ms end
+          parts[1] = pack(KNOWING, MARK, count, leases, earliest, freed, expiry, epoch, gaps, now_ms, server)
+        else
+          parts[1] = pack(HEADER, MARK, count, leases, earliest, freed, expiry, epoch)
+        end
         writes[n + 1], writes[n + 2], writes[n + 3] = key, concat(parts, '', 1, p), expiry
         n = n + 3
       end
@@ -315,7 +332,8 @@
       if is_denied then
         answer = pack(format, 1, decider, retry, retry, values(states, 1, s))
       else
-        answer = pack(format, 0, 0, retry, retry > 0 and lapses or 0, values(states, 1, s))
+        local stands = operation == RESERVE or operation == RENEW
+        answer = pack(format, 0, 0, stands and now_ms or 0, stands and lapses or 0, values(states, 1, s))
       end
     end
   until true if answer or not is_denied then break end end end
@@ -328,7 +346,9 @@
     }
     if plan[HAS_ID] then
       request.id, request.digest = sub(operands, from, from + 7), sub(operands, from, from + 11)
-      request.given, request.lapses = unpack('<I6I6', operands, from + 8)
+      local spread
+      request.given, request.lapses, spread = unpack('<I6I6I2', operands, from + 8)
+      request.first_given = spread < 65535 and request.given - spread or 0
     end
     answer = slow(request)
   end

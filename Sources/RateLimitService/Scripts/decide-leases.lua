@@ -47,6 +47,27 @@
     subject.is_spilled, subject.is_dirty = false, true
   end
 
+  -- Takes note of when a lease was given, which is never before the latest that is known.
+  local function note_given(subject, given)
+    if subject.epoch == 0 then
+      subject.epoch = given
+    elseif subject.server ~= server then
+      subject.gaps = sub(subject.gaps .. pack('<I6I6', subject.latest, given), -12 * GAPS)
+    end
+    subject.latest, subject.server = given, server
+  end
+
+  -- Whether a lease may have been given that was in these instants: it was not where nothing was known of leases yet,
+  -- where none was given so late, or none between what was given before and after.
+  local function may_have_given(subject, first, last)
+    if subject.epoch == 0 or last < subject.epoch or subject.latest < first then return false end
+    for at = 1, #subject.gaps, 12 do
+      local from, to = unpack('<I6I6', subject.gaps, at)
+      if from < first and last < to then return false end
+    end
+    return true
+  end
+
   -- What stands there of a lease, and its place among those in the bundle.
   local function kept_of(subject, id)
     if not subject.is_spilled then

@@ -74,8 +74,11 @@
   end
 
   local function reserve(request, subjects, terms)
-    local latest = 0
-    for _, subject in ipairs(subjects) do check_leases(subject) end
+    local given, latest = now_ms, 0
+    for _, subject in ipairs(subjects) do
+      check_leases(subject)
+      given = math.max(given, subject.latest)
+    end
     for _, subject in ipairs(subjects) do
       local parts = {}
       for _, term in ipairs(terms) do
@@ -88,12 +91,12 @@
           end
         end
       end
-      if subject.epoch == 0 then subject.epoch = now_ms end
+      note_given(subject, given)
       local lapses = lapse_of(subject, request.life)
       latest = math.max(latest, lapses)
       put_lease(subject, request.id, lapses, table.concat(parts), request.remember)
     end
-    return DONE, math.max(now_ms, subjects[1].epoch), latest
+    return DONE, given, latest
   end
 
   local function renew(request, subjects)
@@ -108,7 +111,7 @@
       latest = math.max(latest, lapses)
       put_lease(subject, request.id, lapses, found[j].parts, request.remember)
     end
-    return DONE, math.max(now_ms, subjects[1].epoch), latest
+    return DONE, now_ms, latest
   end
 
   local function charge_all(terms, parts_of)
@@ -126,7 +129,7 @@
   end
 
   -- Ends a lease. One that is not there has been ended before, or had lapsed so long ago that nothing is known of it;
-  -- or what is known of the subject's leases began later than it did, because Redis has lost it: then it is charged
+  -- or it cannot have been given by what is known of the subject's leases, because Redis has lost it: then it is charged
   -- once.
   local function finish(request, subjects, terms)
     local first, status = subjects[1], DONE
@@ -135,7 +138,7 @@
       if request.operation == RELEASE and found.lapses <= first.freed then status = NO_LEASE end
     else
       if now_ms >= request.lapses + request.remember then return TOO_LATE end
-      if first.epoch > 0 and first.epoch <= request.given then return REPEATED end
+      if may_have_given(first, request.first_given, request.given) then return REPEATED end
       local asked_until = math.max(now_ms, request.lapses) + request.remember
       if notes(first, request.id .. '\0\0\0\0', asked_until - now_ms) then return REPEATED end
       if request.operation == RELEASE then status = NO_LEASE end

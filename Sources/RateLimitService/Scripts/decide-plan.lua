@@ -8,6 +8,7 @@ local SMALL, HOME, EXACT, SLACK, INLINE, HOUR = 1024, 64, 1024, 256, 16, 3600000
 local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET = 1, 2, 3, 4, 5, 6, 7
 local SLIDING, CALENDAR, CONCURRENCY = 0, 1, 2
 local HEADER, HEADER_LENGTH, HEAD, HEAD_LENGTH = '<BBBI6I6I6I6', 27, '<I4BI2I6I6I7I6I6', 38
+local MEMORY, MEMORY_LENGTH, KNOWING = '<BI6I6', 13, '<BBBI6I6I6I6BI6I6'
 local ALONE, ALONE_LENGTH = '<BBBI6I6I6I6I4BI2I6I6I7I6I6', 65
 -- Where a plan's parts stand in its table: first its own, then for each subject the number of its terms, its BOUND and
 -- the terms.
@@ -22,6 +23,8 @@ local now_ms, entry_now = floor(redis_now / 1000), redis_now % WRAP
 local operands, operand, plans, costs, formats, instants, reply, first, slow = ARGV[2], 1, {}, {}, {}, {}, {}, 1, nil
 -- Tables that the hot path fills anew for each request.
 local parts, states, writes
+-- The server as decide-bundle.lua has it, once a lease is given.
+local server
 local tries_hot_path = true
 
 

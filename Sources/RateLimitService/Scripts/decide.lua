@@ -8,9 +8,11 @@
 -- KEYS       the keys of the requests' subjects: those of the first request, then those of the second, and so on. No
 --            key stands twice in one request.
 -- ARGV[1]    a byte for each request: its plan, from 0
--- ARGV[2]    the requests' operands, one behind the other: where the plan has an id, 20 bytes, which are the id of a
---            lease in 8, when it was given I6 and when it lapses I6 as a reserve or renew replied them (the latest,
---            where several did), or the digest of a usage's id in 12 and 8 zeros; then the plan's amounts, I6 each
+-- ARGV[2]    the requests' operands, one behind the other: where the plan has an id, 22 bytes, which are the id of a
+--            lease in 8, when it was given I6, as the reserve replied, and when it lapses I6, as the reserve or the
+--            latest renew did, both the latest where several servers replied, and by how much they differ about when
+--            it was given I2 (65,535: nobody knows), or the digest of a usage's id in 12 and 10 zeros; then the plan's
+--            amounts, I6 each
 -- ARGV[3..]  the plans: operation B, subjects B, whether it has an id B, amounts B, how long a lease that is given or
 --            renewed lives I4, for how long a lapsed lease and the id of a usage are remembered I4, both in
 --            milliseconds; then for each subject the number of its terms B and the most values I3, and for each term, by
@@ -44,8 +46,8 @@
 -- the retry what is charged needs, however early leases end, I6, and for each term: used I6 (held costs included),
 -- milliseconds until its window is empty I6, flags B (1 denied, 2 denied by a shadow limit, 4 for good, 8 charged by a
 -- settle or usage, 16 denied while leases hold some of it, 32 another value's windows were forgotten for this subject).
--- An admitted reserve or renew has, in place of the two waits, when the lease was given, which is never before the first
--- subject's epoch, and when it lapses. A string that begins with ! is the error that failed this request alone; nothing
+-- An admitted reserve has, in place of the two waits, when the lease was given, which is never before the latest that one
+-- of its subjects was given, and when it lapses; a renew the time now, and when it lapses. A string that begins with ! is the error that failed this request alone; nothing
 -- of it was charged. Status: 0 done, 1 denied, 2 denied for good, 3 at capacity, 4 no such lease, 5 the id was settled,
 -- released or charged before, 6 so late that nothing is known of the lease. The term that decides is the one with the
 -- longest retry, of the concurrency limits where one of them denies; each wait is the longest of all.
@@ -56,7 +58,7 @@
 for r = 1, #ARGV[1] do
   local plan = plans[byte(ARGV[1], r)]
   local operation, subjects, from, answer = plan[OPERATION], plan[SUBJECTS], operand, nil
-  if plan[HAS_ID] then operand = operand + 20 end
+  if plan[HAS_ID] then operand = operand + 22 end
   for amount = 1, plan[AMOUNTS] do costs[amount], operand = unpack('<I6', operands, operand) end
 
   -- The plainest: a check of a short window that is alone in its bundle, of which nothing has to go.
@@ -68,7 +70,7 @@ for r = 1, #ARGV[1] do
     if text and #text > ALONE_LENGTH then
       local mark, count, leases, earliest, freed, expiry, epoch, limit, form, length, total, held, newest, ends, oldest,
         body = unpack(ALONE, text)
-      if mark == MARK and count == 1 and leases == 0 and limit == plan[d] and form == 8 and total > 0 and held == 0
+      if mark == MARK and count == 1 and leases == 0 and epoch == 0 and limit == plan[d] and form == 8 and total > 0 and held == 0
         and cost > 0 and cost < 65536 and newest <= redis_now and (redis_now - oldest) % WRAP < window
       then
         local quota = plan[d + QUOTA]

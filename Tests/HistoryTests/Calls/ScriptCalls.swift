@@ -35,7 +35,7 @@ struct ScriptCalls {
                     startMicroseconds: systemMicroseconds(), endMicroseconds: 0, outcome: .done)
                 let call = call(operation, CallWorld.subjects(of: intent), keys, leases)
                 let answer = try Self.decide(call.call, connection, digest)
-                leases.note(answer, of: operation.id)
+                leases.note(answer, to: operation)
                 operation.endMicroseconds = systemMicroseconds()
                 take(answer, call.windows, into: &operation)
                 if operation.outcome == .denied { habits.wasDenied(operation.id) }
@@ -133,9 +133,9 @@ private final class LeaseTexts: Sendable {
         }
     }
 
-    func note(_ answer: CallAnswer, of name: String?) {
-        guard let name, let own = answer.leaseInstants else { return }
-        instants.withLock { $0[name] = own }
+    func note(_ answer: CallAnswer, to operation: CallOperation) {
+        guard let name = operation.id, let own = answer.leaseInstants else { return }
+        instants.withLock { $0[name] = operation.decision == .reserve ? own : $0[name]?.renewed(until: own) }
     }
 }
 
