@@ -272,13 +272,17 @@ extension CheckEngine {
     }
 
     /// Sends a command off the hot path, about a user or about none.
-    func perform(_ command: [String], for user: SubjectID? = nil, _ done: @escaping (CommandResult) -> Void) {
-        lanes.perform(command, for: user, done)
+    func perform(
+        _ command: [String], for user: SubjectID? = nil, _ form: ReplyForm, _ done: @escaping (CommandResult) -> Void
+    ) {
+        lanes.perform(command, for: user, form, done)
     }
 
     /// Sends a command off the hot path to the server that has a key.
-    func perform(_ command: [String], forKey key: String, _ done: @escaping (CommandResult) -> Void) {
-        lanes.perform(command, forKey: key, done)
+    func perform(
+        _ command: [String], forKey key: String, _ form: ReplyForm, _ done: @escaping (CommandResult) -> Void
+    ) {
+        lanes.perform(command, forKey: key, form, done)
     }
 
     /// Hands what has been counted to the metrics, and says how many checks wait for Redis.

@@ -6,11 +6,15 @@ struct ExplainCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
         abstract: "Say why a user is or is not limited, limit by limit.",
-        usage: "llm-rate-limit explain <user> [--group <group> ...] [<options>]",
+        usage:
+            "llm-rate-limit explain <user> [--group <group> ...] [--model <model>] [--label <name>=<value> ...] [<options>]",
         discussion: """
             Tells each limit that can meet the user, how much of it is used, and which rule \
             gave the quota: the user's override, a group's budget, or the default of the \
             limits file. It consumes nothing.
+
+            Limits that have a window for each model, provider or label are told of the \
+            values that are named.
 
             Exit code: 0 when the daemon answered, 1 when it cannot know now, 2 error.
 
@@ -25,11 +29,41 @@ struct ExplainCommand: AsyncParsableCommand {
         transform: { try UserArgument.read($0) })
     var group: [SubjectID] = []
 
+    @Option(help: ArgumentHelp("The model whose windows are told.", valueName: "model"))
+    var model: String?
+
+    @Option(help: ArgumentHelp("The provider whose windows are told.", valueName: "provider"))
+    var provider: String?
+
+    @Option(
+        help: ArgumentHelp("A label whose windows are told; may be repeated.", valueName: "name=value"),
+        transform: { try Label($0) })
+    var label: [Label] = []
+
     @OptionGroup var daemon: DaemonConnection
 
+    /// A label and its value, as the command line has them.
+    struct Label {
+        var name: String
+        var value: String
+
+        init(_ text: String) throws(ValidationError) {
+            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            guard parts.count == 2, !parts[0].isEmpty else { throw ValidationError("accepted is <name>=<value>") }
+            (name, value) = (parts[0], parts[1])
+        }
+    }
+
+    /// What is asked of the daemon.
+    var uri: String {
+        var query = group.map { "group=\($0.urlText)" }
+        if let model { query.append("model=\(queryText(model))") }
+        if let provider { query.append("provider=\(queryText(provider))") }
+        query += label.map { "label.\(queryText($0.name))=\(queryText($0.value))" }
+        return "/v1/users/\(user.id.urlText)/usage" + (query.isEmpty ? "" : "?\(query.joined(separator: "&"))")
+    }
+
     func run() async throws {
-        let query = group.map { "group=\($0.urlText)" }.joined(separator: "&")
-        let uri = "/v1/users/\(user.id.urlText)/usage" + (query.isEmpty ? "" : "?\(query)")
         let request = DaemonRequest(method: .get, uri: uri)
         try await daemon.report(request) { response throws(UnexpectedAnswer) in
             try Self.report(response, user: printable(user.id.text))
@@ -62,6 +96,8 @@ struct UsageAnswer: Decodable {
         var name: String
         var per: String
         var groupId: String?
+        /// By which values the window is; nil for one that is by none.
+        var values: String?
         var unit: String
         /// Nil where it is unlimited.
         var limit: Int?
@@ -87,7 +123,8 @@ extension UsageAnswer.Limit {
     /// What is said of it in its own unit.
     var text: LimitText {
         let owner = per == "user" ? "" : (groupId.map { " of group \(printable($0))" } ?? " of all users")
-        return LimitText(name: name, unit: LimitUnit(unit), owner: owner)
+        let window = values.map { " with \(printable($0))" } ?? ""
+        return LimitText(name: name, unit: LimitUnit(unit), owner: owner + window)
     }
 
     /// How much of it is used, until when, and which rule says how much there is.

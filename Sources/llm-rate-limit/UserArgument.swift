@@ -14,6 +14,20 @@ struct UserArgument: ParsableArguments {
     }
 }
 
+/// A text as a name or a value in a query: each byte that may not stand there, or means something, is `%` and two digits.
+func queryText(_ text: String) -> String {
+    let digits = Array("0123456789ABCDEF".utf8)
+    let bytes = text.utf8.flatMap { byte -> [UInt8] in
+        switch byte {
+        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"):
+            [byte]
+        default: [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+        }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+}
+
 extension SubjectID {
     /// The text as a segment of a path, and as a value in a query.
     var urlText: String {

@@ -142,6 +142,7 @@ struct AnswerTests {
             limit("calls", #""unit":"concurrency","limit":2,"used":1,"rule":"group","rule_group_id":"g""#),
             limit("trial", #""limit":3,"used":3,"period":"sliding 60s","mode":"shadow","rule":"default""#),
             limit("blocked", #""unit":"tokens","limit":0,"period":"day","rule":"override""#),
+            limit("tenant", #""per":"global","values":"label:tenant=a","limit":9,"used":2,"rule":"override""#),
         ]
         let body = #"{"user":"u","limits":[\#(limits.joined(separator: ","))]}"#
         #expect(
@@ -157,9 +158,25 @@ struct AnswerTests {
                 "  trial     3 of 3 requests used in any 1 minute; the quota is the default: no",
                 "            override, and no group gives one; shadow: it denies nobody",
                 "  blocked   0 of 0 tokens used this day; blocked by the user's override",
+                "  tenant    2 of 9 requests used of all users with label:tenant=a; the quota is",
+                "            the user's override",
             ])
         let problem = DaemonResponse(status: 503, body: #"{"title":"t","detail":"Redis cannot be asked."}"#)
         #expect(try ExplainCommand.report(problem, user: "u").exitCode == .denied)
+    }
+
+    @Test("of the windows for a model, a provider and labels: as the query that the daemon reads")
+    func explainedValues() throws {
+        func uri(_ arguments: String...) throws -> String {
+            try #require(try ExplainCommand.parseAsRoot(["alice"] + arguments) as? ExplainCommand).uri
+        }
+        #expect(try uri() == "/v1/users/alice/usage")
+        #expect(
+            try uri(
+                "--group", "a/b", "--model", "openai/gpt 4&o", "--provider", "é", "--label", "t=a=b%", "--label", "s=")
+                == "/v1/users/alice/usage?group=a%2Fb&model=openai%2Fgpt%204%26o&provider=%C3%A9&label.t=a%3Db%25&label.s="
+        )
+        for wrong in ["t", "=t", ""] { #expect(throws: (any Error).self) { try uri("--label", wrong) } }
     }
 
     @Test("of a grant")

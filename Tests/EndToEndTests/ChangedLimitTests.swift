@@ -133,6 +133,35 @@ extension EndToEnd {
             #expect(try post(client, "/v1/settle", other).text == #"{"charged":false}"#)
         }
 
+        @Test(
+            "A lease carries the labels that limits named when it was given: a limit that counts by another does not charge it"
+        )
+        func labelNamedLater() throws {
+            let all = "name: all, per: user, unit: tokens, quota: 10000, window: 1h"
+            let tenant = "name: tenant, per: 'label:tenant', unit: tokens, quota: 10000, window: 1h"
+            let daemon = try start(all)
+            let client = try daemon.connect()
+            let user = newUser()
+            let call = #""user":"\#(user)","labels":{"tenant":"acme"},"input_tokens":100"#
+            func lease() throws -> String {
+                try #require(try post(client, "/v1/reserve", call).json["lease"] as? String)
+            }
+            func settle(_ lease: String) throws -> String {
+                try post(client, "/v1/settle", #""user":"\#(user)","lease":"\#(lease)","input_tokens":500"#).text
+            }
+            func ofTenant() throws -> [Int] {
+                let page = try client.request("GET", "/v1/users/\(user)/usage?label.tenant=acme").json
+                return try #require(page["limits"] as? [[String: Any]]).map { $0["used"] as? Int ?? -1 }
+            }
+            let before = try lease()
+            _ = try write(all, tenant)
+            try daemon.reload()
+            #expect(try settle(before) == #"{"charged":true}"#)
+            #expect(try ofTenant() == [500, 0])
+            #expect(try settle(lease()) == #"{"charged":true}"#)
+            #expect(try ofTenant() == [1_000, 500])
+        }
+
         @Test("A call that another model served is settled at that model's price, and learned under it")
         func fellBack() throws {
             let daemon = try start("name: spend, per: user, unit: spend, quota: $50, window: 1d")

@@ -85,6 +85,43 @@ extension FaultMatrix {
             #expect(try client.check(denied).status == 429)
         }
 
+        @Test("No budget is taken for another's where a reply comes that nothing had asked for")
+        func budgetsOutOfStep() throws {
+            let folder = try TemporaryFolder()
+            let file = "limits: [{name: team, per: group, unit: requests, quota: 100, window: 1h}]"
+            let path = try folder.write(file, to: "limits.yaml")
+            let daemon = try FaultMatrix.startDaemon(
+                proxy.url, ["REDIS_TIMEOUT_MS": "5000", "GROUPS": "given", "LIMITS_FILE": path])
+            let client = try daemon.connect()
+            let user = newUser()
+            let groups = (0..<4).map { _ in newUser() }
+            func call(_ group: String) -> String { #"{"user":"\#(user)","groups":["\#(group)"]}"# }
+            let blocked = "/v1/groups/\(groups[1])/budget"
+            #expect(try daemon.connectAdmin().request("PUT", blocked, body: #"{"limits":{"team":0}}"#).status == 200)
+            #expect(try client.request("POST", "/v1/check", body: call(newUser())).status == 200)
+            // The budget of each group is read on one connection: each would be given that of the one before it.
+            redis.stop()
+            for group in groups {
+                #expect(try client.send(HTTPConnection.text("POST", "/v1/check", body: call(group))))
+                pause(milliseconds: 30)
+            }
+            proxy.set(.precedeReplies(Array(":1\r\n".utf8)))
+            pause(milliseconds: 100)
+            redis.resume()
+            for _ in groups { #expect(try client.response().isDegraded) }
+            proxy.set(.none)
+            // What was read then is remembered, if anything was.
+            let asked = try groups.map { group in
+                var response = try client.request("POST", "/v1/check", body: call(group))
+                for _ in 0..<1_000 where response.isDegraded {
+                    pause(milliseconds: 10)
+                    response = try client.request("POST", "/v1/check", body: call(group))
+                }
+                return response.status
+            }
+            #expect(asked == [200, 429, 200, 200])
+        }
+
         @Test("A reply of which the end never comes")
         func endlessReply() throws {
             let start = Array("*3\r\n$2000000\r\n".utf8) + [UInt8](repeating: 0x78, count: 60_000)

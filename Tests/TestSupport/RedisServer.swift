@@ -173,7 +173,7 @@ package struct StoredWindow {
 
     package init(_ bytes: [UInt8]) throws {
         guard !bytes.isEmpty else { return }
-        guard bytes.count >= 27 + 38, bytes[0] == 178 else { throw TestFailure("a window of \(bytes.count) bytes") }
+        guard bytes.count >= 27 + 38, bytes[0] == 179 else { throw TestFailure("a window of \(bytes.count) bytes") }
         let size = Int(bytes[27 + 4])
         guard size == 8 || size == 12 else { throw TestFailure("a window of form \(size)") }
         var position = 27 + 38

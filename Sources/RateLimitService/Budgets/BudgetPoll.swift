@@ -49,7 +49,7 @@ final class BudgetPoll {
     private func send() {
         guard !isStopped else { return }
         let sentAt = NIODeadline.now()
-        lanes.perform(["GET", key], forKey: key) { [weak self] result in
+        lanes.perform(["GET", key], forKey: key, .text) { [weak self] result in
             let reply = try? result.get()
             switch reply?.elements.first {
             case .bulk(let range)?: self?.heard?(reply?.text(of: .bulk(range)) ?? "", sentAt)

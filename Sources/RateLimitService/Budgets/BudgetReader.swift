@@ -23,8 +23,10 @@ package final class BudgetReader {
     /// Who waits for something at most.
     static let waitingLimit = 8_192
 
-    /// Sends a command about a key.
-    typealias Ask = (_ command: [String], _ key: String, _ done: @escaping (CommandResult) -> Void) -> Void
+    /// Sends a command about a key, whose reply is of a form.
+    typealias Ask = (
+        _ command: [String], _ key: String, _ form: ReplyForm, _ done: @escaping (CommandResult) -> Void
+    ) -> Void
     private typealias Waiter<Value> = (Result<Value, OperationError>) -> Void
 
     private let keys: BudgetKeys
@@ -188,7 +190,7 @@ extension BudgetReader {
         _ key: String, _ reading: @escaping ([String]) throws(BudgetFailure) -> Value,
         _ done: @escaping (Result<Value, OperationError>) -> Void
     ) {
-        ask(["HGETALL", key], key) { [refused] result in
+        ask(["HGETALL", key], key, .texts) { [refused] result in
             switch result {
             case .failure(let reason): done(.failure(.redis(reason)))
             case .success(let reply):

@@ -13,7 +13,9 @@ extension BudgetService {
         let key = commands.keys.budget(of: change.subject)
         let engine = engine(on: eventLoop)
         let change = change.inUnits(of: engine.policy.limits.rules.limits)
-        engine.perform(commands.change(change, by: actor, version: BudgetCommands.newVersion()), forKey: key) {
+        engine.perform(
+            commands.change(change, by: actor, version: BudgetCommands.newVersion()), forKey: key, .array
+        ) {
             [self] result in
             do throws(BudgetFailure) {
                 let parts = try ChangeParts(result, of: change)
@@ -41,7 +43,7 @@ extension BudgetService {
         announce(.budget(subject), on: engine) { [self] failure in
             if let failure { return done(failure) }
             guard let entry else { return done(nil) }
-            engine.perform(entry, forKey: keys.audit) { result in done(self.failure(of: result)) }
+            engine.perform(entry, forKey: keys.audit, .text) { result in done(self.failure(of: result)) }
         }
     }
 
@@ -49,7 +51,7 @@ extension BudgetService {
     func announce(
         _ change: ChangeNotice.Change, on engine: CheckEngine, _ done: @escaping (FailureReason?) -> Void
     ) {
-        engine.perform(commands.announcement(change), forKey: commands.keys.version) { [self] result in
+        engine.perform(commands.announcement(change), forKey: commands.keys.version, .text) { [self] result in
             // The script replies the error with which PUBLISH was refused; the version tells all the same.
             if case .success(let reply) = result, let refusal = reply.elements.first.flatMap({ reply.text(of: $0) }),
                 !refusal.isEmpty
@@ -104,7 +106,7 @@ extension BudgetService {
         }
         let key = commands.keys.audit
         let command = ["XREVRANGE", key, end, "-", "COUNT", "\(limit)"]
-        return read(command, key, on: eventLoop) { (reply) throws(BudgetFailure) in
+        return read(command, key, .array, on: eventLoop) { (reply) throws(BudgetFailure) in
             guard let page = AuditPage(reply, limit: limit) else { throw .redis(.redisError) }
             return page
         }
@@ -113,18 +115,18 @@ extension BudgetService {
     private func hash<Value: Sendable>(
         _ key: String, on eventLoop: any EventLoop, _ reading: @escaping ([String]) throws(BudgetFailure) -> Value
     ) -> EventLoopFuture<Result<Value, BudgetFailure>> {
-        read(["HGETALL", key], key, on: eventLoop) { (reply) throws(BudgetFailure) in
+        read(["HGETALL", key], key, .texts, on: eventLoop) { (reply) throws(BudgetFailure) in
             guard let fields = reply.texts else { throw .redis(.redisError) }
             return try reading(fields)
         }
     }
 
     private func read<Value: Sendable>(
-        _ command: [String], _ key: String, on eventLoop: any EventLoop,
+        _ command: [String], _ key: String, _ form: ReplyForm, on eventLoop: any EventLoop,
         _ reading: @escaping (Reply) throws(BudgetFailure) -> Value
     ) -> EventLoopFuture<Result<Value, BudgetFailure>> {
         let promise = eventLoop.makePromise(of: Result<Value, BudgetFailure>.self)
-        engine(on: eventLoop).perform(command, forKey: key) { result in
+        engine(on: eventLoop).perform(command, forKey: key, form) { result in
             promise.succeed(
                 Result { () throws(BudgetFailure) in
                     switch result {

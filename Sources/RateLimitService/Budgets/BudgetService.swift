@@ -43,7 +43,7 @@ public final class BudgetService: Sendable {
                     let checks = engine.value
                     let reader = BudgetReader(
                         keys: keys, notices: notices,
-                        ask: { [lanes = checks.lanes] in lanes.perform($0, forKey: $1, $2) },
+                        ask: { [lanes = checks.lanes] in lanes.perform($0, forKey: $1, $2, $3) },
                         refused: { [lanes = checks.lanes] in lanes.lane(forKey: $1)?.wasRefused($0, on: .budgets) },
                         beginPolling: { poll.execute { $0.begin() } }
                     )

@@ -82,7 +82,11 @@ struct CallKind: Hashable, Sendable {
     /// Whether what it costs is learned from other calls: what nobody said must deny nobody for good.
     var isLearned: Bool { flags.contains(.isLearned) }
 
-    /// Whether it may be denied.
+    /// Whether a cost in a unit that is above the quota is taken for the quota: what is learned denies nobody for good. The
+    /// script does so by a flag of the term; where the daemon counts itself, and for a call in parts, it does so too.
+    func isBoundedByQuota(_ unit: LimitUnit) -> Bool { isLearned && unit.isKnownAfterwards }
+
+    /// Whether it may be denied: as its operation says, which a plan does not keep.
     var asks: Bool { operation == .check && !isLook || operation == .reserve }
 
     /// Whether it charges anything, or holds it.

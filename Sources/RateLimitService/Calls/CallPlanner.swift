@@ -82,7 +82,7 @@ final class PlannedCall {
         case .amount(let source):
             let amount = source.amount(of: costs, plan.kind)
             if amount == DecisionPlan.unknownCost { return (0, true) }
-            let isBounded = plan.kind.isLearned && source.unit.isKnownAfterwards
+            let isBounded = plan.kind.isBoundedByQuota(source.unit)
             return (isBounded ? min(amount, term.quota.amount ?? amount) : amount, false)
         }
     }

@@ -94,7 +94,7 @@ struct PlanLayout {
             let place = amounts.firstIndex(of: amount) ?? amounts.count
             if place == amounts.count { amounts.append(amount) }
             cost = .amount(place)
-            isBounded = kind.isLearned && amount.unit.isKnownAfterwards
+            isBounded = kind.isBoundedByQuota(amount.unit)
         }
         return DecisionPlan.Term(
             // What is unlimited is counted all the same, and never denies.

@@ -212,29 +212,27 @@ extension ClusterRouter {
     }
 
     /// Sends a command off the hot path to the node of a user's key, or to any.
-    func perform(_ command: [String], for user: SubjectID?, _ done: @escaping (CommandResult) -> Void) {
-        perform(command, at: user.map { slots.slot(of: $0) }, done)
+    func perform(
+        _ command: [String], for user: SubjectID?, _ form: ReplyForm, _ done: @escaping (CommandResult) -> Void
+    ) {
+        perform(command, at: user.map { slots.slot(of: $0) }, form, done)
     }
 
     /// Sends a command off the hot path to the node of a slot, or to any.
-    func perform(_ command: [String], at slot: HashSlot?, _ done: @escaping (CommandResult) -> Void) {
-        perform({ $0.writeRESPCommand(command) }, at: slot, done)
-    }
-
-    private func perform(
-        _ write: @escaping (inout ByteBuffer) -> Void, at slot: HashSlot?, _ done: @escaping (CommandResult) -> Void
+    func perform(
+        _ command: [String], at slot: HashSlot?, _ form: ReplyForm, _ done: @escaping (CommandResult) -> Void
     ) {
         let node = slot.map { owner(of: $0) } ?? nodes.first(where: \.isAvailable)
         guard let node else { return done(.failure(hasMap ? .redisError : .redisUnreachable)) }
-        perform(write, at: node, attempts: 0, done)
+        perform(command, at: node, attempts: 0, form, done)
     }
 
     private func perform(
-        _ write: @escaping (inout ByteBuffer) -> Void, at node: ClusterNode, isAsking: Bool = false, attempts: Int,
+        _ command: [String], at node: ClusterNode, isAsking: Bool = false, attempts: Int, _ form: ReplyForm,
         _ done: @escaping (CommandResult) -> Void
     ) {
-        if isAsking { node.lane.perform(["ASKING"]) { _ in } }
-        node.lane.perform(write) { [weak self] result in
+        if isAsking { node.lane.perform(["ASKING"], .status) { _ in } }
+        node.lane.perform(command, form) { [weak self] result in
             guard let self, attempts < Self.maximumAttempts, let error = try? result.get().errorText,
                 let redirection = Redirection(error, from: node.address)
             else { return done(result) }
@@ -242,9 +240,9 @@ extension ClusterRouter {
             case .moved(let slot, let address):
                 correct(slot, to: address)
                 doubtMap()
-                performWhenConnected(write, at: connect(to: address), isAsking: false, attempts + 1, done)
+                performWhenConnected(command, at: connect(to: address), isAsking: false, attempts + 1, form, done)
             case .ask(let address):
-                performWhenConnected(write, at: connect(to: address), isAsking: true, attempts + 1, done)
+                performWhenConnected(command, at: connect(to: address), isAsking: true, attempts + 1, form, done)
             case .tryAgain, .clusterDown: done(result)
             }
         }
@@ -252,15 +250,15 @@ extension ClusterRouter {
 
     /// A node that has just been named needs some milliseconds for its first connection.
     private func performWhenConnected(
-        _ write: @escaping (inout ByteBuffer) -> Void, at node: ClusterNode?, isAsking: Bool, _ attempts: Int,
+        _ command: [String], at node: ClusterNode?, isAsking: Bool, _ attempts: Int, _ form: ReplyForm,
         _ done: @escaping (CommandResult) -> Void
     ) {
         guard let node, !isStopped else { return done(.failure(.redisUnreachable)) }
         guard node.isConnecting(at: .now(), patience: laneOptions.deadline) else {
-            return perform(write, at: node, isAsking: isAsking, attempts: attempts, done)
+            return perform(command, at: node, isAsking: isAsking, attempts: attempts, form, done)
         }
         eventLoop.assumeIsolated().scheduleTask(in: Self.retryInterval) { [self] in
-            performWhenConnected(write, at: node, isAsking: isAsking, attempts, done)
+            performWhenConnected(command, at: node, isAsking: isAsking, attempts, form, done)
         }
     }
 }

@@ -88,7 +88,7 @@ extension ClusterWatcher {
         isAsking = true
         askedAt = now
         earliest = now + Pace.leastInterval
-        node.lane.perform(["CLUSTER", usesShards ? "SHARDS" : "SLOTS"]) { [weak self, request] result in
+        node.lane.perform(["CLUSTER", usesShards ? "SHARDS" : "SLOTS"], .array) { [weak self, request] result in
             guard let self, self.request == request else { return }
             isAsking = false
             received(try? result.get(), from: node)

@@ -156,7 +156,7 @@ extension ScriptLane {
     ) {
         let withSource = isAgain || evalsha.isResting(at: .now())
         round.begin()
-        layOut({ write(withSource, &$0) }) { [weak self] result in
+        layOut({ write(withSource, &$0) }, .any) { [weak self] result in
             guard let self, case .success(let reply) = result else { return round.end(.unanswered) }
             if let error = reply.errorText, isScript, !withSource, EvalshaUse.saysNothingRan(error) {
                 send(round, path, isScript: true, isAgain: true, write: write, refusal: refusal)
@@ -190,7 +190,7 @@ extension ScriptLane {
 
     /// Removes what stands under a heartbeat's keys, one by one.
     private func clear(_ keys: HeartbeatKeys) {
-        for key in keys.written { layOut({ $0.writeRESPCommand(["DEL", key]) }) { _ in } }
+        for key in keys.written { layOut({ $0.writeRESPCommand(["DEL", key]) }, .integer) { _ in } }
         link.flush()
     }
 }

@@ -14,7 +14,7 @@ final class ScriptLane: RedisLinkDelegate {
         /// The oldest batch.
         case batch
         /// A command off the hot path.
-        case operation((CommandResult) -> Void)
+        case operation(ReplyForm, (CommandResult) -> Void)
     }
 
     /// What lanes are made with, besides their links.
@@ -121,22 +121,24 @@ final class ScriptLane: RedisLinkDelegate {
     }
 
     /// Sends a command off the hot path.
-    func perform(_ command: [String], _ done: @escaping (CommandResult) -> Void) {
-        perform({ $0.writeRESPCommand(command) }, done)
+    func perform(_ command: [String], _ form: ReplyForm, _ done: @escaping (CommandResult) -> Void) {
+        perform({ $0.writeRESPCommand(command) }, form, done)
     }
 
     /// Sends the one command that `write` writes: at the end of the turn, as all that is asked in it.
-    func perform(_ write: (inout ByteBuffer) -> Void, _ done: @escaping (CommandResult) -> Void) {
-        layOut(write, done)
+    func perform(_ write: (inout ByteBuffer) -> Void, _ form: ReplyForm, _ done: @escaping (CommandResult) -> Void) {
+        layOut(write, form, done)
         if let engine, router == nil { engine.askForFlush() } else { link.flush() }
     }
 
     /// Lays out the one command that `write` writes; it is sent at the link's next flush. It goes before the batch that is
     /// being laid out, so that what is read of users who are not remembered does not cut it.
-    func layOut(_ write: (inout ByteBuffer) -> Void, _ done: @escaping (CommandResult) -> Void) {
+    ///
+    /// - Parameter form: of the reply. One that has another ends the connection, before `done` is told of it.
+    func layOut(_ write: (inout ByteBuffer) -> Void, _ form: ReplyForm, _ done: @escaping (CommandResult) -> Void) {
         if case .unavailable(let failure) = link.availability { return done(.failure(failure.reason)) }
         write(&link.outbound)
-        sent.append(.operation(done))
+        sent.append(.operation(form, done))
         link.sent(deadline: .now() + deadline)
     }
 
@@ -145,7 +147,7 @@ final class ScriptLane: RedisLinkDelegate {
         let deadline = batcher.oldestUnsent + deadline
         if route.isAsking {
             link.outbound.writeRESPCommand(["ASKING"])
-            sent.append(.operation { _ in })
+            sent.append(.operation(.status) { _ in })
             link.sent(deadline: deadline)
         }
         let now = NIODeadline.now()
@@ -165,7 +167,9 @@ extension ScriptLane {
     func received(_ reply: Reply) {
         switch sent.popFirst() {
         case .batch: receivedBatch(reply)
-        case .operation(let done): done(.success(reply))
+        case .operation(let form, let done):
+            if !form.fits(reply) { link.leaveOutOfStep() }
+            done(.success(reply))
         case nil: break
         }
     }
@@ -242,7 +246,7 @@ extension ScriptLane {
         switch sent.popFirst() {
         case .batch:
             if let batch = batcher.takeBatch() { _ = fail(batch, because: failure.reason) }
-        case .operation(let done): done(.failure(failure.reason))
+        case .operation(_, let done): done(.failure(failure.reason))
         case nil: break
         }
     }

@@ -72,10 +72,12 @@ enum ScriptLanes {
     }
 
     /// Sends a command off the hot path to the server that has the user's key, or to any.
-    func perform(_ command: [String], for user: SubjectID?, _ done: @escaping (CommandResult) -> Void) {
+    func perform(
+        _ command: [String], for user: SubjectID?, _ form: ReplyForm, _ done: @escaping (CommandResult) -> Void
+    ) {
         switch self {
-        case .single(let lane): lane.perform(command, done)
-        case .cluster(let router): router.perform(command, for: user, done)
+        case .single(let lane): lane.perform(command, form, done)
+        case .cluster(let router): router.perform(command, for: user, form, done)
         }
     }
 
@@ -88,10 +90,12 @@ enum ScriptLanes {
     }
 
     /// Sends a command off the hot path to the server that has a key.
-    func perform(_ command: [String], forKey key: String, _ done: @escaping (CommandResult) -> Void) {
+    func perform(
+        _ command: [String], forKey key: String, _ form: ReplyForm, _ done: @escaping (CommandResult) -> Void
+    ) {
         switch self {
-        case .single(let lane): lane.perform(command, done)
-        case .cluster(let router): router.perform(command, at: HashSlot(key: key.utf8), done)
+        case .single(let lane): lane.perform(command, form, done)
+        case .cluster(let router): router.perform(command, at: HashSlot(key: key.utf8), form, done)
         }
     }
 

@@ -1,7 +1,7 @@
 -- The first part of the script that decides; decide.lua says what KEYS, ARGV and the reply are.
 --
 -- A subject's state is one string under its key, the bundle, little endian. It begins with a header of 27 bytes:
---   mark B (178), sections B, leases B, the time in milliseconds before which no lease lapses I6 (0: none holds
+--   mark B (179), sections B, leases B, the time in milliseconds before which no lease lapses I6 (0: none holds
 --   anything), the latest lapse whose leases hold nothing any more I6, when the key expires I6, and the epoch I6: when
 --   the subject's memory of leases began (0: it has not)
 -- Where it has, that memory follows, 13 bytes and more:
@@ -39,7 +39,7 @@
 local function make(redis_now)
   local values, byte, ceil, floor, text_of = unpack, string.byte, math.ceil, math.floor, string.format
   local call, unpack, pack, sub, find = redis.call, struct.unpack, struct.pack, string.sub, string.find
-  local MARK, LONG, PLAIN, SPILLED, WRAP, MOST, BRACE = 178, 1, 0, 255, 281474976710656, 281474976710655, 123
+  local MARK, LONG, PLAIN, SPILLED, WRAP, MOST, BRACE = 179, 1, 0, 255, 281474976710656, 281474976710655, 123
   local SMALL, HOME, EXACT, SLACK, INLINE, REAPED, HOUR = 1024, 64, 1024, 256, 16, 10000, 3600000
   local LOOKS, VALUES, GAPS = 16, 10000, 8
   local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET = 1, 2, 3, 4, 5, 6, 7
@@ -49,7 +49,7 @@ local function make(redis_now)
   local MEMORY = '<BI6I6'
   local now_ms = floor(redis_now / 1000)
   -- Where a function of C lies differs from process to process: the kernel puts each one's memory elsewhere.
-  local server = (tonumber(string.match(tostring(call), '%x*$'), 16) or 0) % WRAP
+  local server = tonumber(sub(tostring(call), -11), 16) or 0
   local function refuse() error('ERR the value is not a rate limit window', 0) end
   local function further(subject, suffix)
     local brace = byte(subject.key) == BRACE and '' or '{'

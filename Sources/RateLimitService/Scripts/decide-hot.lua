@@ -6,7 +6,7 @@
   if not answer and tries_hot_path and operation ~= RESET then for _ = 1, 2 do repeat
     local m, id, is_plain = TERMS, nil, true
     if operation ~= CHECK and operation ~= USAGE then id = sub(operands, from, from + 7) end
-    if operation == RESERVE then server = server or (tonumber(tostring(call):match('%x*$'), 16) or 0) % WRAP end
+    if operation == RESERVE then server = server or tonumber(sub(tostring(call), -11), 16) or 0 end
     local asks, charges = operation <= RESERVE, operation ~= RESERVE
     local ends_lease = operation == SETTLE or operation == RELEASE
     local is_free = is_denied or operation == RENEW or operation == RELEASE
@@ -31,15 +31,14 @@
 
       -- The memory of leases. A reserve writes it anew, but for the gaps.
       if epoch > 0 then
-        if #text < HEADER_LENGTH + MEMORY_LENGTH then is_plain = false break end
-        local latest, giver
-        gaps, latest, giver, offset = unpack(MEMORY, text, offset)
-        if operation == RESERVE then
-          if giver ~= server or latest > now_ms then is_plain = false break end
-          kept = offset
-        end
-        offset = offset + 12 * gaps
+        gaps = byte(text, offset) or SPILLED
+        offset = offset + MEMORY_LENGTH + 12 * gaps
         if offset > #text + 1 then is_plain = false break end
+        if operation == RESERVE then
+          local latest, giver = unpack('<I6I6', text, kept + 1)
+          if giver ~= server or latest > now_ms then is_plain = false break end
+          kept = kept + MEMORY_LENGTH
+        end
       end
 
       -- The leases: where their records and their ids begin, the place of the request's among them, from 0, where its

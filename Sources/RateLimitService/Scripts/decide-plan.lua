@@ -3,12 +3,12 @@
 -- the same for every request of the batch that has one.
 local values, byte, ceil, floor, concat = unpack, string.byte, math.ceil, math.floor, table.concat
 local call, try, unpack, pack, sub, find = redis.call, redis.pcall, struct.unpack, struct.pack, string.sub, string.find
-local MARK, LONG, PLAIN, SPILLED, WRAP, MOST, BRACE = 178, 1, 0, 255, 281474976710656, 281474976710655, 123
+local MARK, LONG, PLAIN, SPILLED, WRAP, MOST, BRACE = 179, 1, 0, 255, 281474976710656, 281474976710655, 123
 local SMALL, HOME, EXACT, SLACK, INLINE, HOUR = 1024, 64, 1024, 256, 16, 3600000
 local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET = 1, 2, 3, 4, 5, 6, 7
 local SLIDING, CALENDAR, CONCURRENCY = 0, 1, 2
 local HEADER, HEADER_LENGTH, HEAD, HEAD_LENGTH = '<BBBI6I6I6I6', 27, '<I4BI2I6I6I7I6I6', 38
-local MEMORY, MEMORY_LENGTH, KNOWING = '<BI6I6', 13, '<BBBI6I6I6I6BI6I6'
+local MEMORY_LENGTH, KNOWING = 13, '<BBBI6I6I6I6BI6I6'
 local ALONE, ALONE_LENGTH = '<BBBI6I6I6I6I4BI2I6I6I7I6I6', 65
 -- Where a plan's parts stand in its table: first its own, then for each subject the number of its terms, its BOUND and
 -- the terms.
