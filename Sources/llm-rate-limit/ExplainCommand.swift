@@ -6,8 +6,7 @@ struct ExplainCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
         abstract: "Say why a user is or is not limited, limit by limit.",
-        usage:
-            "llm-rate-limit explain <user> [--group <group> ...] [--model <model>] [--label <name>=<value> ...] [<options>]",
+        usage: "llm-rate-limit explain <user> [--group <group> ...] [<options>]",
         discussion: """
             Tells each limit that can meet the user, how much of it is used, and which rule \
             gave the quota: the user's override, a group's budget, or the default of the \

@@ -168,7 +168,9 @@ extension BudgetReader {
             askForHash(keys.budget(of: .group(group)), BudgetFields.groupBudget) { [weak self] budget in
                 guard let self else { return }
                 if let kept = try? budget.get() { notices.read(kept.limits, kept.grants) }
-                cache.groups.loaded(group, try? budget.get(), ticket: ticket)
+                // `try?` makes one optional of two: a read that failed would be remembered as a group without a budget.
+                let answer: GroupBudget?? = if case .success(let kept) = budget { .some(kept) } else { nil }
+                cache.groups.loaded(group, answer, ticket: ticket)
                 tell(groupsAwaited.removeValue(forKey: ticket) ?? [], budget)
             }
         }
