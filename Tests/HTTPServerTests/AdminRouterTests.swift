@@ -15,18 +15,18 @@ struct AdminRouterTests {
     private func route(
         _ method: HTTPMethod, _ uri: String, isAdmin: Bool = true, type: String? = nil, hasLength: Bool = true,
         body: String = "{}"
-    ) -> Result<Route, RequestError> {
+    ) -> Result<RoutedRequest, RequestError> {
         let request = Router.Request(
             method: method, uri: uri, contentType: type, hasLength: hasLength, isAdmin: isAdmin, body: Array(body.utf8)
         )
         return result { () throws(RequestError) in try Router.route(request) }
     }
 
-    private func put(_ body: String, _ uri: String? = nil) -> Result<Route, RequestError> {
+    private func put(_ body: String, _ uri: String? = nil) -> Result<RoutedRequest, RequestError> {
         route(.PUT, uri ?? user, body: body)
     }
 
-    private func stored(_ terms: BudgetTerms, _ group: SubjectID? = nil) -> Result<Route, RequestError> {
+    private func stored(_ terms: BudgetTerms, _ group: SubjectID? = nil) -> Result<RoutedRequest, RequestError> {
         .success(.admin(.change(.putUserBudget(someUser, terms, attributedTo: group))))
     }
 

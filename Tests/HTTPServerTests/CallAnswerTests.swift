@@ -42,7 +42,7 @@ private func answer(
 ) -> String {
     var details = OutcomeDetails()
     change(&details)
-    let call = CallRouter.Call(request: CallRequest(user: user, operation: operation), isVerbose: isVerbose)
+    let call = RoutedCall(request: CallRequest(user: user, operation: operation), isVerbose: isVerbose)
     var buffer = ByteBuffer()
     let writer = AnswerWriter(limitName: "requests")
     // What an earlier answer left in the writer is none of the next one's.
@@ -145,7 +145,7 @@ struct CallAnswerTests {
 
     @Test("is a problem where Redis cannot be asked")
     func unavailable() {
-        let call = CallRouter.Call(request: CallRequest(user: someUser, operation: .settle(lease)))
+        let call = RoutedCall(request: CallRequest(user: someUser, operation: .settle(lease)))
         var buffer = ByteBuffer()
         let outcome = Outcome(.refused, source: .failureMode, degradedReason: .redisTimeout)
         AnswerWriter(limitName: "requests").write(outcome, as: AnswerTopic(call), AnswerForm(), to: &buffer)

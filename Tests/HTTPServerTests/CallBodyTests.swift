@@ -338,7 +338,7 @@ struct CallQueryTests {
                 limits: lookingLimits, body: Array("{\"user\":\"\(someText)\"}".utf8))
             let route = try result { () throws(RequestError) in try Router.route(request) }.get()
             let expected = CallRequest(user: someUser, operation: .usage(id: []))
-            #expect(route == .call(CallRouter.Call(request: expected, isVerbose: isVerbose)))
+            #expect(route == .call(RoutedCall(request: expected, isVerbose: isVerbose)))
         }
     }
 }

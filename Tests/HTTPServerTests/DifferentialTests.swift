@@ -67,7 +67,7 @@ struct DifferentialTests {
     /// What NIOHTTP1 and the routers make of bytes that are one request; nil where they are none, or more than one.
     private static func routed(
         _ bytes: [UInt8], under limits: LimitsInForce
-    ) throws -> Result<Route, RequestError>? {
+    ) throws -> Result<RoutedRequest, RequestError>? {
         let decoder = EmbeddedChannel(handler: ByteToMessageHandler(HTTPRequestDecoder()))
         defer { _ = try? decoder.finish(acceptAlreadyClosed: true) }
         try decoder.writeInbound(ByteBuffer(bytes: bytes))
@@ -100,7 +100,7 @@ struct DifferentialTests {
             let (recognition, call) = bytes.withUnsafeBytes { bytes in
                 let recognition = FastPath.recognise(bytes, after: &known, checksAreCalls: hasLimits)
                 guard case .call(let route, let isVerbose, let body) = recognition else {
-                    return (recognition, CallRouter.Call?.none)
+                    return (recognition, RoutedCall?.none)
                 }
                 let call = FastPath.read(
                     route, isVerbose: isVerbose, body: body, of: bytes, under: limits, remembering: &known)

@@ -13,7 +13,7 @@ struct GrantRouterTests {
 
     private func route(
         _ method: HTTPMethod, _ uri: String, isAdmin: Bool = true, body: String = ""
-    ) -> Result<Route, RequestError> {
+    ) -> Result<RoutedRequest, RequestError> {
         let request = Router.Request(
             method: method, uri: uri, contentType: nil, hasLength: true, isAdmin: isAdmin, body: Array(body.utf8))
         return result { () throws(RequestError) in try Router.route(request) }

@@ -12,14 +12,14 @@ struct RouterTests {
     private func route(
         _ method: HTTPMethod, _ uri: String, admin: Bool = false, type: String? = nil, hasLength: Bool = true,
         body: [UInt8] = []
-    ) -> Result<Route, RequestError> {
+    ) -> Result<RoutedRequest, RequestError> {
         let request = Router.Request(
             method: method, uri: uri, contentType: type, hasLength: hasLength, isAdmin: admin, body: body
         )
         return result { () throws(RequestError) in try Router.route(request) }
     }
 
-    private static let allPages: [(String, Route)] = [
+    private static let allPages: [(String, RoutedRequest)] = [
         ("/livez", .alive), ("/readyz", .ready(requiresRedis: false)),
         ("/readyz?require=redis", .ready(requiresRedis: true)),
         ("/readyz?", .ready(requiresRedis: false)), ("/healthz", .health), ("/metrics", .metrics),
@@ -28,13 +28,13 @@ struct RouterTests {
     ]
 
     @Test("answer GET and HEAD", arguments: allPages)
-    func pages(_ uri: String, _ expected: Route) {
+    func pages(_ uri: String, _ expected: RoutedRequest) {
         #expect(route(.GET, uri) == .success(expected))
         #expect(route(.HEAD, uri) == .success(expected))
     }
 
     @Test("name the methods they take where another is used", arguments: allPages)
-    func methods(_ uri: String, _ expected: Route) {
+    func methods(_ uri: String, _ expected: RoutedRequest) {
         let isUser = uri.hasPrefix("/v1/users/")
         let allowed = isUser ? "GET, HEAD, DELETE" : "GET, HEAD"
         for method in [HTTPMethod.POST, .PUT, .PATCH, .OPTIONS, .TRACE, .RAW(value: "BREW")] {
@@ -90,13 +90,13 @@ struct RouterTests {
     @Test(
         "take calls whatever limits there are; a check is a call where the file has limits", arguments: [false, true])
     func calls(_ checksAreCalls: Bool) {
-        func route(_ method: HTTPMethod, _ uri: String, _ members: String = "") -> Result<Route, RequestError> {
+        func route(_ method: HTTPMethod, _ uri: String, _ members: String = "") -> Result<RoutedRequest, RequestError> {
             let request = Router.Request(
                 method: method, uri: uri, contentType: nil, hasLength: true, isAdmin: false,
                 checksAreCalls: checksAreCalls, body: Array("{\"user\":\"\(someText)\"\(members)}".utf8))
             return result { () throws(RequestError) in try Router.route(request) }
         }
-        func call(_ operation: CallRequest.Operation) -> Result<Route, RequestError> {
+        func call(_ operation: CallRequest.Operation) -> Result<RoutedRequest, RequestError> {
             let isVerbose = operation == .look
             return .success(
                 .call(.init(request: CallRequest(user: someUser, operation: operation), isVerbose: isVerbose)))
@@ -108,7 +108,7 @@ struct RouterTests {
             #expect(route(.POST, path) == .failure(.invalidCall("lease is missing")))
             #expect(route(.GET, path) == .failure(.methodNotAllowed(allowed: "POST")))
         }
-        let check = Route.check(CheckRequest(user: someUser, cost: 1))
+        let check = RoutedRequest.check(CheckRequest(user: someUser, cost: 1))
         #expect(route(.POST, "/v1/check") == (checksAreCalls ? call(.check) : .success(check)))
     }
 
@@ -144,7 +144,7 @@ struct RouterTests {
 
     @Test("take a check's query with any method, whatever the body")
     func query() {
-        let check = Route.check(CheckRequest(user: someUser, cost: 5))
+        let check = RoutedRequest.check(CheckRequest(user: someUser, cost: 5))
         for method in [HTTPMethod.GET, .HEAD, .POST, .PUT, .DELETE, .OPTIONS, .RAW(value: "BREW")] {
             #expect(
                 route(method, "/v1/check?user=\(someText)&cost=5", type: "text/plain", body: [0]) == .success(check))
@@ -153,7 +153,7 @@ struct RouterTests {
 
     @Test("take a check's body with POST, and any JSON media type or none")
     func body() {
-        let check = Route.check(CheckRequest(user: someUser, cost: 3))
+        let check = RoutedRequest.check(CheckRequest(user: someUser, cost: 3))
         for type in [
             nil, "application/json", "APPLICATION/JSON", "application/json; charset=utf-8", "application/json ;x",
         ] {
@@ -181,7 +181,7 @@ struct RouterTests {
         for start in ["http://localhost", "https://a:8089", "HTTP://a"] {
             #expect(route(.GET, "\(start)/livez") == .success(.alive))
             #expect(route(.GET, "\(start)/v1/users/\(someText)") == .success(.userStatus(someUser)))
-            let check = Route.check(CheckRequest(user: someUser, cost: 1))
+            let check = RoutedRequest.check(CheckRequest(user: someUser, cost: 1))
             #expect(route(.GET, "\(start)/v1/check?user=\(someText)") == .success(check))
             #expect(route(.GET, start) == .failure(.unknownPath))
         }

@@ -23,7 +23,7 @@ enum AnswerTopic: Hashable {
     }
 
     /// The one of a call's route.
-    init(_ call: CallRouter.Call) {
+    init(_ call: RoutedCall) {
         let request = call.request
         func done(_ deed: Deed) -> AnswerTopic {
             // The lease is somebody else's, and so is what it held and came to.

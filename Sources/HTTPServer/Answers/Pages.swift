@@ -11,9 +11,9 @@ enum Pages {
 
     /// The answer to one of the routes that need nothing but the state at hand.
     static func answer(
-        _ route: Route, state: RedisHealth.State, isDraining: Bool, pages: ServerPages
+        _ request: RoutedRequest, state: RedisHealth.State, isDraining: Bool, pages: ServerPages
     ) -> Answer {
-        switch route {
+        switch request {
         case .ready where isDraining:
             return .problem(.serviceUnavailable, "The daemon is stopping.", headers: [("Retry-After", "1")])
         case .ready(let requiresRedis) where requiresRedis && !state.isEnforcing:

@@ -140,7 +140,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
 
     private func read(
         _ route: CallRoute, isVerbose: Bool, body: Range<Int>, of bytes: ByteBuffer
-    ) -> CallRouter.Call? {
+    ) -> RoutedCall? {
         bytes.withUnsafeReadableBytes {
             FastPath.read(
                 route, isVerbose: isVerbose, body: body, of: $0, under: loop.engine.limits, remembering: &loop.known)

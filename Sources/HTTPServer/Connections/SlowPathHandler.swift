@@ -74,9 +74,9 @@ final class SlowPathHandler: ChannelInboundHandler {
         connection.answer(.problem(error), ticket: connection.takeUnfinished())
     }
 
-    private func perform(_ route: Route, _ form: AnswerForm, _ eventLoop: any EventLoop) {
+    private func perform(_ request: RoutedRequest, _ form: AnswerForm, _ eventLoop: any EventLoop) {
         let loop = connection.loop
-        switch route {
+        switch request {
         case .check(let check):
             let ticket = connection.take(ResponseContext(form: form))
             connection.check(check.user, cost: check.cost, arrivedAt: .now(), ticket: ticket)
@@ -104,7 +104,7 @@ final class SlowPathHandler: ChannelInboundHandler {
             }
         case .alive, .ready, .health, .configuration, .version:
             let answer = Pages.answer(
-                route, state: loop.service.health.state, isDraining: loop.isDraining, pages: loop.pages)
+                request, state: loop.service.health.state, isDraining: loop.isDraining, pages: loop.pages)
             connection.answer(answer, ticket: connection.take(ResponseContext(form: form)))
         }
     }

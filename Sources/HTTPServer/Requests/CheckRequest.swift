@@ -74,11 +74,7 @@ extension RequestError {
             "Grants are for limits beside that of checks, and there are none: LLM_RATE_LIMIT_LIMITS_FILE, "
                 + "LLM_RATE_LIMIT_PER_SECOND and LLM_RATE_LIMIT_MAX_CONCURRENCY set them."
         case .unknownPath:
-            "There is nothing at this path. Served are /v1/check, /v1/reserve, /v1/renew, /v1/settle, /v1/release, /v1/usage, "
-                + "/v1/users/<user>, /v1/users/<user>/usage, /v1/config, /v1/version, /livez, "
-                + "/readyz, /healthz and /metrics; on the admin socket also /v1/users/<user>/budget, "
-                + "/v1/users/<user>/grants, /v1/groups/<group>/budget, /v1/groups/<group>/grants, "
-                + "/v1/groups/<group>/members/<user>, /v1/groups/<group>/usage, /v1/global/usage and /v1/audit."
+            "There is nothing at this path. Served are \(RouteTable.served.summary)."
         case .methodNotAllowed(let allowed): "The method is not one that this path takes: \(allowed)."
         case .adminOnly: "This is answered on the admin socket alone."
         case .peerNotAllowed(let user):

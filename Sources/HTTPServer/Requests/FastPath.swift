@@ -69,7 +69,7 @@ enum FastPath {
     static func read(
         _ route: CallRoute, isVerbose: Bool, body range: Range<Int>, of bytes: UnsafeRawBufferPointer,
         under limits: LimitsInForce, remembering known: inout RequestTemplate
-    ) -> CallRouter.Call? {
+    ) -> RoutedCall? {
         var layout = BodyLayout()
         let text = UnsafeRawBufferPointer(rebasing: bytes[range])
         guard let body = try? CallBody.read(text, under: limits, layout: &layout),
@@ -79,7 +79,7 @@ enum FastPath {
             known.remember(
                 bytes, length: range.upperBound, userOffset: range.lowerBound + userOffset, cost: request.cost)
         }
-        return CallRouter.Call(request: request, isVerbose: isVerbose)
+        return RoutedCall(request: request, isVerbose: isVerbose)
     }
 
     /// Looks at the bytes of a connection that begin with ``post``.

@@ -2,8 +2,8 @@ import NIOHTTP1
 import RateLimitCore
 import RateLimitService
 
-/// What a request that came through NIOHTTP1 asks for.
-enum Route: Equatable {
+/// What a request that came through NIOHTTP1 asks for, once its route was found and read.
+enum RoutedRequest: Equatable {
     case check(CheckRequest)
     case userStatus(SubjectID)
     case reset(LimitReset)
@@ -16,10 +16,10 @@ enum Route: Equatable {
     /// About budgets.
     case admin(AdminRequest)
     /// About a call.
-    case call(CallRouter.Call)
+    case call(RoutedCall)
 }
 
-/// Reads a route from a request line and body, as a function: no channel.
+/// Finds the route of a request in ``RouteTable/served`` and reads what it asks for, as a function: no channel.
 enum Router {
     /// What is known of a request when its route is looked for.
     struct Request {
@@ -39,25 +39,14 @@ enum Router {
         var body: [UInt8]
     }
 
-    /// The route of `request`, or what is wrong with it.
-    static func route(_ request: Request) throws(RequestError) -> Route {
+    /// What `request` asks for, or what is wrong with it.
+    static func route(_ request: Request) throws(RequestError) -> RoutedRequest {
         let parts = target(request.uri).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-        let path = parts[0]
+        let segments = RoutePattern.split(parts[0])
+        let route = try RouteTable.served.route(request.method, segments, isAdmin: request.isAdmin)
         let query = parts.count > 1 ? Array(parts[1].utf8) : []
-        if let call = try CallRouter.route(request, path, query) { return .call(call) }
-        switch path {
-        case "/v1/check": return .check(try check(request, query))
-        case "/livez": return try read(request, .alive)
-        case "/readyz": return try read(request, .ready(requiresRedis: try requiresRedis(query)))
-        case "/healthz": return try read(request, .health)
-        case "/metrics": return try read(request, .metrics)
-        case "/v1/config": return try read(request, .configuration)
-        case "/v1/version": return try read(request, .version)
-        default:
-            if let admin = try AdminRouter.route(request, path, query) { return .admin(admin) }
-            if let reset = try ResetRouter.route(request, path, query) { return .reset(reset) }
-            return try user(request, path, query)
-        }
+        let match = RouteMatch(request: request, pattern: route.pattern, segments: segments, query: query)
+        return try route.handler(match)()
     }
 
     /// Path and query; a server must take the absolute form of a target as well (RFC 9112, section 3.2.2).
@@ -67,54 +56,6 @@ enum Router {
         else { return uri[...] }
         let rest = uri.dropFirst(scheme.count)
         return rest.firstIndex(where: { $0 == "/" || $0 == "?" }).map { rest[$0...] } ?? "/"
-    }
-
-    private static func check(_ request: Request, _ query: [UInt8]) throws(RequestError) -> CheckRequest {
-        let asked = try withBytes(query) { (bytes) throws(RequestError) in try CheckQuery.read(bytes) }
-        if let asked { return asked }
-        guard request.method == .POST else { throw .missingUser }
-        guard request.hasLength else { throw .lengthRequired }
-        guard !request.body.isEmpty else { throw .missingUser }
-        try requireJSON(request)
-        return try withBytes(request.body) { (bytes) throws(RequestError) in try JSONCheckBody.read(bytes) }
-    }
-
-    /// Refuses a body that says it is something else than JSON.
-    static func requireJSON(_ request: Request) throws(RequestError) {
-        guard let contentType = request.contentType else { return }
-        let isJSON = Array(contentType.utf8).withUnsafeBytes { FastPath.isJSON($0) }
-        guard isJSON else { throw .unsupportedMediaType }
-    }
-
-    private static func user(_ request: Request, _ path: Substring, _ query: [UInt8]) throws(RequestError) -> Route {
-        let prefix = "/v1/users/"
-        guard path.hasPrefix(prefix) else { throw .unknownPath }
-        let name = path.dropFirst(prefix.count)
-        guard !name.contains("/") else { throw .unknownPath }
-        let user = try PathSegment.user(name)
-        switch request.method {
-        case .GET, .HEAD: return .userStatus(user)
-        case .DELETE:
-            guard request.isAdmin else { throw .adminOnly }
-            return .reset(LimitReset(.user(user), limit: try ResetRouter.limit(query)))
-        default: throw .methodNotAllowed(allowed: "GET, HEAD, DELETE")
-        }
-    }
-
-    private static func read(_ request: Request, _ route: Route) throws(RequestError) -> Route {
-        guard request.method == .GET || request.method == .HEAD else { throw .methodNotAllowed(allowed: "GET, HEAD") }
-        return route
-    }
-
-    private static func requiresRedis(_ query: [UInt8]) throws(RequestError) -> Bool {
-        var isRequired = false
-        for parameter in QueryParameters(query) where parameter.name == "require" {
-            guard parameter.value == "redis" else {
-                throw .malformedQuery("require takes redis alone, as in require=redis")
-            }
-            isRequired = true
-        }
-        return isRequired
     }
 
     /// Has the bytes read in place.

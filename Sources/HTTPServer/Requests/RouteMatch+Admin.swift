@@ -1,0 +1,104 @@
+import RateLimitCore
+import RateLimitService
+
+/// What the routes of the admin socket ask for.
+extension RouteMatch {
+    func userBudget() throws(RequestError) -> RoutedRequest { .admin(.userBudget(try user)) }
+
+    func userBudgetPut() throws(RequestError) -> RoutedRequest {
+        let user = try user
+        let budget = try budget(takesGroup: true)
+        let change = BudgetChange.putUserBudget(user, budget.terms, attributedTo: budget.group)
+        return .admin(.change(change, exempt: budget.withoutEffect))
+    }
+
+    func userBudgetDelete() throws(RequestError) -> RoutedRequest { .admin(.change(.deleteUserBudget(try user))) }
+
+    func groupBudget() throws(RequestError) -> RoutedRequest { .admin(.groupBudget(try group)) }
+
+    func groupBudgetPut() throws(RequestError) -> RoutedRequest {
+        let group = try group
+        let budget = try budget(takesGroup: false)
+        return .admin(.change(.putGroupBudget(group, budget.terms), exempt: budget.withoutEffect))
+    }
+
+    func groupBudgetDelete() throws(RequestError) -> RoutedRequest { .admin(.change(.deleteGroupBudget(try group))) }
+
+    private func budget(takesGroup: Bool) throws(RequestError) -> BudgetBody {
+        try body { (bytes) throws(RequestError) in try BudgetBody.read(bytes, takesGroup: takesGroup) }
+    }
+
+    func userGrant() throws(RequestError) -> RoutedRequest { .admin(.grant(.user(try user), try grant())) }
+
+    func userGrantsDelete() throws(RequestError) -> RoutedRequest {
+        .admin(.change(.deleteGrants(.user(try user), limit: try onlyLimit)))
+    }
+
+    func groupGrant() throws(RequestError) -> RoutedRequest { .admin(.grant(.group(try group), try grant())) }
+
+    func groupGrantsDelete() throws(RequestError) -> RoutedRequest {
+        .admin(.change(.deleteGrants(.group(try group), limit: try onlyLimit)))
+    }
+
+    private func grant() throws(RequestError) -> GrantBody {
+        try body { (bytes) throws(RequestError) in try GrantBody.read(bytes) }
+    }
+
+    func member() throws(RequestError) -> RoutedRequest { .admin(.membership(try user, group: try group)) }
+
+    func memberPut() throws(RequestError) -> RoutedRequest { .admin(.change(.putMember(try user, group: try group))) }
+
+    func memberDelete() throws(RequestError) -> RoutedRequest {
+        .admin(.change(.deleteMember(try user, group: try group)))
+    }
+
+    /// How many entries of the audit are given where the request does not say.
+    private static let auditEntries = 50
+
+    func audit() throws(RequestError) -> RoutedRequest {
+        var limit = Self.auditEntries
+        var cursor: AuditCursor?
+        for parameter in QueryParameters(query) {
+            switch parameter.name {
+            case "limit":
+                guard let number = parameter.value.flatMap({ Int($0) }), AuditPage.sizes.contains(number) else {
+                    throw .malformedQuery("limit is no whole number from 1 to \(AuditPage.sizes.upperBound)")
+                }
+                limit = number
+            case "cursor":
+                guard let place = parameter.value.flatMap({ AuditCursor($0) }) else {
+                    throw .malformedQuery("cursor is not the next_cursor of an earlier answer")
+                }
+                cursor = place
+            default: break
+            }
+        }
+        return .admin(.audit(limit: limit, olderThan: cursor))
+    }
+}
+
+/// What the routes ask for by which windows begin anew.
+extension RouteMatch {
+    func userReset() throws(RequestError) -> RoutedRequest { .reset(LimitReset(.user(try user), limit: try onlyLimit)) }
+
+    func groupReset() throws(RequestError) -> RoutedRequest {
+        .reset(LimitReset(.group(try group), limit: try onlyLimit))
+    }
+
+    func globalReset() throws(RequestError) -> RoutedRequest { .reset(LimitReset(.global, limit: try onlyLimit)) }
+
+    /// The limit that the query names; nil where there is no query. Everything else is refused: a word misspelt must not
+    /// take away more than was meant.
+    private var onlyLimit: LimitName? {
+        get throws(RequestError) {
+            guard !query.isEmpty else { return nil }
+            let text = String(decoding: query, as: UTF8.self)
+            guard text.hasPrefix("limit=") else { throw .malformedQuery("accepted here is limit=<name> alone") }
+            guard let name = LimitName(String(text.dropFirst(6))) else {
+                throw .malformedQuery(
+                    "limit is no name: accepted are 1 to 64 of a-z, 0-9, -, _ and ., beginning with a letter or digit")
+            }
+            return name
+        }
+    }
+}
