@@ -1,26 +1,26 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// One set of rules for every target: Swift 6 concurrency, imports that do not leak, and no warning left standing.
-let strict: [SwiftSetting] = [
-    .swiftLanguageMode(.v6),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .treatAllWarnings(as: .error),
-]
+/// The products of other packages.
+extension Target.Dependency {
+    static let argumentParser = product(name: "ArgumentParser", package: "swift-argument-parser")
+    static let configuration = product(name: "Configuration", package: "swift-configuration")
+    static let coreMetrics = product(name: "CoreMetrics", package: "swift-metrics")
+    static let logging = product(name: "Logging", package: "swift-log")
+    static let nioCore = product(name: "NIOCore", package: "swift-nio")
+    static let nioEmbedded = product(name: "NIOEmbedded", package: "swift-nio")
+    static let nioHTTP1 = product(name: "NIOHTTP1", package: "swift-nio")
+    static let nioPosix = product(name: "NIOPosix", package: "swift-nio")
+    static let nioSSL = product(name: "NIOSSL", package: "swift-nio-ssl")
+    static let nioTLS = product(name: "NIOTLS", package: "swift-nio")
+    static let serviceLifecycle = product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+    static let unixSignals = product(name: "UnixSignals", package: "swift-service-lifecycle")
+}
 
 /// What the fuzzers run.
 let fuzzed: [Target.Dependency] = [
     "DaemonConfiguration", "HTTPServer", "LimitsFile", "LoadGenerator", "RateLimitCore", "RateLimitService",
-    "RedisClient",
-    "TestSupport",
-    .product(name: "CoreMetrics", package: "swift-metrics"),
-    .product(name: "Logging", package: "swift-log"),
-    .product(name: "NIOCore", package: "swift-nio"),
-    .product(name: "NIOEmbedded", package: "swift-nio"),
-    .product(name: "NIOHTTP1", package: "swift-nio"),
-    .product(name: "NIOPosix", package: "swift-nio"),
+    "RedisClient", "TestSupport", .coreMetrics, .logging, .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix,
 ]
 
 let package = Package(
@@ -42,35 +42,24 @@ let package = Package(
         .systemLibrary(name: "CHiredis"),
         // For limits files: swift-configuration's providers tell no lines, and cannot list the keys of a file.
         .systemLibrary(name: "CYAML"),
-        .target(name: "BoundedFiles", swiftSettings: strict),
-        .target(
-            name: "RedisClient",
-            dependencies: [
-                "BoundedFiles", "CHiredis",
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOSSL", package: "swift-nio-ssl"),
-                .product(name: "NIOTLS", package: "swift-nio"),
-            ],
-            swiftSettings: strict
-        ),
-        .target(name: "RateLimitCore", dependencies: ["CSodium"], swiftSettings: strict),
-        .target(
-            name: "LimitsFile",
-            dependencies: ["BoundedFiles", "CYAML", "RateLimitCore"],
-            swiftSettings: strict
-        ),
         // For digests. swift-crypto would bring a second BoringSSL, minutes of every first build.
         .systemLibrary(name: "CSodium"),
+        .systemLibrary(name: "CProcess"),
+        .systemLibrary(name: "CEpoll"),
+
+        // The daemon, from the bottom up.
+        .target(name: "BoundedFiles"),
+        .target(name: "Listeners"),
+        .target(name: "PrometheusMetrics", dependencies: [.coreMetrics]),
+        .target(name: "StructuredLog", dependencies: [.logging]),
+        .target(name: "RateLimitCore", dependencies: ["CSodium"]),
+        .target(name: "LimitsFile", dependencies: ["BoundedFiles", "CYAML", "RateLimitCore"]),
+        .target(
+            name: "RedisClient", dependencies: ["BoundedFiles", "CHiredis", .nioCore, .nioPosix, .nioSSL, .nioTLS]
+        ),
         .target(
             name: "RateLimitService",
-            dependencies: [
-                "CSodium", "RateLimitCore",
-                "RedisClient",
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "CoreMetrics", package: "swift-metrics"),
-                .product(name: "Logging", package: "swift-log"),
-            ],
+            dependencies: ["CSodium", "RateLimitCore", "RedisClient", .coreMetrics, .logging, .nioCore],
             resources: [
                 .embedInCode("Scripts/announce.lua"), .embedInCode("Scripts/heartbeat.lua"),
                 .embedInCode("Scripts/budget.lua"), .embedInCode("Scripts/decide-bundle.lua"),
@@ -78,253 +67,127 @@ let package = Package(
                 .embedInCode("Scripts/decide-values.lua"), .embedInCode("Scripts/decide-operations.lua"),
                 .embedInCode("Scripts/decide-plan.lua"), .embedInCode("Scripts/decide.lua"),
                 .embedInCode("Scripts/decide-hot.lua"),
-            ],
-            swiftSettings: strict
+            ]
         ),
         .target(
             name: "HTTPServer",
             dependencies: [
-                "Listeners",
-                "RateLimitService",
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "CoreMetrics", package: "swift-metrics"),
-                .product(name: "Logging", package: "swift-log"),
-            ],
-            swiftSettings: strict
+                "Listeners", "RateLimitCore", "RateLimitService", .coreMetrics, .logging, .nioCore, .nioHTTP1,
+                .nioPosix,
+            ]
         ),
-        .target(
-            name: "PrometheusMetrics",
-            dependencies: [.product(name: "CoreMetrics", package: "swift-metrics")],
-            swiftSettings: strict
-        ),
-        .target(
-            name: "StructuredLog",
-            dependencies: [.product(name: "Logging", package: "swift-log")],
-            swiftSettings: strict
-        ),
-        .target(name: "Listeners", swiftSettings: strict),
         .target(
             name: "DaemonConfiguration",
             dependencies: [
-                "BoundedFiles", "LimitsFile",
-                "RateLimitCore",
-                "RateLimitService",
-                "RedisClient",
-                "StructuredLog",
-                .product(name: "Logging", package: "swift-log"),
-                .product(name: "Configuration", package: "swift-configuration"),
-            ],
-            swiftSettings: strict
+                "BoundedFiles", "LimitsFile", "RateLimitCore", "RateLimitService", "RedisClient", "StructuredLog",
+                .configuration, .logging,
+            ]
         ),
-        .systemLibrary(name: "CProcess"),
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
-                "CProcess",
-                "DaemonConfiguration",
-                "HTTPServer",
-                "Listeners",
-                "PrometheusMetrics",
-                "StructuredLog",
-                "LoadGenerator",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "Logging", package: "swift-log"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
-            ],
-            swiftSettings: strict
+                "CProcess", "DaemonConfiguration", "HTTPServer", "Listeners", "LoadGenerator", "PrometheusMetrics",
+                "RateLimitCore", "RateLimitService", "StructuredLog", .argumentParser, .coreMetrics, .logging, .nioCore,
+                .nioHTTP1, .nioPosix, .serviceLifecycle, .unixSignals,
+            ]
         ),
-        .testTarget(
-            name: "PrometheusMetricsTests",
-            dependencies: [
-                "PrometheusMetrics",
-                .product(name: "CoreMetrics", package: "swift-metrics"),
-            ],
-            swiftSettings: strict
+
+        // What measures it.
+        .target(name: "LoadGenerator", dependencies: ["CEpoll"]),
+        .executableTarget(name: "bench-table", dependencies: ["LoadGenerator", .argumentParser]),
+        .executableTarget(name: "raw-epoll-floor"),
+
+        // What the tests stand on.
+        .target(name: "TestSupport", dependencies: ["CHiredis"], path: "Tests/TestSupport"),
+        // Decides whether what clients saw can have happened; knows neither Redis nor the daemon.
+        .target(name: "HistoryChecker", dependencies: ["RateLimitCore"], path: "Tests/HistoryChecker"),
+        // Real processes under load and faults, with every request recorded and checked.
+        .target(
+            name: "FaultInjection", dependencies: ["HistoryChecker", "TestSupport"], path: "Tests/FaultInjection"
         ),
-        .testTarget(
-            name: "StructuredLogTests",
-            dependencies: [
-                "StructuredLog",
-                .product(name: "Logging", package: "swift-log"),
-            ],
-            swiftSettings: strict
-        ),
-        .testTarget(name: "ListenersTests", dependencies: ["Listeners", "TestSupport"], swiftSettings: strict),
-        .testTarget(
-            name: "RedisClientTests",
-            dependencies: [
-                "RedisClient",
-                "TestSupport",
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-            ],
-            swiftSettings: strict
-        ),
-        .testTarget(
-            name: "RateLimitCoreTests", dependencies: ["RateLimitCore", "TestSupport"], swiftSettings: strict
-        ),
-        .testTarget(
-            name: "LimitsFileTests", dependencies: ["LimitsFile", "RateLimitCore", "TestSupport"],
-            swiftSettings: strict
-        ),
+        .executableTarget(name: "chaos", dependencies: ["FaultInjection", .argumentParser], path: "Tests/Chaos"),
+
+        // Tests of one module each.
+        .testTarget(name: "ListenersTests", dependencies: ["Listeners", "TestSupport"]),
+        .testTarget(name: "PrometheusMetricsTests", dependencies: ["PrometheusMetrics", .coreMetrics]),
+        .testTarget(name: "StructuredLogTests", dependencies: ["StructuredLog", .logging]),
+        .testTarget(name: "RateLimitCoreTests", dependencies: ["RateLimitCore", "TestSupport"]),
+        .testTarget(name: "LimitsFileTests", dependencies: ["LimitsFile", "RateLimitCore"]),
+        .testTarget(name: "RedisClientTests", dependencies: ["RedisClient", "TestSupport", .nioCore, .nioPosix]),
         .testTarget(
             name: "RateLimitServiceTests",
             dependencies: [
-                "RateLimitService",
-                "RateLimitCore",
-                "RedisClient",
-                "TestSupport",
-                .product(name: "CoreMetrics", package: "swift-metrics"),
-                .product(name: "Logging", package: "swift-log"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-            ],
-            swiftSettings: strict
+                "RateLimitCore", "RateLimitService", "RedisClient", "TestSupport", .coreMetrics, .logging, .nioCore,
+                .nioPosix,
+            ]
         ),
         .testTarget(
             name: "HTTPServerTests",
             dependencies: [
-                "HTTPServer",
-                "RateLimitService",
-                "RateLimitCore",
-                "RedisClient",
-                "TestSupport",
-                .product(name: "CoreMetrics", package: "swift-metrics"),
-                .product(name: "Logging", package: "swift-log"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOEmbedded", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-            ],
-            swiftSettings: strict
+                "HTTPServer", "RateLimitCore", "RateLimitService", "RedisClient", "TestSupport", .coreMetrics, .logging,
+                .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix,
+            ]
         ),
         .testTarget(
             name: "DaemonConfigurationTests",
             dependencies: [
-                "BoundedFiles", "DaemonConfiguration",
-                "RateLimitService",
-                "RedisClient",
+                "BoundedFiles", "DaemonConfiguration", "RateLimitCore", "RateLimitService", "RedisClient",
                 "StructuredLog",
-                .product(name: "Logging", package: "swift-log"),
-            ],
-            swiftSettings: strict
+                .logging,
+            ]
         ),
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "llm-rate-limit",
-                "DaemonConfiguration",
-                "RateLimitCore",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-            ],
-            swiftSettings: strict
+                "DaemonConfiguration", "RateLimitCore", "llm-rate-limit", .argumentParser, .nioCore, .nioPosix,
+            ]
         ),
+        .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"]),
+
         // Holds the README and the pages against the code.
         .testTarget(
             name: "DocumentationTests",
             dependencies: [
-                "llm-rate-limit", "DaemonConfiguration", "HTTPServer", "LoadGenerator", "PrometheusMetrics",
-                "RateLimitCore", "RateLimitService", "TestSupport",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
-            ],
-            swiftSettings: strict
-        ),
-        .systemLibrary(name: "CEpoll"),
-        .target(name: "LoadGenerator", dependencies: ["CEpoll"], swiftSettings: strict),
-        .executableTarget(
-            name: "bench-table",
-            dependencies: [
-                "LoadGenerator",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ],
-            swiftSettings: strict
-        ),
-        .executableTarget(name: "raw-epoll-floor"),
-        .target(
-            name: "TestSupport", dependencies: ["CHiredis"], path: "Tests/TestSupport", swiftSettings: strict
-        ),
-        .testTarget(
-            name: "WindowTests",
-            dependencies: [
-                "RateLimitCore", "RateLimitService", "RedisClient", "TestSupport",
-                .product(name: "NIOCore", package: "swift-nio"),
-            ],
-            swiftSettings: strict
+                "DaemonConfiguration", "HTTPServer", "LoadGenerator", "PrometheusMetrics", "RateLimitCore",
+                "RateLimitService", "TestSupport", "llm-rate-limit", .argumentParser, .nioHTTP1,
+            ]
         ),
         // The fuzzers' targets, run on the inputs that are kept; scripts/fuzz builds the same sources as a fuzzer.
         .testTarget(
             name: "FuzzTests", dependencies: fuzzed + ["HTTPServerTests"], path: "Tests/Fuzz",
-            exclude: ["Corpus", "Dictionaries", "Driver"], sources: ["Targets", "Replay"], swiftSettings: strict
+            exclude: ["Corpus", "Dictionaries", "Driver"], sources: ["Targets", "Replay"]
         ),
-        .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"], swiftSettings: strict),
-        // Decides whether what clients saw can have happened; knows neither Redis nor the daemon.
-        .target(
-            name: "HistoryChecker", dependencies: ["RateLimitCore"], path: "Tests/HistoryChecker", swiftSettings: strict
-        ),
-        // Real processes under load and faults, with every request recorded and checked.
-        .target(
-            name: "FaultInjection", dependencies: ["HistoryChecker", "TestSupport"], path: "Tests/FaultInjection",
-            swiftSettings: strict
-        ),
-        .executableTarget(
-            name: "chaos",
-            dependencies: ["FaultInjection", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-            path: "Tests/Chaos",
-            swiftSettings: strict
+        // The scripts on a real redis-server, against models.
+        .testTarget(
+            name: "WindowTests",
+            dependencies: ["RateLimitCore", "RateLimitService", "RedisClient", "TestSupport", .nioCore]
         ),
         .testTarget(
             name: "HistoryTests",
             dependencies: [
-                "llm-rate-limit", "FaultInjection", "HistoryChecker", "RateLimitCore", "RateLimitService",
-                "RedisClient", "TestSupport", .product(name: "NIOCore", package: "swift-nio"),
-            ],
-            swiftSettings: strict
+                "FaultInjection", "HistoryChecker", "RateLimitCore", "RateLimitService", "RedisClient", "TestSupport",
+                "llm-rate-limit", .nioCore,
+            ]
         ),
         // Real redis-servers, real daemons and blocking clients, for the tests that need them.
-        .testTarget(
-            name: "EndToEndTests", dependencies: ["llm-rate-limit", "TestSupport"], swiftSettings: strict
-        ),
+        .testTarget(name: "EndToEndTests", dependencies: ["TestSupport", "llm-rate-limit"]),
         // Each row of the fault matrix: a fault in real processes under load, and its figures.
         .testTarget(
-            name: "FaultTests", dependencies: ["llm-rate-limit", "TestSupport"],
+            name: "FaultTests", dependencies: ["TestSupport", "llm-rate-limit"],
             // Compiled by the test that needs it, as a library of its own.
-            exclude: ["Clock/clock.c"], swiftSettings: strict
+            exclude: ["Clock/clock.c"]
         ),
         .testTarget(
             name: "ClusterTests",
             dependencies: [
-                "llm-rate-limit",
-                "RateLimitCore",
-                "RateLimitService",
-                "RedisClient",
-                "TestSupport",
-                .product(name: "CoreMetrics", package: "swift-metrics"),
-                .product(name: "Logging", package: "swift-log"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-            ],
-            swiftSettings: strict
+                "RateLimitCore", "RateLimitService", "RedisClient", "TestSupport", "llm-rate-limit", .coreMetrics,
+                .logging,
+                .nioCore, .nioPosix,
+            ]
         ),
         .testTarget(
             name: "SentinelTests",
-            dependencies: [
-                "llm-rate-limit",
-                "RedisClient",
-                "TestSupport",
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
-            ],
-            swiftSettings: strict
+            dependencies: ["RedisClient", "TestSupport", "llm-rate-limit", .nioCore, .nioPosix]
         ),
     ]
 )
@@ -345,8 +208,18 @@ if Context.environment["LLM_RATE_LIMIT_BUILD_FUZZER"] != nil {
             sources: [
                 "Fuzz/Driver", "Fuzz/Targets", "HTTPServerTests/Bytes.swift", "HTTPServerTests/EmbeddedServer.swift",
                 "HTTPServerTests/ServerPair.swift",
-            ],
-            swiftSettings: strict
+            ]
         )
     )
+}
+
+// One set of rules for every target: Swift 6 concurrency, imports that do not leak, and no warning left standing.
+for target in package.targets where target.type != .system {
+    target.swiftSettings = [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .treatAllWarnings(as: .error),
+    ]
 }

@@ -84,11 +84,15 @@ enum Repository {
     }()
 
     /// A target of the package.
-    struct Target {
+    struct Target: CustomStringConvertible {
         var name: String
         var isTest: Bool
         /// The targets of this package that it uses.
         var uses: [String]
+        /// What the manifest says of it.
+        var text: String
+
+        var description: String { name }
     }
 
     /// The targets of Package.swift.
@@ -102,9 +106,9 @@ enum Repository {
         }
         let names = parts.map { matches(of: "name: \"([^\"]+)\"", in: $0)[0] }
         return zip(names, parts).map { name, part in
-            let lines = part.components(separatedBy: "\n").filter { !$0.contains(".product(") }.joined(separator: "\n")
-            let uses = matches(of: "\"([A-Za-z-]+)\"", in: lines).filter { names.contains($0) && $0 != name }
-            return Target(name: name, isTest: part.contains(".testTarget("), uses: Array(Set(uses)).sorted())
+            let uses = matches(of: "\"([A-Za-z-]+)\"", in: part).filter { names.contains($0) && $0 != name }
+            return Target(
+                name: name, isTest: part.contains(".testTarget("), uses: Array(Set(uses)).sorted(), text: part)
         }
     }()
 }
