@@ -6,7 +6,7 @@ import Testing
 @testable import HTTPServer
 
 @Suite("The routes of the admin socket")
-struct AdminRouterTests {
+struct AdminRouteTests {
     private let group = SubjectID(high: 1, low: 2)
     private var user: String { "/v1/users/\(someText)/budget" }
     private var ofGroup: String { "/v1/groups/\(group)/budget" }

@@ -6,7 +6,7 @@ import Testing
 @testable import HTTPServer
 
 @Suite("The routes of grants")
-struct GrantRouterTests {
+struct GrantRouteTests {
     private let group = SubjectID(high: 1, low: 2)
     private var user: String { "/v1/users/\(someText)/grants" }
     private var ofGroup: String { "/v1/groups/\(group)/grants" }
