@@ -94,7 +94,7 @@ public final class RateLimitServer: Sendable {
     /// Takes in a connection that was just accepted; one that is not to be kept is closed by the error.
     private func take(_ channel: any Channel, _ audience: Audience, _ filter: PeerFilter?) throws {
         guard let loop = loops.first(where: { $0.eventLoop === channel.eventLoop })?.value else {
-            throw ChannelError.alreadyClosed
+            preconditionFailure("each event loop of the group has a state")
         }
         let pipeline = channel.pipeline.syncOperations
         if let filter, let error = filter.rejection(of: try pipeline.descriptor) {

@@ -33,6 +33,24 @@ struct ConnectionTests {
     }
 
     @Test(
+        "takes nothing more in once its client is found to be gone while something is written",
+        arguments: [
+            // The body waits behind the answer to Expect.
+            "POST /v1/check HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
+            // Requests beyond the 256 that may be open wait behind the first answers.
+            String(repeating: "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", count: 600),
+        ])
+    func gone(_ text: String) async throws {
+        let isClosed = try await onEventLoop { gateway in
+            let connection = gateway.connect(breaksAtWrite: true)
+            connection.send(text.utf8)
+            defer { connection.close() }
+            return connection.isClosed
+        }
+        #expect(isClosed)
+    }
+
+    @Test(
         "closes behind a request that cannot be told from what follows it, and behind one that asks for it",
         arguments: [
             ("GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200),

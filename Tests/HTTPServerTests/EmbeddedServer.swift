@@ -36,8 +36,14 @@ final class EmbeddedServer: Sendable {
     }
 
     /// A connection; called on the event loop.
-    func connect(isAdmin: Bool = false, usesFastPath: Bool = true) -> EmbeddedConnection {
-        EmbeddedConnection(ConnectionHandler(loop: context.value, isAdmin: isAdmin, usesFastPath: usesFastPath))
+    ///
+    /// - Parameter breaksAtWrite: whether the client is found to be gone when something is written to it.
+    func connect(
+        isAdmin: Bool = false, usesFastPath: Bool = true, breaksAtWrite: Bool = false
+    ) -> EmbeddedConnection {
+        EmbeddedConnection(
+            ConnectionHandler(loop: context.value, isAdmin: isAdmin, usesFastPath: usesFastPath),
+            breaksAtWrite: breaksAtWrite)
     }
 }
 
@@ -70,9 +76,9 @@ final class EmbeddedConnection {
     weak var handler: ConnectionHandler?
     private(set) var received: [UInt8] = []
 
-    init(_ handler: ConnectionHandler) {
+    init(_ handler: ConnectionHandler, breaksAtWrite: Bool = false) {
         self.handler = handler
-        channel = EmbeddedChannel(handler: handler)
+        channel = EmbeddedChannel(handlers: breaksAtWrite ? [BrokenPipe(), handler] : [handler])
         if let address = try? SocketAddress(unixDomainSocketPath: "/client") {
             channel.connect(to: address, promise: nil)
         }
@@ -107,5 +113,15 @@ final class EmbeddedConnection {
         while let part = (try? channel.readOutbound(as: ByteBuffer.self)) ?? nil {
             received += Array(part.readableBytesView)
         }
+    }
+}
+
+/// Closes the channel within each write, as NIO does where the socket says that the client is gone.
+private final class BrokenPipe: ChannelOutboundHandler {
+    typealias OutboundIn = ByteBuffer
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        promise?.fail(ChannelError.ioOnClosedChannel)
+        context.close(promise: nil)
     }
 }

@@ -64,6 +64,8 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
 
     func channelInactive(context: ChannelHandlerContext) {
         self.context = nil
+        // It may happen within a write, and that while bytes are taken in: nothing more of them is.
+        isClosing = true
         timeout?.cancel()
         loop.closed(self)
         context.fireChannelInactive()
@@ -183,7 +185,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     }
 
     private func passOn(_ bytes: inout ByteBuffer) {
-        guard let context else { return }
+        guard let context else { preconditionFailure("nothing is taken in once the channel is inactive") }
         let part = bytes.readSlice(length: slowPath.lengthToPassOn(of: bytes.readableBytesView)) ?? ByteBuffer()
         installSlowPathHandlers(context)
         setTimeout()
@@ -277,6 +279,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
         // Writing may make room for requests that were held back, and those may be answered at once.
         while let context, output.readableBytes > 0 {
             write(to: context)
+            guard self.context != nil else { return }
             if isClosing { return closeBehindOutput(context) }
             if isReadPaused, isWritable, queue.open < openLimit / 2 { resume(context) }
         }
