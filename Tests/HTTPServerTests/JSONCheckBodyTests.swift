@@ -129,8 +129,8 @@ struct JSONCheckBodyTests {
                 let value = String(repeating: open, count: depth) + "1" + String(repeating: close, count: depth)
                 return "{\"a\":\(value),\(Self.user)}"
             }
-            #expect(read(nested(JSONText.maximumDepth - 1)) == .success(CheckRequest(user: someUser, cost: 1)))
-            #expect((try? read(nested(JSONText.maximumDepth)).get()) == nil)
+            #expect(read(nested(JSONReader.maximumDepth - 1)) == .success(CheckRequest(user: someUser, cost: 1)))
+            #expect((try? read(nested(JSONReader.maximumDepth)).get()) == nil)
             #expect((try? read(nested(30_000)).get()) == nil)
         }
     }

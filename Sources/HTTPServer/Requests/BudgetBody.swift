@@ -19,7 +19,7 @@ struct BudgetBody: Hashable {
     ///
     /// - Parameter takesGroup: whether `group_id` is accepted, as it is for a user's budget.
     static func read(_ bytes: UnsafeRawBufferPointer, takesGroup: Bool) throws(RequestError) -> BudgetBody {
-        var text = JSONText(bytes)
+        var text = JSONReader(bytes)
         var body = BudgetBody()
         var units: [String: LimitUnit] = [:]
         do throws(RequestError) {
@@ -49,7 +49,7 @@ struct BudgetBody: Hashable {
     }
 }
 
-extension JSONText {
+extension JSONReader {
     fileprivate mutating func group() throws(RequestError) -> SubjectID {
         guard let group = try subject() else { throw .invalidGroup }
         return group

@@ -58,7 +58,7 @@ struct CallBody: Hashable {
     static func read(
         _ bytes: UnsafeRawBufferPointer, under limits: LimitsInForce, layout: inout BodyLayout
     ) throws(RequestError) -> CallBody {
-        var text = JSONText(bytes)
+        var text = JSONReader(bytes)
         var body = CallBody()
         try text.wholeObject { (text, name) throws(RequestError) in
             if text.isName(name, "user") {
@@ -75,7 +75,7 @@ struct CallBody: Hashable {
     }
 
     private mutating func read(
-        _ member: IgnoredMember.Name, _ text: inout JSONText, under limits: LimitsInForce
+        _ member: IgnoredMember.Name, _ text: inout JSONReader, under limits: LimitsInForce
     ) throws(RequestError) {
         // Of a repeated member the last one counts.
         if !problems.isEmpty { problems.removeAll { $0.ignored.name == member } }
@@ -113,8 +113,8 @@ struct CallBody: Hashable {
 extension CallBody {
     /// Reads a value; nil for null, and for one that cannot be used, which is noted and passed over.
     private mutating func take<Value>(
-        _ member: IgnoredMember.Name, _ text: inout JSONText,
-        _ read: (inout JSONText) throws(RequestError) -> Value
+        _ member: IgnoredMember.Name, _ text: inout JSONReader,
+        _ read: (inout JSONReader) throws(RequestError) -> Value
     ) throws(RequestError) -> Value? {
         if text.isNull() { return nil }
         let start = text.position
@@ -131,7 +131,7 @@ extension CallBody {
     }
 
     private mutating func takeNumber(
-        _ member: IgnoredMember.Name, _ text: inout JSONText, in range: ClosedRange<Int>, _ error: RequestError? = nil
+        _ member: IgnoredMember.Name, _ text: inout JSONReader, in range: ClosedRange<Int>, _ error: RequestError? = nil
     ) throws(RequestError) -> Int? {
         try take(member, &text) { (text) throws(RequestError) in
             guard let number = try text.wholeNumber(), range.contains(number) else {
@@ -149,7 +149,7 @@ extension CallBody {
         problems.append(Problem(ignored: IgnoredMember(member, error.reason), refusal: error))
     }
 
-    private mutating func readLabels(_ text: inout JSONText, named names: Set<String>) throws(RequestError) {
+    private mutating func readLabels(_ text: inout JSONReader, named names: Set<String>) throws(RequestError) {
         labels = [:]
         guard text.position < text.bytes.count, text.bytes[text.position] == 0x7b else {
             if text.isNull() { return }
@@ -167,7 +167,7 @@ extension CallBody {
         labels = read
     }
 
-    private mutating func readGroups(_ text: inout JSONText) throws(RequestError) {
+    private mutating func readGroups(_ text: inout JSONReader) throws(RequestError) {
         guard text.position < text.bytes.count, text.bytes[text.position] == 0x5b else {
             if text.isNull() { return }
             note(.groups, .invalidGroup)
@@ -192,7 +192,7 @@ extension CallBody {
         problems.append(Problem(ignored: IgnoredMember(.groups, reason), refusal: nil))
     }
 
-    private mutating func readUsage(_ text: inout JSONText) throws(RequestError) {
+    private mutating func readUsage(_ text: inout JSONReader) throws(RequestError) {
         usage = nil
         guard text.position < text.bytes.count, text.bytes[text.position] == 0x7b else {
             if text.isNull() { return }
@@ -309,7 +309,7 @@ extension RequestError {
 
 // MARK: - JSON
 
-extension JSONText {
+extension JSONReader {
     /// The member of a call that a name stands for; nil for one that is not known.
     fileprivate func member(_ name: Range<Int>) -> IgnoredMember.Name? {
         let bytes = UnsafeRawBufferPointer(rebasing: bytes[name])

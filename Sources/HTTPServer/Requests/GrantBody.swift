@@ -12,7 +12,7 @@ struct GrantBody: Hashable {
 
     /// Reads a whole body.
     static func read(_ bytes: UnsafeRawBufferPointer) throws(RequestError) -> GrantBody {
-        var text = JSONText(bytes)
+        var text = JSONReader(bytes)
         var limit: LimitName?
         var amount: Int?
         var requestID: [UInt8]?
@@ -43,7 +43,7 @@ struct GrantBody: Hashable {
     }
 }
 
-extension JSONText {
+extension JSONReader {
     fileprivate mutating func limitName() throws(RequestError) -> LimitName {
         guard let name = LimitName(try text("limit")) else { throw .invalidGrant("limit is the name of no limit") }
         return name

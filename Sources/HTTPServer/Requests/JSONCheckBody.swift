@@ -22,7 +22,7 @@ enum JSONCheckBody {
 
     /// Reads a whole body, and says how it is laid out.
     static func read(_ bytes: UnsafeRawBufferPointer, layout: inout BodyLayout) throws(RequestError) -> CheckRequest {
-        var text = JSONText(bytes)
+        var text = JSONReader(bytes)
         var user: SubjectID?
         var cost = 1
         try text.wholeObject { (text, name) throws(RequestError) in
@@ -40,7 +40,7 @@ enum JSONCheckBody {
     }
 }
 
-extension JSONText {
+extension JSONReader {
     /// The user; nil for null.
     ///
     /// - Parameter offset: where the UUID stands from which it was read; nil for any other text.

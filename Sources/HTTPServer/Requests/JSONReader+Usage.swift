@@ -1,7 +1,7 @@
 import RateLimitCore
 
 /// The usage objects that providers return.
-extension JSONText {
+extension JSONReader {
     /// Reads a provider's usage object.
     ///
     /// - Parameter unusable: the first count in it that is none.

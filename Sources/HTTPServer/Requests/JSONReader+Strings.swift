@@ -1,7 +1,7 @@
 import RateLimitCore
 
 /// Strings with their escapes resolved.
-extension JSONText {
+extension JSONReader {
     /// A string's text with its escapes resolved.
     ///
     /// - Parameter name: what it is, for what is thrown.

@@ -4,7 +4,7 @@ import RateLimitCore
 /// Reads JSON (RFC 8259) in one pass over its bytes, nothing allocated unless a name is written with escapes.
 ///
 /// What a body has to be is in extensions, each beside its route; nesting is bounded.
-struct JSONText {
+struct JSONReader {
     /// Arrays and objects within one another, at most.
     static let maximumDepth = 32
 
@@ -18,7 +18,7 @@ struct JSONText {
     /// Reads an object, and has `member` read or skip the value of each of its members, by the place of the name.
     @inline(__always)
     mutating func object(
-        _ member: (inout JSONText, _ name: Range<Int>) throws(RequestError) -> Void
+        _ member: (inout JSONReader, _ name: Range<Int>) throws(RequestError) -> Void
     ) throws(RequestError) {
         try expect(0x7b, "an object")
         skipSpace()
@@ -38,7 +38,7 @@ struct JSONText {
     /// Reads an object and nothing behind it; a byte order mark before it is passed over.
     @inline(__always)
     mutating func wholeObject(
-        _ member: (inout JSONText, _ name: Range<Int>) throws(RequestError) -> Void
+        _ member: (inout JSONReader, _ name: Range<Int>) throws(RequestError) -> Void
     ) throws(RequestError) {
         if bytes.first == 0xef { skipByteOrderMark() }
         skipSpace()
@@ -92,7 +92,7 @@ struct JSONText {
 
     /// Reads an array, and has `element` read or skip each of its elements.
     mutating func array(
-        _ element: (inout JSONText) throws(RequestError) -> Void
+        _ element: (inout JSONReader) throws(RequestError) -> Void
     ) throws(RequestError) {
         try expect(0x5b, "an array")
         skipSpace()
