@@ -8,7 +8,7 @@ struct AnswerQueueTests {
     /// Decides tickets in an order and gives the answers as they would be written.
     private func written(_ order: [Int], of count: Int) -> [Int] {
         var queue = AnswerQueue<Int>()
-        for ticket in 0..<count { #expect(queue.take() == ticket) }
+        for ticket in 0..<count { #expect(queue.makeTicket() == ticket) }
         var written: [Int] = []
         for ticket in order {
             if queue.mayWrite(ticket) {
@@ -29,7 +29,7 @@ struct AnswerQueueTests {
     func inOrder() {
         var queue = AnswerQueue<Int>()
         for ticket in 0..<1_000 {
-            #expect(queue.take() == ticket)
+            #expect(queue.makeTicket() == ticket)
             #expect(queue.open == 1)
             let mayWrite = queue.mayWrite(ticket)
             #expect(mayWrite)
@@ -64,7 +64,7 @@ struct AnswerQueueTests {
             var written: [Int] = []
             for _ in 0..<500 {
                 if undecided.isEmpty || Bool.random(using: &random) {
-                    undecided.append(queue.take())
+                    undecided.append(queue.makeTicket())
                 } else {
                     let ticket = undecided.remove(at: Int.random(in: undecided.indices, using: &random))
                     if queue.mayWrite(ticket) {

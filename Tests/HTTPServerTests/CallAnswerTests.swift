@@ -295,12 +295,12 @@ struct ResponseContextTests {
                 contexts.keep(kept.contains(next) ? context(next) : .ordinary, for: next)
                 next += 1
             } else {
-                #expect(contexts.take(first) == (kept.contains(first) ? context(first) : .ordinary))
+                #expect(contexts.remove(first) == (kept.contains(first) ? context(first) : .ordinary))
                 first += 1
             }
         }
         while first < next {
-            _ = contexts.take(first)
+            _ = contexts.remove(first)
             first += 1
         }
         #expect(contexts.isEmpty)

@@ -12,8 +12,8 @@ struct AnswerQueue<QueuedAnswer> {
     /// Requests that have no answer written.
     var open: Int { next - first }
 
-    /// Takes in a request.
-    mutating func take() -> Int {
+    /// A ticket for one more request.
+    mutating func makeTicket() -> Int {
         defer { next += 1 }
         return next
     }

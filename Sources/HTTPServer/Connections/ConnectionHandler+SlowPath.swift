@@ -2,10 +2,10 @@ import NIOCore
 
 /// What ``SlowPathHandler`` asks of its connection.
 extension ConnectionHandler {
-    /// Takes in a request that is answered before it has arrived whole, or that is no HTTP: the last one.
-    func takeUnfinished() -> Int {
+    /// A ticket for a request that is answered before it has arrived whole, or that is no HTTP: the last one.
+    func makeLastTicket() -> Int {
         lingering.isDue = true
-        return take(ResponseContext(form: AnswerForm(closes: true)))
+        return makeTicket(ResponseContext(form: AnswerForm(closes: true)))
     }
 
     /// Notes that a request's head is there; `bodyLength` is nil where the body comes in chunks.

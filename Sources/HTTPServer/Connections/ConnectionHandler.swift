@@ -127,7 +127,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
                 }
                 bytes.moveReaderIndex(forwardBy: body.upperBound)
                 clearTimeout()
-                decide(call.request, arrivedAt: now, ticket: take(ResponseContext(topic: AnswerTopic(call))))
+                decide(call.request, arrivedAt: now, ticket: makeTicket(ResponseContext(topic: AnswerTopic(call))))
             case .incomplete: return setTimeout()
             case .other: slowPath.begin()
             }
@@ -151,7 +151,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
 
     private func check(_ user: SubjectID, cost: Int, arrivedAt now: NIODeadline) {
         clearTimeout()
-        let ticket = queue.take()
+        let ticket = queue.makeTicket()
         if loop.engine.hasFileLimits {
             decide(CallRequest(user: user, cost: cost), arrivedAt: now, ticket: ticket)
         } else {
@@ -173,9 +173,9 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
         }
     }
 
-    /// Takes in a request: its answer is given under the ticket.
-    func take(_ context: ResponseContext) -> Int {
-        let ticket = queue.take()
+    /// A ticket for one more request, whose answer is given under it.
+    func makeTicket(_ context: ResponseContext) -> Int {
+        let ticket = queue.makeTicket()
         if context.form.closes {
             hasTakenLast = true
             clearTimeout()
@@ -264,7 +264,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
 
     private func write(_ waiting: QueuedAnswer, ticket: Int) {
         guard !isClosing else { return }
-        let context = contexts.take(ticket)
+        let context = contexts.remove(ticket)
         var form = context.form
         if mayBeLast, queue.open == 0, !isReadPaused { form.closes = true }
         switch waiting {
@@ -346,7 +346,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
         guard timeout == nil, let context else { return }
         timeout = context.eventLoop.assumeIsolated().scheduleTask(in: loop.requestTimeout) { [weak self] in
             guard let self, self.context != nil, !self.isClosing else { return }
-            let ticket = self.takeUnfinished()
+            let ticket = self.makeLastTicket()
             self.answer(.problem(.timedOut), ticket: ticket)
             self.flush()
         }

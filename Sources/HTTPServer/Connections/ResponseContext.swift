@@ -14,7 +14,7 @@ struct ResponseContext: Hashable {
 /// without a channel.
 struct ResponseContexts {
     private var contexts: [(ticket: Int, context: ResponseContext)] = []
-    /// The first that has not been taken.
+    /// The first that has not been removed.
     private var first = 0
 
     /// Whether all open requests are ordinary.
@@ -27,8 +27,8 @@ struct ResponseContexts {
         contexts.append((ticket, context))
     }
 
-    /// Takes the context of the request whose answer is written next: answers are written in the order of tickets.
-    mutating func take(_ ticket: Int) -> ResponseContext {
+    /// Removes the context of the request whose answer is written next: answers are written in the order of tickets.
+    mutating func remove(_ ticket: Int) -> ResponseContext {
         guard first < contexts.count, contexts[first].ticket == ticket else { return .ordinary }
         let context = contexts[first].context
         first += 1
@@ -36,7 +36,7 @@ struct ResponseContexts {
             contexts.removeAll(keepingCapacity: true)
             first = 0
         } else if first >= 64, 2 * first >= contexts.count {
-            // Under load the last may never be taken: what was taken goes now and then.
+            // Under load the last may never be removed: what is done with goes now and then.
             contexts.removeFirst(first)
             first = 0
         }

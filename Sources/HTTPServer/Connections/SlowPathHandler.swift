@@ -64,37 +64,37 @@ final class SlowPathHandler: ChannelInboundHandler {
         do throws(RequestError) {
             perform(try Router.route(request), form, eventLoop)
         } catch {
-            connection.answer(.problem(error), ticket: connection.take(ResponseContext(form: form)))
+            connection.answer(.problem(error), ticket: connection.makeTicket(ResponseContext(form: form)))
         }
     }
 
     /// Answers at once and ends the connection: what follows in it cannot be told from this request's rest.
     private func refuse(_ error: RequestError) {
         hasRefused = true
-        connection.answer(.problem(error), ticket: connection.takeUnfinished())
+        connection.answer(.problem(error), ticket: connection.makeLastTicket())
     }
 
     private func perform(_ request: RoutedRequest, _ form: AnswerForm, _ eventLoop: any EventLoop) {
         let loop = connection.loop
         switch request {
         case .check(let check):
-            let ticket = connection.take(ResponseContext(form: form))
+            let ticket = connection.makeTicket(ResponseContext(form: form))
             connection.check(check.user, cost: check.cost, arrivedAt: .now(), ticket: ticket)
         case .call(let call):
-            let ticket = connection.take(ResponseContext(form: form, topic: AnswerTopic(call)))
+            let ticket = connection.makeTicket(ResponseContext(form: form, topic: AnswerTopic(call)))
             connection.decide(call.request, arrivedAt: .now(), ticket: ticket)
         case .userStatus(let user):
-            let ticket = connection.take(ResponseContext(form: form, topic: .status(of: user)))
+            let ticket = connection.makeTicket(ResponseContext(form: form, topic: .status(of: user)))
             if loop.engine.hasFileLimits {
                 connection.decide(CallRequest(user: user, operation: .look), arrivedAt: .now(), ticket: ticket)
             } else {
                 connection.check(user, cost: 0, arrivedAt: .now(), ticket: ticket)
             }
-        case .reset(let reset): perform(reset, ticket: connection.take(ResponseContext(form: form)), eventLoop)
+        case .reset(let reset): perform(reset, ticket: connection.makeTicket(ResponseContext(form: form)), eventLoop)
         case .admin(let request):
-            perform(request, ticket: connection.take(ResponseContext(form: form)), eventLoop)
+            perform(request, ticket: connection.makeTicket(ResponseContext(form: form)), eventLoop)
         case .metrics:
-            let ticket = connection.take(ResponseContext(form: form))
+            let ticket = connection.makeTicket(ResponseContext(form: form))
             loop.service.reportMetrics(on: eventLoop).assumeIsolated().whenComplete { [connection] _ in
                 let page = Answer(
                     status: .ok, contentType: "text/plain; version=0.0.4; charset=utf-8", body: loop.pages.metrics()
@@ -105,7 +105,7 @@ final class SlowPathHandler: ChannelInboundHandler {
         case .alive, .ready, .health, .configuration, .version:
             let answer = Pages.answer(
                 request, state: loop.service.health.state, isDraining: loop.isDraining, pages: loop.pages)
-            connection.answer(answer, ticket: connection.take(ResponseContext(form: form)))
+            connection.answer(answer, ticket: connection.makeTicket(ResponseContext(form: form)))
         }
     }
 
