@@ -85,14 +85,14 @@ public final class RateLimitServer: Sendable {
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try self.take(channel, audience, filter) }
+                channel.eventLoop.makeCompletedFuture { try self.addHandlers(to: channel, audience, filter) }
             }
             .withBoundSocket(socket)
             .get()
     }
 
     /// Takes in a connection that was just accepted; one that is not to be kept is closed by the error.
-    private func take(_ channel: any Channel, _ audience: Audience, _ filter: PeerFilter?) throws {
+    private func addHandlers(to channel: any Channel, _ audience: Audience, _ filter: PeerFilter?) throws {
         guard let loop = loops.first(where: { $0.eventLoop === channel.eventLoop })?.value else {
             preconditionFailure("each event loop of the group has a state")
         }

@@ -11,7 +11,7 @@ struct BudgetLog: Sendable {
     let inForce: ConfigurationInForce
     let logger: Logger
 
-    func tell(_ report: BudgetReport) {
+    func log(_ report: BudgetReport) {
         var metadata: Logger.Metadata = ["operation": "\(report.change.name)"]
         if let peer = report.peer {
             metadata["by_uid"] = "\(peer.userIdentifier)"

@@ -10,7 +10,7 @@ struct ResetLog: Sendable {
     let inForce: ConfigurationInForce
     let logger: Logger
 
-    func tell(_ report: ResetReport) {
+    func log(_ report: ResetReport) {
         var metadata: Logger.Metadata = [:]
         if let peer = report.peer {
             metadata["by_uid"] = "\(peer.userIdentifier)"

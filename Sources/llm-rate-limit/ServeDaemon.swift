@@ -56,8 +56,8 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         ),
         factory: factory, logger: logger,
         reports: AdminReports(
-            reset: ResetLog(inForce: inForce, logger: logger).tell,
-            budget: BudgetLog(inForce: inForce, logger: logger).tell
+            reset: ResetLog(inForce: inForce, logger: logger).log,
+            budget: BudgetLog(inForce: inForce, logger: logger).log
         )
     )
     // A daemon whose Redis is there answers its first check exactly; one whose Redis is away starts all the same.

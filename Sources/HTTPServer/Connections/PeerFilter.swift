@@ -20,7 +20,7 @@ final class PeerFilter: Sendable {
     private let allowed: Set<UInt32>?
     private let logger: Logger
     private let forbidden: Counter
-    private let log = Mutex(Log())
+    private let lines = Mutex(Log())
     private let waiting = Atomic(0)
 
     init(allowed: Set<UInt32>?, logger: Logger, factory: any MetricsFactory) {
@@ -37,12 +37,12 @@ final class PeerFilter: Sendable {
         let peer = socket.flatMap { PeerCredentials(fileDescriptor: $0) }
         if let peer, allowed.contains(peer.userIdentifier) { return nil }
         forbidden.increment()
-        tell(peer)
+        log(peer)
         return .peerNotAllowed(user: peer?.userIdentifier)
     }
 
-    private func tell(_ peer: PeerCredentials?) {
-        let count: Int? = log.withLock { log in
+    private func log(_ peer: PeerCredentials?) {
+        let count: Int? = lines.withLock { log in
             log.unsaid += 1
             guard log.nextLine <= .now() else { return nil }
             defer { log = Log(nextLine: .now() + Self.logInterval) }
