@@ -92,7 +92,7 @@ package final class CheckEngine {
             return counted(outcome(decision, source: .memory, under: policy.limit.numbers), cost: cost)
         }
         let check = PendingRequest(check: user, cost: cost, ticket: ticket, arrivedAt: now, requester: requester)
-        if let reason = lanes.take(check, queueLimit: bounds.queue) {
+        if let reason = lanes.enqueue(check, queueLimit: bounds.queue) {
             return withoutRedis(user, cost: cost, reason: reason)
         }
         askForFlush()

@@ -41,9 +41,9 @@ struct ScriptBatcherTests {
         return "\(script):\(costs.joined(separator: " "))"
     }
 
-    private func takeRequests(_ count: Int) -> [Int] {
+    private func dequeueRequests(_ count: Int) -> [Int] {
         (0..<count).compactMap { _ in
-            batcher.takeRequest().flatMap { $0.call == nil ? $0.cost : nil }
+            batcher.dequeueRequest().flatMap { $0.call == nil ? $0.cost : nil }
         }
     }
 
@@ -55,11 +55,11 @@ struct ScriptBatcherTests {
         #expect(try write() == "digest:3")
         append(4)
         #expect(batcher.pendingCount == 4 && batcher.unsentCount == 1)
-        let first = try #require(batcher.takeBatch())
-        #expect(takeRequests(first.count) == [1, 2])
-        let second = try #require(batcher.takeBatch())
-        #expect(takeRequests(second.count) == [3])
-        #expect(batcher.takeBatch() == nil && batcher.pendingCount == 1)
+        let first = try #require(batcher.dequeueBatch())
+        #expect(dequeueRequests(first.count) == [1, 2])
+        let second = try #require(batcher.dequeueBatch())
+        #expect(dequeueRequests(second.count) == [3])
+        #expect(batcher.dequeueBatch() == nil && batcher.pendingCount == 1)
     }
 
     @Test("takes nothing where the batch has no room, and any request into the next")
@@ -103,7 +103,7 @@ struct ScriptBatcherTests {
         let expected =
             Array("$3\r\n".utf8) + [0, 1, 0] + Array("\r\n$18\r\n".utf8) + [1, 7, 2].flatMap { littleEndian($0, 6) }
         #expect(bytes.firstRange(of: expected) != nil)
-        #expect(try #require(batcher.takeBatch()).count == 3)
+        #expect(try #require(batcher.dequeueBatch()).count == 3)
     }
 
     @Test("a batch keeps the limit of checks that it was laid out under")
@@ -113,19 +113,19 @@ struct ScriptBatcherTests {
         batcher.setLimit(Limit(name: "requests", quota: 8, windowMilliseconds: 2_000))
         append(2)
         _ = try write()
-        #expect(batcher.takeBatch()?.limit == Limit.Numbers(quota: 20, windowMilliseconds: 1_000))
-        #expect(batcher.takeBatch()?.limit == Limit.Numbers(quota: 8, windowMilliseconds: 2_000))
+        #expect(batcher.dequeueBatch()?.limit == Limit.Numbers(quota: 20, windowMilliseconds: 1_000))
+        #expect(batcher.dequeueBatch()?.limit == Limit.Numbers(quota: 8, windowMilliseconds: 2_000))
     }
 
     @Test("sends the whole text where there is no digest, and says so of the batch")
     func withSource() throws {
         append(1)
         #expect(try write(withSource: true) == "text:1")
-        #expect(batcher.takeBatch()?.carriesSource == true)
+        #expect(batcher.dequeueBatch()?.carriesSource == true)
         batcher.digest = nil
         append(2)
         #expect(try write() == "text:2")
-        #expect(batcher.takeBatch()?.carriesSource == true)
+        #expect(batcher.dequeueBatch()?.carriesSource == true)
     }
 
     @Test("what is laid out again behind others keeps its place among all that is sent")
@@ -134,19 +134,19 @@ struct ScriptBatcherTests {
         _ = try write()
         append(3)
         _ = try write()
-        let unknown = try #require(batcher.takeBatch())
-        append(takeRequests(unknown.count))
+        let unknown = try #require(batcher.dequeueBatch())
+        append(dequeueRequests(unknown.count))
         #expect(try write(withSource: true) == "text:1 2")
-        #expect(takeRequests(try #require(batcher.takeBatch()).count) == [3])
-        #expect(takeRequests(try #require(batcher.takeBatch()).count) == [1, 2])
+        #expect(dequeueRequests(try #require(batcher.dequeueBatch()).count) == [3])
+        #expect(dequeueRequests(try #require(batcher.dequeueBatch()).count) == [1, 2])
     }
 
     /// Sends a batch that Redis answers with NOSCRIPT.
     private func meetUnknownScript(sentAt: Int64, answeredAt: Int64) throws {
         append(1)
         _ = try write(at: sentAt)
-        let batch = try #require(batcher.takeBatch())
-        _ = batcher.takeRequest()
+        let batch = try #require(batcher.dequeueBatch())
+        _ = batcher.dequeueRequest()
         batcher.scriptWasUnknown(in: batch, at: at(answeredAt))
     }
 

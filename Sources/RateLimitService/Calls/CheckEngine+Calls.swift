@@ -65,18 +65,18 @@ extension CheckEngine {
         call.drawLease(atUnixMilliseconds: clock, using: &random)
         if call.plan.decision == nil { return counted(Self.unlimited(call), request) }
         let pending = PendingRequest(call, ticket: ticket, arrivedAt: now, requester: requester)
-        if let reason = take(pending, call) { return counted(withoutRedis(request, call, because: reason), request) }
+        if let reason = enqueue(pending, call) { return counted(withoutRedis(request, call, because: reason), request) }
         askForFlush()
         return nil
     }
 
     /// Takes a call on its way, in parts where its subjects are in several slots, or says why it cannot be.
-    private func take(_ pending: PendingRequest, _ call: PlannedCall) -> FailureReason? {
+    private func enqueue(_ pending: PendingRequest, _ call: PlannedCall) -> FailureReason? {
         let queueLimit = bounds.queue - callsAwaitingBudgets
         guard let router = lanes.router, !call.plan.isInOneSlot, let whole = call.laidOut(keyPrefix: keyPrefix)
-        else { return lanes.take(pending, queueLimit: queueLimit) }
+        else { return lanes.enqueue(pending, queueLimit: queueLimit) }
         let epoch = memoryEpoch
-        return router.takeInParts(whole, queueLimit: queueLimit) { [weak self] result in
+        return router.enqueueInParts(whole, queueLimit: queueLimit) { [weak self] result in
             guard let self else { return }
             switch result {
             case .success(let answer):

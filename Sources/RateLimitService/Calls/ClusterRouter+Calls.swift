@@ -4,7 +4,7 @@ import RedisClient
 
 extension ClusterRouter {
     /// Takes a call on its way in parts, one for each of its subjects, which are in several slots; or says why it cannot be.
-    func takeInParts(
+    func enqueueInParts(
         _ call: DecisionCall, queueLimit: Int, _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void
     ) -> FailureReason? {
         guard hasMap else { return .redisUnreachable }
@@ -15,7 +15,7 @@ extension ClusterRouter {
             send: { [weak self] part, done in
                 // Some parts follow from the answers to others, so each has a deadline of its own.
                 let request = PendingRequest(part, arrivedAt: .now(), done)
-                let reason = self.map { $0.takeBetweenTurns(request) } ?? .redisUnreachable
+                let reason = self.map { $0.enqueueBetweenTurns(request) } ?? .redisUnreachable
                 if let reason { done(.failure(reason)) }
             },
             done: done, using: &random

@@ -107,7 +107,7 @@ extension CheckEngine {
             case .failure(let reason): done(reason)
             }
         }
-        if let reason = lanes.take(pending, queueLimit: bounds.queue) { return done(reason) }
+        if let reason = lanes.enqueue(pending, queueLimit: bounds.queue) { return done(reason) }
         askForFlush()
     }
 }

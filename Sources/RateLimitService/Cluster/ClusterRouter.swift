@@ -63,7 +63,7 @@ final class ClusterRouter {
     var pendingCount: Int { nodes.reduce(postponed.count) { $0 + $1.lane.pendingCount } }
 
     /// Takes a request on its way, or says why it cannot be.
-    func take(_ request: PendingRequest, queueLimit: Int) -> FailureReason? {
+    func enqueue(_ request: PendingRequest, queueLimit: Int) -> FailureReason? {
         if waitingAtMost >= queueLimit {
             waitingAtMost = pendingCount
             guard waitingAtMost < queueLimit else { return .overloaded }
@@ -184,9 +184,9 @@ extension ClusterRouter {
     }
 
     /// Takes a request on its way that replies have caused; it is written when they are delivered.
-    func takeBetweenTurns(_ request: PendingRequest) -> FailureReason? {
+    func enqueueBetweenTurns(_ request: PendingRequest) -> FailureReason? {
         hasSentBetweenTurns = true
-        return take(request, queueLimit: .max)
+        return enqueue(request, queueLimit: .max)
     }
 
     /// Writes what replies have caused to be sent; what else has been laid out waits for the end of the turn.

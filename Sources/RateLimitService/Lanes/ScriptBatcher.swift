@@ -69,11 +69,11 @@ final class ScriptBatcher {
         laidOut.write(digest: digest, withSource: withSource, to: &buffer)
     }
 
-    /// Takes the oldest batch off: its requests are the next so many of ``takeRequest()``.
-    func takeBatch() -> ScriptBatch? { batches.popFirst() }
+    /// Takes the oldest batch off: its requests are the next so many of ``dequeueRequest()``.
+    func dequeueBatch() -> ScriptBatch? { batches.popFirst() }
 
     /// Takes the oldest request off: it has its answer, or never will, or is sent again.
-    func takeRequest() -> PendingRequest? { pending.popFirst() }
+    func dequeueRequest() -> PendingRequest? { pending.popFirst() }
 
     /// Takes note that Redis knew the script, or read its whole text and refused.
     func scriptWasKnown() { unknownReplies = 0 }

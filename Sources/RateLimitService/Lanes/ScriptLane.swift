@@ -175,7 +175,7 @@ extension ScriptLane {
     }
 
     private func receivedBatch(_ reply: Reply) {
-        guard let batch = batcher.takeBatch() else { return }
+        guard let batch = batcher.dequeueBatch() else { return }
         if let error = reply.errorText { return received(error, to: batch) }
         let now = NIODeadline.now()
         if !batch.carriesSource {
@@ -192,7 +192,7 @@ extension ScriptLane {
         var refusal: (error: String, path: EnforcementState.Path)?
         var isOutOfStep = false
         for index in 0..<batch.count {
-            guard let request = batcher.takeRequest() else { break }
+            guard let request = batcher.dequeueRequest() else { break }
             switch request.received(DecisionAnswer(index, of: batch.count, in: reply), in: batch, at: now, by: engine) {
             case .decided: continue
             case .failed(let error):
@@ -223,7 +223,7 @@ extension ScriptLane {
             return
         }
         for index in 0..<batch.count {
-            guard let request = batcher.takeRequest() else { return }
+            guard let request = batcher.dequeueRequest() else { return }
             if redirection == .clusterDown, index == 0 { wasRefused(error, on: request.path) }
             router.redirect(request, redirection, after: batch.route)
         }
@@ -234,7 +234,7 @@ extension ScriptLane {
         batcher.scriptWasUnknown(in: batch, at: .now())
         sendUnsent()
         for _ in 0..<batch.count {
-            guard let request = batcher.takeRequest() else { break }
+            guard let request = batcher.dequeueRequest() else { break }
             // They were in one batch before, and so they fit into one.
             layOut(request)
         }
@@ -245,7 +245,7 @@ extension ScriptLane {
     func lost(because failure: LinkFailure) {
         switch sent.popFirst() {
         case .batch:
-            if let batch = batcher.takeBatch() { _ = fail(batch, because: failure.reason) }
+            if let batch = batcher.dequeueBatch() { _ = fail(batch, because: failure.reason) }
         case .operation(_, let done): done(.failure(failure.reason))
         case nil: break
         }
@@ -256,7 +256,7 @@ extension ScriptLane {
         var path: EnforcementState.Path?
         guard let engine else { return nil }
         for _ in 0..<batch.count {
-            guard let request = batcher.takeRequest() else { break }
+            guard let request = batcher.dequeueRequest() else { break }
             path = path ?? request.path
             request.undecided(because: reason, by: engine)
         }

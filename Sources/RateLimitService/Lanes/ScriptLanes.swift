@@ -44,14 +44,14 @@ enum ScriptLanes {
 
     /// Takes a request on its way, or says why it cannot be.
     @inline(__always)
-    func take(_ request: PendingRequest, queueLimit: Int) -> FailureReason? {
+    func enqueue(_ request: PendingRequest, queueLimit: Int) -> FailureReason? {
         switch self {
         case .single(let lane):
             if case .unavailable(let failure) = lane.link.availability { return failure.reason }
             guard lane.pendingCount < queueLimit else { return .overloaded }
             lane.append(request)
             return nil
-        case .cluster(let router): return router.take(request, queueLimit: queueLimit)
+        case .cluster(let router): return router.enqueue(request, queueLimit: queueLimit)
         }
     }
 
