@@ -156,7 +156,7 @@ extension CheckEngine {
     }
 
     func tell(_ request: PendingRequest, _ outcome: Outcome) {
-        request.requester?.decided(outcome, ticket: request.ticket)
+        request.requester?.deliver(outcome, ticket: request.ticket)
     }
 }
 

@@ -171,5 +171,5 @@ public struct Outcome: Hashable, Sendable {
 /// Who asked. Called on the event loop on which it asked, once for each ticket.
 public protocol DecisionRequester: AnyObject {
     /// The request that was given `ticket` is decided.
-    func decided(_ outcome: Outcome, ticket: Int)
+    func deliver(_ outcome: Outcome, ticket: Int)
 }

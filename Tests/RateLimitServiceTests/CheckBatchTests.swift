@@ -16,7 +16,7 @@ func reply(_ text: String) throws -> Reply {
 
 /// Nobody: what is told is not heard.
 final class NoRequester: DecisionRequester {
-    func decided(_ outcome: Outcome, ticket: Int) {}
+    func deliver(_ outcome: Outcome, ticket: Int) {}
 }
 
 extension ScriptBatcher {

@@ -104,12 +104,12 @@ private final class Asker: DecisionRequester {
         let promise = engine.eventLoop.makePromise(of: Outcome.self)
         waiting[ticket] = promise
         if let outcome = engine.check(user, cost: cost, arrivedAt: .now(), requester: self, ticket: ticket) {
-            decided(outcome, ticket: ticket)
+            deliver(outcome, ticket: ticket)
         }
         return promise.futureResult
     }
 
-    func decided(_ outcome: Outcome, ticket: Int) {
+    func deliver(_ outcome: Outcome, ticket: Int) {
         guard let promise = waiting.removeValue(forKey: ticket) else {
             Issue.record("ticket \(ticket) was decided twice")
             return

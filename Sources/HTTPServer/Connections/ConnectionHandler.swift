@@ -162,14 +162,14 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     /// Decides a call under the limits of the file.
     func decide(_ call: CallRequest, arrivedAt now: NIODeadline, ticket: Int) {
         if let outcome = loop.engine.call(call, arrivedAt: now, requester: self, ticket: ticket) {
-            decided(outcome, ticket: ticket)
+            deliver(outcome, ticket: ticket)
         }
     }
 
     /// Decides a check, or looks at a window where the cost is 0.
     func check(_ user: SubjectID, cost: Int, arrivedAt now: NIODeadline, ticket: Int) {
         if let outcome = loop.engine.check(user, cost: cost, arrivedAt: now, requester: self, ticket: ticket) {
-            decided(outcome, ticket: ticket)
+            deliver(outcome, ticket: ticket)
         }
     }
 
@@ -229,7 +229,7 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
 
     // MARK: Answers out
 
-    func decided(_ outcome: Outcome, ticket: Int) {
+    func deliver(_ outcome: Outcome, ticket: Int) {
         guard context != nil else { return }
         guard queue.mayWrite(ticket) else { return queue.keep(.outcome(outcome), for: ticket) }
         // The commonest by far; through `QueuedAnswer` it would be copied, with the retains that a stored answer needs.

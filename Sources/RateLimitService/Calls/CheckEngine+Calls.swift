@@ -42,7 +42,7 @@ extension CheckEngine {
             case .success(let caller): outcome = decide(request, caller, arrivedAt: now, requester, ticket)
             case .failure(.redis(let reason)): outcome = counted(withoutRedis(request, nil, because: reason), request)
             }
-            if let outcome { requester.decided(outcome, ticket: ticket) }
+            if let outcome { requester.deliver(outcome, ticket: ticket) }
         }
         return nil
     }
