@@ -278,7 +278,7 @@ struct GrantPlanTests {
         for (text, subject, refusal) in refused {
             #expect(throws: refusal) { try order(text, subject, under: limits) }
         }
-        #expect(throws: GrantRefusal.noMoreLimits) { try order("own", user, under: .none) }
+        #expect(throws: GrantRefusal.noOtherLimits) { try order("own", user, under: .none) }
     }
 
     private func name(_ text: String) throws -> LimitName { try #require(LimitName(text)) }

@@ -25,7 +25,7 @@ extension Answer {
         }
         let reason =
             switch refusal {
-            case .noMoreLimits:
+            case .noOtherLimits:
                 "there is no limit here that it could change; LLM_RATE_LIMIT_LIMITS_FILE, LLM_RATE_LIMIT_PER_SECOND and "
                     + "LLM_RATE_LIMIT_MAX_CONCURRENCY set such limits"
             case .unknownLimit(let name, let known):

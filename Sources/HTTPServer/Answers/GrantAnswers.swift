@@ -22,7 +22,7 @@ extension Answer {
     static func refused(_ refusal: GrantRefusal) -> Answer {
         let reason: String
         switch refusal {
-        case .noMoreLimits: return .problem(.noMoreLimits)
+        case .noOtherLimits: return .problem(.noOtherLimits)
         case .unknownLimit(let name, let known):
             let names = known.isEmpty ? "none" : known.map(\.text).joined(separator: ", ")
             reason = "there is no limit \(name); those that can be granted here: \(names)"

@@ -19,7 +19,7 @@ enum RequestError: Error, Hashable {
     case invalidBudget(String)
     case invalidGrant(String)
     case invalidCall(String)
-    case noMoreLimits
+    case noOtherLimits
     case unknownPath
     case methodNotAllowed(allowed: String)
     case adminOnly
@@ -39,7 +39,7 @@ extension RequestError {
         case .missingUser, .invalidUser, .invalidCost, .invalidGroup, .invalidBudget, .invalidGrant, .invalidCall:
             .badRequest
         case .adminOnly, .peerNotAllowed: .forbidden
-        case .unknownPath, .noMoreLimits: .notFound
+        case .unknownPath, .noOtherLimits: .notFound
         case .methodNotAllowed: .methodNotAllowed
         case .timedOut: .requestTimeout
         case .lengthRequired: .lengthRequired
@@ -70,7 +70,7 @@ extension RequestError {
             "The grant is not one that is accepted, {\"limit\":\"<name>\",\"amount\":1000,\"request_id\":\"…\"} with the "
                 + "last of them optional: \(reason)."
         case .invalidCall(let reason): "The call cannot be used: \(reason)."
-        case .noMoreLimits:
+        case .noOtherLimits:
             "Grants are for limits beside that of checks, and there are none: LLM_RATE_LIMIT_LIMITS_FILE, "
                 + "LLM_RATE_LIMIT_PER_SECOND and LLM_RATE_LIMIT_MAX_CONCURRENCY set them."
         case .unknownPath:

@@ -19,7 +19,7 @@ public enum BudgetOwner: Hashable, Sendable {
 /// Why a part of a budget can have no effect under the limits in force.
 public enum BudgetRefusal: Error, Hashable, Sendable {
     /// There are no limits but that of checks, which has one quota for all.
-    case noMoreLimits
+    case noOtherLimits
     /// No limit has this name; those that the budget could name.
     case unknownLimit(String, known: [LimitName])
     /// The limit is of a scope whose quotas the budget does not set; those that it could name.
@@ -51,7 +51,7 @@ extension QuotaRules {
     ) throws(BudgetRefusal) {
         let named = terms.limits.filter { !exempt.contains($0.key) }
         let micros = exempt.contains(Self.spendName) && refusalOfSpend(owner) != nil ? nil : terms.spendLimitMicros
-        if limits.limits.isEmpty, !named.isEmpty || micros != nil { throw .noMoreLimits }
+        if limits.limits.isEmpty, !named.isEmpty || micros != nil { throw .noOtherLimits }
         for (name, amount) in named.sorted(by: { $0.key < $1.key }) {
             if let refusal = refusal(of: amount, ofLimit: name, owner) { throw refusal }
         }

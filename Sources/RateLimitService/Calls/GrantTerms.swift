@@ -4,7 +4,7 @@ public import RateLimitCore
 /// Why a grant cannot be made, whoever asks for it.
 public enum GrantRefusal: Error, Hashable, Sendable {
     /// There are no limits but that of checks, which has one quota for all.
-    case noMoreLimits
+    case noOtherLimits
     /// No limit in force has this name; those that could be granted to the subject are told.
     case unknownLimit(LimitName, known: [LimitName])
     /// The limit's windows are not the subject's, but those of this scope.
@@ -18,7 +18,7 @@ extension LimitsInForce {
     public func grant(
         _ amount: Int, of name: LimitName, to subject: BudgetSubject, requestID: [UInt8]?, atUnixSeconds now: Int
     ) throws(GrantRefusal) -> GrantOrder {
-        guard !isEmpty else { throw .noMoreLimits }
+        guard !isEmpty else { throw .noOtherLimits }
         let scope: LimitScope = if case .user = subject { .user } else { .group }
         guard let index = rules.limits.index(of: name) else {
             let known = rules.limits.limits.filter { $0.scope == scope && $0.window != nil }

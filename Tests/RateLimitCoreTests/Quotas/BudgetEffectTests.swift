@@ -53,8 +53,8 @@ struct BudgetEffectTests {
     func noLimits() throws {
         let rules = try rules([])
         for terms in [BudgetTerms(limits: ["day": 0]), BudgetTerms(spendLimitMicros: 1)] {
-            #expect(refusal(rules, terms, .user) == .noMoreLimits)
-            #expect(refusal(rules, terms, .group) == .noMoreLimits)
+            #expect(refusal(rules, terms, .user) == .noOtherLimits)
+            #expect(refusal(rules, terms, .group) == .noOtherLimits)
         }
         #expect(refusal(rules, .none, .user) == nil)
     }
