@@ -72,7 +72,7 @@ package final class CheckEngine {
         self.metrics = metrics
         self.health = health
         self.localWindows = localWindows
-        limitTally.setLimits(policy.limits.rules.limits.limits)
+        limitTally.setLimits(policy.limits.definitions)
         lanes.setEngine(self)
     }
 
@@ -232,7 +232,7 @@ extension CheckEngine {
         }
         if policy.limits != self.policy.limits { forgetCallDenials() }
         limitTally.report(to: metrics.limits)
-        limitTally.setLimits(policy.limits.rules.limits.limits)
+        limitTally.setLimits(policy.limits.definitions)
         lanes.setLimit(policy.limit)
         self.policy = policy
         planner = CallPlanner(limits: policy.limitsOfCalls, isShadow: policy.isShadow)

@@ -92,7 +92,7 @@ public final class CheckService: Sendable {
             )
         }
         let isCluster = if case .cluster = options.redis { true } else { false }
-        let notices = LimitNotices(policy.limits.rules.limits, logger: logger)
+        let notices = LimitNotices(policy.limits.set, logger: logger)
         let budgets = try await BudgetService.make(
             keyPrefix: options.keyPrefix, isCluster: isCluster, engines, notices
         )
@@ -215,9 +215,9 @@ extension CheckService {
 
     private func report(_ policy: CheckPolicy) {
         metrics.limit.record(policy.limit.quota)
-        metrics.limits.setLimits(policy.limits.rules.limits.limits)
+        metrics.limits.setLimits(policy.limits.definitions)
         dataLossWatch.setWindow(policy.longestWindow)
-        notices.setLimits(policy.limits.rules.limits)
+        notices.setLimits(policy.limits.set)
         metrics.window.record(policy.limit.windowMilliseconds / 1000)
     }
 }

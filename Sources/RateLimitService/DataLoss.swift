@@ -9,7 +9,7 @@ extension CheckPolicy {
     /// The length of the longest window that counts; a month's where the calendar has it, or a week's, or a day's.
     var longestWindow: TimeAmount {
         let days: [CalendarPeriodKind: Int] = [.day: 1, .week: 7, .month: 31]
-        let lengths = limits.rules.limits.limits.map { limit in
+        let lengths = limits.definitions.map { limit in
             switch limit.window {
             case nil: 0
             case .sliding(let milliseconds): milliseconds

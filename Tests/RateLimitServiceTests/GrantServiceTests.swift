@@ -239,7 +239,7 @@ struct GrantPlanTests {
 
     private func quotas(at now: Int) throws -> [Quota] {
         let grant = Grant(amount: 5, expiresAt: 1_000_000_000)
-        let grants = Dictionary(uniqueKeysWithValues: limits.rules.limits.limits.map { ($0.name.text, grant) })
+        let grants = Dictionary(uniqueKeysWithValues: limits.definitions.map { ($0.name.text, grant) })
         let own = UserBudget(grants: ["own": grant, "free": grant, "all": grant], createdAt: 1, updatedAt: 1)
         let caller = CallerBudgets(
             budget: own,

@@ -103,7 +103,7 @@ private struct PlanWorld {
     ) -> (limits: [String: BudgetAmount], grants: [String: Grant]) {
         var amounts: [String: BudgetAmount] = [:]
         var grants: [String: Grant] = [:]
-        for limit in limits.rules.limits.limits {
+        for limit in limits.definitions {
             if Bool.random(using: &random) { amounts[limit.name.text] = [0, 7, 500].randomElement(using: &random) }
             if Bool.random(using: &random) {
                 grants[limit.name.text] = Grant(amount: 5, expiresAt: now + Int.random(in: -20...40, using: &random))
@@ -142,7 +142,7 @@ private struct PlanWorld {
         let said = CallAttributes(
             model: Bool.random(using: &random) ? attributes.model : "free", labels: attributes.labels, groups: groups)
         var lease: Lease {
-            var held = limits.rules.limits.limits.filter { $0.applies(to: said) }.compactMap(\.valueWindows)
+            var held = limits.definitions.filter { $0.applies(to: said) }.compactMap(\.valueWindows)
             if said.model != nil { held += [.user, .global].compactMap { ValueWindows($0, [.model]) } }
             let distinct = Set(held).filter { _ in Bool.random(using: &random) }
             return Lease(

@@ -257,7 +257,7 @@ struct ValueWindowsTests {
             for _ in 0..<5 { #expect(try check(value) == .allowed) }
             #expect(try check(value) != .allowed)
         }
-        windows.reset(.user(user), limitIDs: [limits.rules.limits.limits[1].id])
+        windows.reset(.user(user), limitIDs: [limits.definitions[1].id])
         #expect(try check("1") == .allowed)
         #expect(try check("2") == .allowed)
     }

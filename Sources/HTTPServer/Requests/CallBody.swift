@@ -82,7 +82,7 @@ struct CallBody: Hashable {
         switch member {
         case .model: model = try take(member, &text) { (text) throws(RequestError) in try text.text("model") }
         case .provider: provider = try take(member, &text) { (text) throws(RequestError) in try text.text("provider") }
-        case .labels: try readLabels(&text, named: limits.rules.limits.labelNames)
+        case .labels: try readLabels(&text, named: limits.set.labelNames)
         case .groups:
             groups = []
             if limits.groupsAreGiven { try readGroups(&text) } else { try text.skipValue(depth: 1) }

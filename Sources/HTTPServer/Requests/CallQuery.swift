@@ -36,7 +36,7 @@ struct CallQuery {
         case "provider": body.provider = try text(parameter)
         case let name where name.hasPrefix("label."):
             let label = String(name.dropFirst(6))
-            guard limits.rules.limits.labelNames.contains(label) else { return }
+            guard limits.set.labelNames.contains(label) else { return }
             body.labels[label] = try text(parameter)
         default: return
         }

@@ -12,7 +12,7 @@ extension BudgetService {
         let promise = eventLoop.makePromise(of: Result<BudgetChangeResult, BudgetFailure>.self)
         let key = commands.keys.budget(of: change.subject)
         let engine = engine(on: eventLoop)
-        let change = change.inUnits(of: engine.policy.limits.rules.limits)
+        let change = change.inUnits(of: engine.policy.limits.set)
         engine.perform(
             commands.change(change, by: actor, version: BudgetCommands.newVersion()), forKey: key, .array
         ) {

@@ -199,8 +199,8 @@ struct CallPlanner {
     /// Whether a limit denies the call for a value that it does not say, and shadow mode lets it pass.
     private func lacks(_ request: CallRequest, hasGroups: Bool) throws(CallRefusal) -> Bool {
         guard request.operation.asks else { return false }
-        for lacking in limits.rules.limits.lacking(in: request.attributes) {
-            let limit = limits.rules.limits.limits[lacking.limitIndex]
+        for lacking in limits.set.lacking(in: request.attributes) {
+            let limit = limits.definitions[lacking.limitIndex]
             // Who is in no group is under no limit of groups.
             guard !limit.isShadow, hasGroups || !limit.isOfGroups else { continue }
             guard isShadow else { throw .missingValue(LackingLimit(limit.name, lacks: lacking.value)) }
@@ -213,8 +213,8 @@ struct CallPlanner {
     private func applicable(to request: CallRequest) -> LimitIndices {
         switch request.operation {
         case .renew, .release: return LimitIndices(bits: 0)
-        case .look: return limits.rules.limits.shown(to: request.attributes)
-        case .check, .reserve, .settle, .usage: return limits.rules.limits.applicable(to: request.attributes)
+        case .look: return limits.set.shown(to: request.attributes)
+        case .check, .reserve, .settle, .usage: return limits.set.applicable(to: request.attributes)
         }
     }
 

@@ -181,7 +181,7 @@ extension CheckEngine {
             outcome.verdict = .refused
             return outcome
         }
-        let limits = callLimits.rules.limits
+        let limits = callLimits.set
         // What was planned under limits that have changed since is answered under those.
         let all = call?.plan.terms.map(\.limit) ?? limits.applicable(to: request.attributes).map { limits.limits[$0] }
         let applicable = all.filter { !$0.isShadow }

@@ -51,7 +51,7 @@ extension CheckEngine {
         switch request.operation {
         case .settle(let lease), .release(let lease):
             guard lease.instants.givenAtMilliseconds <= now, !lease.holdsNothing else { return }
-            let limits = callLimits.rules.limits
+            let limits = callLimits.set
             for index in limits.applicable(to: lease.attributes) {
                 let lasted = now - lease.instants.givenAtMilliseconds
                 durations.note(lease.owner, limit: limits.limits[index].id, milliseconds: lasted)

@@ -83,7 +83,7 @@ extension CheckPolicy {
     /// values. Nobody knows all the windows that all share by value.
     func limits(of owner: WindowOwner) -> [(name: LimitName, id: UInt32, maximumValues: Int?)] {
         guard limits.isEmpty else {
-            return limits.rules.limits.limits.filter {
+            return limits.definitions.filter {
                 $0.scope == owner.scope && (owner != .global || $0.values.isEmpty)
             }.map { ($0.name, $0.id, $0.maximumValues) }
         }

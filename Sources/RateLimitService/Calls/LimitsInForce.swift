@@ -45,6 +45,12 @@ public struct LimitsInForce: Hashable, Sendable {
         self.leases = leases
     }
 
+    /// The limits as a set, which says what applies to a call.
+    @inlinable public var set: LimitSet { rules.limits }
+
+    /// The limits by their places.
+    @inlinable public var definitions: [LimitDefinition] { rules.limits.limits }
+
     /// Whether there are any.
-    public var isEmpty: Bool { rules.limits.limits.isEmpty }
+    public var isEmpty: Bool { definitions.isEmpty }
 }

@@ -9,7 +9,7 @@ extension PlanLayout {
 
     /// Adds the windows that are of what the call says, for limits that apply.
     mutating func addValues(_ places: LimitIndices) {
-        let all = limits.rules.limits.limits
+        let all = limits.definitions
         var left = places
         while let first = left.next() {
             guard let windows = all[first].valueWindows else { preconditionFailure("a limit has values here") }
@@ -28,7 +28,7 @@ extension PlanLayout {
 
     /// Adds the windows in which the lease that the call is about is held, but for those that are there already.
     mutating func addHeldValues() {
-        let all = limits.rules.limits.limits
+        let all = limits.definitions
         for windows in kind.heldValues {
             let maximum = all.first { $0.valueWindows == windows }?.maximumValues ?? 0
             let isSame = !kind.saysOtherwise(windows.values)
@@ -62,7 +62,7 @@ extension PlanLayout {
         switch owner {
         case .user:
             let own = caller.budget?.terms ?? .none
-            guard let group, limits.rules.limits.limits[index].values.contains(.group) else {
+            guard let group, limits.definitions[index].values.contains(.group) else {
                 return limits.rules.quota(
                     ofLimitAt: index, user: own, attributedTo: caller.budget?.groupID, groups: groups)
             }

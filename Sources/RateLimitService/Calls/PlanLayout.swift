@@ -37,14 +37,14 @@ struct PlanLayout {
         self.now = now
         groupCount = caller.groups.count
         groups = caller.groups.map { ($0.id, $0.budget?.terms ?? .none) }
-        let plain = LimitIndices(applicable) { limits.rules.limits.limits[$0].values.isEmpty }
+        let plain = LimitIndices(applicable) { limits.definitions[$0].values.isEmpty }
         countedGroups = groupsThatFit(hasValues: plain != applicable || !kind.heldValues.isEmpty)
         let counted = Set(countedGroups)
         let owners = [.user] + groups.indices.map { PlanOwner.group($0) } + [.global]
         for owner in owners {
             // A group that is left out has no terms, and frees only what a lease holds.
             let isCounted = if case .group(let place) = owner { counted.contains(place) } else { true }
-            let own = LimitIndices(plain) { isCounted && limits.rules.limits.limits[$0].scope == owner.scope }
+            let own = LimitIndices(plain) { isCounted && limits.definitions[$0].scope == owner.scope }
             let terms = terms(own, of: PlanSubject(owner), inGroup: nil)
             if !terms.isEmpty || kind.isHeld(by: owner) { subjects.append((PlanSubject(owner), terms)) }
         }
@@ -73,7 +73,7 @@ struct PlanLayout {
     ) -> Terms {
         var terms: Terms = []
         for index in places {
-            let limit = limits.rules.limits.limits[index]
+            let limit = limits.definitions[index]
             let given = quota(ofLimitAt: index, of: subject.owner, inGroup: group)
             let quota = raised(given, of: limit, by: grants(to: subject.owner))
             guard let cost = cost(of: limit, under: quota) else { continue }
@@ -149,17 +149,17 @@ struct PlanLayout {
     /// name another model.
     private func groupsThatFit(hasValues: Bool) -> [Int] {
         let asked = applicable.filter { index in
-            let limit = limits.rules.limits.limits[index]
+            let limit = limits.definitions[index]
             return cost(of: limit, under: limits.rules.defaultQuota(ofLimitAt: index)) != nil
         }
-        let ofGroups = asked.filter { limits.rules.limits.limits[$0].isOfGroups }
+        let ofGroups = asked.filter { limits.definitions[$0].isOfGroups }
         guard !groups.isEmpty, !ofGroups.isEmpty else { return Array(groups.indices) }
         let whole = hasValues ? Self.largestCountWithValues : DecisionCall.largestCount
         let room = (whole - (asked.count - ofGroups.count)) / ofGroups.count
         guard groups.count > room else { return Array(groups.indices) }
         let limited = groups.indices.filter { place in
             ofGroups.contains { index in
-                let owner: PlanOwner = limits.rules.limits.limits[index].scope == .group ? .group(place) : .user
+                let owner: PlanOwner = limits.definitions[index].scope == .group ? .group(place) : .user
                 return quota(ofLimitAt: index, of: owner, inGroup: place).amount != nil
             }
         }
