@@ -1,12 +1,12 @@
 public import Listeners
 public import RateLimitService
 
-/// What became of a change to a budget that was asked for, for who keeps an account of it.
+/// The outcome of a change to a budget, for the log.
 public struct BudgetReport: Sendable {
-    /// What was asked for.
+    /// The change.
     public var change: BudgetChange
     /// Who asked; nil where the kernel does not say.
     public var peer: PeerCredentials?
-    /// What it did, or why it was not done.
+    /// What it did, or the reason why it failed.
     public var result: Result<BudgetChangeResult, BudgetFailure>
 }

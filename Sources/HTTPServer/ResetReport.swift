@@ -1,24 +1,24 @@
 public import Listeners
 public import RateLimitService
 
-/// What became of a reset that was asked for, for who keeps an account of it.
+/// The outcome of a reset, for the log.
 public struct ResetReport: Sendable {
-    /// Whose windows, and which of them.
+    /// The windows that were to begin anew.
     public var reset: LimitReset
     /// Who asked; nil where the kernel does not say.
     public var peer: PeerCredentials?
-    /// Why it was not done; nil where it was.
+    /// The reason why it failed; nil where it did not.
     public var failure: ResetError?
 }
 
-/// Who keeps an account of what is done on the admin socket.
+/// The logs of what is done on the admin socket.
 public struct AdminReports: Sendable {
-    /// Told of each reset.
+    /// Logs a reset.
     public var reset: @Sendable (ResetReport) -> Void
-    /// Told of each change to a budget.
+    /// Logs a change to a budget.
     public var budget: @Sendable (BudgetReport) -> Void
 
-    /// Makes an account of nothing but what is given.
+    /// Makes the logs; one that is left out logs nothing.
     public init(
         reset: @escaping @Sendable (ResetReport) -> Void = { _ in },
         budget: @escaping @Sendable (BudgetReport) -> Void = { _ in }

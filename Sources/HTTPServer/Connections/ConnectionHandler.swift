@@ -7,9 +7,9 @@ import RateLimitService
 
 /// One client connection, at the head of its pipeline: bytes to checks, decisions to bytes.
 ///
-/// Ordinary requests about calls are decoded here: the fast path. The bytes of any other request go on to NIOHTTP1 and ``SlowPathHandler`` behind
-/// it, request by request: where one ends, nothing is left in that decoder, and the fast path takes over again. Answers
-/// of both paths pass through one queue and one writer.
+/// The fast path decodes ordinary requests about calls here. The bytes of any other request go on to NIOHTTP1 and
+/// ``SlowPathHandler``, request by request: where one ends, nothing is left in that decoder, and the fast path takes over
+/// again. Answers of both paths pass through one queue and one writer.
 final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer

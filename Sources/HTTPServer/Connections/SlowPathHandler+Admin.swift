@@ -3,7 +3,7 @@ import NIOCore
 import RateLimitCore
 import RateLimitService
 
-/// What is asked on the admin socket alone.
+/// How requests of the admin socket are answered.
 extension SlowPathHandler {
     func perform(_ request: AdminRequest, ticket: Int, _ eventLoop: any EventLoop) {
         let budgets = connection.loop.service.budgets

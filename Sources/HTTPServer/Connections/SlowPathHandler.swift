@@ -3,7 +3,8 @@ import NIOHTTP1
 import RateLimitCore
 import RateLimitService
 
-/// Every request that is no ordinary check: what NIOHTTP1 decoded, routed and answered through the connection's queue.
+/// Routes the requests that NIOHTTP1 decoded, those that the fast path does not know, and answers them through the
+/// connection's queue.
 final class SlowPathHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
 

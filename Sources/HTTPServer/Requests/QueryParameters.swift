@@ -1,7 +1,7 @@
 /// The parameters of a query as browsers and libraries write them (`application/x-www-form-urlencoded`): percent-encoding
 /// resolved in names and values, and `+` for a blank.
 ///
-/// What is encoded wrongly is not refused here: whoever needs the value says so.
+/// A value that is encoded wrongly is nil here, and refused by the route that needs it.
 struct QueryParameters: Sequence, IteratorProtocol {
     struct Parameter: Hashable {
         var name: String
@@ -13,7 +13,7 @@ struct QueryParameters: Sequence, IteratorProtocol {
 
     init(_ query: [UInt8]) { left = query[...] }
 
-    /// The next one; one whose name cannot be read is nobody's, and left out.
+    /// The next parameter whose name can be read; no route needs another.
     mutating func next() -> Parameter? {
         while !left.isEmpty {
             let pair = left.prefix { $0 != UInt8(ascii: "&") }
