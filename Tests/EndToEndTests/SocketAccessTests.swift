@@ -148,7 +148,7 @@ extension EndToEnd {
                 (HTTPConnection.text("POST", path, ["X-HTTP-Method-Override": "DELETE"], body: "{}"), [405]),
                 (HTTPConnection.text("PUT", path, body: "{}"), [405]),
                 (HTTPConnection.text("PATCH", "/v1/config", body: "{}"), [405]),
-                (HTTPConnection.text("DELETE", "/v1/users/"), [400]),
+                (HTTPConnection.text("DELETE", "/v1/users/"), [403]),
                 (HTTPConnection.text("DELETE", "/v1/users"), [404]),
                 ("DELETE \(path) HTTP/1.0\r\n\r\n", [403]),
             ]
