@@ -277,11 +277,19 @@ extension PlannedCall {
 
 /// What a call was told that was denied.
 struct CallDenial {
-    let term: Int
     let isAtCapacity: Bool
-    let retryAfterMilliseconds: Int
+    /// After this long the call certainly passes.
+    let mostWaitMilliseconds: Int
+    /// How much of that what has been charged needs.
     let leastWaitMilliseconds: Int
-    let states: [LimitState]
+    let details: OutcomeDetails
+
+    /// The same so many milliseconds later, where nothing has been charged or freed in between.
+    fileprivate func aged(_ milliseconds: Int) -> CallDenial {
+        CallDenial(
+            isAtCapacity: isAtCapacity, mostWaitMilliseconds: max(1, mostWaitMilliseconds - milliseconds),
+            leastWaitMilliseconds: max(0, leastWaitMilliseconds - milliseconds), details: details.aged(milliseconds))
+    }
 }
 
 /// The denials of calls, by what was asked of Redis.
@@ -289,43 +297,30 @@ typealias CallDenials = DenialMemory<CallQuestion, CallDenial>
 
 extension CallDenials {
     /// The denial of this very call, as it stands now, if it is remembered.
-    func denial(of call: PlannedCall, at now: NIODeadline) -> CallAnswer? {
+    func denial(of call: PlannedCall, at now: NIODeadline) -> CallDenial? {
         let remembered = denial(of: call.request.user, kind: call.questionKind, now: now) { $0.isAsked(by: call) }
-        return remembered.map { CallAnswer($0.denial, age: $0.age) }
+        return remembered.map { $0.denial.aged($0.age) }
     }
 
     /// Remembers a denial for at most `cacheMilliseconds`, and only for as long as what has been charged needs: leases may
     /// end at any time.
+    ///
+    /// - Parameter details: what the call was told.
     mutating func remember(
-        _ call: PlannedCall, _ answer: CallAnswer, sentAt: NIODeadline, receivedAt: NIODeadline, cacheMilliseconds: Int
+        _ call: PlannedCall, _ answer: CallAnswer, _ details: OutcomeDetails, sentAt: NIODeadline,
+        receivedAt: NIODeadline, cacheMilliseconds: Int
     ) {
-        let (term, retry, isAtCapacity): (Int, Int, Bool)
+        let (retry, isAtCapacity): (Int, Bool)
         switch answer.verdict {
-        case .denied(let place, let wait): (term, retry, isAtCapacity) = (place, wait, false)
-        case .atCapacity(let place, let wait): (term, retry, isAtCapacity) = (place, wait, true)
+        case .denied(_, let wait): (retry, isAtCapacity) = (wait, false)
+        case .atCapacity(_, let wait): (retry, isAtCapacity) = (wait, true)
         case .done, .deniedForGood, .unknownLease, .repeated, .tooLate: return
         }
         let denial = CallDenial(
-            term: term, isAtCapacity: isAtCapacity, retryAfterMilliseconds: retry,
-            leastWaitMilliseconds: answer.leastWaitMilliseconds, states: answer.states)
+            isAtCapacity: isAtCapacity, mostWaitMilliseconds: retry,
+            leastWaitMilliseconds: answer.leastWaitMilliseconds, details: details)
         remember(
             call.request.user, CallQuestion(call), denial, certainMilliseconds: answer.leastWaitMilliseconds,
             sentAt: sentAt, receivedAt: receivedAt, cacheMilliseconds: cacheMilliseconds)
-    }
-}
-
-extension CallAnswer {
-    /// The answer that was a denial, so many milliseconds later, where nothing has been charged or freed in between.
-    fileprivate init(_ denial: CallDenial, age: Int) {
-        let wait = max(1, denial.retryAfterMilliseconds - age)
-        self.init(
-            verdict: denial.isAtCapacity
-                ? .atCapacity(term: denial.term, retryAfterMilliseconds: wait)
-                : .denied(term: denial.term, retryAfterMilliseconds: wait),
-            states: denial.states, leastWaitMilliseconds: max(0, denial.leastWaitMilliseconds - age))
-        guard age > 0 else { return }
-        for index in states.indices {
-            states[index].resetAfterMilliseconds = max(0, states[index].resetAfterMilliseconds - age)
-        }
     }
 }

@@ -109,23 +109,21 @@ final class LimitMetrics: Sendable {
 
         /// Counts what each limit says in an answer; nothing of a limit that has left since it was asked.
         mutating func count(_ outcome: Outcome) {
-            guard !ids.isEmpty else { return }
-            outcome.withDetails { details in
-                if let lacking = details.lacking, let place = limits.firstIndex(of: lacking.limit) {
-                    counts[place * Self.decisions + Decision.denied.rawValue] += 1
-                }
-                details.forEachTerm { term, state in
-                    guard let place = place(of: term) else { return }
-                    let decision: Decision =
-                        if state.isShadowDenied || state.isDenied && outcome.isShadowDenied {
-                            .shadowDenied
-                        } else if state.isDenied {
-                            .denied
-                        } else {
-                            term.warningPerMille(state) == nil ? .allowed : .warned
-                        }
-                    counts[place * Self.decisions + decision.rawValue] += 1
-                }
+            guard !ids.isEmpty, let details = outcome.details else { return }
+            if let lacking = details.lacking, let place = limits.firstIndex(of: lacking.limit) {
+                counts[place * Self.decisions + Decision.denied.rawValue] += 1
+            }
+            details.forEachTerm { term, state in
+                guard let place = place(of: term) else { return }
+                let decision: Decision =
+                    if state.isShadowDenied || state.isDenied && outcome.isShadowDenied {
+                        .shadowDenied
+                    } else if state.isDenied {
+                        .denied
+                    } else {
+                        term.warningPerMille(state) == nil ? .allowed : .warned
+                    }
+                counts[place * Self.decisions + decision.rawValue] += 1
             }
         }
 

@@ -48,7 +48,8 @@ public struct BindingState: Hashable, Sendable {
 
 /// What became of a request, whichever protocol asked: a check of a user alone, or a call under many limits.
 ///
-/// What most answers need stands in it; there are ``details`` only where several limits, a lease or a model have a part.
+/// What most answers need stands in it; there are ``details`` only where several limits, a lease or a model have a part. They
+/// lie elsewhere, so that an outcome is small and cheap to copy.
 public struct Outcome: Hashable, Sendable {
     /// What the limits say.
     public enum Verdict: Hashable, Sendable {
@@ -99,34 +100,7 @@ public struct Outcome: Hashable, Sendable {
     /// written. Nil for what meets other limits.
     public var limit: Limit.Numbers?
     /// What there is to tell besides.
-    public var details: OutcomeDetails? {
-        get { box?.details }
-        set { box = newValue.map { DetailsBox($0) } }
-    }
-    @usableFromInline
-    var box: DetailsBox?
-
-    /// Gives `read` the details where they are: a copy of them costs more than most of what is read. Nil where there are none.
-    @inlinable
-    public func withDetails<Value>(_ read: (borrowing OutcomeDetails) throws -> Value) rethrows -> Value? {
-        guard let box else { return nil }
-        return try read(box.details)
-    }
-
-    /// Details lie elsewhere, so that an outcome without them is small and cheap to copy.
-    @usableFromInline
-    final class DetailsBox: Hashable, Sendable {
-        @usableFromInline
-        let details: OutcomeDetails
-
-        init(_ details: OutcomeDetails) { self.details = details }
-
-        @usableFromInline
-        static func == (left: DetailsBox, right: DetailsBox) -> Bool { left.details == right.details }
-
-        @usableFromInline
-        func hash(into hasher: inout Hasher) { hasher.combine(details) }
-    }
+    public var details: OutcomeDetails?
 
     /// Makes the outcome of a request.
     public init(_ verdict: Verdict, source: DecisionSource, degradedReason: FailureReason? = nil) {

@@ -44,11 +44,13 @@ struct CallDenialsTests {
     private mutating func remember(
         _ answer: CallAnswer, to call: PlannedCall? = nil, cache: Int = 60_000
     ) throws {
-        denials.remember(
-            try call ?? self.call(), answer, sentAt: at(0), receivedAt: at(10), cacheMilliseconds: cache)
+        let call = try call ?? self.call()
+        var details = OutcomeDetails(call.plan, of: call.caller, answer.states, decider: answer.verdict.decider)
+        details.retryAfterAtMostMilliseconds = 9_000
+        denials.remember(call, answer, details, sentAt: at(0), receivedAt: at(10), cacheMilliseconds: cache)
     }
 
-    private mutating func denial(_ call: PlannedCall? = nil, at now: Int64) throws -> CallAnswer? {
+    private mutating func denial(_ call: PlannedCall? = nil, at now: Int64) throws -> CallDenial? {
         denials.denial(of: try call ?? self.call(), at: at(now))
     }
 
@@ -112,10 +114,17 @@ struct CallDenialsTests {
     @Test("tells every wait as it is by then")
     mutating func aged() throws {
         try remember(Self.denied(certain: 5_000))
-        let answer = try #require(try denial(at: 1_010))
-        #expect(answer.verdict == .denied(term: 0, retryAfterMilliseconds: 8_000))
-        #expect(answer.leastWaitMilliseconds == 4_000)
-        #expect(answer.states == [LimitState(used: 5, resetAfterMilliseconds: 29_000, isDenied: true)])
+        let denial = try #require(try denial(at: 1_010))
+        #expect(!denial.isAtCapacity && denial.mostWaitMilliseconds == 8_000 && denial.leastWaitMilliseconds == 4_000)
+        #expect(denial.details.retryAfterAtMostMilliseconds == 8_000)
+        let state = LimitState(used: 5, resetAfterMilliseconds: 29_000, isDenied: true)
+        #expect(denial.details.standings.map(\.state) == [state] && denial.details.binding?.state == state)
+        // A later change of a copy is none of what is remembered.
+        var changed = denial.details
+        changed.estimate = CallEstimate(.none)
+        #expect(changed.standings == denial.details.standings && changed.retryAfterAtMostMilliseconds == 8_000)
+        #expect(denial.details.estimate == nil)
+        #expect(try self.denial(at: 10)?.details.binding?.state.resetAfterMilliseconds == 30_000)
     }
 
     @Test("remembers no denial for good, which says no wait")

@@ -31,7 +31,7 @@ private struct Written: Equatable {
         command = Array(buffer.readableBytesView)
         decision = call.laidOut(keyPrefix: "x")
         let states = call.plan.terms.map { LimitState(used: Int($0.limit.id % 7), resetAfterMilliseconds: 1) }
-        standings = call.plan.standings(states, of: call.caller)
+        standings = OutcomeDetails(call.plan, of: call.caller, states).standings
         lease = call.lease
         isDeniedInShadow = call.isDeniedInShadow
         uncounted = call.uncounted

@@ -89,7 +89,8 @@ struct ValueWindowsTests {
             return try planner.plan(request, for: caller(), atUnixMilliseconds: 0)
         }
         #expect(calls[0].plan === calls[1].plan && planner.planCount == 1)
-        let told = calls.map { $0.plan.standings([LimitState(used: 1, resetAfterMilliseconds: 1)], of: $0.caller)[0] }
+        let state = LimitState(used: 1, resetAfterMilliseconds: 1)
+        let told = calls.map { OutcomeDetails($0.plan, of: $0.caller, [state]).standings[0] }
         #expect(told.map(\.values?.text) == ["label:s=1", "label:s=2"] && told.map(\.subject) == [.user, .user])
     }
 

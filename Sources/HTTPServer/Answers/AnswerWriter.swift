@@ -180,7 +180,8 @@ final class AnswerWriter {
         let state = outcome.binding
         // A check that nobody could decide is told the limit that it would have met.
         let quota = state?.quota ?? (outcome.source == .off ? nil : outcome.limit?.quota)
-        let name = details?.binding?.limit.name.text ?? details?.lacking?.limit.text ?? (quota == nil ? nil : limitName)
+        let name =
+            details?.bindingTerm?.limit.name.text ?? details?.lacking?.limit.text ?? (quota == nil ? nil : limitName)
         text.write(",\"limit_name\":")
         if let name {
             text.write("\"")
@@ -214,20 +215,26 @@ final class AnswerWriter {
         if let details { text.writeMembers(of: details, isVerbose: isVerbose) }
         if !isAllowed {
             text.write(",\"message\":\"")
-            text.write(text: message(outcome, details, name ?? "limit", wait: wait))
+            writeMessage(outcome, details, name ?? "limit", wait: wait)
             text.write("\"")
         }
         text.write("}")
     }
 
-    private func message(_ outcome: Outcome, _ details: OutcomeDetails?, _ name: String, wait: Int?) -> String {
-        if outcome.verdict == .unknownModel { return "The model has no price, and calls of unknown models are denied." }
-        if let lacking = details?.lacking {
-            return "The call does not say \(lacking.value.phrase), which limit \(lacking.limit) needs."
+    private func writeMessage(_ outcome: Outcome, _ details: OutcomeDetails?, _ name: String, wait: Int?) {
+        if outcome.verdict == .unknownModel {
+            text.write("The model has no price, and calls of unknown models are denied.")
+        } else if let lacking = details?.lacking {
+            text.write(text: "The call does not say \(lacking.value.phrase), which limit \(lacking.limit) needs.")
+        } else if let wait {
+            text.write("Try again in ")
+            text.write(waitOfSeconds: wait)
+            text.write(".")
+        } else {
+            let unit = details?.bindingTerm?.limit.unit ?? .requests
+            let quota = unit.text(of: outcome.binding?.quota ?? 0)
+            text.write(text: "The cost is above the quota of \(quota) of \(name).")
         }
-        if let wait { return "Try again in \(waitText(seconds: wait))." }
-        let unit = details?.binding?.limit.unit ?? .requests
-        return "The cost is above the quota of \(unit.text(of: outcome.binding?.quota ?? 0)) of \(name)."
     }
 
     /// Writes any other answer.

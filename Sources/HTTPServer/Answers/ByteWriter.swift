@@ -109,6 +109,26 @@ struct ByteWriter: ~Copyable {
         if let value { write(decimal: value) } else { write("null") }
     }
 
+    /// Writes a wait in words: `12 minutes 5 seconds`. Every unit from days to seconds that is not 0 is named, so that the
+    /// text is never shorter than the wait.
+    mutating func write(waitOfSeconds wait: Int) {
+        let start = count
+        var rest = max(0, wait)
+        func write(_ unit: StaticString, of seconds: Int, to writer: inout ByteWriter) {
+            let (number, others) = rest.quotientAndRemainder(dividingBy: seconds)
+            rest = others
+            guard number > 0 || seconds == 1 && writer.count == start else { return }
+            if writer.count > start { writer.write(" ") }
+            writer.write(decimal: number)
+            writer.write(unit)
+            if number != 1 { writer.write("s") }
+        }
+        write(" day", of: 86_400, to: &self)
+        write(" hour", of: 3_600, to: &self)
+        write(" minute", of: 60, to: &self)
+        write(" second", of: 1, to: &self)
+    }
+
     /// The digits of the largest number there is; the next power of ten would overflow.
     private static let maximumDigits = 19
 }

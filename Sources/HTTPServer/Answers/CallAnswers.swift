@@ -147,12 +147,13 @@ extension ByteWriter {
 
     private mutating func writeWarnings(_ details: OutcomeDetails) {
         var hasOne = false
-        for standing in details.standings {
-            guard let share = standing.warningPerMille else { continue }
+        for place in 0..<details.limitCount {
+            let (term, state) = details.told(place)
+            guard let share = term.warningPerMille(state) else { continue }
             if !hasOne { member("warnings") }
             write(hasOne ? ",{\"limit_name\":\"" : "[{\"limit_name\":\"")
             hasOne = true
-            write(text: standing.limit.name.text)
+            write(text: term.limit.name.text)
             write("\",\"share\":")
             if share == 1000 {
                 write("1}")

@@ -42,44 +42,53 @@ enum RateLimitFields {
     ///
     /// - Parameter wait: how many seconds a denial lasts; nil where no wait helps, and in what is no denial.
     static func write(about details: OutcomeDetails, isDenied: Bool, wait: Int?, to text: inout ByteWriter) {
-        let standings = details.standings
+        let decider = details.decider
         var least: Int?
-        for index in standings.indices where standings[index].isAnnounced {
-            guard let place = announced(index, of: standings, details.decider) else { continue }
+        for index in 0..<details.limitCount {
+            guard let place = announced(index, of: details, decider) else { continue }
+            let (term, state) = details.told(place)
             text.write(least == nil ? "RateLimit-Policy: " : ", ")
-            standings[place].writePolicy(to: &text)
-            if least.map({ standings[place].hasLessLeft(than: standings[$0]) }) ?? true { least = place }
+            term.writePolicy(to: &text)
+            if let other = least.map({ details.told($0) }), !term.hasLessLeft(state, than: other.term, other.state) {
+                continue
+            }
+            least = place
         }
         guard let least else { return }
         text.write("\r\n")
-        guard let binding = isDenied ? details.decider : least, standings[binding].isAnnounced else { return }
+        guard let binding = isDenied ? decider : least else { return }
+        let (term, state) = details.told(binding)
+        guard term.isAnnounced else { return }
         text.write("RateLimit: ")
-        writeStateStart(standings[binding].limit.name.text, to: &text)
-        text.write(decimal: standings[binding].remaining ?? 0)
-        if let span = wait ?? standings[binding].secondsToPeriodEnd {
+        writeStateStart(term.limit.name.text, to: &text)
+        text.write(decimal: term.remaining(state) ?? 0)
+        if let span = wait ?? term.secondsToPeriodEnd(state) {
             text.write(";t=")
             text.write(decimal: span)
         }
         text.write("\r\n")
     }
 
-    /// Which standing is announced of the limit of the one at `first`: the one that decided, else the one with the least
-    /// share left. A limit of groups has several where the user is in several; nil where an earlier one spoke of it.
-    private static func announced(_ first: Int, of standings: [LimitStanding], _ decider: Int?) -> Int? {
-        let id = standings[first].limit.id
-        for earlier in 0..<first where standings[earlier].limit.id == id && standings[earlier].isAnnounced {
-            return nil
-        }
+    /// Which place is announced of the limit of the one at `first`: the one that decided, else the one with the least share
+    /// left. A limit of groups has several where the user is in several; nil where an earlier one spoke of it, and where
+    /// none is announced.
+    private static func announced(_ first: Int, of details: OutcomeDetails, _ decider: Int?) -> Int? {
+        let limit = details.told(first).term
+        guard limit.isAnnounced else { return nil }
+        func isAlike(_ other: CallTerm) -> Bool { other.limit.id == limit.limit.id && other.isAnnounced }
+        for earlier in 0..<first where isAlike(details.told(earlier).term) { return nil }
         var place = first
-        for index in first + 1..<standings.count
-        where standings[index].limit.id == id && standings[index].isAnnounced && place != decider {
-            if index == decider || standings[index].hasLessLeft(than: standings[place]) { place = index }
+        for index in first + 1..<details.limitCount where place != decider {
+            let (term, state) = details.told(index)
+            guard isAlike(term) else { continue }
+            let other = details.told(place)
+            if index == decider || term.hasLessLeft(state, than: other.term, other.state) { place = index }
         }
         return place
     }
 }
 
-extension LimitStanding {
+extension CallTerm {
     fileprivate var isAnnounced: Bool { !limit.isShadow && quota.amount != nil && limit.unit.isAnnounced }
 
     fileprivate func writePolicy(to text: inout ByteWriter) {
@@ -90,7 +99,7 @@ extension LimitStanding {
 
     /// How long no more than what remains can be used, where the window's end says it. A sliding window frees its next
     /// part at a time that Redis does not tell.
-    fileprivate var secondsToPeriodEnd: Int? {
+    fileprivate func secondsToPeriodEnd(_ state: LimitState) -> Int? {
         guard case .calendar? = limit.window, state.resetAfterMilliseconds > 0 else { return nil }
         return wholeSeconds(state.resetAfterMilliseconds)
     }

@@ -110,16 +110,11 @@ final class PlannedCall {
 }
 
 extension CallPlan {
-    /// What is told of the terms, in the order in which they are told.
-    func standings(_ states: [LimitState], of caller: PlanCaller) -> [LimitStanding] {
-        guard !states.isEmpty else { return [] }
-        return toldOrder.map { standing($0, states, of: caller) }
-    }
-
-    func standing(_ place: Int, _ states: [LimitState], of caller: PlanCaller) -> LimitStanding {
+    /// What is told of the term at a place.
+    func standing(_ place: Int, _ state: LimitState, of caller: PlanCaller) -> LimitStanding {
         let subject = terms[place].subject
         return LimitStanding(
-            term: terms[place], subject: caller.subject(subject), values: caller.values(subject), state: states[place])
+            term: terms[place], subject: caller.subject(subject), values: caller.values(subject), state: state)
     }
 }
 

@@ -58,8 +58,8 @@ extension CheckEngine {
         } catch {
             return counted(Outcome(error), request)
         }
-        if call.plan.kind.asks, let answer = callDenials.denial(of: call, at: now) {
-            return counted(outcome(of: call, answer, source: .memory), request)
+        if call.plan.kind.asks, let denial = callDenials.denial(of: call, at: now) {
+            return counted(outcome(of: call, denial), request)
         }
         var random = SystemRandomNumberGenerator()
         call.drawLease(atUnixMilliseconds: clock, using: &random)
@@ -93,11 +93,12 @@ extension CheckEngine {
         memoryEpoch epoch: Int, at now: NIODeadline
     ) {
         metrics.decisionDuration.recordNanoseconds((now - pending.arrivedAt).nanoseconds)
-        if call.plan.kind.asks, epoch == memoryEpoch {
+        let outcome = outcome(of: call, answer)
+        if call.plan.kind.asks, epoch == memoryEpoch, let details = outcome.details {
             callDenials.remember(
-                call, answer, sentAt: sentAt, receivedAt: now, cacheMilliseconds: policy.denyCacheMilliseconds)
+                call, answer, details, sentAt: sentAt, receivedAt: now, cacheMilliseconds: policy.denyCacheMilliseconds)
         }
-        tell(pending, counted(outcome(of: call, answer, source: .redis), call.request))
+        tell(pending, counted(outcome, call.request))
     }
 
     /// Answers a call that Redis did not decide.
@@ -106,66 +107,76 @@ extension CheckEngine {
     }
 
     /// What Redis's answer means for whoever asked.
-    private func outcome(of call: PlannedCall, _ answer: CallAnswer, source: DecisionSource) -> Outcome {
-        var details = OutcomeDetails()
-        let verdict: Outcome.Verdict
-        var decider: Int?
-        func told(_ most: Int) -> Int {
-            details.retryAfterAtMostMilliseconds = most
-            return toldWait(most, answer, call)
-        }
-        switch answer.verdict {
-        case .done:
-            learn(from: call.request)
-            learnDuration(from: call.request, atUnixMilliseconds: unixMilliseconds())
-            Self.tell(call, answer.leaseInstants, in: &details)
-            if let part = call.uncounted { metrics.uncounted(part)?.increment() }
-            verdict = .allowed
-        case .denied(let term, let milliseconds):
-            verdict = .denied(retryAfterMilliseconds: told(milliseconds))
-            decider = term
-        case .deniedForGood(let term):
-            verdict = .deniedForGood
-            decider = term
-        case .atCapacity(let term, let milliseconds):
-            verdict = .atCapacity(retryAfterMilliseconds: told(milliseconds))
-            decider = term
-        case .unknownLease: verdict = .unknownLease
-        case .repeated: verdict = .repeated
-        case .tooLate: verdict = .tooLate
-        }
-        details.setLimits(call.plan, of: call.caller, answer.states, decider: decider)
-        details.estimate = call.estimate
+    private func outcome(of call: PlannedCall, _ answer: CallAnswer) -> Outcome {
+        var details = OutcomeDetails(call.plan, of: call.caller, answer.states, decider: answer.verdict.decider)
+        if let estimate = call.estimate { details.estimate = estimate }
         if call.plan.groupsLeftOut > 0 {
             let reason = "the limits of \(call.plan.groupsLeftOut) groups do not fit into one decision and do not count"
             details.ignored.append(IgnoredMember(.groups, reason))
         }
-        var outcome = Outcome(verdict, source: source).with(details)
+        func told(_ most: Int) -> Int {
+            details.retryAfterAtMostMilliseconds = most
+            return toldWait(most, least: answer.leastWaitMilliseconds, details, call)
+        }
+        let verdict: Outcome.Verdict
+        switch answer.verdict {
+        case .done:
+            learn(from: call.request)
+            learnDuration(from: call.request, atUnixMilliseconds: unixMilliseconds())
+            Self.tellLease(of: call, answer.leaseInstants, in: &details)
+            if let part = call.uncounted {
+                details.uncounted = [part]
+                metrics.uncounted(part)?.increment()
+            }
+            verdict = .allowed
+        case .denied(_, let milliseconds): verdict = .denied(retryAfterMilliseconds: told(milliseconds))
+        case .deniedForGood: verdict = .deniedForGood
+        case .atCapacity(_, let milliseconds): verdict = .atCapacity(retryAfterMilliseconds: told(milliseconds))
+        case .unknownLease: verdict = .unknownLease
+        case .repeated: verdict = .repeated
+        case .tooLate: verdict = .tooLate
+        }
+        var outcome = Outcome(verdict, source: .redis).with(details)
         outcome.isShadowDenied =
-            answer.verdict == .done ? call.isDeniedInShadow : policy.isShadow && decider != nil
+            answer.verdict == .done ? call.isDeniedInShadow : policy.isShadow && answer.verdict.decider != nil
         return outcome
     }
 
-    /// Tells of a call that is done: in Redis, or at once where no limit applies.
-    private static func tell(_ call: PlannedCall, _ leaseInstants: LeaseInstants?, in details: inout OutcomeDetails) {
-        details.lease = call.lease
-        details.estimate = call.estimate
-        if let part = call.uncounted { details.uncounted = [part] }
+    /// What a denial that still holds means for whoever asks again: what the first was told, with the waits of now.
+    private func outcome(of call: PlannedCall, _ denial: CallDenial) -> Outcome {
+        var details = denial.details
+        // What a reservation is expected to come to is its own, however much of it the limits count.
+        if details.estimate != call.estimate { details.estimate = call.estimate }
+        let wait = toldWait(
+            denial.mostWaitMilliseconds, least: denial.leastWaitMilliseconds, details, call)
+        let verdict: Outcome.Verdict =
+            denial.isAtCapacity ? .atCapacity(retryAfterMilliseconds: wait) : .denied(retryAfterMilliseconds: wait)
+        var outcome = Outcome(verdict, source: .memory).with(details)
+        outcome.isShadowDenied = policy.isShadow
+        return outcome
+    }
+
+    /// Tells of the lease that was given or renewed: in Redis, or at once where no limit applies. Whoever ends a lease has its
+    /// text.
+    private static func tellLease(
+        of call: PlannedCall, _ instants: LeaseInstants?, in details: inout OutcomeDetails
+    ) {
+        let lease: Lease?
         switch call.plan.kind.operation {
-        case .reserve:
-            if let leaseInstants { details.lease = call.lease?.given(at: leaseInstants) }
-        case .renew:
-            if let leaseInstants { details.lease = call.lease?.renewed(until: leaseInstants) }
-        // Whoever ends a lease has its text.
-        case .check, .settle, .release, .usage, .reset: details.lease = nil
+        case .reserve: lease = instants.flatMap { call.lease?.given(at: $0) }
+        case .renew: lease = instants.flatMap { call.lease?.renewed(until: $0) }
+        case .check, .settle, .release, .usage, .reset: return
         }
+        details.lease = lease ?? call.lease
         details.leaseMilliseconds = call.plan.kind.lifeMilliseconds
     }
 
     /// What was asked is done at once: no limit applies.
     private static func unlimited(_ call: PlannedCall) -> Outcome {
         var details = OutcomeDetails()
-        tell(call, nil, in: &details)
+        if let estimate = call.estimate { details.estimate = estimate }
+        if let part = call.uncounted { details.uncounted = [part] }
+        tellLease(of: call, nil, in: &details)
         var outcome = Outcome(.allowed, source: .off).with(details)
         outcome.isShadowDenied = call.isDeniedInShadow
         return outcome
@@ -207,7 +218,7 @@ extension CheckEngine {
             details.ignored += request.ignored
             outcome.details = details
         }
-        outcome.withDetails { details in
+        if let details = outcome.details {
             if !details.ignored.isEmpty { tally.count(details.ignored) }
             limitTally.countForgotten(details)
         }

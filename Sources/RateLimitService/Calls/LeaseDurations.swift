@@ -63,10 +63,16 @@ extension CheckEngine {
     /// The wait that is told of the one that Redis said, in milliseconds: that of what has been charged is exact, that of
     /// what leases hold a forecast.
     ///
-    /// - Parameter mostMilliseconds: the wait after which the call certainly passes.
-    func toldWait(_ mostMilliseconds: Int, _ answer: CallAnswer, _ call: PlannedCall) -> Int {
+    /// - Parameters:
+    ///   - mostMilliseconds: the wait after which the call certainly passes.
+    ///   - leastMilliseconds: how much of it what has been charged needs.
+    ///   - details: how the limits stand.
+    func toldWait(
+        _ mostMilliseconds: Int, least leastMilliseconds: Int, _ details: OutcomeDetails, _ call: PlannedCall
+    ) -> Int {
         var forecast = 0
-        for (term, state) in zip(call.plan.terms, answer.states) where state.isDenied && state.isHeld {
+        details.forEachTerm { term, state in
+            guard state.isDenied, state.isHeld else { return }
             let duration = durations.expectedMilliseconds(of: term.limit.id, term.subject, call.request.user)
             // A lease holds one slot. How many leases hold tokens or money Redis does not say: as if it were one.
             let isSlot = term.kind == .concurrency
@@ -76,7 +82,7 @@ extension CheckEngine {
             forecast = max(forecast, needed)
         }
         return LeaseWait.toldMilliseconds(
-            forecast: forecast, least: answer.leastWaitMilliseconds, most: mostMilliseconds)
+            forecast: forecast, least: leastMilliseconds, most: mostMilliseconds)
     }
 
     /// The wait that is told of a check where leases hold some of what it lacks, in milliseconds.

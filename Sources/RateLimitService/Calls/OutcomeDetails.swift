@@ -45,7 +45,7 @@ public struct LimitStanding: Hashable, Sendable {
     public var period: CalendarPeriod? { term.period }
 
     /// What is left of the quota, at least 0; nil where it is unlimited.
-    public var remaining: Int? { term.quota.amount.map { max(0, $0 - state.used) } }
+    public var remaining: Int? { term.remaining(state) }
 
     /// Whether a smaller share of its quota is left than of another's; what is unlimited has all left.
     public func hasLessLeft(than other: LimitStanding) -> Bool {
@@ -54,9 +54,6 @@ public struct LimitStanding: Hashable, Sendable {
 
     /// Its numbers, where it has a quota.
     package var bindingState: BindingState? { term.bindingState(state) }
-
-    /// The highest share of the quota, in thousandths, that the limit warns at and that has been reached.
-    public var warningPerMille: Int? { term.warningPerMille(state) }
 
     /// Whether both say the same, of whichever call.
     public static func == (left: LimitStanding, right: LimitStanding) -> Bool {
@@ -77,7 +74,11 @@ extension CallTerm {
         self === other || limit == other.limit && quota == other.quota && period == other.period
     }
 
-    func hasLessLeft(_ state: LimitState, than other: CallTerm, _ otherState: LimitState) -> Bool {
+    /// What is left of the quota, at least 0; nil where it is unlimited.
+    package func remaining(_ state: LimitState) -> Int? { quota.amount.map { max(0, $0 - state.used) } }
+
+    /// Whether a smaller share of its quota is left than of another's; what is unlimited has all left.
+    package func hasLessLeft(_ state: LimitState, than other: CallTerm, _ otherState: LimitState) -> Bool {
         guard let quota = quota.amount else { return false }
         guard let otherQuota = other.quota.amount else { return true }
         // remaining / quota < otherRemaining / otherQuota, in 128 bits.
@@ -91,7 +92,8 @@ extension CallTerm {
         }
     }
 
-    func warningPerMille(_ state: LimitState) -> Int? {
+    /// The highest share of the quota, in thousandths, that the limit warns at and that has been reached.
+    package func warningPerMille(_ state: LimitState) -> Int? {
         if limit.warnAtPerMille.isEmpty { return nil }
         return quota.amount.flatMap { limit.warning(used: state.used, quota: $0) }
     }
@@ -134,37 +136,29 @@ public struct LackingLimit: Hashable, Sendable {
 }
 
 /// What an outcome has to tell where several limits, a lease or a model have a part.
-public struct OutcomeDetails: Hashable, Sendable {
-    /// The plan of the call, with what Redis said of its terms; nil where no limit was asked.
-    private struct Limits: Sendable {
-        var plan: CallPlan
-        var caller: PlanCaller
-        var states: [LimitState]
-        /// The place among the plan's terms of the limit that denied.
-        var decider: Int?
-        /// The place of the limit that binds.
-        var binding: Int?
-    }
-
-    private var limits: Limits?
-    /// The lease that was given or renewed.
-    public var lease: Lease?
-    /// How long it lives without being renewed, in milliseconds.
-    public var leaseMilliseconds = 0
-    /// What a reservation expects its call to come to; nil for everything else.
-    public var estimate: CallEstimate?
-    /// What the call said and was passed over.
-    public var ignored: [IgnoredMember] = []
-    /// The wait after which the call certainly passes, with nobody else consuming and no lease renewed; nil where it is not
-    /// denied, or no wait helps. It is what the verdict says, or longer.
-    public var retryAfterAtMostMilliseconds: Int?
-    /// What of the call no limit could count.
-    public var uncounted: [Uncounted] = []
-    /// What the call does not say, where it is denied for that.
-    public var lacking: LackingLimit?
+///
+/// Copies share what they tell until one of them is changed. So an outcome is handed on at the cost of one reference, and a
+/// denial from memory is told without being made again.
+public struct OutcomeDetails: Sendable {
+    private var shared: Shared
+    /// How long ago it was told so, in milliseconds: each wait is as much shorter by now.
+    private var age = 0
 
     /// None yet.
-    public init() {}
+    public init() { shared = .none }
+
+    /// Details of a plan's limits, which stand as Redis said of its terms.
+    ///
+    /// - Parameter decider: the place of the term that denied.
+    init(_ plan: CallPlan, of caller: PlanCaller, _ states: [LimitState], decider: Int? = nil) {
+        guard !states.isEmpty else {
+            shared = .none
+            return
+        }
+        let limits = Limits(
+            plan: plan, caller: caller, states: states, decider: decider, binding: decider ?? plan.binding(states))
+        shared = Shared(Contents(limits: limits))
+    }
 
     /// Details of limits that stand so, whatever asked them.
     ///
@@ -184,57 +178,174 @@ public struct OutcomeDetails: Hashable, Sendable {
                 limit: standing.limit, at: 0, subject: subject, quota: standing.quota, kind: .concurrency,
                 period: standing.period, cost: .fixed(0))
         }
-        setLimits(
+        self.init(
             CallPlan(terms), of: PlanCaller(user: SubjectID(high: 0, low: 0), groups: groups),
             standings.map(\.state), decider: decider)
     }
 
-    /// Takes what Redis said of a plan's terms.
-    ///
-    /// - Parameter decider: the place of the term that denied.
-    mutating func setLimits(_ plan: CallPlan, of caller: PlanCaller, _ states: [LimitState], decider: Int?) {
-        guard !states.isEmpty else { return }
-        let binding = decider ?? plan.binding(states)
-        limits = Limits(plan: plan, caller: caller, states: states, decider: decider, binding: binding)
+    /// The same so many milliseconds later, where nothing has been charged or freed in between.
+    func aged(_ milliseconds: Int) -> OutcomeDetails {
+        var details = self
+        details.age += milliseconds
+        return details
+    }
+}
+
+// MARK: - What they share
+
+extension OutcomeDetails {
+    /// The plan of a call, with what Redis said of its terms.
+    private struct Limits: Sendable {
+        let plan: CallPlan
+        let caller: PlanCaller
+        var states: [LimitState]
+        /// The place among the plan's terms of the limit that denied.
+        let decider: Int?
+        /// The place of the limit that binds.
+        let binding: Int?
+    }
+
+    private struct Contents: Sendable {
+        /// Nil where no limit was asked.
+        var limits: Limits?
+        var lease: Lease?
+        var leaseMilliseconds = 0
+        var estimate: CallEstimate?
+        var ignored: [IgnoredMember] = []
+        var retryAfterAtMostMilliseconds: Int?
+        var uncounted: [Uncounted] = []
+        var lacking: LackingLimit?
+    }
+
+    /// Unchecked: it is changed only where one value alone refers to it, and so nobody else reads it then.
+    private final class Shared: @unchecked Sendable {
+        static let none = Shared(Contents())
+
+        var contents: Contents
+
+        init(_ contents: Contents) { self.contents = contents }
+    }
+
+    /// Gives `change` the contents, this value's own from then on.
+    private mutating func change(_ change: (inout Contents) -> Void) {
+        if age != 0 || !isKnownUniquelyReferenced(&shared) {
+            var contents = shared.contents
+            contents.retryAfterAtMostMilliseconds = retryAfterAtMostMilliseconds
+            for place in 0..<limitCount { contents.limits?.states[place] = state(place) }
+            shared = Shared(contents)
+            age = 0
+        }
+        change(&shared.contents)
+    }
+
+    /// How the term at a place of the plan stands by now.
+    private func state(_ place: Int) -> LimitState {
+        guard var state = shared.contents.limits?.states[place] else { preconditionFailure("there is no such limit") }
+        if age > 0 { state.resetAfterMilliseconds = max(0, state.resetAfterMilliseconds - age) }
+        return state
+    }
+}
+
+// MARK: - What they tell
+
+extension OutcomeDetails {
+    /// The lease that was given or renewed.
+    public var lease: Lease? {
+        get { shared.contents.lease }
+        set { change { $0.lease = newValue } }
+    }
+
+    /// How long it lives without being renewed, in milliseconds.
+    public var leaseMilliseconds: Int {
+        get { shared.contents.leaseMilliseconds }
+        set { change { $0.leaseMilliseconds = newValue } }
+    }
+
+    /// What a reservation expects its call to come to; nil for everything else.
+    public var estimate: CallEstimate? {
+        get { shared.contents.estimate }
+        set { change { $0.estimate = newValue } }
+    }
+
+    /// What the call said and was passed over.
+    public var ignored: [IgnoredMember] {
+        get { shared.contents.ignored }
+        set { change { $0.ignored = newValue } }
+    }
+
+    /// The wait after which the call certainly passes, with nobody else consuming and no lease renewed; nil where it is not
+    /// denied, or no wait helps. It is what the verdict says, or longer.
+    public var retryAfterAtMostMilliseconds: Int? {
+        get { shared.contents.retryAfterAtMostMilliseconds.map { max(1, $0 - age) } }
+        set { change { $0.retryAfterAtMostMilliseconds = newValue } }
+    }
+
+    /// What of the call no limit could count.
+    public var uncounted: [Uncounted] {
+        get { shared.contents.uncounted }
+        set { change { $0.uncounted = newValue } }
+    }
+
+    /// What the call does not say, where it is denied for that.
+    public var lacking: LackingLimit? {
+        get { shared.contents.lacking }
+        set { change { $0.lacking = newValue } }
     }
 
     /// How the limits that apply stand, by subject and there in the order of the file. It is made anew each time.
-    public var standings: [LimitStanding] { limits.map { $0.plan.standings($0.states, of: $0.caller) } ?? [] }
+    public var standings: [LimitStanding] {
+        guard let limits = shared.contents.limits else { return [] }
+        return limits.plan.toldOrder.map { limits.plan.standing($0, state($0), of: limits.caller) }
+    }
+
+    /// How many limits apply.
+    package var limitCount: Int { shared.contents.limits?.states.count ?? 0 }
+
+    /// The limit at a place of ``standings``, and how it stands.
+    package func told(_ place: Int) -> (term: CallTerm, state: LimitState) {
+        guard let plan = shared.contents.limits?.plan else { preconditionFailure("there is no such limit") }
+        return (plan.terms[plan.toldOrder[place]], state(plan.toldOrder[place]))
+    }
 
     /// The place in ``standings`` of the limit that denied.
     public var decider: Int? {
-        guard let limits, let decider = limits.decider else { return nil }
+        guard let limits = shared.contents.limits, let decider = limits.decider else { return nil }
         return limits.plan.toldOrder.firstIndex(of: decider)
     }
 
     /// Whether a settle or usage was charged to at least one limit.
-    public var isCharged: Bool { limits?.states.contains { $0.isCharged } ?? false }
+    public var isCharged: Bool { shared.contents.limits?.states.contains { $0.isCharged } ?? false }
 
-    /// Whether a limit that applies warns.
-    public var hasWarnings: Bool {
-        guard let limits else { return false }
-        return zip(limits.plan.terms, limits.states).contains { $0.warningPerMille($1) != nil }
-    }
+    /// Whether a limit that denied the call does so for what leases hold.
+    var isHeld: Bool { shared.contents.limits?.states.contains { $0.isDenied && $0.isHeld } ?? false }
 
     /// The limit whose numbers stand for all in a short answer: the one that denied, else the one of which the least share
     /// is left; nil where no limit applies.
     public var binding: LimitStanding? {
-        guard let limits, let binding = limits.binding else { return nil }
-        return limits.plan.standing(binding, limits.states, of: limits.caller)
+        guard let limits = shared.contents.limits, let binding = limits.binding else { return nil }
+        return limits.plan.standing(binding, state(binding), of: limits.caller)
     }
 
     /// The limit that ``binding`` is about, by reference.
     public var bindingTerm: CallTerm? {
-        guard let limits, let binding = limits.binding else { return nil }
+        guard let limits = shared.contents.limits, let binding = limits.binding else { return nil }
         return limits.plan.terms[binding]
     }
 
-    /// Gives `read` each limit that applies with how it stands, in no order that matters.
-    func forEachTerm(_ read: (CallTerm, LimitState) -> Void) {
-        guard let limits else { return }
-        for (term, state) in zip(limits.plan.terms, limits.states) { read(term, state) }
+    /// The numbers of the limit that binds, where it has a quota.
+    var bindingState: BindingState? {
+        guard let limits = shared.contents.limits, let binding = limits.binding else { return nil }
+        return limits.plan.terms[binding].bindingState(state(binding))
     }
 
+    /// Gives `read` each limit that applies with how it stands, in the order in which Redis told of them.
+    func forEachTerm(_ read: (CallTerm, LimitState) -> Void) {
+        guard let limits = shared.contents.limits else { return }
+        for place in limits.states.indices { read(limits.plan.terms[place], state(place)) }
+    }
+}
+
+extension OutcomeDetails: Hashable {
     /// Whether both tell the same, of whichever call.
     public static func == (left: OutcomeDetails, right: OutcomeDetails) -> Bool {
         left.standings == right.standings && left.decider == right.decider && left.lease == right.lease
@@ -271,12 +382,5 @@ extension Outcome {
         outcome.details = details
         outcome.binding = details.bindingState
         return outcome
-    }
-}
-
-extension OutcomeDetails {
-    fileprivate var bindingState: BindingState? {
-        guard let limits, let binding = limits.binding else { return nil }
-        return limits.plan.terms[binding].bindingState(limits.states[binding])
     }
 }

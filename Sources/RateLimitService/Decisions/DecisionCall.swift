@@ -84,6 +84,14 @@ public enum CallVerdict: Hashable, Sendable {
     case repeated
     /// The lease lapsed so long ago that Redis does not know whether it was settled; nothing was done.
     case tooLate
+
+    /// The place of the term that denied.
+    var decider: Int? {
+        switch self {
+        case .denied(let term, _), .deniedForGood(let term), .atCapacity(let term, _): term
+        case .done, .unknownLease, .repeated, .tooLate: nil
+        }
+    }
 }
 
 /// How one limit stands after a call.
