@@ -39,7 +39,7 @@ struct Report {
               tokens by the day and money by the month, with a model and tokens in each
               body, 1 and 8 are of requests
             - reserve + settle: 1,000 tokens and a slot held, 800 charged: two requests
-              that count as one check
+              that count as one check, in "batch" as well
             - denials: of one user; 50,000 denied: of so many in turn, without a file,
               for \(Scenario.deniedUsers.leastSeconds) s: twice as long as a denial is remembered
             - 100,000 admissions: one user with so many in the window at the start

@@ -10,13 +10,13 @@ struct LeastRecentlyUsedTests {
     @Test("does what a list does that is kept in the order of use")
     func model() {
         var random = SeededGenerator(seed: 4)
-        for capacity in [1, 2, 3, 8] {
+        for (capacity, keys) in [(1, 12), (2, 12), (3, 12), (8, 12), (300, 400)] {
             var table = LeastRecentlyUsed<Int, Int>(capacity: capacity)
             var model: [(key: Int, value: Int)] = []
             for step in 0..<20_000 {
-                let key = Int.random(in: 0..<12, using: &random)
+                let key = Int.random(in: 0..<keys, using: &random)
                 switch Int.random(in: 0..<100, using: &random) {
-                case 0:
+                case 0 where keys < 100 || step.isMultiple(of: 16):
                     table.removeAll()
                     model = []
                 case 1..<20:
@@ -47,7 +47,7 @@ struct LeastRecentlyUsedTests {
 
 @Suite("What is remembered of budgets")
 struct BudgetCacheTests {
-    private var cache = BudgetCache(capacity: 4)
+    private var cache = BudgetCache(users: 4, groups: 4)
     private let user = SubjectID(high: 1, low: 1)
     private let other = SubjectID(high: 2, low: 2)
     private let standing = UserStanding(budget: nil, groups: [SubjectID(high: 3, low: 3)])

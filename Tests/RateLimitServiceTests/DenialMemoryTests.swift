@@ -243,5 +243,6 @@ struct DenialMemoryTests {
     func size() {
         #expect(50_000 * (CheckDenials.entryBytes + 8) < 5 * 1_048_576)
         #expect(CallDenials.entryBytes <= 192)
+        #expect(OutcomeDetails.sharedBytes <= 256)
     }
 }

@@ -1,12 +1,24 @@
 import NIOCore
 import RateLimitCore
 
-/// What a decision needs of a user.
-struct UserStanding: Hashable, Sendable {
+/// What a decision needs of a user. What there is lies elsewhere: most users have nothing, and many are remembered.
+enum UserStanding: Hashable, Sendable {
+    case nothing
+    indirect case something(UserBudget?, groups: [SubjectID])
+
+    init(budget: UserBudget?, groups: [SubjectID]) {
+        self = budget == nil && groups.isEmpty ? .nothing : .something(budget, groups: groups)
+    }
+
     /// The user's override; nil for none.
-    var budget: UserBudget?
+    var budget: UserBudget? {
+        if case .something(let budget, _) = self { budget } else { nil }
+    }
+
     /// The groups the user is in, in a fixed order; at most ``BudgetBounds/groups``.
-    var groups: [SubjectID]
+    var groups: [SubjectID] {
+        if case .something(_, let groups) = self { groups } else { [] }
+    }
 }
 
 /// What one event loop remembers of users, or of groups, and what of them it is asking Redis for.
@@ -65,16 +77,18 @@ struct BudgetTable<Value> {
 struct BudgetCache {
     /// How long somebody may wait for an answer that another has asked for: as long as one is believed.
     static let patience = KnownVersion.patience
-    /// How many users, and how many groups, are remembered.
-    static let capacity = 65_536
+    /// How many users are remembered: one who has nothing takes some 60 bytes.
+    static let userCapacity = 131_072
+    /// How many groups are remembered.
+    static let groupCapacity = 65_536
 
     var users: BudgetTable<UserStanding>
     var groups: BudgetTable<GroupBudget?>
     private var known = KnownVersion()
 
-    init(capacity: Int = Self.capacity) {
-        users = BudgetTable(capacity: capacity)
-        groups = BudgetTable(capacity: capacity)
+    init(users: Int = Self.userCapacity, groups: Int = Self.groupCapacity) {
+        self.users = BudgetTable(capacity: users)
+        self.groups = BudgetTable(capacity: groups)
     }
 
     /// Whether what is remembered may be used.

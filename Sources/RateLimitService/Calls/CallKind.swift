@@ -46,7 +46,9 @@ struct CallKind: Hashable, Sendable {
             self.operation = .usage
             if !id.isEmpty { flags.insert(.hasID) }
         }
-        if let lease = operation.lease {
+        // Looked at first, because a copy of the operation costs more.
+        if operation.isOfLease, let lease = operation.lease {
+            heldValues = lease.heldValues
             flags.insert(.hasID)
             if !lease.holdsNothing { flags.insert(.isHeldByUser) }
             if lease.isHeldInGroups { flags.insert(.isHeldInGroups) }
@@ -56,8 +58,9 @@ struct CallKind: Hashable, Sendable {
                 if !Self.areSame(said.model, attributes.model) { flags.insert(.hasOtherModel) }
                 if !Self.areSame(said.provider, attributes.provider) { flags.insert(.hasOtherProvider) }
             }
+        } else {
+            heldValues = []
         }
-        heldValues = operation.lease?.heldValues ?? []
         self.flags = flags
         lifeMilliseconds = life
     }

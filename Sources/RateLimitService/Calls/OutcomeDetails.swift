@@ -205,10 +205,15 @@ extension OutcomeDetails {
         let binding: Int?
     }
 
+    /// A lease lies apart, so that details without one are small: the memory of denials keeps many.
+    private indirect enum Given: Sendable {
+        case lease(Lease)
+    }
+
     private struct Contents: Sendable {
         /// Nil where no limit was asked.
         var limits: Limits?
-        var lease: Lease?
+        var given: Given?
         var leaseMilliseconds = 0
         var estimate: CallEstimate?
         var ignored: [IgnoredMember] = []
@@ -225,6 +230,9 @@ extension OutcomeDetails {
 
         init(_ contents: Contents) { self.contents = contents }
     }
+
+    /// How many bytes details without a lease take, apart from 24 for each limit.
+    static var sharedBytes: Int { MemoryLayout<Contents>.size }
 
     /// Gives `change` the contents, this value's own from then on.
     private mutating func change(_ change: (inout Contents) -> Void) {
@@ -251,8 +259,8 @@ extension OutcomeDetails {
 extension OutcomeDetails {
     /// The lease that was given or renewed.
     public var lease: Lease? {
-        get { shared.contents.lease }
-        set { change { $0.lease = newValue } }
+        get { if case .lease(let lease) = shared.contents.given { lease } else { nil } }
+        set { change { $0.given = newValue.map { .lease($0) } } }
     }
 
     /// How long it lives without being renewed, in milliseconds.

@@ -131,7 +131,8 @@ extension ByteBuffer {
 
     /// Writes an amount or an instant as the script takes it, in 48 bits.
     mutating func writeAmount(_ value: Int) {
-        writeInteger(UInt32(truncatingIfNeeded: value), endianness: .little)
-        writeInteger(UInt16(truncatingIfNeeded: value >> 32), endianness: .little)
+        // One write, of which the next one takes the end back.
+        writeInteger(UInt64(bitPattern: Int64(value)), endianness: .little)
+        moveWriterIndex(to: writerIndex - 2)
     }
 }
