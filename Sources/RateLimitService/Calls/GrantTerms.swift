@@ -20,11 +20,11 @@ extension LimitsInForce {
     ) throws(GrantRefusal) -> GrantOrder {
         guard !isEmpty else { throw .noOtherLimits }
         let scope: LimitScope = if case .user = subject { .user } else { .group }
-        guard let index = rules.limits.index(of: name) else {
-            let known = rules.limits.limits.filter { $0.scope == scope && $0.window != nil }
+        guard let index = set.index(of: name) else {
+            let known = definitions.filter { $0.scope == scope && $0.window != nil }
             throw .unknownLimit(name, known: known.map(\.name))
         }
-        let limit = rules.limits.limits[index]
+        let limit = definitions[index]
         guard limit.scope == scope else { throw .otherScope(name, limit.scope) }
         guard let end = limit.grantEnd(aroundUnixSeconds: now) else { throw .noWindow(name) }
         return GrantOrder(limit: name, unit: limit.unit, amount: amount, end: end, requestID: requestID)
