@@ -4,8 +4,8 @@ import RedisClient
 
 /// Every operation is called on one of the service's event loops, and answered there.
 extension BudgetService {
-    /// Makes a change; what it sets is of the units that the limits in force have. When it is answered, everybody who asks this process sees it, and whoever asks another replica a
-    /// second later.
+    /// Makes a change; what it sets is of the units that the limits in force have. When it is answered, everybody who
+    /// asks this process sees it, and whoever asks another replica a second later.
     public func change(
         _ change: BudgetChange, by actor: BudgetActor, on eventLoop: any EventLoop
     ) -> EventLoopFuture<Result<BudgetChangeResult, BudgetFailure>> {

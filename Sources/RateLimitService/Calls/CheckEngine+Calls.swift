@@ -156,8 +156,8 @@ extension CheckEngine {
         return outcome
     }
 
-    /// Tells of the lease that was given or renewed: in Redis, or at once where no limit applies. Whoever ends a lease has its
-    /// text.
+    /// Tells of the lease that was given or renewed: in Redis, or at once where no limit applies. Whoever ends a lease
+    /// has its text.
     private static func tellLease(
         of call: PlannedCall, _ instants: LeaseInstants?, in details: inout OutcomeDetails
     ) {

@@ -3,10 +3,10 @@ public import RateLimitCore
 /// What a gateway holds while a call is under way: an id, and what is needed to settle it in any replica, whatever the
 /// limits are by then.
 ///
-/// Its text is opaque to gateways: in base64url (RFC 4648, section 5; no padding) a version byte, the id, when it was given,
-/// when it lapses and how far servers differ about the first, the owner, the cost, in whose windows it is held, the groups, what the call said about itself, and
-/// by which values of that it is held. Nothing of it is secret or trusted: whoever may ask at the socket may do with a
-/// user's budget what a forged lease could.
+/// Its text is opaque to gateways: in base64url (RFC 4648, section 5; no padding) a version byte, the id, when it was
+/// given, when it lapses and how far servers differ about the first, the owner, the cost, in whose windows it is held,
+/// the groups, what the call said about itself, and by which values of that it is held. Nothing of it is secret or
+/// trusted: whoever may ask at the socket may do with a user's budget what a forged lease could.
 public struct Lease: Hashable, Sendable {
     /// How many bytes an id has.
     public static let idLength = 8

@@ -46,11 +46,12 @@
 -- the retry what is charged needs, however early leases end, I6, and for each term: used I6 (held costs included),
 -- milliseconds until its window is empty I6, flags B (1 denied, 2 denied by a shadow limit, 4 for good, 8 charged by a
 -- settle or usage, 16 denied while leases hold some of it, 32 another value's windows were forgotten for this subject).
--- An admitted reserve has, in place of the two waits, when the lease was given, which is never before the latest that one
--- of its subjects was given, and when it lapses; a renew the time now, and when it lapses. A string that begins with ! is the error that failed this request alone; nothing
--- of it was charged. Status: 0 done, 1 denied, 2 denied for good, 3 at capacity, 4 no such lease, 5 the id was settled,
--- released or charged before, 6 so late that nothing is known of the lease. The term that decides is the one with the
--- longest retry, of the concurrency limits where one of them denies; each wait is the longest of all.
+-- An admitted reserve has, in place of the two waits, when the lease was given, which is never before the latest that
+-- one of its subjects was given, and when it lapses; a renew the time now, and when it lapses. A string that begins with
+-- ! is the error that failed this request alone; nothing of it was charged. Status: 0 done, 1 denied, 2 denied for good,
+-- 3 at capacity, 4 no such lease, 5 the id was settled, released or charged before, 6 so late that nothing is known of
+-- the lease. The term that decides is the one with the longest retry, of the concurrency limits where one of them
+-- denies; each wait is the longest of all.
 --
 -- The hot path decides the commonest requests as straight code: a call of a Lua function, and one that is made, cost
 -- more than all else. Whatever is not plainly that breaks off before anything was written, and is decided by the
@@ -70,8 +71,8 @@ for r = 1, #ARGV[1] do
     if text and #text > ALONE_LENGTH then
       local mark, count, leases, earliest, freed, expiry, epoch, limit, form, length, total, held, newest, ends, oldest,
         body = unpack(ALONE, text)
-      if mark == MARK and count == 1 and leases == 0 and epoch == 0 and limit == plan[d] and form == 8 and total > 0 and held == 0
-        and cost > 0 and cost < 65536 and newest <= redis_now and (redis_now - oldest) % WRAP < window
+      if mark == MARK and count == 1 and leases == 0 and epoch == 0 and limit == plan[d] and form == 8 and total > 0
+        and held == 0 and cost > 0 and cost < 65536 and newest <= redis_now and (redis_now - oldest) % WRAP < window
       then
         local quota = plan[d + QUOTA]
         if total + cost <= quota then
