@@ -1,0 +1,283 @@
+"""The callback for LiteLLM's proxy: one line in its configuration.
+
+::
+
+    litellm_settings:
+      callbacks: [llm_rate_limit_client.litellm.handler]
+
+It reserves before a call, refuses with 429, and settles with what the call came to. ``Settings`` in ``_gateway``
+has the variables that configure it; the daemon is found as ``LLM_RATE_LIMIT_SOCKET`` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+import weakref
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+from fastapi import HTTPException
+from litellm.integrations.custom_logger import CustomLogger
+
+from . import _calls
+from ._async_client import AsyncClient
+from ._availability import logger
+from ._gateway import MODEL_CALLS, Settings, call_of, provider_usage, usage_of
+from ._held import HeldCall, HeldCalls
+from ._money import micros
+from ._values import Call, Decision, Usage
+from .errors import LimiterError, RequestRefusedError
+
+_TOO_MANY = 429
+_UNAVAILABLE = 503
+_CLIENT_GONE = 499
+#: A call that LiteLLM drops without a word may still be told the end of by an event that is under way.
+_GRACE_SECONDS = 5.0
+#: No call lasts longer: LiteLLM's own timeout is 6,000 seconds.
+_MAX_CALL_SECONDS = 7_200.0
+_PROVIDERS_KEPT_SECONDS = 30.0
+_MAX_PROVIDERS = 1_000
+
+#: The call of the request that is being served. LiteLLM hands it on to its events, in whichever task they run.
+_current: ContextVar[HeldCall | None] = ContextVar("llm_rate_limit_call", default=None)
+
+
+class Providers:
+    """The provider of a model of the router's, where all of its deployments have the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, str | None]] = {}
+
+    def of(self, model: str) -> str | None:
+        """Name the provider; None where it is not known before the router has chosen."""
+        now = time.monotonic()
+        known = self._known.get(model)
+        if known is not None and known[0] > now:
+            return known[1]
+        if len(self._known) >= _MAX_PROVIDERS:
+            self._known.clear()
+        provider = self._ask(model)
+        self._known[model] = (now + _PROVIDERS_KEPT_SECONDS, provider)
+        return provider
+
+    @staticmethod
+    def _ask(model: str) -> str | None:
+        try:
+            from litellm import get_llm_provider  # noqa: PLC0415
+            from litellm.proxy.proxy_server import llm_router  # noqa: PLC0415
+
+            deployments = (llm_router.get_model_list(model_name=model) if llm_router is not None else None) or ()
+            found = set()
+            for deployment in deployments:
+                params = deployment["litellm_params"]
+                found.add(params.get("custom_llm_provider") or get_llm_provider(params["model"])[1])
+        except Exception:  # noqa: BLE001 - it is LiteLLM's own business, and a call must not fail for it
+            return None
+        return str(found.pop()) if len(found) == 1 else None
+
+
+class RateLimitHandler(CustomLogger):
+    """Holds a lease for each call of a model, from before it is made until LiteLLM tells how it ended."""
+
+    def __init__(self, settings: Settings | None = None, client: AsyncClient | None = None) -> None:
+        """Read the configuration; nothing is connected yet.
+
+        Args:
+            settings: those of the environment, where left out.
+            client: one to the daemon that ``LLM_RATE_LIMIT_SOCKET`` names, where left out.
+
+        Raises:
+            ValueError: for a variable whose value is not accepted: the proxy does not start then.
+
+        """
+        super().__init__()
+        self._settings = settings or Settings.from_environment()
+        self._client = client or AsyncClient(timeout=self._settings.timeout)
+        self._held = HeldCalls()
+        self._providers = Providers()
+        self._renewer: asyncio.Task[None] | None = None
+        self._refused: str | None = None
+
+    # -- What LiteLLM calls
+
+    async def async_pre_call_hook(
+        self,
+        user_api_key_dict: Any,
+        cache: object,  # noqa: ARG002
+        data: dict[str, Any],
+        call_type: str,
+    ) -> None:
+        """Reserve; refuse with 429, or with 503 where the failure mode is ``closed``."""
+        if call_type not in MODEL_CALLS or user_api_key_dict is None:
+            return
+        try:
+            call = call_of(self._settings, user_api_key_dict, data, call_type, self._providers.of)
+            decision = await self._client.take_lease(call, ttl=self._settings.ttl) if call is not None else None
+        except LimiterError as error:
+            self._say_refused(error)
+            return
+        except Exception:  # noqa: BLE001
+            # Whatever is wrong here: any exception but an HTTPException would be a 500 for the client.
+            logger.exception("cannot ask the rate limiter: the call is allowed")
+            return
+        if call is None or decision is None:
+            return
+        if not decision.allowed:
+            self._refuse(decision, call)
+        self._hold(call, decision, user_api_key_dict, data)
+
+    async def async_log_success_event(
+        self,
+        kwargs: Mapping[str, Any],
+        response_obj: Any,
+        start_time: object,  # noqa: ARG002
+        end_time: object,  # noqa: ARG002
+    ) -> None:
+        """Settle with what the call came to: after the last deployment that was tried, and after a cut stream."""
+        payload = kwargs.get("standard_logging_object") or {}
+        call_id = payload.get("litellm_call_id") or kwargs.get("litellm_call_id")
+        metadata = payload.get("metadata") or {}
+        held = self._take(call_id, metadata.get("user_api_key_hash"))
+        if held is None:
+            return
+        cost = kwargs.get("response_cost")
+        usage = usage_of(payload, response_obj, cost)
+        model = payload.get("model_group") or held.call.model
+        self._settle(held, usage, model, payload.get("custom_llm_provider"))
+
+    async def async_post_call_failure_hook(
+        self,
+        request_data: dict[str, Any],
+        original_exception: Exception,
+        user_api_key_dict: Any,
+        traceback_str: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Release: no deployment answered. What a provider had counted by then is charged.
+
+        A failure event is one attempt, and others may follow; this is the end of the call.
+        """
+        held = self._take(request_data.get("litellm_call_id"), getattr(user_api_key_dict, "api_key", None))
+        if held is None:
+            return
+        # LiteLLM counts a prompt for every failure, and tells a price only where the provider is taken to bill it.
+        cost = micros(request_data.get("response_cost"))
+        if cost:
+            partial = provider_usage(request_data.get("combined_usage_object"))
+            self._settle(held, Usage(provider_usage=partial, cost_micros=cost), held.call.model, None)
+        elif getattr(original_exception, "status_code", None) == _CLIENT_GONE:
+            self._settle_with_estimate(held)
+        elif held.lease is not None:
+            self._client.deliver(_calls.release(held.lease))
+
+    # -- Holding a call
+
+    def _hold(self, call: Call, decision: Decision, auth: Any, data: Mapping[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        call_id = str(data.get("litellm_call_id") or uuid.uuid4())
+        now = loop.time()
+        held = HeldCall(call_id, str(getattr(auth, "api_key", "")), call, decision.lease, now, now)
+        logging_object = data.get("litellm_logging_obj")
+        if logging_object is not None:
+            # LiteLLM keeps it for as long as any event of this call can come. A stream that is cut before its first
+            # part ends with no event at all.
+            watch = weakref.finalize(logging_object, _tell, loop, weakref.WeakMethod(self._abandoned), held)
+            watch.atexit = False
+            held.is_watched = True
+        for pushed in self._held.add(held):
+            self._settle_with_estimate(pushed)
+        _current.set(held)
+        if self._renewer is None or self._renewer.done() or self._renewer.get_loop() is not loop:
+            self._renewer = loop.create_task(self._renew())
+
+    def _take(self, call_id: object, owner: str | None) -> HeldCall | None:
+        if call_id is None:
+            return None
+        current = _current.get()
+        if current is not None and current.call_id == call_id and self._held.remove(current):
+            return current
+        return self._held.take(str(call_id), owner)
+
+    def _settle(self, held: HeldCall, usage: Usage, model: str | None, provider: str | None) -> None:
+        if held.lease is not None:
+            self._client.deliver(_calls.settle(held.lease, usage, model, provider))
+            return
+        # Nobody could decide when it began. What it came to counts all the same, as soon as somebody counts again.
+        call = Call(
+            held.call.user,
+            model=model,
+            provider=provider or held.call.provider,
+            groups=held.call.groups,
+            labels=held.call.labels,
+        )
+        self._client.deliver(_calls.report(call, usage, uuid.uuid4().hex))
+
+    def _settle_with_estimate(self, held: HeldCall) -> None:
+        if held.lease is not None:
+            self._settle(held, held.lease.estimate.usage, None, None)
+
+    def _abandoned(self, held: HeldCall) -> None:
+        """Charge the estimate for a call that ended without an event: a client that hangs up pays."""
+        if held.is_over:
+            return
+
+        def settle() -> None:
+            if self._held.remove(held):
+                self._settle_with_estimate(held)
+
+        asyncio.get_running_loop().call_later(_GRACE_SECONDS, settle)
+
+    async def _renew(self) -> None:
+        """Renew the leases of calls that last, while there are any."""
+        loop = asyncio.get_running_loop()
+        pause = max(0.5, self._settings.ttl / 8)
+        while len(self._held):
+            await asyncio.sleep(pause)
+            now = loop.time()
+            for held in self._held:
+                if now - held.began_at > (_MAX_CALL_SECONDS if held.is_watched else self._settings.ttl - 2 * pause):
+                    if self._held.remove(held):
+                        self._settle_with_estimate(held)
+                elif held.lease is not None and now - held.renewed_at > self._settings.ttl / 2:
+                    try:
+                        await self._client.renew(held.lease, self._settings.ttl)
+                        held.renewed_at = now
+                    except LimiterError as error:
+                        logger.debug("cannot renew a lease: %s", error)
+
+    # -- Refusing
+
+    def _refuse(self, decision: Decision, call: Call) -> NoReturn:
+        detail = {"error": decision.message or "Rate limit exceeded.", "limit_name": decision.limit_name}
+        headers = {name.lower(): value for name, value in decision.headers.items()}
+        if decision.degraded:
+            raise HTTPException(status_code=_UNAVAILABLE, detail=detail, headers=headers)
+        if self._settings.falls_back:
+            from litellm.proxy.common_utils.proxy_rate_limit_error import ProxyRateLimitError  # noqa: PLC0415
+
+            raise ProxyRateLimitError(detail=detail, headers=headers, model=call.model)
+        raise HTTPException(status_code=_TOO_MANY, detail=detail, headers=headers)
+
+    def _say_refused(self, error: LimiterError) -> None:
+        """Say once for each reason that the daemon does not understand what is sent: such calls are allowed."""
+        said = error.detail if isinstance(error, RequestRefusedError) else str(error)
+        if said != self._refused:
+            self._refused = said
+            logger.error("the rate limiter refuses what the proxy sends, such calls are allowed: %s", said)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, method: Any, held: HeldCall) -> None:
+    """Hand a call to the handler, from whichever thread the collector runs in."""
+    target = method()
+    if target is None or held.is_over:
+        return
+    try:
+        loop.call_soon_threadsafe(target, held)
+    except RuntimeError:
+        # The loop is closed, and with it the proxy: the lease lapses.
+        return
+
+
+handler = RateLimitHandler()
