@@ -11,6 +11,7 @@ import threading
 import unittest
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Union
 
 from llm_rate_limit_client import (

@@ -14,13 +14,13 @@ import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from . import upstream as openai
 from .proxy import CONFIGURATION, Proxy
-from .support import TESTS, Daemon, Process, Redis, eventually
+from .support import Daemon, Redis, eventually
 from .upstream import Upstream
 
 LIMITS = """
@@ -46,8 +46,8 @@ TOKENS = openai.PROMPT_TOKENS + openai.COMPLETION_TOKENS
 folder: Path
 redis: Redis
 upstream: Upstream
-daemons: List[Daemon] = []
-proxies: List[Proxy] = []
+daemons: list[Daemon] = []
+proxies: list[Proxy] = []
 
 
 def configuration() -> Path:
@@ -62,7 +62,11 @@ def configuration() -> Path:
         {"model_name": "embedding", "litellm_params": {"model": "openai/text-embedding-3-small", **openai_like}},
         {
             "model_name": "claude",
-            "litellm_params": {"model": "anthropic/claude-3-5-sonnet-20240620", "api_key": "x", "mock_response": "hello"},
+            "litellm_params": {
+                "model": "anthropic/claude-3-5-sonnet-20240620",
+                "api_key": "x",
+                "mock_response": "hello",
+            },
         },
     ]
     # A deployment that failed is tried again at once: tests come faster than a cooldown ends.
@@ -148,7 +152,7 @@ def cut(proxy: Proxy, user: str, text: str, *, parts: int, stream: bool = True, 
 
 class DecisionTests(unittest.TestCase):
     def test_two_proxies_over_one_redis_allow_exactly_the_quota_and_refuse_the_rest_as_openai_does(self) -> None:
-        def ask(number: int) -> Tuple[int, Dict[str, str], Dict[str, Any]]:
+        def ask(number: int) -> tuple[int, dict[str, str], dict[str, Any]]:
             return proxies[number % 2].chat("exact", model="mock")
 
         with ThreadPoolExecutor(8) as pool:
@@ -180,13 +184,13 @@ class DecisionTests(unittest.TestCase):
         self.assertEqual(upstream.count("gpt-4o-mini"), before)
 
     def test_team_provider_tag_and_session_are_what_limits_look_at(self) -> None:
-        tagged = {"metadata": {"tags": ["nightly"]}}
+        tagged: dict[str, Any] = {"metadata": {"tags": ["nightly"]}}
         statuses = [proxies[0].chat("tagged.red", **tagged)[0] for _ in range(3)]
         self.assertEqual(statuses, [200, 200, 429])
         self.assertEqual(proxies[0].chat("tagged.red")[0], 200)
         settled("tagged", "team", 3 * GPT_4O, "?group=red")
         self.assertEqual(used("tagged", "openai"), 3)
-        session = {"litellm_session_id": "s1"}
+        session: dict[str, Any] = {"litellm_session_id": "s1"}
         statuses = [proxies[0].chat("session", model="mock", **session)[0] for _ in range(4)]
         self.assertEqual(statuses, [200, 200, 200, 429])
         self.assertEqual(proxies[0].chat("session", model="mock", litellm_session_id="s2")[0], 200)
@@ -319,7 +323,7 @@ class OutageTests(unittest.TestCase):
 
     def test_a_call_that_is_under_way_while_the_daemon_restarts_is_settled(self) -> None:
         proxy, daemon = proxies[1], daemons[1]
-        answers: List[int] = []
+        answers: list[int] = []
         before = len(upstream.requests)
         thread = threading.Thread(target=lambda: answers.append(proxy.chat("during", text="slow")[0]))
         thread.start()

@@ -226,7 +226,9 @@ class GatewayTests(unittest.TestCase):
 
     def test_a_price_that_nobody_knows_is_left_to_the_daemon_and_a_cached_answer_costs_nothing(self) -> None:
         payload = {"prompt_tokens": 5, "completion_tokens": 6}
-        self.assertEqual(usage_of(payload, None, None), Usage(input_tokens=5, output_tokens=6))
+        for unknown in (None, 0, 0.0):
+            self.assertEqual(usage_of(payload, None, unknown), Usage(input_tokens=5, output_tokens=6))
+        self.assertEqual(usage_of(payload, None, 0.25).cost_micros, 250_000)
         cached = usage_of({**payload, "cache_hit": True}, None, 0.5)
         self.assertEqual(cached, Usage(input_tokens=0, output_tokens=0, cost_micros=0))
 

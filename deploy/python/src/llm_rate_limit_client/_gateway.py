@@ -249,7 +249,7 @@ def usage_of(payload: Mapping[str, Any], response: object, cost: object) -> Usag
     Args:
         payload: the standard logging object, or what there is of it.
         response: the model's answer, whose ``usage`` is taken where the payload has none.
-        cost: float dollars; None where LiteLLM does not know the price, and the daemon's prices hold.
+        cost: float dollars; None or 0 where LiteLLM does not know the price, and the daemon's prices hold.
 
     """
     if payload.get("cache_hit") is True:
@@ -261,7 +261,8 @@ def usage_of(payload: Mapping[str, Any], response: object, cost: object) -> Usag
         told = provider_usage(
             response.get("usage") if isinstance(response, Mapping) else getattr(response, "usage", None)
         )
-    spent = micros(cost)
+    # LiteLLM says 0 of a model whose price it does not know.
+    spent = micros(cost) or None
     if told is not None:
         return Usage(provider_usage=told, cost_micros=spent)
     return Usage(
