@@ -21,8 +21,11 @@ enum Repository {
     static let texts: [String: String] = {
         let kept = files.filter { file in
             !file.contains(".docc") && !file.contains("Tests/Fuzz/Corpus") && !file.contains("Tests/DocumentationTests")
-                && [".swift", ".lua", ".c", ".h", ".env", ".service", ".socket", ".conf", ".txt", ".py", ".toml", ".yaml"]
-                    .contains { file.hasSuffix($0) }
+                && [
+                    ".swift", ".lua", ".c", ".h", ".env", ".service", ".socket", ".conf", ".txt", ".py", ".toml",
+                    ".yaml",
+                ]
+                .contains { file.hasSuffix($0) }
                 || file.hasPrefix("scripts/")
         }
         let all = (kept + ["Package.swift"]).map { ($0, readFile(path($0))) }

@@ -105,6 +105,7 @@ def setUpModule() -> None:
                 # Far above what a decision takes: on a busy machine none shall be let through for its deadline. The
                 # second proxy has the deadline that an outage is met with.
                 "LLM_RATE_LIMIT_LITELLM_DEADLINE_MS": "30000" if number == 1 else "1000",
+                "LLM_RATE_LIMIT_LITELLM_TTL": "60" if number == 1 else "10",
             },
         )
         unittest.addModuleCleanup(proxy.end)
@@ -190,6 +191,8 @@ class DecisionTests(unittest.TestCase):
         self.assertEqual(proxies[0].chat("tagged.red")[0], 200)
         settled("tagged", "team", 3 * GPT_4O, "?group=red")
         self.assertEqual(used("tagged", "openai"), 3)
+        tags = {"tags": ["x" * 10_000]}
+        self.assertEqual(proxies[0].chat("tagged", metadata=tags)[0], 400)
         session: dict[str, Any] = {"litellm_session_id": "s1"}
         statuses = [proxies[0].chat("session", model="mock", **session)[0] for _ in range(4)]
         self.assertEqual(statuses, [200, 200, 200, 429])
@@ -240,6 +243,25 @@ class SettlementTests(unittest.TestCase):
         self.assertEqual(statuses, [200] * 5)
         settled("same", "spend", 5 * GPT_4O)
         self.assertEqual(used("same", "requests"), 5)
+
+
+class LeaseTests(unittest.TestCase):
+    def test_what_is_held_is_held_for_as_long_as_the_call_lasts(self) -> None:
+        # Longer than the second proxy's leases last unless they are renewed.
+        upstream.part_seconds, usual = 0.4, upstream.part_seconds
+        answered, before = upstream.answered, len(upstream.requests)
+        answers: list[int] = []
+        thread = threading.Thread(target=lambda: answers.append(proxies[1].chat("lasts", text="slow")[0]))
+        thread.start()
+        eventually(lambda: len(upstream.requests) > before, "the model has the request")
+        upstream.part_seconds = usual
+        held = []
+        while upstream.answered == answered:
+            held.append(used("lasts", "calls"))
+            time.sleep(0.2)
+        thread.join()
+        self.assertEqual((answers, set(held[:-1])), ([200], {1}))
+        settled("lasts", "spend", GPT_4O)
 
 
 class CutTests(unittest.TestCase):

@@ -8,8 +8,8 @@ import unittest
 from decimal import Decimal
 from typing import Any
 
-from llm_rate_limit_client import Call, Decision, Estimate, Lease, Usage
-from llm_rate_limit_client._gateway import Settings, call_of, provider_usage, subject, usage_of
+from llm_rate_limit_client import Call, Decision, Estimate, Lease, Usage, _calls
+from llm_rate_limit_client._gateway import Settings, TooManyTagsError, call_of, provider_usage, subject, usage_of
 from llm_rate_limit_client._held import HeldCall, HeldCalls
 from llm_rate_limit_client._money import MAX_MICROS, micros
 from llm_rate_limit_client._outbox import Outbox
@@ -196,6 +196,20 @@ class GatewayTests(unittest.TestCase):
         labels = {"tag.env": "prod", "tag.nightly": "yes", "tag.key": "x", "session": "s1"}
         self.assertEqual(call.labels, {"call_type": "acompletion", "key": "hash", "key_alias": "alias", **labels})
 
+    def test_what_clients_choose_fits_into_a_question_or_is_refused(self) -> None:
+        worst = "\x01" * 8_100
+        data = {"model": worst, "metadata": {"tags": [worst], "session_id": worst}}
+        named = auth(user_id=worst, team_id=worst, api_key=worst, end_user_id=worst, key_alias=worst)
+        call = call_of(Settings(), named, data, "acompletion")
+        assert call is not None
+        self.assertLess(len(_calls.reserve(call, 60).encode("localhost")), 65_536)
+        many = {"metadata": {"tags": [f"t{number}" for number in range(1_400)]}}
+        call = call_of(Settings(), named, many, "acompletion")
+        assert call is not None
+        self.assertLess(len(_calls.reserve(call, 60).encode("localhost")), 65_536)
+        with self.assertRaisesRegex(TooManyTagsError, "accepted are 8192 bytes"):
+            call_of(Settings(), named, {"metadata": {"tags": ["x" * 8_192]}}, "acompletion")
+
     def test_a_subject_is_text_of_1_to_256_bytes(self) -> None:
         self.assertEqual(subject("é" * 128), "é" * 128)
         long = subject("é" * 129)
@@ -242,7 +256,7 @@ class GatewayTests(unittest.TestCase):
                 f"{prefix}FALLBACK": "yes",
             }
         )
-        self.assertEqual(read, Settings(("end_user", "key"), (), 0.05, 600, falls_back=True))
+        self.assertEqual(read, Settings(("end_user", "key"), (), 0.05, 60, falls_back=True))
         for name, value in (
             ("USER", "alice"),
             ("USER", ""),

@@ -19,6 +19,8 @@ PARTS = 40
 class Upstream:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
+        #: How many answers that are no stream are about to be sent, or have been.
+        self.answered = 0
         #: Models that answer with status 500, and how often they still do.
         self.broken: dict[str, int] = {}
         self.part_seconds = 0.05
@@ -45,6 +47,7 @@ class Upstream:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                part_seconds = upstream.part_seconds
                 upstream.requests.append(body)
                 model = body["model"]
                 if upstream.broken.get(model, 0) > 0:
@@ -58,7 +61,8 @@ class Upstream:
                     self._stream(body)
                 else:
                     if "slow" in json.dumps(body.get("messages")):
-                        time.sleep(upstream.part_seconds * PARTS)
+                        time.sleep(part_seconds * PARTS)
+                    upstream.answered += 1
                     self._send(200, self._completion(model))
 
             @staticmethod

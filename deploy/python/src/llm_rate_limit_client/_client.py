@@ -215,7 +215,8 @@ class Client:
         with self._outbox_changed:
             if not self._outbox.put(request, time.monotonic()):
                 logger.warning("a settlement is dropped: %d wait for the rate limiter", len(self._outbox))
-            if self._sender is None and not self._is_closed:
+            # One that is not alive was left behind by a fork.
+            if (self._sender is None or not self._sender.is_alive()) and not self._is_closed:
                 self._sender = threading.Thread(target=self._send, name="llm-rate-limit-outbox", daemon=True)
                 self._sender.start()
 

@@ -14,7 +14,8 @@ from ._values import Call, Usage
 
 _PREFIX = "LLM_RATE_LIMIT_LITELLM_"
 _MAX_SUBJECT_BYTES = 256
-_MAX_TAGS = 32
+#: Of all tags of a request. Each byte may take six in JSON, and a body has at most 65,536.
+_MAX_TAG_BYTES = 8_192
 _MAX_COUNT = 1_000_000_000_000
 
 #: What a user may be taken from: names here, and attributes of LiteLLM's ``UserAPIKeyAuth``.
@@ -76,7 +77,7 @@ class Settings:
     user: tuple[str, ...] = ("user", "key")
     group: tuple[str, ...] = ("team",)
     timeout: float = DEFAULT_TIMEOUT_SECONDS
-    ttl: int = 600
+    ttl: int = 60
     falls_back: bool = False
 
     @classmethod
@@ -114,12 +115,20 @@ class Settings:
             user=user,
             group=names("GROUP", "team"),
             timeout=number("DEADLINE_MS", 200, 60_000) / 1_000,
-            ttl=number("TTL", 600, 86_400),
+            ttl=number("TTL", 60, 86_400),
             falls_back=fallback in _YES,
         )
 
 
 _LIST = "one or more of " + ", ".join(_IDENTITIES) + ", with commas between them"
+
+
+class TooManyTagsError(ValueError):
+    """The tags of a request are more than can be asked about: it must not pass the limits that look at them."""
+
+    def __init__(self) -> None:
+        """Say what is accepted."""
+        super().__init__(f"cannot use the tags: accepted are {_MAX_TAG_BYTES} bytes of them in all")
 
 
 def subject(text: object) -> str | None:
@@ -148,9 +157,13 @@ def _metadata(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _labels(auth: object, data: Mapping[str, Any], call_type: str) -> dict[str, str]:
     labels = {"call_type": call_type}
+    tag_bytes = 0
     for metadata in _metadata(data):
         tags = metadata.get("tags")
-        for tag in tags[:_MAX_TAGS] if isinstance(tags, list) else ():
+        for tag in tags if isinstance(tags, list) else ():
+            tag_bytes += len(str(tag).encode("utf-8", "replace")) + 1
+            if tag_bytes > _MAX_TAG_BYTES:
+                raise TooManyTagsError
             # "env:prod" is the label tag.env with the value prod, "nightly" is tag.nightly with yes. Behind "tag.", so
             # that no tag, which clients choose, stands in for a label that LiteLLM vouches for.
             name, colon, value = str(tag).partition(":")
@@ -183,6 +196,9 @@ def call_of(
         data: the request's body, as LiteLLM has it.
         call_type: LiteLLM's name for the route.
         provider_of: the provider of a model, where all deployments of it have the same.
+
+    Raises:
+        TooManyTagsError: where the request has more tags than can be asked about.
 
     """
     user = _first(auth, settings.user)

@@ -25,12 +25,13 @@ from litellm.integrations.custom_logger import CustomLogger
 from . import _calls
 from ._async_client import AsyncClient
 from ._availability import logger
-from ._gateway import MODEL_CALLS, Settings, call_of, provider_usage, usage_of
+from ._gateway import MODEL_CALLS, Settings, TooManyTagsError, call_of, provider_usage, usage_of
 from ._held import HeldCall, HeldCalls
 from ._money import micros
 from ._values import Call, Decision, Usage
 from .errors import LimiterError, RequestRefusedError
 
+_BAD_REQUEST = 400
 _TOO_MANY = 429
 _UNAVAILABLE = 503
 _CLIENT_GONE = 499
@@ -116,6 +117,8 @@ class RateLimitHandler(CustomLogger):
         try:
             call = call_of(self._settings, user_api_key_dict, data, call_type, self._providers.of)
             decision = await self._client.take_lease(call, ttl=self._settings.ttl) if call is not None else None
+        except TooManyTagsError as error:
+            raise HTTPException(status_code=_BAD_REQUEST, detail={"error": str(error)}) from error
         except LimiterError as error:
             self._say_refused(error)
             return
