@@ -29,8 +29,18 @@ class Proxy(Process):
             "NO_PROXY": "127.0.0.1",
             **variables,
         }
+        # By the interpreter, since the script names it by the path at which the environment was made.
         litellm = str(Path(sys.executable).parent / "litellm")
-        command = [litellm, "--config", str(configuration), "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [
+            sys.executable,
+            litellm,
+            "--config",
+            str(configuration),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
         super().__init__([*command, "--telemetry", "False"], environment, folder / f"{name}.log")
 
     def wait(self) -> None:

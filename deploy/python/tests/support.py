@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import json
 import os
@@ -42,8 +43,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process with the one that started it, in whichever way that ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Process:
-    """A program with its output in a file."""
+    """A program with its output in a file; it ends with this process, or before."""
 
     def __init__(self, command: list[str], environment: Mapping[str, str], output: Path) -> None:
         self._command, self._environment, self._output = command, dict(environment), output
@@ -59,6 +69,14 @@ class Process:
     @property
     def output(self) -> str:
         return self._output.read_text(errors="replace")
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has taken of the processors so far."""
+        if self._child is None:
+            return 0.0
+        fields = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def signal(self, number: int) -> None:
         if self._child is not None and self._child.poll() is None:

@@ -32,7 +32,7 @@ limits:
   - {name: openai, per: user, unit: requests, quota: 900, window: 1h, match: {provider: openai}}
   - {name: one-session, per: [user, label:session], unit: requests, quota: 3, window: 1h}
   - {name: calls, per: user, unit: concurrency, quota: 100}
-  - {name: mini, per: user, unit: requests, quota: 1, window: 1h, match: {model: small}}
+  - {name: large, per: user, unit: requests, quota: 15, window: 1h, match: {model: gpt-4o}}
 prices:
   unknown_model: {price-of: any}
   models: {any: {input: 2500000, output: 10000000}}
@@ -42,6 +42,9 @@ REQUESTS = 20
 GPT_4O = 3_050
 GPT_4O_MINI = 183
 TOKENS = openai.PROMPT_TOKENS + openai.COMPLETION_TOKENS
+
+#: Far above what a decision takes: on a busy machine none shall be let through for its deadline.
+ENVIRONMENT = {"OPENAI_API_KEY": "x", "LLM_RATE_LIMIT_LITELLM_DEADLINE_MS": "30000"}
 
 folder: Path
 redis: Redis
@@ -57,7 +60,6 @@ def configuration() -> Path:
     openai_like = {"api_key": "x", "api_base": "os.environ/OPENAI_API_BASE"}
     told["model_list"] += [
         {"model_name": "mock", "litellm_params": {"model": "openai/gpt-4o", "api_key": "x", "mock_response": "hello"}},
-        {"model_name": "small", "litellm_params": {"model": "openai/gpt-4o", "api_key": "x", "mock_response": "hello"}},
         {"model_name": "unpriced", "litellm_params": {"model": "openai/nobody-knows", **openai_like}},
         {"model_name": "embedding", "litellm_params": {"model": "openai/text-embedding-3-small", **openai_like}},
         {
@@ -99,11 +101,10 @@ def setUpModule() -> None:
             f"proxy-{number}",
             told,
             {
-                "OPENAI_API_KEY": "x",
+                **ENVIRONMENT,
                 "OPENAI_API_BASE": upstream.url,
                 "LLM_RATE_LIMIT_SOCKET": f"unix://{daemon.socket}",
-                # Far above what a decision takes: on a busy machine none shall be let through for its deadline. The
-                # second proxy has the deadline that an outage is met with.
+                # The second proxy meets the outages.
                 "LLM_RATE_LIMIT_LITELLM_DEADLINE_MS": "30000" if number == 1 else "1000",
                 "LLM_RATE_LIMIT_LITELLM_TTL": "60" if number == 1 else "10",
             },
@@ -387,6 +388,20 @@ class OutageTests(unittest.TestCase):
 
 
 class ConfigurationTests(unittest.TestCase):
+    def test_a_denial_falls_back_where_that_is_switched_on_and_is_charged_once(self) -> None:
+        environment = {**ENVIRONMENT, "OPENAI_API_BASE": upstream.url, "LLM_RATE_LIMIT_LITELLM_FALLBACK": "yes"}
+        proxy = Proxy(
+            folder, "falls", folder / "config.yaml", {**environment, "LLM_RATE_LIMIT_SOCKET": daemons[0].socket}
+        )
+        self.addCleanup(proxy.end)
+        proxy.wait()
+        daemons[0].ask("POST", "/v1/check", {"user": "switched", "model": "gpt-4o", "cost": 15})
+        before = upstream.count("gpt-4o"), upstream.count("gpt-4o-mini")
+        self.assertEqual(proxy.chat("switched")[0], 200)
+        self.assertEqual((upstream.count("gpt-4o"), upstream.count("gpt-4o-mini")), (before[0], before[1] + 1))
+        settled("switched", "spend", GPT_4O_MINI)
+        self.assertEqual(used("switched", "requests"), 16)
+
     def test_a_value_that_is_not_accepted_stops_the_start_and_says_what_is(self) -> None:
         proxy = Proxy(folder, "wrong", folder / "config.yaml", {"LLM_RATE_LIMIT_LITELLM_USER": "alice"})
         self.addCleanup(proxy.end)
