@@ -40,9 +40,9 @@ struct PythonClientTests {
             build,
             ["-m", "mypy", "--config-file", configuration, "--cache-dir", "/dev/null", "\(copy)/src", "\(copy)/tests"],
             variables: ["MYPYPATH": "\(copy)/src:\(copy)"], seconds: 300)
-        try PythonEnvironment.run(build, ["-m", "ruff", "check", "--no-cache", "--config", configuration, copy])
+        try PythonEnvironment.run(build, ["-m", "ruff", "check", "--no-cache", copy])
         try PythonEnvironment.run(
-            build, ["-m", "ruff", "format", "--check", "--no-cache", "--config", configuration, copy])
+            build, ["-m", "ruff", "format", "--check", "--no-cache", copy])
     }
 }
 

@@ -63,7 +63,12 @@ class Process:
     def start(self) -> None:
         with self._output.open("ab") as file:
             self._child = subprocess.Popen(
-                self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+                self._command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - it calls the kernel and nothing else
             )
 
     @property
