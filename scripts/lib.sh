@@ -29,13 +29,17 @@ set_up() {
     [ -e /usr/include/sodium.h ] || missing+=(libsodium-dev)
     # The rules of time zones.
     [ -e /usr/share/zoneinfo/Europe/Berlin ] || missing+=(tzdata)
-    [ ${#missing[@]} -eq 0 ] && return
-    command -v apt-get >/dev/null || fail "cannot install ${missing[*]}: this needs Debian's apt-get"
+    [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+}
+
+# Installs packages of Debian's.
+install_packages() {
+    command -v apt-get >/dev/null || fail "cannot install $*: this needs Debian's apt-get"
     local as_root=()
     [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-    say "installing ${missing[*]}"
+    say "installing $*"
     "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 # Runs a command that takes long. On a terminal it shows itself; in a pipe a line a minute says how far it is, such as

@@ -340,6 +340,13 @@ class OutageTests(unittest.TestCase):
         settled("killed", "spend", 3 * GPT_4O)
         self.assertEqual(proxy.chat("killed")[0], 200)
         settled("killed", "requests", 1)
+
+        # It is said when nothing has failed for a second, by the next call.
+        def is_said_back() -> bool:
+            proxy.chat("said-back", model="mock")
+            return proxy.output.count("is back after") == proxy.output.count("is away")
+
+        eventually(is_said_back, "the log says that the daemon is back")
         lines = [line for line in proxy.output.splitlines() if "the rate limiter at" in line]
         self.assertTrue(all(("is back after" if index % 2 else "is away") in line for index, line in enumerate(lines)))
         self.assertGreaterEqual(len(lines), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import types
 import unittest
 from decimal import Decimal
@@ -16,6 +17,8 @@ from llm_rate_limit_client._outbox import Outbox
 from llm_rate_limit_client._pool import ClosedError, DeadlineError, may_ask_again
 from llm_rate_limit_client._reservation import ReservationState
 from llm_rate_limit_client._wire import Request
+
+from .support import ROOT
 
 LEASE = Lease("B1", "alice", 60, Estimate("learned", Usage(input_tokens=900, output_tokens=80, cost_micros=3050)))
 ONCE = Request("POST", "/v1/settle", {}, is_repeatable=True)
@@ -245,6 +248,13 @@ class GatewayTests(unittest.TestCase):
         self.assertEqual(usage_of(payload, None, 0.25).cost_micros, 250_000)
         cached = usage_of({**payload, "cache_hit": True}, None, 0.5)
         self.assertEqual(cached, Usage(input_tokens=0, output_tokens=0, cost_micros=0))
+
+    def test_the_configuration_for_litellm_tells_each_variable_with_its_default(self) -> None:
+        text = (ROOT / "deploy/litellm/config.yaml").read_text()
+        told = dict(re.findall(r"LLM_RATE_LIMIT_LITELLM_([A-Z_]+) [^:]*: ([a-z0-9,]+)", text))
+        self.assertEqual(set(told), {"USER", "GROUP", "DEADLINE_MS", "TTL", "FALLBACK"})
+        variables = {f"LLM_RATE_LIMIT_LITELLM_{name}": default for name, default in told.items()}
+        self.assertEqual(Settings.from_environment(variables), Settings.from_environment({}))
 
     def test_settings_are_refused_with_what_is_accepted(self) -> None:
         prefix = "LLM_RATE_LIMIT_LITELLM_"
