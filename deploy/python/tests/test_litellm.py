@@ -57,6 +57,7 @@ def configuration() -> Path:
     """Write the configuration of deploy/litellm, as it is, with identities for the tests and models that are mocked."""
     told = yaml.safe_load(CONFIGURATION.read_text())
     told["general_settings"]["custom_auth"] = "proxy_auth.user_api_key_auth"
+    told["litellm_settings"]["callbacks"].append("proxy_rejections.handler")
     openai_like = {"api_key": "x", "api_base": "os.environ/OPENAI_API_BASE"}
     told["model_list"] += [
         {"model_name": "mock", "litellm_params": {"model": "openai/gpt-4o", "api_key": "x", "mock_response": "hello"}},
@@ -324,6 +325,17 @@ class FailureTests(unittest.TestCase):
         self.assertEqual(proxies[0].chat("falls")[0], 200)
         settled("falls", "spend", GPT_4O_MINI)
         self.assertEqual((used("falls", "requests"), used("falls", "tokens")), (1, TOKENS))
+
+
+class RejectionTests(unittest.TestCase):
+    def test_a_call_that_is_rejected_before_the_model_is_asked_gives_everything_back(self) -> None:
+        self.assertEqual(proxies[0].chat("barred")[0], 400)
+        settled("barred", "requests", 0)
+
+    def test_an_answer_that_is_rejected_is_charged_since_the_model_gave_it(self) -> None:
+        self.assertEqual(proxies[0].chat("censored")[0], 400)
+        settled("censored", "spend", GPT_4O)
+        self.assertEqual(used("censored", "requests"), 1)
 
 
 class OutageTests(unittest.TestCase):

@@ -162,19 +162,26 @@ class HeldCallsTests(unittest.TestCase):
         calls = [HeldCall("id", owner, Call("u"), LEASE, 0.0) for owner in ("k1", "k1", "k2")]
         for call in calls:
             held.add(call)
-        self.assertIs(held.take("id", "k2"), calls[2])
-        self.assertIs(held.take("id", None), calls[0])
+        found = []
+        for owner in ("k2", None, "k1"):
+            found.append(held.find("id", owner))
+            assert found[-1] is not None
+            self.assertTrue(held.remove(found[-1]))
+        self.assertEqual(found, [calls[2], calls[0], calls[1]])
         self.assertFalse(held.remove(calls[0]))
-        self.assertIs(held.take("id", "k1"), calls[1])
-        self.assertIsNone(held.take("id", None))
+        self.assertIsNone(held.find("id", None))
         self.assertEqual(len(held), 0)
 
-    def test_there_is_a_bound_and_who_is_pushed_out_is_told(self) -> None:
-        held = HeldCalls(max_held=1)
+    def test_there_is_a_bound_and_the_oldest_is_the_one_to_go(self) -> None:
+        held = HeldCalls(max_held=2)
         first, second = (HeldCall(name, "k", Call("u"), LEASE, 0.0) for name in "ab")
-        self.assertEqual(held.add(first), [])
-        self.assertEqual(held.add(second), [first])
-        self.assertIsNone(held.take("a", None))
+        held.add(first)
+        self.assertFalse(held.is_full)
+        held.add(second)
+        self.assertTrue(held.is_full)
+        self.assertIs(held.oldest, first)
+        held.remove(first)
+        self.assertIs(held.oldest, second)
 
 
 def auth(**members: object) -> types.SimpleNamespace:

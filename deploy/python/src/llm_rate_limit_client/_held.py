@@ -23,6 +23,8 @@ class HeldCall:
         began_at: on the clock of the event loop.
         renewed_at: when the lease was given or renewed last.
         is_watched: whether it is noticed when the gateway drops the call without a word.
+        is_rejected: whether the gateway itself has rejected it; it may have been answered before that.
+        is_over: whether it was taken out.
 
     """
 
@@ -33,6 +35,7 @@ class HeldCall:
     began_at: float
     renewed_at: float = 0.0
     is_watched: bool = False
+    is_rejected: bool = False
     is_over: bool = False
 
 
@@ -50,16 +53,20 @@ class HeldCalls:
     def __iter__(self) -> Iterator[HeldCall]:
         return iter(list(self._all))
 
-    def add(self, held: HeldCall) -> list[HeldCall]:
-        """Keep a call; give those that it pushes out, the oldest ones."""
-        pushed = []
-        while len(self._all) >= self._max_held:
-            oldest = next(iter(self._all))
-            self.remove(oldest)
-            pushed.append(oldest)
+    @property
+    def is_full(self) -> bool:
+        """Whether one has to end before another is added."""
+        return len(self._all) >= self._max_held
+
+    @property
+    def oldest(self) -> HeldCall:
+        """The one that was added first of those that are here."""
+        return next(iter(self._all))
+
+    def add(self, held: HeldCall) -> None:
+        """Keep a call, for which there must be room."""
         self._all[held] = None
         self._by_id.setdefault(held.call_id, deque()).append(held)
-        return pushed
 
     def remove(self, held: HeldCall) -> bool:
         """Take a call out; False where somebody else did."""
@@ -74,10 +81,9 @@ class HeldCalls:
                 del self._by_id[held.call_id]
         return True
 
-    def take(self, call_id: str, owner: str | None) -> HeldCall | None:
-        """Take the oldest call of this id out, of this owner where one is told."""
+    def find(self, call_id: str, owner: str | None) -> HeldCall | None:
+        """Find the oldest call of this id, of this owner where one is told."""
         for held in self._by_id.get(call_id, ()):
             if owner is None or held.owner == owner:
-                self.remove(held)
                 return held
         return None

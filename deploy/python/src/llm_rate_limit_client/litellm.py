@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
+from openai import OpenAIError
 
 from . import _calls
 from ._async_client import AsyncClient
@@ -116,7 +117,12 @@ class RateLimitHandler(CustomLogger):
             return
         try:
             call = call_of(self._settings, user_api_key_dict, data, call_type, self._providers.of)
-            decision = await self._client.take_lease(call, ttl=self._settings.ttl) if call is not None else None
+            if call is None:
+                return
+            decision = await self._client.take_lease(call, ttl=self._settings.ttl)
+            if decision.allowed:
+                self._hold(call, decision, user_api_key_dict, data)
+                return
         except TooManyTagsError as error:
             raise HTTPException(status_code=_BAD_REQUEST, detail={"error": str(error)}) from error
         except LimiterError as error:
@@ -126,11 +132,7 @@ class RateLimitHandler(CustomLogger):
             # Whatever is wrong here: any exception but an HTTPException would be a 500 for the client.
             logger.exception("cannot ask the rate limiter: the call is allowed")
             return
-        if call is None or decision is None:
-            return
-        if not decision.allowed:
-            self._refuse(decision, call)
-        self._hold(call, decision, user_api_key_dict, data)
+        self._refuse(decision, call)
 
     async def async_log_success_event(
         self,
@@ -143,8 +145,8 @@ class RateLimitHandler(CustomLogger):
         payload = kwargs.get("standard_logging_object") or {}
         call_id = payload.get("litellm_call_id") or kwargs.get("litellm_call_id")
         metadata = payload.get("metadata") or {}
-        held = self._take(call_id, metadata.get("user_api_key_hash"))
-        if held is None:
+        held = self._find(call_id, metadata.get("user_api_key_hash"))
+        if held is None or not self._held.remove(held):
             return
         cost = kwargs.get("response_cost")
         usage = usage_of(payload, response_obj, cost)
@@ -162,18 +164,25 @@ class RateLimitHandler(CustomLogger):
 
         A failure event is one attempt, and others may follow; this is the end of the call.
         """
-        held = self._take(request_data.get("litellm_call_id"), getattr(user_api_key_dict, "api_key", None))
+        held = self._find(request_data.get("litellm_call_id"), getattr(user_api_key_dict, "api_key", None))
         if held is None:
             return
         # LiteLLM counts a prompt for every failure, and tells a price only where the provider is taken to bill it.
         cost = micros(request_data.get("response_cost"))
         if cost:
-            partial = provider_usage(request_data.get("combined_usage_object"))
-            self._settle(held, Usage(provider_usage=partial, cost_micros=cost), held.call.model, None)
+            if self._held.remove(held):
+                partial = provider_usage(request_data.get("combined_usage_object"))
+                self._settle(held, Usage(provider_usage=partial, cost_micros=cost), held.call.model, None)
         elif getattr(original_exception, "status_code", None) == _CLIENT_GONE:
-            self._settle_with_estimate(held)
-        elif held.lease is not None:
-            self._client.deliver(_calls.release(held.lease))
+            self._end_unheard(held)
+        elif isinstance(original_exception, OpenAIError) and not isinstance(original_exception, HTTPException):
+            held.is_rejected = True
+            self._end_unheard(held)
+        else:
+            # LiteLLM itself, such as a guardrail, before the model was asked or after it has answered: then the event
+            # that says so may still be under way.
+            held.is_rejected = True
+            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._end_unheard, held)
 
     # -- Holding a call
 
@@ -189,19 +198,20 @@ class RateLimitHandler(CustomLogger):
             watch = weakref.finalize(logging_object, _tell, loop, weakref.WeakMethod(self._abandoned), held)
             watch.atexit = False
             held.is_watched = True
-        for pushed in self._held.add(held):
-            self._settle_with_estimate(pushed)
+        if self._held.is_full:
+            self._end_unheard(self._held.oldest)
+        self._held.add(held)
         _current.set(held)
         if self._renewer is None or self._renewer.done() or self._renewer.get_loop() is not loop:
             self._renewer = loop.create_task(self._renew())
 
-    def _take(self, call_id: object, owner: str | None) -> HeldCall | None:
+    def _find(self, call_id: object, owner: str | None) -> HeldCall | None:
         if call_id is None:
             return None
         current = _current.get()
-        if current is not None and current.call_id == call_id and self._held.remove(current):
+        if current is not None and current.call_id == call_id and not current.is_over:
             return current
-        return self._held.take(str(call_id), owner)
+        return self._held.find(str(call_id), owner)
 
     def _settle(self, held: HeldCall, usage: Usage, model: str | None, provider: str | None) -> None:
         if held.lease is not None:
@@ -217,20 +227,19 @@ class RateLimitHandler(CustomLogger):
         )
         self._client.deliver(_calls.report(call, usage, uuid.uuid4().hex))
 
-    def _settle_with_estimate(self, held: HeldCall) -> None:
-        if held.lease is not None:
-            self._settle(held, held.lease.estimate.usage, None, None)
-
     def _abandoned(self, held: HeldCall) -> None:
-        """Charge the estimate for a call that ended without an event: a client that hangs up pays."""
-        if held.is_over:
+        """Take note that LiteLLM has forgotten a call. An event of it may be under way all the same."""
+        if not held.is_over:
+            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._end_unheard, held)
+
+    def _end_unheard(self, held: HeldCall) -> None:
+        """End a call of which no usage was told: a client that hangs up pays the estimate, a failed call nothing."""
+        if not self._held.remove(held) or held.lease is None:
             return
-
-        def settle() -> None:
-            if self._held.remove(held):
-                self._settle_with_estimate(held)
-
-        asyncio.get_running_loop().call_later(_GRACE_SECONDS, settle)
+        if held.is_rejected:
+            self._client.deliver(_calls.release(held.lease))
+        else:
+            self._client.deliver(_calls.settle(held.lease, held.lease.estimate.usage, None, None))
 
     async def _renew(self) -> None:
         """Renew the leases of calls that last, while there are any."""
@@ -241,8 +250,7 @@ class RateLimitHandler(CustomLogger):
             now = loop.time()
             for held in self._held:
                 if now - held.began_at > (_MAX_CALL_SECONDS if held.is_watched else self._settings.ttl - 2 * pause):
-                    if self._held.remove(held):
-                        self._settle_with_estimate(held)
+                    self._end_unheard(held)
                 elif held.lease is not None and now - held.renewed_at > self._settings.ttl / 2:
                     try:
                         await self._client.renew(held.lease, self._settings.ttl)
