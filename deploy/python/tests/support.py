@@ -21,6 +21,7 @@ from typing import Any, Callable, ClassVar, Protocol, TypeVar
 ROOT = Path(__file__).resolve().parents[3]
 TESTS = Path(__file__).resolve().parent
 PROGRAM = os.environ.get("LLM_RATE_LIMIT_TEST_PROGRAM") or str(ROOT / ".build/debug/llm-rate-limit")
+SANITIZERS = ("ASAN_OPTIONS", "TSAN_OPTIONS", "SWIFT_BACKTRACE")
 #: Far above what anything takes; it ends a test that hangs.
 PATIENCE_SECONDS = 120.0
 
@@ -87,6 +88,22 @@ class Process:
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(number)
 
+    def stop(self) -> None:
+        """Hold it as it is: connections stay, nothing is answered. A moment after the signal it still may be."""
+        self.signal(signal.SIGSTOP)
+        child = self._child
+        if child is None:
+            return
+
+        def is_held() -> bool:
+            threads = Path(f"/proc/{child.pid}/task").glob("*/stat")
+            return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads)
+
+        eventually(is_held, "the process is held")
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+
     def end(self) -> None:
         if self._child is None:
             return
@@ -119,13 +136,6 @@ class Redis(Process):
 
         eventually(answers, "redis-server answers")
 
-    def stop(self) -> None:
-        """Hold it as it is: connections stay, nothing is answered."""
-        self.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.signal(signal.SIGCONT)
-
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
@@ -152,6 +162,8 @@ class Daemon(Process):
             **settings,
         }
         environment = {f"LLM_RATE_LIMIT_{key}": value for key, value in variables.items()}
+        # Where a sanitized daemon writes its reports.
+        environment.update({name: os.environ[name] for name in SANITIZERS if name in os.environ})
         super().__init__([PROGRAM, "serve"], environment, folder / f"{name}.log")
         self.wait()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import signal
 import socketserver
 import threading
 import unittest
@@ -206,13 +205,13 @@ class BothClients(ProcessTestCase, unittest.IsolatedAsyncioTestCase):
     async def test_a_daemon_that_hangs_lets_calls_pass_and_is_said_once_and_that_it_is_back(self) -> None:
         client = self.client(timeout=0.2)
         with self.assertLogs("llm_rate_limit_client") as logged:
-            self.daemon.signal(signal.SIGSTOP)
+            self.daemon.stop()
             try:
                 decisions = [await value(client.check("hangs")) for _ in range(3)]
                 with self.assertRaises(UnavailableError):
                     await value(client.status("hangs"))
             finally:
-                self.daemon.signal(signal.SIGCONT)
+                self.daemon.resume()
             for _ in range(6_000):
                 back = await value(client.check(Call("hangs", model="gpt-4o")))
                 if any("is back after" in record.getMessage() for record in logged.records):

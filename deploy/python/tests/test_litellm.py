@@ -7,7 +7,6 @@ OpenAI's protocol behind them.
 from __future__ import annotations
 
 import json
-import signal
 import tempfile
 import threading
 import time
@@ -381,11 +380,11 @@ class OutageTests(unittest.TestCase):
 
     def test_a_daemon_that_hangs_lets_calls_pass(self) -> None:
         proxy, daemon = proxies[1], daemons[1]
-        daemon.signal(signal.SIGSTOP)
+        daemon.stop()
         try:
             self.assertEqual(proxy.chat("hangs", model="mock")[0], 200)
         finally:
-            daemon.signal(signal.SIGCONT)
+            daemon.resume()
 
     def test_redis_that_hangs_lets_calls_pass_and_limits_again_when_it_is_back(self) -> None:
         redis.stop()
