@@ -72,12 +72,13 @@ class OutboxTests(unittest.TestCase):
         self.assertEqual(sent, ["a", "b", "c"])
         self.assertIsNone(outbox.next(1))
 
-    def test_a_full_one_drops_the_oldest_and_says_so(self) -> None:
+    def test_a_full_one_drops_the_oldest_and_says_so_now_and_then(self) -> None:
         outbox = Outbox(max_letters=2)
-        self.assertEqual([outbox.put(Request("POST", name), 0) for name in "abc"], [True, True, False])
+        said = [outbox.put(Request("POST", str(number)), 0) for number in range(2_004)]
+        self.assertEqual([number for number, is_said in enumerate(said) if is_said], [2, 1_002, 2_002])
         letter = outbox.next(1)
         assert letter is not None
-        self.assertEqual((letter.request.target, outbox.dropped), ("b", 1))
+        self.assertEqual((letter.request.target, outbox.dropped, len(outbox)), ("2002", 2_002, 1))
 
     def test_one_that_fails_goes_behind_the_others_and_pauses_grow_up_to_a_bound(self) -> None:
         outbox = Outbox()

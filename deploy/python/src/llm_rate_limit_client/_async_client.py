@@ -198,8 +198,8 @@ class AsyncClient:
     def deliver(self, request: Request) -> None:
         """Send what ends a call, from a task of its own, again and again until it has arrived."""
         loop = asyncio.get_running_loop()
-        if not self._outbox.put(request, loop.time()):
-            logger.warning("a settlement is dropped: %d wait for the rate limiter", len(self._outbox))
+        if self._outbox.put(request, loop.time()):
+            logger.error("%d settlements are dropped: too many wait for the rate limiter", self._outbox.dropped)
         if self._sender is None or self._sender.done() or self._sender.get_loop() is not loop:
             self._sender = loop.create_task(self._send())
 

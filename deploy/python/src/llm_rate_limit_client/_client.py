@@ -213,8 +213,8 @@ class Client:
         if self._delivers(request):
             return
         with self._outbox_changed:
-            if not self._outbox.put(request, time.monotonic()):
-                logger.warning("a settlement is dropped: %d wait for the rate limiter", len(self._outbox))
+            if self._outbox.put(request, time.monotonic()):
+                logger.error("%d settlements are dropped: too many wait for the rate limiter", self._outbox.dropped)
             # One that is not alive was left behind by a fork.
             if (self._sender is None or not self._sender.is_alive()) and not self._is_closed:
                 self._sender = threading.Thread(target=self._send, name="llm-rate-limit-outbox", daemon=True)

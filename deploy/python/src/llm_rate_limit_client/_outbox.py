@@ -10,6 +10,8 @@ from ._wire import Request
 MAX_LETTERS = 10_000
 #: How long a settlement is worth sending: a lease is remembered for an hour after it has lapsed.
 MAX_AGE_SECONDS = 3_000.0
+#: The first one that is dropped is told in the log, and one of so many after it.
+DROPS_FOR_A_LINE = 1_000
 FIRST_PAUSE_SECONDS = 0.05
 LAST_PAUSE_SECONDS = 2.0
 
@@ -36,19 +38,19 @@ class Outbox:
         return len(self._letters)
 
     def put(self, request: Request, now: float) -> bool:
-        """Take a request. Where there is no room for it the oldest one is dropped, and the answer is False.
+        """Take a request, in place of the oldest one where there is no room; say whether the log is to tell of it.
 
         Args:
             request: what is to be sent.
             now: seconds on the clock that all calls here use.
 
         """
-        has_room = len(self._letters) < self._max_letters
-        if not has_room:
+        is_full = len(self._letters) >= self._max_letters
+        if is_full:
             self._letters.popleft()
             self.dropped += 1
         self._letters.append(Letter(request, now + self._max_age_seconds))
-        return has_room
+        return is_full and self.dropped % DROPS_FOR_A_LINE == 1
 
     def next(self, now: float) -> Letter | None:
         """Give the letter to send now, which stays out until it is put ``back``; None where there is none."""

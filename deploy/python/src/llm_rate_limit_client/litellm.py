@@ -30,7 +30,7 @@ from ._gateway import MODEL_CALLS, Settings, TooManyTagsError, call_of, provider
 from ._held import HeldCall, HeldCalls
 from ._money import micros
 from ._values import Call, Decision, Usage
-from .errors import LimiterError, RequestRefusedError
+from .errors import LimiterError
 
 _BAD_REQUEST = 400
 _TOO_MANY = 429
@@ -101,7 +101,7 @@ class RateLimitHandler(CustomLogger):
         self._held = HeldCalls()
         self._providers = Providers()
         self._renewer: asyncio.Task[None] | None = None
-        self._refused: str | None = None
+        self._said: str | None = None
 
     # -- What LiteLLM calls
 
@@ -125,12 +125,9 @@ class RateLimitHandler(CustomLogger):
                 return
         except TooManyTagsError as error:
             raise HTTPException(status_code=_BAD_REQUEST, detail={"error": str(error)}) from error
-        except LimiterError as error:
-            self._say_refused(error)
-            return
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001
             # Whatever is wrong here: any exception but an HTTPException would be a 500 for the client.
-            logger.exception("cannot ask the rate limiter: the call is allowed")
+            self._say_unasked(error)
             return
         self._refuse(decision, call)
 
@@ -271,12 +268,13 @@ class RateLimitHandler(CustomLogger):
             raise ProxyRateLimitError(detail=detail, headers=headers, model=call.model)
         raise HTTPException(status_code=_TOO_MANY, detail=detail, headers=headers)
 
-    def _say_refused(self, error: LimiterError) -> None:
-        """Say once for each reason that the daemon does not understand what is sent: such calls are allowed."""
-        said = error.detail if isinstance(error, RequestRefusedError) else str(error)
-        if said != self._refused:
-            self._refused = said
-            logger.error("the rate limiter refuses what the proxy sends, such calls are allowed: %s", said)
+    def _say_unasked(self, error: Exception) -> None:
+        """Say once for each reason in a row why calls are allowed that nobody decided."""
+        said = str(error) or type(error).__name__
+        if said != self._said:
+            self._said = said
+            is_known = isinstance(error, LimiterError)
+            logger.error("cannot ask the rate limiter, such calls are allowed: %s", said, exc_info=not is_known)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, method: Any, held: HeldCall) -> None:
