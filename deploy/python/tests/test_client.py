@@ -358,6 +358,27 @@ class RestartTests(ProcessTestCase, unittest.IsolatedAsyncioTestCase):
             await settled(self.daemon, user, "spend", SPENT)
             await close(client)
 
+    def test_closing_a_client_delivers_what_waits_where_it_can(self) -> None:
+        client = Client(self.daemon.socket, timeout=30)
+        with client.reserve(Call("closes", model="gpt-4o")) as reservation:
+            self.daemon.end()
+            reservation.report(USAGE)
+        self.daemon.start()
+        self.daemon.wait()
+        client.close()
+        self.assertEqual((self.daemon.used("closes", "spend"), self.daemon.used("closes", "calls")), (SPENT, 0))
+
+    def test_closing_a_client_tells_what_could_not_be_delivered(self) -> None:
+        client = Client(self.daemon.socket, timeout=30)
+        with client.reserve(Call("lost", model="gpt-4o")) as reservation:
+            self.daemon.end()
+            reservation.report(USAGE)
+        with self.assertLogs("llm_rate_limit_client") as logged:
+            client.close()
+        self.daemon.start()
+        self.daemon.wait()
+        self.assertIn("1 settlements could not be delivered", logged.records[-1].getMessage())
+
     async def test_a_call_that_nobody_could_decide_is_charged_when_the_daemon_is_back(self) -> None:
         client = AsyncClient(self.daemon.socket, timeout=30)
         self.daemon.end()

@@ -221,21 +221,28 @@ class Client:
                 self._sender.start()
 
     def _send(self) -> None:
+        # How many are tried once more after the client was closed.
+        left: int | None = None
         while True:
             with self._outbox_changed:
+                if self._is_closed and left is None:
+                    left = len(self._outbox)
+                if left == 0 and len(self._outbox):
+                    logger.error("%d settlements could not be delivered", len(self._outbox))
+                    return
                 letter = self._outbox.next(time.monotonic())
                 if letter is None:
                     self._sender = None
                     return
             is_delivered = self._delivers(letter.request)
             with self._outbox_changed:
+                left = left - 1 if left is not None else None
                 if is_delivered:
                     self._outbox.delivered()
                     continue
                 pause = self._outbox.back(letter)
-                if self._is_closed or (self._outbox_changed.wait(pause) and self._is_closed):
-                    logger.warning("%d settlements could not be delivered", len(self._outbox))
-                    return
+                if not self._is_closed:
+                    self._outbox_changed.wait(pause)
 
     def _delivers(self, request: Request) -> bool:
         try:
