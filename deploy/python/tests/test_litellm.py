@@ -420,6 +420,22 @@ class ConfigurationTests(unittest.TestCase):
         settled("switched", "spend", GPT_4O_MINI)
         self.assertEqual(used("switched", "requests"), 16)
 
+    def test_without_redis_the_failure_mode_closed_is_503_for_the_client(self) -> None:
+        place = folder / "closed"
+        place.mkdir()
+        lost = Redis(place)
+        self.addCleanup(lost.end)
+        daemon = Daemon(place, lost, FAILURE_MODE="closed")
+        self.addCleanup(daemon.end)
+        lost.end()
+        environment = {**ENVIRONMENT, "OPENAI_API_BASE": upstream.url, "LLM_RATE_LIMIT_SOCKET": daemon.socket}
+        proxy = Proxy(folder, "closed", folder / "config.yaml", environment)
+        self.addCleanup(proxy.end)
+        proxy.wait()
+        status, headers, answer = proxy.chat("closed", model="mock")
+        self.assertEqual((status, headers["retry-after"]), (503, "1"))
+        self.assertIn("failure mode is closed", answer["error"]["message"])
+
     def test_a_value_that_is_not_accepted_stops_the_start_and_says_what_is(self) -> None:
         proxy = Proxy(folder, "wrong", folder / "config.yaml", {"LLM_RATE_LIMIT_LITELLM_USER": "alice"})
         self.addCleanup(proxy.end)
