@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 
 /// The program: every subcommand has a file of its own.
 @main
@@ -22,6 +23,11 @@ struct LLMRateLimit: AsyncParsableCommand {
         ])
 
     static func main() async {
+        // Swift finds the arguments there and nowhere else; without them every command would be taken for --help.
+        guard access("/proc/self/cmdline", R_OK) == 0 else {
+            printError("cannot read the arguments: /proc is not mounted; mount it with: mount -t proc proc /proc")
+            exit(withError: ExitCode.badConfiguration)
+        }
         let arguments = Array(CommandLine.arguments.dropFirst())
         ProcessSecrets.blankArguments()
         do {

@@ -211,5 +211,16 @@ extension EndToEnd {
             let version = try run(["version"])
             #expect(version.exitCode == 0 && version.output.contains("."))
         }
+
+        @Test(
+            "Without /proc, where no argument can be read, every command says so and exits 78",
+            .enabled(if: geteuid() == 0, "only root can make a namespace for it"),
+            arguments: ["--version", "serve", "config --check"])
+        func withoutProc(arguments: String) throws {
+            let hidden = "mount -t tmpfs none /proc && exec \(Daemon.program) \(arguments)"
+            let process = try ChildProcess("/usr/bin/unshare", ["--mount", "/bin/sh", "-c", hidden])
+            #expect(try process.wait() == 78)
+            #expect(process.output.isEmpty && process.errors.contains("mount -t proc proc /proc"), "\(process.errors)")
+        }
     }
 }
