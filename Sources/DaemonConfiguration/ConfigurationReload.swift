@@ -92,6 +92,11 @@ extension ConfigurationLoader {
             }
         }
         changes += limitsChanges(from: current.settings, to: new.settings)
+        if let secret = new.settings.authSecret, let former = current.settings.authSecret, secret.path == former.path,
+            secret.key != former.key
+        {
+            changes.append("\(OptionName.authSecretFile.variable): the secret changed")
+        }
         return ReloadedConfiguration(
             configuration: merged, changes: changes,
             needRestart: changesThatNeedRestart(from: current.settings, to: new.settings),

@@ -1,3 +1,4 @@
+import RateLimitCore
 import RedisClient
 
 /// Every option of the daemon, once, in the order in which they are listed.
@@ -6,7 +7,7 @@ import RedisClient
 /// `OptionName`, a property of `Settings` with its default, an entry here, and a flag in the command's `OptionFlags`.
 public enum OptionCatalogue {
     /// All options, group by group.
-    public static let all: [OptionDefinition] = limit + limits + redis + listening + bounds + operating
+    public static let all: [OptionDefinition] = limit + limits + redis + listening + auth + bounds + operating
 
     /// The definition of one option.
     public static subscript(name: OptionName) -> OptionDefinition {
@@ -119,6 +120,21 @@ public enum OptionCatalogue {
         OptionDefinition(
             .listenPublic, in: .listening, \.isListenPublic, .yesOrNo,
             summary: "Let that address be reached from other machines."),
+    ]
+
+    private static let auth: [OptionDefinition] = [
+        OptionDefinition(
+            .authUserHeader, in: .auth, \.authUserHeader, .orNone(.headerName, meaning: "no such header"),
+            reloadable: true, summary: "The header that names the user at /v1/auth."),
+        OptionDefinition(
+            .authHeaders, in: .auth, \.authHeaders, .orEmpty(.headerMap, empty: .none, meaning: "none"),
+            reloadable: true, summary: "Which headers have group, model and labels there."),
+        OptionDefinition(
+            .authSecretFile, in: .auth, \.authSecret, .orNone(.authSecret, meaning: "no tokens"), reloadable: true,
+            summary: "A file with the secret by which tokens are hashed there."),
+        OptionDefinition(
+            .trustedProxies, in: .auth, \.trustedProxies, .orEmpty(.trustedProxies, empty: .none, meaning: "nobody"),
+            reloadable: true, summary: "Whose X-Forwarded-For is believed there."),
     ]
 
     private static let bounds: [OptionDefinition] = [

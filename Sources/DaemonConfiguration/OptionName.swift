@@ -31,6 +31,10 @@ public enum OptionName: String, CaseIterable, Sendable {
     case redisServerName = "redis-server-name"
     case redisTLSVerify = "redis-tls-verify"
     case redisTimeout = "redis-timeout-ms"
+    case authUserHeader = "auth-user-header"
+    case authHeaders = "auth-headers"
+    case authSecretFile = "auth-secret-file"
+    case trustedProxies = "trusted-proxies"
     case threads = "threads"
     case maxConnections = "max-connections"
     case maxQueue = "max-queue"
@@ -62,6 +66,7 @@ public enum OptionSection: String, CaseIterable, Sendable {
     case limits = "More limits"
     case redis = "Redis"
     case listening = "Sockets"
+    case auth = "Forward auth"
     case bounds = "Bounds"
     case operating = "Operating"
 }

@@ -152,6 +152,9 @@ struct Resolution {
         {
             warn("\(OptionName.requests.variable)=0 switches the limit off: every check is allowed")
         }
+        if let secret = settings.authSecret, secret.isReadableByEveryone {
+            warn("\(printable(secret.path)) holds the secret of tokens and every user can read it: chmod it to 0600")
+        }
         if settings.isShadow { warn("shadow mode: denials are counted and reported, and everybody passes") }
         if settings.allowedUsers != nil, let address = settings.listenAddress {
             warn(

@@ -62,6 +62,15 @@ public struct Settings: Sendable, Equatable {
     /// The deadline of a whole decision, 1 to 60,000 ms.
     public var redisTimeoutMilliseconds = 50
 
+    /// The header whose text is the user at `/v1/auth`, or nil for none.
+    public var authUserHeader: HeaderName? = .userID
+    /// Which headers have the group, the model, the provider and labels there.
+    public var authHeaders = HeaderMap.none
+    /// The secret by which tokens are hashed there, as it was read, or nil where tokens are passed over.
+    public var authSecret: AuthSecret?
+    /// Whose `X-Forwarded-For` is believed there.
+    public var trustedProxies = TrustedProxies.none
+
     /// The number of event loops, 1 to 64.
     public var threads = 1
     /// Connections that are served at a time over all sockets, 1 to 100,000.

@@ -31,6 +31,16 @@ struct ValueSyntax<Value: Sendable & Equatable>: Sendable {
             render: { value in value.map(syntax.render) ?? "" }
         )
     }
+
+    /// A syntax in which an empty text means a value that holds nothing.
+    static func orEmpty(_ syntax: Self, empty: Value, meaning: String) -> Self {
+        ValueSyntax(
+            placeholder: syntax.placeholder,
+            accepted: "\(syntax.accepted), or nothing for \(meaning)",
+            parse: { text throws(ValueRejection) in text.isEmpty ? empty : try syntax.parse(text) },
+            render: syntax.render
+        )
+    }
 }
 
 extension ValueSyntax where Value == Int {

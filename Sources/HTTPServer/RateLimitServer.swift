@@ -3,6 +3,7 @@ import Listeners
 public import Logging
 public import NIOCore
 import NIOPosix
+public import RateLimitCore
 public import RateLimitService
 
 /// Serves the HTTP routes on sockets that are bound already, one acceptor for each socket, its connections spread over
@@ -24,14 +25,18 @@ public final class RateLimitServer: Sendable {
         public var requestTimeoutMilliseconds: Int
         /// The numbers of the users who may connect to Unix sockets; nil where the sockets' modes alone decide.
         public var allowedUsers: Set<UInt32>?
+        /// Who calls where headers and the peer alone tell it.
+        public var callers: CallerRules
 
         /// Makes the options.
         public init(
-            connectionLimit: Int = 10_000, requestTimeoutMilliseconds: Int = 5_000, allowedUsers: Set<UInt32>? = nil
+            connectionLimit: Int = 10_000, requestTimeoutMilliseconds: Int = 5_000, allowedUsers: Set<UInt32>? = nil,
+            callers: CallerRules = CallerRules()
         ) {
             self.connectionLimit = connectionLimit
             self.requestTimeoutMilliseconds = requestTimeoutMilliseconds
             self.allowedUsers = allowedUsers
+            self.callers = callers
         }
     }
 
@@ -55,7 +60,7 @@ public final class RateLimitServer: Sendable {
                 try await eventLoop.submit {
                     let context = EventLoopState(
                         service: service, eventLoop: eventLoop, pages: pages, requestTimeout: timeout,
-                        reports: reports
+                        reports: reports, callers: options.callers
                     )
                     return NIOLoopBound(context, eventLoop: eventLoop)
                 }.get()
@@ -106,6 +111,11 @@ public final class RateLimitServer: Sendable {
         guard connectionCount.open() else { throw ChannelError.alreadyClosed }
         channel.closeFuture.whenComplete { [connectionCount] _ in connectionCount.close() }
         try pipeline.addHandler(ConnectionHandler(loop: loop, isAdmin: audience == .admin))
+    }
+
+    /// Has calls at `/v1/auth` named by other rules from the next on.
+    public func apply(_ callers: CallerRules) {
+        for loop in loops { loop.eventLoop.execute { loop.value.callers = callers } }
     }
 
     /// Connections that are open now.

@@ -10,12 +10,13 @@ struct OptionFlags: ParsableArguments {
     @OptionGroup(title: OptionSection.limits.rawValue) var limits: LimitsFlags
     @OptionGroup(title: OptionSection.redis.rawValue) var redis: RedisFlags
     @OptionGroup(title: OptionSection.listening.rawValue) var listening: ListeningFlags
+    @OptionGroup(title: OptionSection.auth.rawValue) var auth: AuthFlags
     @OptionGroup(title: OptionSection.bounds.rawValue) var bounds: BoundFlags
     @OptionGroup(title: OptionSection.operating.rawValue) var operating: OperatingFlags
 
     /// The options that were given, as they were written.
     var given: [OptionName: String] {
-        let groups: [any ParsableArguments] = [limit, limits, redis, listening, bounds, operating]
+        let groups: [any ParsableArguments] = [limit, limits, redis, listening, auth, bounds, operating]
         let options = groups.flatMap { group in
             Mirror(reflecting: group).children.compactMap { ($0.value as? Option<GivenOption?>)?.wrappedValue }
         }
@@ -62,6 +63,13 @@ struct ListeningFlags: ParsableArguments {
     @Option(.allowedUIDs) var allowedUIDs: GivenOption?
     @Option(.listen) var listen: GivenOption?
     @Option(switch: .listenPublic) var listenPublic: GivenOption?
+}
+
+struct AuthFlags: ParsableArguments {
+    @Option(.authUserHeader) var userHeader: GivenOption?
+    @Option(.authHeaders) var headers: GivenOption?
+    @Option(.authSecretFile) var secretFile: GivenOption?
+    @Option(.trustedProxies) var trustedProxies: GivenOption?
 }
 
 struct BoundFlags: ParsableArguments {

@@ -52,7 +52,8 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
             connectionLimit: connectionLimit(settings, logger),
             requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds,
             // Its own user can do anything to the daemon anyway, and its probes run as that.
-            allowedUsers: settings.allowedUsers.map { $0.numbers.union([geteuid()]) }
+            allowedUsers: settings.allowedUsers.map { $0.numbers.union([geteuid()]) },
+            callers: settings.callers
         ),
         factory: factory, logger: logger,
         reports: AdminReports(
@@ -72,6 +73,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         apply: { settings in
             output.level = settings.logLevel
             service.apply(CheckPolicy(settings))
+            server.apply(settings.callers)
         }
     )
     let reload = ReloadService(reloader: reloader, notifier: notifier, hangUps: hangUps)

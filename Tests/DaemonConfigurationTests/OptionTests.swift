@@ -27,6 +27,9 @@ struct OptionTests {
             defaults == [
                 "LLM_RATE_LIMIT_ADMIN_SOCKET --admin-socket=/run/llm-rate-limit/admin.sock",
                 "LLM_RATE_LIMIT_ALLOWED_UIDS --allowed-uids=",
+                "LLM_RATE_LIMIT_AUTH_HEADERS --auth-headers=",
+                "LLM_RATE_LIMIT_AUTH_SECRET_FILE --auth-secret-file=",
+                "LLM_RATE_LIMIT_AUTH_USER_HEADER --auth-user-header=X-User-Id",
                 "LLM_RATE_LIMIT_DENY_CACHE_MS --deny-cache-ms=10000",
                 "LLM_RATE_LIMIT_DRAIN_TIMEOUT_MS --drain-timeout-ms=5000",
                 "LLM_RATE_LIMIT_ENV_FILE --env-file=",
@@ -62,13 +65,14 @@ struct OptionTests {
                 "LLM_RATE_LIMIT_SOCKET_GROUP --socket-group=",
                 "LLM_RATE_LIMIT_SOCKET_MODE --socket-mode=0660",
                 "LLM_RATE_LIMIT_THREADS --threads=1",
+                "LLM_RATE_LIMIT_TRUSTED_PROXIES --trusted-proxies=",
                 "LLM_RATE_LIMIT_WINDOW --window=3600",
             ])
         #expect(
             Set(OptionCatalogue.all.filter(\.isReloadable).map(\.name)) == [
                 .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .logUsers, .denyCache, .limitsFile,
                 .groups,
-                .perSecond, .maxConcurrency,
+                .perSecond, .maxConcurrency, .authUserHeader, .authHeaders, .authSecretFile, .trustedProxies,
             ])
     }
 
@@ -116,7 +120,7 @@ struct OptionTests {
 
     @Test(
         "that are names are refused where a tool wrote that there is none, or yes or no",
-        arguments: [.keyPrefix, .socketGroup, .redisServerName] as [OptionName],
+        arguments: [.keyPrefix, .socketGroup, .redisServerName, .authUserHeader] as [OptionName],
         ["null", "None", "~", "false", "True", "<no value>"])
     func noWords(option: OptionName, word: String) throws {
         let error = try #require(throws: ConfigurationError.self) { try load([option: word]) }
@@ -197,7 +201,7 @@ private func load(_ values: [OptionName: String]) throws(ConfigurationError) -> 
 
 private let pathOptions: [OptionName] = [
     .socket, .adminSocket, .limitsFile, .envFile, .redisUserFile, .redisPasswordFile, .sentinelPasswordFile,
-    .redisCAFile, .redisCertificateFile, .redisKeyFile,
+    .redisCAFile, .redisCertificateFile, .redisKeyFile, .authSecretFile,
 ]
 
 private let accepted: [(OptionName, String, String)] = [

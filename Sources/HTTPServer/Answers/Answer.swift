@@ -34,10 +34,14 @@ struct Answer {
     /// Nobody can decide, and the failure mode is `closed`.
     static func closed(reason: String) -> Answer {
         problem(
-            .serviceUnavailable, "No decision can be had (\(reason)), and the failure mode is closed.",
+            .serviceUnavailable, closedDetail(reason),
             type: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
             headers: [("Retry-After", "1")]
         )
+    }
+
+    static func closedDetail(_ reason: String) -> String {
+        "No decision can be had (\(reason)), and the failure mode is closed."
     }
 }
 

@@ -17,15 +17,15 @@ final class AnswerWriter {
     /// Room for the whole of the commonest answer, likewise.
     private static let admittedBytes = 1_152
 
-    private let limitName: String
+    let limitName: String
     /// The limit that the prepared parts speak of.
-    private var limit = Limit.Numbers(quota: 0, windowMilliseconds: 0)
+    private(set) var limit = Limit.Numbers(quota: 0, windowMilliseconds: 0)
     /// Both fields of the draft up to the number remaining.
     private var fields: [UInt8] = []
     private var date = HTTPDate()
     private let admitted = AdmittedAnswer()
     /// The body of the answer that is being written, and behind it the fields about many limits.
-    private var text = ByteWriter()
+    var text = ByteWriter()
 
     /// Makes a writer of answers about the one limit of checks, which keeps its name whatever its numbers become.
     init(limitName: String) {
@@ -34,7 +34,7 @@ final class AnswerWriter {
     }
 
     /// Answers differ in their limit for a moment after a change; most speak of the same as the one before.
-    private func prepare(for limit: Limit.Numbers) {
+    func prepare(for limit: Limit.Numbers) {
         self.limit = limit
         text.removeAll()
         text.write("RateLimit-Policy: ")
@@ -54,6 +54,7 @@ final class AnswerWriter {
     ) {
         switch topic {
         case .decision(let isVerbose): writeDecision(outcome, form, isVerbose: isVerbose, to: &buffer)
+        case .authorization(let denial): writeAuthorization(outcome, denial, form, to: &buffer)
         case .status(let user): write(Answer.status(of: user, outcome), form, to: &buffer)
         case .usage(let user):
             if let reason = outcome.degradedReason { return write(Answer.unavailable(reason), form, to: &buffer) }
@@ -116,7 +117,7 @@ final class AnswerWriter {
     /// - Parameters:
     ///   - state: how the limit of checks stands, where the fields of the draft are about it.
     ///   - wait: how many seconds to wait, where the answer denies.
-    private func writeText(
+    func writeText(
         _ status: StaticString, bodyCount: Int, _ form: AnswerForm, state: BindingState?, wait: Int?,
         to buffer: inout ByteBuffer
     ) {
@@ -125,7 +126,8 @@ final class AnswerWriter {
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.headBytes + text.count) { target in
             var answer = ByteWriter(target)
             answer.write(status)
-            answer.write("Content-Type: application/json\r\nContent-Length: ")
+            if bodyCount > 0 { answer.write("Content-Type: application/json\r\n") }
+            answer.write("Content-Length: ")
             answer.write(decimal: bodyCount)
             answer.write("\r\n")
             answer.write(date)
@@ -173,15 +175,13 @@ final class AnswerWriter {
     }
 
     /// Writes the body of a decision: the same members in the same order whatever limits there are.
-    private func writeBody(_ outcome: Outcome, _ details: OutcomeDetails?, wait: Int?, isVerbose: Bool) {
+    func writeBody(_ outcome: Outcome, _ details: OutcomeDetails?, wait: Int?, isVerbose: Bool) {
         let isAllowed = outcome.isAllowed
         text.write(isAllowed ? "{\"allowed\":true" : "{\"allowed\":false")
         if case .atCapacity = outcome.verdict, !isAllowed { text.write(",\"at_capacity\":true") }
         let state = outcome.binding
-        // A check that nobody could decide is told the limit that it would have met.
-        let quota = state?.quota ?? (outcome.source == .off ? nil : outcome.limit?.quota)
-        let name =
-            details?.bindingTerm?.limit.name.text ?? details?.lacking?.limit.text ?? (quota == nil ? nil : limitName)
+        let quota = quota(in: outcome)
+        let name = name(in: outcome)
         text.write(",\"limit_name\":")
         if let name {
             text.write("\"")
@@ -215,13 +215,25 @@ final class AnswerWriter {
         if let details { text.writeMembers(of: details, isVerbose: isVerbose) }
         if !isAllowed {
             text.write(",\"message\":\"")
-            writeMessage(outcome, details, name ?? "limit", wait: wait)
+            writeMessage(outcome, wait: wait)
             text.write("\"")
         }
         text.write("}")
     }
 
-    private func writeMessage(_ outcome: Outcome, _ details: OutcomeDetails?, _ name: String, wait: Int?) {
+    /// A check that nobody could decide is told the limit that it would have met.
+    private func quota(in outcome: Outcome) -> Int? {
+        outcome.binding?.quota ?? (outcome.source == .off ? nil : outcome.limit?.quota)
+    }
+
+    private func name(in outcome: Outcome) -> String? {
+        outcome.details?.bindingTerm?.limit.name.text ?? outcome.details?.lacking?.limit.text
+            ?? (quota(in: outcome) == nil ? nil : limitName)
+    }
+
+    /// Writes why a call may not go on, for people: in ASCII, and with nothing that JSON or a header would have to escape.
+    func writeMessage(_ outcome: Outcome, wait: Int?) {
+        let details = outcome.details
         if outcome.verdict == .unknownModel {
             text.write("The model has no price, and calls of unknown models are denied.")
         } else if let lacking = details?.lacking {
@@ -233,16 +245,15 @@ final class AnswerWriter {
         } else {
             let unit = details?.bindingTerm?.limit.unit ?? .requests
             let quota = unit.text(of: outcome.binding?.quota ?? 0)
-            text.write(text: "The cost is above the quota of \(quota) of \(name).")
+            text.write(text: "The cost is above the quota of \(quota) of \(name(in: outcome) ?? "limit").")
         }
     }
 
     /// Writes any other answer.
     func write(_ answer: Answer, _ form: AnswerForm, to buffer: inout ByteBuffer) {
         buffer.writeString("HTTP/1.1 \(answer.status.rawValue) \(answer.status.phrase)\r\n")
-        if answer.status != .noContent {
-            buffer.writeString("Content-Type: \(answer.contentType)\r\nContent-Length: \(answer.body.count)\r\n")
-        }
+        if !answer.body.isEmpty { buffer.writeString("Content-Type: \(answer.contentType)\r\n") }
+        if answer.status != .noContent { buffer.writeString("Content-Length: \(answer.body.count)\r\n") }
         buffer.writeBytes(date.line(at: HTTPDate.currentSecond()))
         for header in answer.headers { buffer.writeString("\(header.name): \(header.value)\r\n") }
         if form.closes { buffer.writeString("Connection: close\r\n") }
@@ -253,7 +264,7 @@ final class AnswerWriter {
 
 extension Outcome.Verdict {
     /// For how many seconds to wait; 0 where nothing denies, nil where no wait helps.
-    fileprivate var retryAfterSeconds: Int? {
+    var retryAfterSeconds: Int? {
         switch self {
         case .allowed, .refused, .unknownLease, .repeated, .tooLate: 0
         case .denied(let milliseconds), .atCapacity(let milliseconds): max(1, wholeSeconds(milliseconds))

@@ -6,6 +6,8 @@ import RateLimitService
 enum AnswerTopic: Hashable {
     /// Whether a call may go on: the answer to a check or a reservation.
     case decision(isVerbose: Bool)
+    /// The same, to a gateway that reads the status and the headers.
+    case authorization(DenialForm)
     /// What became of a call that was reserved, or made.
     ///
     /// - Parameter owner: whose lease it is, where it is not of the user who is named.

@@ -14,6 +14,8 @@ final class EventLoopState {
     let pages: ServerPages
     let requestTimeout: TimeAmount
     let reports: AdminReports
+    /// Who calls where headers and the peer alone tell it.
+    var callers: CallerRules
     let writer: AnswerWriter
     /// The last ordinary check of any connection.
     var known = RequestTemplate()
@@ -26,13 +28,14 @@ final class EventLoopState {
 
     init(
         service: CheckService, eventLoop: any EventLoop, pages: ServerPages, requestTimeout: TimeAmount,
-        reports: AdminReports = AdminReports()
+        reports: AdminReports = AdminReports(), callers: CallerRules = CallerRules()
     ) {
         self.eventLoop = eventLoop
         self.service = service
         self.pages = pages
         self.requestTimeout = requestTimeout
         self.reports = reports
+        self.callers = callers
         engine = service.engine(on: eventLoop)
         writer = AnswerWriter(limitName: service.policy.limit.name)
         // Not weak: an object with weak references is retained and released more slowly, and each check does both here.

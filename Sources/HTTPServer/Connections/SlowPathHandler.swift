@@ -11,7 +11,11 @@ final class SlowPathHandler: ChannelInboundHandler {
     let connection: ConnectionHandler
     private var head: HTTPRequestHead?
     private var body: [UInt8] = []
+    /// How many bytes of a body have been dropped; nil where it is kept.
+    private var droppedBytes: Int?
     private var hasRefused = false
+    /// Who is at the other end, once somebody has asked.
+    private var knownPeer: ConnectionPeer?
 
     init(connection: ConnectionHandler) {
         self.connection = connection
@@ -21,10 +25,8 @@ final class SlowPathHandler: ChannelInboundHandler {
         guard !hasRefused else { return }
         switch unwrapInboundIn(data) {
         case .head(let head): begin(head)
-        case .body(let part):
-            body.append(contentsOf: part.readableBytesView)
-            if body.count > RequestBounds.bodyBytes { refuse(.bodyTooLarge) }
-        case .end: end(context.eventLoop)
+        case .body(let part): take(part)
+        case .end: end(context)
         }
     }
 
@@ -43,14 +45,33 @@ final class SlowPathHandler: ChannelInboundHandler {
         connection.slowPathRequestBegan(bodyLength: isChunked ? nil : contentLength ?? 0)
         self.head = head
         body.removeAll()
+        // Only of a request that has a body: finding the route takes a while.
+        droppedBytes = (isChunked || contentLength ?? 0 > 0) && Router.dropsBody(of: head.uri) ? 0 : nil
         let headBytes = head.headers.reduce(head.uri.utf8.count) { $0 + $1.name.utf8.count + $1.value.utf8.count + 4 }
         if headBytes > RequestBounds.headBytes { return refuse(.headTooLarge) }
         if head.version != .http1_0, head.headers["host"].count != 1 { return refuse(.missingHost) }
-        if let contentLength, contentLength > RequestBounds.bodyBytes { return refuse(.bodyTooLarge) }
+        if let contentLength, contentLength > bodyBound { return refuse(.bodyTooLarge) }
         if head.headers.first(name: "expect")?.lowercased() == "100-continue" { connection.sendContinue() }
     }
 
-    private func end(_ eventLoop: any EventLoop) {
+    private func peer(_ context: ChannelHandlerContext) -> ConnectionPeer {
+        let peer = knownPeer ?? ConnectionPeer(context.channel.remoteAddress)
+        knownPeer = peer
+        return peer
+    }
+
+    private var bodyBound: Int { droppedBytes == nil ? RequestBounds.bodyBytes : RequestBounds.droppedBodyBytes }
+
+    private func take(_ part: ByteBuffer) {
+        if let dropped = droppedBytes {
+            droppedBytes = dropped + part.readableBytes
+        } else {
+            body.append(contentsOf: part.readableBytesView)
+        }
+        if droppedBytes ?? body.count > bodyBound { refuse(.bodyTooLarge) }
+    }
+
+    private func end(_ context: ChannelHandlerContext) {
         guard let head else { return }
         self.head = nil
         connection.slowPathRequestEnded()
@@ -61,9 +82,10 @@ final class SlowPathHandler: ChannelInboundHandler {
         let form = AnswerForm(isHead: head.method == .HEAD, closes: closes)
         let engine = connection.loop.engine
         let request = Router.Request(
-            head, body, isAdmin: connection.isAdmin, limits: engine.limits, checksAreCalls: engine.hasFileLimits)
+            head, body, isAdmin: connection.isAdmin, limits: engine.limits, checksAreCalls: engine.hasFileLimits,
+            peer: peer(context), callers: connection.loop.callers)
         do throws(RequestError) {
-            perform(try Router.route(request), form, eventLoop)
+            perform(try Router.route(request), form, context.eventLoop)
         } catch {
             connection.answer(.problem(error), ticket: connection.makeTicket(ResponseContext(form: form)))
         }
@@ -84,6 +106,7 @@ final class SlowPathHandler: ChannelInboundHandler {
         case .call(let call):
             let ticket = connection.makeTicket(ResponseContext(form: form, topic: AnswerTopic(call)))
             connection.decide(call.request, arrivedAt: .now(), ticket: ticket)
+        case .authorize(let asked): perform(asked, form)
         case .userStatus(let user):
             let ticket = connection.makeTicket(ResponseContext(form: form, topic: .status(of: user)))
             if loop.engine.hasFileLimits {
@@ -110,6 +133,16 @@ final class SlowPathHandler: ChannelInboundHandler {
         }
     }
 
+    private func perform(_ asked: AuthorizationRequest, _ form: AnswerForm) {
+        let ticket = connection.makeTicket(ResponseContext(form: form, topic: .authorization(asked.denial)))
+        switch asked.call {
+        case .success(let call) where connection.loop.engine.hasFileLimits:
+            connection.decide(call, arrivedAt: .now(), ticket: ticket)
+        case .success(let call): connection.check(call.user, cost: call.cost, arrivedAt: .now(), ticket: ticket)
+        case .failure(let problem): connection.answer(.unnamed(problem, asked.denial), ticket: ticket)
+        }
+    }
+
     private static func describe(_ error: HTTPParserError) -> String {
         switch error {
         case .invalidMethod: "the method is not known"
@@ -127,13 +160,14 @@ final class SlowPathHandler: ChannelInboundHandler {
 extension Router.Request {
     /// What NIOHTTP1 made of a request.
     init(
-        _ head: HTTPRequestHead, _ body: [UInt8], isAdmin: Bool, limits: LimitsInForce, checksAreCalls: Bool
+        _ head: HTTPRequestHead, _ body: [UInt8], isAdmin: Bool, limits: LimitsInForce, checksAreCalls: Bool,
+        peer: ConnectionPeer = .unixSocket, callers: CallerRules = CallerRules()
     ) {
         let hasLength =
             head.headers.contains(name: "content-length") || head.headers.contains(name: "transfer-encoding")
         self.init(
             method: head.method, uri: head.uri, contentType: head.headers.first(name: "content-type"),
             hasLength: hasLength, isAdmin: isAdmin, leases: limits.leases, limits: limits,
-            checksAreCalls: checksAreCalls, body: body)
+            checksAreCalls: checksAreCalls, headers: head.headers, peer: peer, callers: callers, body: body)
     }
 }

@@ -95,6 +95,8 @@ enum RequestBounds {
     static let headBytes = 16_384
     /// The body.
     static let bodyBytes = 65_536
+    /// A body that is dropped: of a call that a gateway hands on whole.
+    static let droppedBodyBytes = 8_388_608
     /// Requests of one connection that may wait for their answer; beyond it the connection is not read.
     static let pipelined = 256
     /// The same while many checks wait for Redis: who sends one after the other is not to wait behind who sends hundreds.

@@ -69,8 +69,12 @@ extension RouteTable {
 
     private typealias Read = RouteMatch
 
+    /// Where gateways ask with the headers of a call alone.
+    static let authorization: RoutePattern = "/v1/auth/*"
+
     private static let calls = [
         Route(.any, "/v1/check", "Decides whether a call may go on, and charges it if so.", Read.check),
+        Route(.any, authorization, "Decides whether the call of whoever its headers name may go on.", Read.authorize),
         call(.reserve, "Reserves what a call may cost, until it is settled or its lease ends.", Read.reserve),
         call(.renew, "Prolongs a lease.", Read.renew),
         call(.settle, "Charges what a reserved call did cost, and gives back what is left.", Read.settle),

@@ -17,6 +17,8 @@ enum RoutedRequest: Equatable {
     case admin(AdminRequest)
     /// About a call.
     case call(RoutedCall)
+    /// Whether a call of whoever the headers name may go on.
+    case authorize(AuthorizationRequest)
 }
 
 /// Finds the route of a request in ``RouteTable/served`` and reads what it asks for, as a function: no channel.
@@ -36,6 +38,11 @@ enum Router {
         var limits = LimitsInForce.none
         /// Whether a check is a call under the limits of the file.
         var checksAreCalls = false
+        /// All headers, for what they say of the caller.
+        var headers = HTTPHeaders()
+        var peer = ConnectionPeer.unixSocket
+        /// Who calls where headers and the peer alone tell it.
+        var callers = CallerRules()
         var body: [UInt8]
     }
 
@@ -47,6 +54,12 @@ enum Router {
         let query = parts.count > 1 ? Array(parts[1].utf8) : []
         let match = RouteMatch(request: request, pattern: route.pattern, segments: segments, query: query)
         return try route.handler(match)()
+    }
+
+    /// Whether the body of a request is dropped unread, whatever it is: of a call that the gateway does not make itself.
+    static func dropsBody(of uri: String) -> Bool {
+        let path = target(uri).prefix { $0 != "?" }
+        return RouteTable.served.path(RoutePattern.split(path))?.pattern == RouteTable.authorization
     }
 
     /// Path and query; a server must take the absolute form of a target as well (RFC 9112, section 3.2.2).

@@ -1,0 +1,143 @@
+/// Who calls, and what the call says of itself, where only headers and the peer tell it.
+///
+/// A caller is one of three kinds, each with subjects of its own: a text that a header names, unless it begins like those of
+/// the other two; ``keyPrefix`` and a hash; ``addressPrefix`` and an address.
+public struct CallerRules: Hashable, Sendable {
+    /// What the subject of a token begins with.
+    public static let keyPrefix = "api-key:"
+    /// What the subject of an address begins with.
+    public static let addressPrefix = "address:"
+    /// Of IPv6 addresses so many bits are the client's: one household or machine has them all.
+    private static let ipv6Bits = 64
+
+    /// The header whose text is the user; nil where none is looked at.
+    public var userHeader: HeaderName?
+    /// The key for the hashes of tokens; nil where tokens are passed over.
+    public var tokenKey: TokenKey?
+    /// Whose `X-Forwarded-For` is believed.
+    public var trustedProxies: TrustedProxies
+    /// Which headers say what of a call.
+    public var headers: HeaderMap
+
+    /// Makes rules.
+    public init(
+        userHeader: HeaderName? = .userID, tokenKey: TokenKey? = nil, trustedProxies: TrustedProxies = .none,
+        headers: HeaderMap = .none
+    ) {
+        self.userHeader = userHeader
+        self.tokenKey = tokenKey
+        self.trustedProxies = trustedProxies
+        self.headers = headers
+    }
+
+    /// Who calls.
+    ///
+    /// - Parameter values: the values of a header, each as often as it was sent.
+    public func caller(
+        at peer: ConnectionPeer, _ values: (HeaderName) -> [String]
+    ) throws(CallerProblem) -> SubjectID {
+        if let userHeader, let text = try Self.text(of: userHeader, values) {
+            let isReserved = [Self.keyPrefix, Self.addressPrefix].contains { text.utf8.starts(with: $0.utf8) }
+            if isReserved { throw .reserved(userHeader) }
+            return try Self.subject(text, in: userHeader)
+        }
+        if let tokenKey {
+            if let text = try Self.text(of: .authorization, values), let token = Self.bearerToken(text) {
+                return tokenKey.subject(ofToken: token)
+            }
+            if let token = try Self.text(of: .apiKey, values) { return tokenKey.subject(ofToken: token) }
+        }
+        guard let address = trustedProxies.client(of: peer, forwardedFor: values(.forwardedFor)) else { throw .nobody }
+        return Self.subject(of: address)
+    }
+
+    /// What a call says of itself.
+    ///
+    /// - Parameters:
+    ///   - labelNames: the labels that some limit looks at.
+    ///   - readsGroups: whether the groups that count are those a call names.
+    public func attributes(
+        labelNames: Set<String>, readsGroups: Bool, _ values: (HeaderName) -> [String]
+    ) throws(CallerProblem) -> CallAttributes {
+        guard !headers.pairs.isEmpty else { return .none }
+        var model: String?
+        var provider: String?
+        var labels: [String: String] = [:]
+        var groups: [SubjectID] = []
+        for pair in headers.pairs {
+            let header = pair.header
+            guard let text = try Self.text(of: header, values) else { continue }
+            switch pair.attribute {
+            case .model: model = text
+            case .provider: provider = text
+            case .label(let name): if labelNames.contains(name) { labels[name] = text }
+            case .group: if readsGroups { groups.append(try Self.subject(text, in: header)) }
+            }
+        }
+        return CallAttributes(model: model, provider: provider, labels: labels, groups: groups)
+    }
+
+    /// Who is at an address.
+    private static func subject(of address: IPAddress) -> SubjectID {
+        let text = address.isIPv4 ? "\(address)" : "\(address.prefix(ipv6Bits))/\(ipv6Bits)"
+        guard let subject = SubjectID(addressPrefix + text) else {
+            preconditionFailure("a text of ASCII that is so short is a subject")
+        }
+        return subject
+    }
+
+    private static func subject(_ text: String, in header: HeaderName) throws(CallerProblem) -> SubjectID {
+        guard let subject = SubjectID(text) else { throw .notASubject(header) }
+        return subject
+    }
+
+    /// The text of a header; nil where it is not there, or empty.
+    private static func text(
+        of header: HeaderName, _ values: (HeaderName) -> [String]
+    ) throws(CallerProblem) -> String? {
+        let texts = values(header)
+        // Which of several is the gateway's and which the client's nobody can tell.
+        guard texts.count <= 1 else { throw .repeated(header) }
+        guard let text = texts.first, !text.isEmpty else { return nil }
+        // What was no UTF-8 has become this character, as other texts have.
+        guard !text.unicodeScalars.contains("\u{fffd}") else { throw .notUTF8(header) }
+        return text
+    }
+
+    /// The token of `Bearer <token>`, its scheme in any case; nil for another scheme, and where no token follows.
+    private static func bearerToken(_ text: String) -> String? {
+        let parts = text.utf8.split(separator: UInt8(ascii: " "), maxSplits: 1)
+        guard parts.count == 2, Substring(parts[0]).lowercased() == "bearer" else { return nil }
+        let token = trimmed(Substring(parts[1]))
+        return token.isEmpty ? nil : String(token)
+    }
+}
+
+/// Why nobody can be named.
+public enum CallerProblem: Error, Hashable, Sendable {
+    /// No header names the caller, and there is no address.
+    case nobody
+    /// A header stands more than once.
+    case repeated(HeaderName)
+    /// A header's text is no UTF-8.
+    case notUTF8(HeaderName)
+    /// A header's text can be no user and no group.
+    case notASubject(HeaderName)
+    /// A user's text begins like a subject of another kind.
+    case reserved(HeaderName)
+}
+
+extension CallerProblem: CustomStringConvertible {
+    /// What is wrong and what is accepted, in one sentence or two of ASCII.
+    public var description: String {
+        switch self {
+        case .nobody:
+            "Nobody is named: there is no user header, no token that counts, and no address."
+        case .repeated(let header): "The header \(header) stands more than once."
+        case .notUTF8(let header): "The header \(header) is no UTF-8."
+        case .notASubject(let header): "The header \(header) is not \(SubjectID.accepted)."
+        case .reserved(let header):
+            "The header \(header) begins with \(CallerRules.keyPrefix) or \(CallerRules.addressPrefix), which are not for users."
+        }
+    }
+}
