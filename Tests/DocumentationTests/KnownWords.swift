@@ -22,6 +22,11 @@ enum KnownWords {
             "tr -d '\\n'",
             "ps", "xxd", "promtool check rules", "sudo -u llm-rate-limit llm-rate-limit reset …",
         ],
+        "what a gateway calls its asking of another service": [
+            "auth_request", "ext_authz", "forwardAuth", "forward_auth",
+        ],
+        "a header with a value of the client's": ["Authorization: Bearer …"],
+        "a path with a user in it": ["/v1/users/address:192.0.2.7"],
         "a variable that Kubernetes sets": ["LLM_RATE_LIMIT_REDIS_PORT_6379_TCP_ADDR"],
         "a setting of Kubernetes, Compose or Docker": [
             "depends_on", "docker stop", "lifecycle: {preStop: {sleep: {seconds: 25}}}", "restartPolicy: Always",

@@ -200,12 +200,16 @@ func fuzzRouter(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     let (head, rest) = bytes.headAndRest
     let parts = rest.split(separator: UInt8(ascii: "\n"), maxSplits: 3, omittingEmptySubsequences: false)
     func text(_ index: Int) -> String { parts.count > index ? String(decoding: parts[index], as: UTF8.self) : "" }
-    let request = Router.Request(
+    var request = Router.Request(
         method: HTTPMethod(rawValue: text(0)), uri: text(1), contentType: head & 1 == 0 ? nil : text(2),
         hasLength: head & 2 == 0, isAdmin: head & 4 == 0, body: parts.count > 3 ? Array(parts[3]) : []
     )
+    request.headers = headers(in: text(3))
+    request.peer = head & 8 == 0 ? .unixSocket : .address(IPAddress(ipv4: 0x0a00_0001))
+    request.callers = fuzzedCallers
     switch Result(catching: { () throws(RequestError) in try Router.route(request) }) {
     case .success(.check(let check)): try hold(Limit.costs.contains(check.cost), "a cost of \(check.cost)")
+    case .success(.authorize(let asked)): try holdAuthorization(asked, of: request)
     case .success(.reset): try hold(request.isAdmin && request.method == .DELETE, "a reset through \(request)")
     case .success(.admin(let asked)):
         let methods: [HTTPMethod] =
@@ -219,4 +223,40 @@ func fuzzRouter(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
         try hold([.GET, .HEAD].contains(request.method), "\(route) through \(request.method)")
     case .failure(let error): try hold(!error.detail.isEmpty && error.status.rawValue >= 400, "\(error)")
     }
+}
+
+private let fuzzedCallers = CallerRules(
+    tokenKey: TokenKey(secret: "0123456789abcdef"), trustedProxies: (try? TrustedProxies("10.0.0.0/8,unix")) ?? .none)
+
+/// Each line of a text as a header.
+private func headers(in text: String) -> HTTPHeaders {
+    var headers = HTTPHeaders()
+    for line in text.split(separator: "\n").prefix(64) {
+        let sides = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        // The decoder lets no other names through, and NIO takes none.
+        guard sides[0].utf8.allSatisfy({ $0 < 0x80 }) else { continue }
+        headers.add(name: sides[0], value: sides.count > 1 ? sides[1] : "")
+    }
+    return headers
+}
+
+/// Who asks at `/v1/auth` is somebody of one kind, and nothing of path and query says who, nor what is charged.
+private func holdAuthorization(_ asked: AuthorizationRequest, of request: Router.Request) throws(FuzzFinding) {
+    var plain = request
+    plain.uri = "/v1/auth"
+    let again = Result { () throws(RequestError) in try Router.route(plain) }
+    guard case .success(.authorize(let other)) = again else {
+        throw FuzzFinding(description: "\(again) without a path")
+    }
+    try hold(asked.call == other.call && other.denial == .tooManyRequests, "\(asked), and \(other) without a path")
+    guard case .success(let call) = asked.call else { return }
+    try hold(call == CallRequest(user: call.user), "\(call) says more than who")
+    let named = request.headers["X-User-Id"].first ?? ""
+    let isOfAnotherKind = ["api-key:", "address:"].contains { call.user.text.utf8.starts(with: $0.utf8) }
+    let isSame = SubjectID(named) == call.user
+    try hold(named.isEmpty ? isOfAnotherKind : isSame && !isOfAnotherKind, "\(call.user) of a user \(named)")
+    guard call.user.text.utf8.starts(with: "address:".utf8) else { return }
+    let address = call.user.text.dropFirst("address:".count)
+    let reread = try? AddressRange(address)
+    try hold(reread?.description == String(address), "no address: \(address)")
 }
