@@ -158,7 +158,9 @@ extension EndToEnd {
         @Test("never shows a token, in Redis, in a log line or on a page")
         func tokens() throws {
             let secret = try folder.write("0123456789abcdef0123\n", to: "secret")
-            let daemon = try start(["AUTH_SECRET_FILE": secret, "LOG_LEVEL": "trace", "LOG_USERS": "plain"])
+            let daemon = try start([
+                "AUTH_SECRET_FILE": secret, "DRAIN_TIMEOUT_MS": "0", "LOG_LEVEL": "trace", "LOG_USERS": "plain",
+            ])
             let client = try daemon.connect()
             for headers in [["Authorization": "Bearer sk-t0ken"], ["X-Api-Key": "sk-t0ken"], ["X-Api-Key": "sk-t0ken"]]
             {
@@ -243,6 +245,8 @@ extension EndToEnd {
         }
 
         private static func port(of daemon: Daemon) throws -> UInt16 {
+            // It answers before its line has come through the pipe.
+            #expect(eventually(within: 20) { !daemon.logLines(containing: "serving").isEmpty })
             let line = try #require(daemon.logLines(containing: "serving").first)
             let name = try #require(line.firstMatch(of: /127\.0\.0\.1:([0-9]+)/))
             return try #require(UInt16(name.1))
