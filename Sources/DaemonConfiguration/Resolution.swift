@@ -155,6 +155,11 @@ struct Resolution {
         if let secret = settings.authSecret, secret.isReadableByEveryone {
             warn("\(printable(secret.path)) holds the secret of tokens and every user can read it: chmod it to 0600")
         }
+        if settings.authHeaders.namesGroups, settings.groups != .given {
+            warn(
+                "the group of \(OptionName.authHeaders.variable) is not used: "
+                    + "\(OptionName.groups.variable)=\(settings.groups.rawValue) takes none that a call names")
+        }
         if settings.isShadow { warn("shadow mode: denials are counted and reported, and everybody passes") }
         if settings.allowedUsers != nil, let address = settings.listenAddress {
             warn(

@@ -1,3 +1,4 @@
+import Glibc
 import RateLimitCore
 import Testing
 
@@ -48,6 +49,19 @@ struct AuthOptionTests {
         let short = folder.write("short", "0123456789abcde\n")
         #expect(try reason([.authSecretFile: short]) == "its line is shorter than 16 bytes")
         #expect(try reason([.authSecretFile: folder.write("empty", "")]) == "it is empty")
+    }
+
+    @Test("warn of a group that is not used, and of a secret that every user can read")
+    func warnings() throws {
+        #expect(try load([.authHeaders: "model=X-Model", .groups: "stored"]).warnings.isEmpty)
+        let unused = try load([.authHeaders: "group=X-Team"]).warnings
+        #expect(unused.count == 1 && unused[0].hasPrefix("the group of LLM_RATE_LIMIT_AUTH_HEADERS is not used"))
+        #expect(try !load([.authHeaders: "group=X-Team", .groups: "given"]).warnings.contains(unused[0]))
+        let secret = folder.write("open", "0123456789abcdef\n")
+        #expect(chmod(secret, 0o644) == 0)
+        #expect(try load([.authSecretFile: secret]).warnings.count == 1)
+        #expect(chmod(secret, 0o600) == 0)
+        #expect(try load([.authSecretFile: secret]).warnings.isEmpty)
     }
 
     @Test("take another secret in the same file over at a reload, and tell that without the secret")

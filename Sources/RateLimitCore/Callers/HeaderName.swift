@@ -139,6 +139,9 @@ public struct HeaderMap: Hashable, Sendable, CustomStringConvertible {
         self.pairs = pairs
     }
 
+    /// Whether a header names a group.
+    public var namesGroups: Bool { pairs.contains { $0.attribute == .group } }
+
     /// The pairs as they are read, with commas between them.
     public var description: String {
         pairs.map { "\($0.attribute)=\($0.header)" }.joined(separator: ",")
