@@ -98,7 +98,8 @@ public struct CallerRules: Hashable, Sendable {
         let texts = values(header)
         // Which of several is the gateway's and which the client's nobody can tell.
         guard texts.count <= 1 else { throw .repeated(header) }
-        guard let text = texts.first, !text.isEmpty else { return nil }
+        // Blanks around a value are none of it (RFC 9110, section 5.5); the decoder leaves tabs behind it.
+        guard let text = texts.first.map({ String(trimmed($0[...])) }), !text.isEmpty else { return nil }
         // What was no UTF-8 has become this character, as other texts have.
         guard !text.unicodeScalars.contains("\u{fffd}") else { throw .notUTF8(header) }
         return text

@@ -251,7 +251,8 @@ private func holdAuthorization(_ asked: AuthorizationRequest, of request: Router
     try hold(asked.call == other.call && other.denial == .tooManyRequests, "\(asked), and \(other) without a path")
     guard case .success(let call) = asked.call else { return }
     try hold(call == CallRequest(user: call.user), "\(call) says more than who")
-    let named = request.headers["X-User-Id"].first ?? ""
+    let blanks = CharacterSet(charactersIn: " \t")
+    let named = (request.headers["X-User-Id"].first ?? "").trimmingCharacters(in: blanks)
     let isOfAnotherKind = ["api-key:", "address:"].contains { call.user.text.utf8.starts(with: $0.utf8) }
     let isSame = SubjectID(named) == call.user
     try hold(named.isEmpty ? isOfAnotherKind : isSame && !isOfAnotherKind, "\(call.user) of a user \(named)")
