@@ -63,7 +63,7 @@ final class GatewaySetting {
         let unpacked = try UnpackedGateway(door.package)
         redis = try RedisServer()
         folder = try TemporaryFolder()
-        var settings = ["REQUESTS": "3"].merging(settings) { $1 }
+        var settings = ["REQUESTS": "3", "TRUSTED_PROXIES": "unix"].merging(settings) { $1 }
         if let limits { settings["LIMITS_FILE"] = try folder.write(limits, to: "limits.yaml") }
         daemon = try Daemon(redis: redis.url, settings, folder: folder)
         model = try ChildProcess("python3", [UnpackedGateway.helper("model.py")])

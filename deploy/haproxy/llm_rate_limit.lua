@@ -18,7 +18,7 @@ end
 local function refusal(kind, answer)
   -- The daemon's own text, still escaped as it was there.
   local message = answer:match('"message":"(.-[^\\])"') or answer:match('"detail":"(.-[^\\])"') or ""
-  return ('{"error":{"type":"%s","code":"%s","message":"'):format(kind, kind) .. message .. '"}}\n'
+  return ('{"error":{"type":"%s","code":"%s","message":"'):format(kind, kind) .. message .. '"}}'
 end
 
 core.register_action("rate-limit", { "http-req" }, function(txn)
