@@ -9,6 +9,7 @@ enum Door: String, CaseIterable, CustomTestStringConvertible {
     case nginxAuthRequest = "nginx with auth_request"
     case haproxy = "HAProxy"
     case caddy = "Caddy"
+    case envoy = "Envoy"
 
     var testDescription: String { rawValue }
 
@@ -16,13 +17,14 @@ enum Door: String, CaseIterable, CustomTestStringConvertible {
     static let settling: [Self] = [.nginxLua, .nginxNJS]
 
     /// Whether the client's answer to a denial is the gateway's own, in the form of OpenAI's errors.
-    var answersItself: Bool { self != .caddy }
+    var answersItself: Bool { self != .caddy && self != .envoy }
 
     var package: String {
         switch self {
         case .nginxLua, .nginxNJS, .nginxAuthRequest: "nginx"
         case .haproxy: "haproxy"
         case .caddy: "caddy"
+        case .envoy: "envoy"
         }
     }
 }
@@ -73,7 +75,8 @@ final class GatewaySetting {
         else { throw TestFailure("the model does not start: \(model.errors)") }
         port = try freePort()
         let paths = GatewayPaths(
-            folder: folder, daemonSocket: daemon.socketPath, port: port, modelPort: modelPort, unpacked: unpacked)
+            folder: folder, daemonSocket: daemon.socketPath, port: port, modelPort: modelPort, unpacked: unpacked,
+            isClosed: settings["FAILURE_MODE"] == "closed")
         gateway = RunningGateway(process: try door.start(paths))
         let (gateway, port) = (gateway.process, port)
         let isServing = try eventually(within: 20) {
@@ -154,6 +157,8 @@ struct GatewayPaths {
     let port: UInt16
     let modelPort: UInt16
     let unpacked: UnpackedGateway
+    /// Whether the daemon's failure mode is closed.
+    let isClosed: Bool
 
     var log: String { readFile(folder.file("gateway.log")) }
 }
@@ -167,6 +172,7 @@ extension Door {
         case .nginxAuthRequest: try Self.startNginx(paths, "nginx-auth-request.conf", script: nil)
         case .haproxy: try Self.startHAProxy(paths)
         case .caddy: try Self.startCaddy(paths)
+        case .envoy: try Self.startEnvoy(paths)
         }
     }
 
@@ -231,5 +237,23 @@ extension Door {
         return try paths.unpacked.start(
             "usr/bin/caddy", ["run", "--adapter", "caddyfile", "--config", path],
             variables: ["HOME": folder.path, "XDG_DATA_HOME": folder.path, "XDG_CONFIG_HOME": folder.path])
+    }
+
+    private static func startEnvoy(_ paths: GatewayPaths) throws -> ChildProcess {
+        let folder = paths.folder
+        var configuration = try Configuration("envoy/envoy.yaml")
+        try configuration.replace("/run/llm-rate-limit/llm-rate-limit.sock", with: paths.daemonSocket)
+        try configuration.replace("0.0.0.0, port_value: 8080", with: "127.0.0.1, port_value: \(paths.port)")
+        try configuration.replace("port_value: 8000", with: "port_value: \(paths.modelPort)")
+        if paths.isClosed { try configuration.replace("failure_mode_allow: true", with: "failure_mode_allow: false") }
+        let path = try folder.write(configuration.text, to: "envoy.yaml")
+        let libraries = "\(paths.unpacked.root)/lib"
+        let pythons = try FileManager.default.contentsOfDirectory(atPath: libraries)
+        let python = try #require(pythons.first { $0.hasPrefix("python3") })
+        // The program that PyPI puts on the path is Python, and starts this one. It ends with the thread that started it,
+        // which here is the test's.
+        return try ChildProcess(
+            "\(libraries)/\(python)/site-packages/envoy/_bin/envoy",
+            ["--config-path", path, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"])
     }
 }

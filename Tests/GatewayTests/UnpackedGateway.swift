@@ -1,7 +1,7 @@
 import Foundation
 import TestSupport
 
-/// A gateway's program as `scripts/setup-gateways` has unpacked it.
+/// A gateway's program as `scripts/setup-gateways` has unpacked or installed it.
 struct UnpackedGateway {
     /// The root of the unpacked packages.
     let root: String
@@ -15,7 +15,7 @@ struct UnpackedGateway {
         // Its list of packages is written when all of it is there.
         guard FileManager.default.fileExists(atPath: "\(root)/packages") else {
             throw TestFailure(
-                "not run: there is no \(name) in \(root); run scripts/setup-gateways, which needs Debian's apt-get and a mirror"
+                "not run: there is no \(name) in \(root); run scripts/setup-gateways, which needs mirrors of Debian and PyPI"
             )
         }
         let folders = (try? FileManager.default.contentsOfDirectory(atPath: "\(root)/usr/lib")) ?? []

@@ -38,7 +38,7 @@ core.register_action("rate-limit", { "http-req" }, function(txn)
   if status == 200 then
     local reason = body:match('"degraded":true,"reason":"([a-z_]+)"')
     if reason then txn:set_var("txn.rate_limit_degraded", reason) end
-  elseif status == 429 then
+  elseif status == 429 or body:find('"at_capacity":true', 1, true) then
     txn:set_var("txn.rate_limit_status", 429)
     txn:set_var("txn.rate_limit_body", refusal("rate_limit_exceeded", body))
   elseif status == 503 and body:find('"status":503', 1, true) then
