@@ -23,7 +23,7 @@ enum Repository {
             !file.contains(".docc") && !file.contains("Tests/Fuzz/Corpus") && !file.contains("Tests/DocumentationTests")
                 && [
                     ".swift", ".lua", ".c", ".h", ".env", ".service", ".socket", ".conf", ".txt", ".py", ".toml",
-                    ".yaml",
+                    ".yaml", ".cfg", ".js", "Caddyfile",
                 ]
                 .contains { file.hasSuffix($0) }
                 || file.hasPrefix("scripts/")

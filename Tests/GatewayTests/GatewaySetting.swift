@@ -88,6 +88,9 @@ final class GatewaySetting {
         guard isServing else { throw TestFailure("\(door.rawValue) does not answer: \(gateway.errors) \(paths.log)") }
     }
 
+    /// Ends the model: nobody listens on its port any more.
+    func endModel() { model.end() }
+
     func connect() throws -> HTTPConnection { try HTTPConnection(.tcp(port)) }
 
     /// One request of a user, that is no call of a model.

@@ -34,7 +34,7 @@ struct GatewayTests {
         // Whom nobody names is limited by the address.
         let nameless = try client.request("GET", "/x")
         #expect(nameless.status == 200 && nameless["RateLimit"] == #""requests";r=2"#, "\(nameless)")
-        let addresses = try setting.redis.keys(prefix: "llm-rate:user:address:")
+        let addresses = try setting.redis.keys().filter { $0.hasPrefix("llm-rate:user:address:") }
         // Of a client on its own machine Envoy tells the machine's address.
         #expect(addresses.count == 1 && (door == .envoy || addresses[0].hasSuffix(":127.0.0.1")), "\(addresses)")
     }
@@ -108,6 +108,16 @@ struct GatewayTests {
         #expect(sentinel.status == 200)
         let used = try setting.daemon.connect().request("GET", "/v1/users/\(user)").number("used") ?? -1
         #expect((2...3).contains(used), "\(used)")
+    }
+
+    @Test("A model that is away is an error of the model's, asked for once and charged once", arguments: Door.allCases)
+    func modelAway(door: Door) throws {
+        let setting = try GatewaySetting(door)
+        let user = newUser()
+        setting.endModel()
+        let response = try setting.get(user)
+        #expect([502, 503].contains(response.status) && degraded(response) == nil, "\(response)")
+        #expect(try setting.daemon.connect().request("GET", "/v1/users/\(user)").number("used") == 1)
     }
 
     @Test("Without Redis requests pass, and the client is told why; closed refuses them", arguments: Door.allCases)
