@@ -29,7 +29,7 @@ enum Door: String, CaseIterable, CustomTestStringConvertible {
     }
 }
 
-/// Ends a gateway so that its workers go with it: killed, a master would leave them.
+/// Ends a gateway as a service manager does.
 private final class RunningGateway {
     let process: ChildProcess
 
@@ -208,8 +208,10 @@ extension Door {
                 with: "\(paths)lua_package_cpath \"\(unpacked.libraries)/lua/5.1/?.so;;\";")
         }
         let path = try folder.write(configuration.text, to: "nginx.conf")
+        // One process, ended by its id: a worker would outlive a master that is killed with the tests.
         return try unpacked.start(
-            "usr/sbin/nginx", ["-p", folder.path, "-c", path, "-e", folder.file("gateway.log"), "-g", "daemon off;"])
+            "usr/sbin/nginx",
+            ["-p", folder.path, "-c", path, "-e", folder.file("gateway.log"), "-g", "daemon off; master_process off;"])
     }
 
     private static func startHAProxy(_ paths: GatewayPaths) throws -> ChildProcess {

@@ -1,4 +1,4 @@
--- Limits of llm-rate-limit in HAProxy, 2.6 or later: the action rate-limit asks the daemon about a request.
+-- Limits of llm-rate-limit in HAProxy (tried with 2.6): the action rate-limit asks the daemon about a request.
 --
 -- It reads txn.rate_limit_user and sets txn.rate_limit_status, the status that the client is to get: 0 where the request
 -- goes on; txn.rate_limit_body, the client's answer where it does not; and txn.rate_limit_retry_after,

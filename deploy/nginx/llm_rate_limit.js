@@ -1,4 +1,4 @@
-// Limits of llm-rate-limit in nginx, with njs 0.7.9 or later (Debian's libnginx-mod-http-js).
+// Limits of llm-rate-limit in nginx, with njs (tried with 0.7.9; Debian's libnginx-mod-http-js).
 //
 // check       js_content: lets a request through to @passed, or answers it with 429
 // reserve     js_content: the same to @model, and holds what the call may take of tokens and money

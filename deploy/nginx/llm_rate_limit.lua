@@ -21,7 +21,7 @@ local settings = {
 -- What is kept of one answer, at most: the line of a stream, or an answer that is no stream.
 local KEPT_BYTES = 1048576
 -- A settlement is sent again after so many seconds: longer than the daemon or Redis need to start.
-local PAUSES = { 1, 5, 30, 60 }
+local PAUSES = { 1, 2, 5, 20, 60 }
 local SETTLEMENT_DEADLINE_MS = 2000
 
 local M = {}
