@@ -69,9 +69,13 @@ watched() {
 progress_seconds=60
 
 tick() {
-    local what=$1 how=$2 log=$3 started=$SECONDS far
-    # The one that sleeps must not keep the pipe open when all is over.
-    while sleep "$progress_seconds" <&- >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+    local what=$1 how=$2 log=$3 started=$SECONDS far sleeper=
+    trap '[ -z "$sleeper" ] || kill "$sleeper"; exit' TERM
+    while true; do
+        # The one that sleeps must not keep the pipe open when all is over, nor stay.
+        sleep "$progress_seconds" <&- >/dev/null 2>&1 &
+        sleeper=$!
+        wait "$sleeper" && kill -0 $$ 2>/dev/null || break
         far=$("$how" "$log")
         say "$what: ${far:+$far, }$(((SECONDS - started) / 60)) min"
     done

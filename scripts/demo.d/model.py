@@ -1,0 +1,15 @@
+"""A model that is none, on loopback: answers every chat with "hello", in OpenAI's protocol.
+
+model.py PATH: writes where it listens to the file at PATH.
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy/python"))
+sys.dont_write_bytecode = True
+from tests.upstream import Upstream  # noqa: E402
+
+Path(sys.argv[1]).write_text(Upstream().url.removesuffix("/v1"))
+signal.pause()
