@@ -5,7 +5,8 @@ import Testing
 /// `scripts/demo`, which shows a real gateway under limits.
 @Suite("The demo", .serialized)
 struct DemoTests {
-    @Test("It ends by itself, and its picture has who was allowed, who was denied for how long, and who passed uncounted")
+    @Test(
+        "It ends by itself, and its picture has who was allowed, who was denied for how long, and who passed uncounted")
     func picture() throws {
         let demo = try Demo("litellm")
         #expect(try demo.process.wait(seconds: 400) == 0, "\(demo.process.errors)")

@@ -192,8 +192,8 @@ def picture(marks: dict[str, list[str]], times: list[float]) -> str:
 
 LEGEND = """\
   +       allowed, and counted
-  1 to 9  denied with 429: the seconds to wait (9 or more); the daemon knows this
-          for a second after Redis has stopped
+  1 to 9  denied with 429: the seconds to wait (9 or more); the daemon knows
+          it for a second after Redis has stopped
   o       open: allowed and not counted, since Redis did not decide
   = .     Redis answers, Redis is stopped"""
 
