@@ -68,7 +68,8 @@ class Setting:
             return Answer(FAILED, f"cannot ask the gateway: {error}")
         finally:
             connection.close()
-        reason = self.newly_degraded()
+        # LiteLLM's answers have no such header.
+        reason = self.newly_degraded() or response.headers.get("X-Rate-Limit-Degraded")
         if response.status == 429:
             return denial(response.headers, text)
         if response.status != 200:
