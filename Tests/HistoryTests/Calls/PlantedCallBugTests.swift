@@ -18,7 +18,8 @@ struct PlantedCallBugTests {
             isOffHotPath: true),
         Mutation(
             name: "a second settlement is charged too",
-            original: "if first.epoch > 0 and first.epoch <= request.given then return REPEATED end", mutated: ""),
+            original: "if may_have_given(first, request.first_given, request.given) then return REPEATED end",
+            mutated: ""),
         Mutation(
             name: "leases lapse 300 ms late",
             original: "charged, lapses = operation > RESERVE and 8 or 0, now_ms + plan[LIFE]",
@@ -58,8 +59,8 @@ struct PlantedCallBugTests {
             isOffHotPath: true),
         Mutation(
             name: "a settlement goes to another value's window",
-            original: "if plan[HAS_ID] then operand = operand + 20 end",
-            mutated: "if plan[HAS_ID] then operand = operand + 20 end "
+            original: "if plan[HAS_ID] then operand = operand + 22 end",
+            mutated: "if plan[HAS_ID] then operand = operand + 22 end "
                 + "for k = first, first + subjects - 1 do if operation == SETTLE then "
                 + "KEYS[k] = KEYS[k]:gsub('tenant=1', 'tenant=0') end end"),
         Mutation(
