@@ -2,8 +2,8 @@
 --
 -- check(user)     in access_by_lua: lets a request through, or answers it with 429
 -- reserve(user)   in access_by_lua: the same, and holds what the call may take of tokens and money
--- watch()         in body_filter_by_lua: reads from the model's answer what the call took
--- settle()        in log_by_lua: charges that in place of what was held
+-- watch()         in body_filter_by_lua: reads from the model's answer what the call took, and charges it at the end
+-- settle()        in log_by_lua: charges what has not come to its end in place of what was held
 --
 -- Where the daemon does not answer in time the request goes on, and the answer has X-Rate-Limit-Degraded.
 local cjson = require("cjson.safe")
@@ -229,31 +229,6 @@ local function take_stream(call, chunk)
   end
 end
 
---- Reads one part of the answer, in body_filter_by_lua.
-function M.watch()
-  local call = ngx.ctx.llm_rate_limit
-  if not call then return end
-  local chunk, is_last = ngx.arg[1], ngx.arg[2]
-  if call.is_stream == nil then
-    call.is_stream = (ngx.header["Content-Type"] or ""):find("text/event-stream", 1, true) ~= nil
-  end
-  if chunk and chunk ~= "" then
-    if call.is_stream then
-      take_stream(call, chunk)
-    else
-      call.bytes = call.bytes + #chunk
-      if call.bytes <= KEPT_BYTES then call.parts[#call.parts + 1] = chunk end
-    end
-  end
-  if not is_last then return end
-  call.is_whole = true
-  if call.is_stream then
-    take_line(call, call.rest)
-  elseif call.bytes <= KEPT_BYTES then
-    take_usage(call, table.concat(call.parts))
-  end
-end
-
 -- What is charged for a call that does not tell what it took, such as a stream that the client cut: the estimate, and
 -- a token at least for each event that was passed on. Were it less, cutting streams would be free.
 local function assumed(call)
@@ -281,10 +256,11 @@ local function deliver(is_ending, path, body, attempt)
   end
 end
 
---- Charges what the call took, in log_by_lua.
+--- Charges what the call took, once: in log_by_lua, for the answers that did not come to their end.
 function M.settle()
   local call = ngx.ctx.llm_rate_limit
-  if not call then return end
+  if not call or call.is_settled then return end
+  call.is_settled = true
   local status = tonumber(ngx.var.status) or 0
   local path, body = "/v1/settle", nil
   if status >= 400 and status ~= 499 and status ~= 504 then
@@ -295,9 +271,36 @@ function M.settle()
   else
     body = assumed(call)
   end
-  -- There are no sockets in this phase; a timer has them.
+  -- There are no sockets in these phases; a timer has them.
   local is_set, failure = ngx.timer.at(0, deliver, path, body, 1)
   if not is_set then ngx.log(ngx.ERR, "llm-rate-limit was not told what a call took: ", failure) end
+end
+
+--- Reads one part of the answer, in body_filter_by_lua.
+function M.watch()
+  local call = ngx.ctx.llm_rate_limit
+  if not call then return end
+  local chunk, is_last = ngx.arg[1], ngx.arg[2]
+  if call.is_stream == nil then
+    call.is_stream = (ngx.header["Content-Type"] or ""):find("text/event-stream", 1, true) ~= nil
+  end
+  if chunk and chunk ~= "" then
+    if call.is_stream then
+      take_stream(call, chunk)
+    else
+      call.bytes = call.bytes + #chunk
+      if call.bytes <= KEPT_BYTES then call.parts[#call.parts + 1] = chunk end
+    end
+  end
+  if not is_last then return end
+  call.is_whole = true
+  if call.is_stream then
+    take_line(call, call.rest)
+  elseif call.bytes <= KEPT_BYTES then
+    take_usage(call, table.concat(call.parts))
+  end
+  -- The log phase comes later, where the client is slow to close.
+  M.settle()
 end
 
 return M
