@@ -46,6 +46,29 @@ struct PythonClientTests {
     }
 }
 
+/// The filter for Open WebUI's admin page, in Open WebUI's own code.
+@Suite("Open WebUI", .serialized)
+struct OpenWebUITests {
+    @Test("Its filter limits calls, tool rounds among them, charges them really, and goes on without daemon and Redis")
+    func filter() throws {
+        let interpreter = try PythonEnvironment.interpreter(of: "open-webui")
+        #expect(try PythonEnvironment.test("test_open_webui", with: interpreter, seconds: 400) > 30)
+    }
+
+    @Test("Types and style of the file are as they should be")
+    func style() throws {
+        let build = try PythonEnvironment.interpreter(of: "build")
+        let folder = PythonEnvironment.openWebUI
+        let configuration = "\(folder)/pyproject.toml"
+        try PythonEnvironment.run(
+            build,
+            ["-m", "mypy", "--config-file", configuration, "--cache-dir", "/dev/null", "\(folder)/llm_rate_limit.py"],
+            seconds: 300)
+        try PythonEnvironment.run(build, ["-m", "ruff", "check", "--no-cache", folder])
+        try PythonEnvironment.run(build, ["-m", "ruff", "format", "--check", "--no-cache", folder])
+    }
+}
+
 /// Real LiteLLM proxies with the callback of the Python client.
 @Suite("LiteLLM", .serialized)
 struct LiteLLMTests {

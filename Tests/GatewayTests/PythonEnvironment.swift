@@ -6,6 +6,8 @@ import Testing
 enum PythonEnvironment {
     /// The folder of the Python package.
     static let package = root + "/deploy/python"
+    /// The folder of the filter for Open WebUI.
+    static let openWebUI = root + "/deploy/open-webui"
 
     private static let root = #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined()
     private static let folder = root + "/.build/gateways"
