@@ -70,7 +70,7 @@ progress_seconds=60
 
 tick() {
     local what=$1 how=$2 log=$3 started=$SECONDS far sleeper=
-    trap '[ -z "$sleeper" ] || kill "$sleeper"; exit' TERM
+    trap '[ -z "$sleeper" ] || kill "$sleeper"; exit' INT TERM
     while true; do
         # The one that sleeps must not keep the pipe open when all is over, nor stay.
         sleep "$progress_seconds" <&- >/dev/null 2>&1 &

@@ -47,6 +47,15 @@ struct ScriptTests {
         #expect(process.errors.contains("error: no") && !process.errors.contains("round"))
     }
 
+    @Test("Nothing goes on waiting when a command that takes long is over")
+    func waiting() throws {
+        let asked = "is_asleep() { grep -qszx '9876[5]' /proc/[0-9]*/cmdline; }; progress_seconds=$((98700 + 65))"
+        let program = "program() { for _ in {1..600}; do is_asleep && echo slept && break; sleep 0.1; done; }"
+        let after = "for _ in {1..600}; do is_asleep || break; sleep 0.1; done; is_asleep || echo gone"
+        let process = try run("\(asked)\n\(program); watched working last_shown program; \(after)")
+        #expect(process.output == "slept\ngone\n", "\(process.errors)")
+    }
+
     @Test("Every script that builds does it through the function that tells how far it is")
     func builds() {
         for (name, text) in Repository.texts where name.hasPrefix("scripts/") && name != "scripts/lib.sh" {
