@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// `scripts/demo`, which shows a real gateway under limits.
-@Suite("The demo", .serialized)
+@Suite("The demo", .serialized, .needs("litellm", "nginx", "haproxy", "caddy", "envoy"))
 struct DemoTests {
     @Test(
         "It ends by itself, and its picture has who was allowed, who was denied for how long, and who passed uncounted")

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Every configuration of `deploy/` for a gateway, run by the real one.
-@Suite("Gateways", .serialized)
+@Suite("Gateways", .serialized, .needs("nginx", "haproxy", "caddy", "envoy"))
 struct GatewayTests {
     private func degraded(_ response: HTTPResponse) -> String? {
         response["X-Rate-Limit-Degraded"].flatMap { $0.isEmpty ? nil : $0 }

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The Python client, as the wheel that users get.
-@Suite("The Python client", .serialized)
+@Suite("The Python client", .serialized, .needs("build"))
 struct PythonClientTests {
     @Test("The wheel is built, installed into a fresh environment, and passes its tests with real daemons there")
     func wheel() throws {
@@ -47,7 +47,7 @@ struct PythonClientTests {
 }
 
 /// The filter for Open WebUI's admin page, in Open WebUI's own code.
-@Suite("Open WebUI", .serialized)
+@Suite("Open WebUI", .serialized, .needs("build", "open-webui"))
 struct OpenWebUITests {
     @Test("Its filter limits calls, tool rounds among them, charges them really, and goes on without daemon and Redis")
     func filter() throws {
@@ -70,7 +70,7 @@ struct OpenWebUITests {
 }
 
 /// Real LiteLLM proxies with the callback of the Python client.
-@Suite("LiteLLM", .serialized)
+@Suite("LiteLLM", .serialized, .needs("build", "litellm"))
 struct LiteLLMTests {
     @Test("Two proxies over one Redis are limited exactly, charged really, and go on without daemon and Redis")
     func proxies() throws {

@@ -10,19 +10,11 @@ enum PythonEnvironment {
     static let openWebUI = root + "/deploy/open-webui"
 
     private static let root = #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined()
-    private static let folder = root + "/.build/gateways"
 
     /// The interpreter of one environment, by its name.
     static func interpreter(of name: String) throws -> String {
-        let path = "\(folder)/\(name)/bin/python"
-        // Its list of packages is written when all of it is there.
-        guard FileManager.default.fileExists(atPath: "\(folder)/\(name)/packages") else {
-            throw TestFailure(
-                "not run: there is no environment \(name) in \(folder); run scripts/setup-gateways, which needs a "
-                    + "package registry"
-            )
-        }
-        return path
+        guard isGatewayThere(name) else { throw TestFailure("there is no environment \(name) in \(gatewaysFolder)") }
+        return "\(gatewaysFolder)/\(name)/bin/python"
     }
 
     /// Runs a Python program to its end and gives what it said.

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The configurations that reserve before a call and settle with what it took.
-@Suite("Gateways that settle", .serialized)
+@Suite("Gateways that settle", .serialized, .needs("nginx"))
 struct SettlementTests {
     /// What the model's answers say that they took.
     private static let told = ["tokens": 980, "input": 900, "output": 80]

@@ -11,13 +11,8 @@ struct UnpackedGateway {
     private static let project = #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined()
 
     init(_ name: String) throws {
-        root = "\(Self.project)/.build/gateways/\(name)"
-        // Its list of packages is written when all of it is there.
-        guard FileManager.default.fileExists(atPath: "\(root)/packages") else {
-            throw TestFailure(
-                "not run: there is no \(name) in \(root); run scripts/setup-gateways, which needs mirrors of Debian and PyPI"
-            )
-        }
+        root = "\(gatewaysFolder)/\(name)"
+        guard isGatewayThere(name) else { throw TestFailure("there is no \(name) in \(gatewaysFolder)") }
         let folders = (try? FileManager.default.contentsOfDirectory(atPath: "\(root)/usr/lib")) ?? []
         machine = folders.first { $0.hasSuffix("-linux-gnu") } ?? ""
     }
