@@ -33,6 +33,8 @@ struct Scenario: Hashable {
     var depth = 1
     /// For how long it is measured at least, whatever the others are.
     var leastSeconds = 0
+    /// How many users it has, where they are not as many as the others have.
+    var userCount: Int?
 
     /// Whether its users have no budget.
     var isOfDenials: Bool { [.denials, .limitDenials, .deniedUsers].contains(subject) }
@@ -52,9 +54,9 @@ struct Scenario: Hashable {
 
     static func limits(_ count: Int, _ connections: Int = 64) -> Scenario {
         let name = count == 1 ? "1 limit" : "\(count) limits"
-        return Scenario(
-            name: connections == 64 ? name : "\(name), \(connections) client", subject: .limits(count),
-            connections: connections)
+        guard connections == 1 else { return Scenario(name: name, subject: .limits(count), connections: connections) }
+        // One client meets few of the others' users twice; these are all known to the daemon after the warm-up.
+        return Scenario(name: "\(name), 1 client", subject: .limits(count), connections: 1, userCount: 1_000)
     }
 
     static func daemon(_ connections: Int) -> Scenario {
@@ -150,7 +152,7 @@ struct Bench {
     func measure(_ scenario: Scenario) throws -> Sample {
         try testbed.session.command("FLUSHALL")
         let served = scenario.server.flatMap { servers[$0] }
-        let traffic = try traffic(scenario.subject, served)
+        let traffic = try traffic(scenario, served)
         var watched = [WatchedProcess(name: "redis", id: testbed.redis.id)]
         if let served { watched.append(WatchedProcess(name: "own", id: served.process.id)) }
         let load = try Load(
@@ -168,7 +170,9 @@ struct Bench {
     private static let call = #","model":"gpt-4o","input_tokens":900,"output_tokens":100"#
 
     /// What is sent; where it needs something to be in Redis, that is put there.
-    private func traffic(_ subject: Scenario.Subject, _ served: Served?) throws -> Traffic {
+    private func traffic(_ scenario: Scenario, _ served: Served?) throws -> Traffic {
+        let subject = scenario.subject
+        let users = try scenario.userCount.map { try Users(count: $0) } ?? users
         let mix = try CheckMix(users: users, deniedSharePercent: subject == .denials ? 100 : 0)
         switch subject {
         case .daemon, .rawEpoll, .limits(1), .limits(8): return .httpChecks(mix)

@@ -37,7 +37,8 @@ struct Report {
 
             - limits: of a file, all of the user who asks; 3 are requests by the hour,
               tokens by the day and money by the month, with a model and tokens in each
-              body, 1 and 8 are of requests
+              body, 1 and 8 are of requests; 1 client asks for 1,000 users, who are
+              known to the daemon by then
             - reserve + settle: 1,000 tokens and a slot held, 800 charged: two requests
               that count as one check, in "batch" as well
             - denials: of one user; 50,000 denied: of so many in turn, without a file,

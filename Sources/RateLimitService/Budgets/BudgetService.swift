@@ -16,11 +16,11 @@ public final class BudgetService: Sendable {
     let commands: BudgetCommands
     private let engines: [NIOLoopBound<CheckEngine>]
     private let readers: [NIOLoopBound<BudgetReader>]
-    private let poll: NIOLoopBound<BudgetPoll>
+    private let poll: NIOLoopBound<VersionPoll>
 
     init(
         _ commands: BudgetCommands, _ engines: [NIOLoopBound<CheckEngine>], _ readers: [NIOLoopBound<BudgetReader>],
-        _ poll: NIOLoopBound<BudgetPoll>
+        _ poll: NIOLoopBound<VersionPoll>
     ) {
         self.commands = commands
         self.engines = engines
@@ -34,7 +34,7 @@ public final class BudgetService: Sendable {
     ) async throws -> BudgetService {
         let keys = BudgetKeys(prefix: keyPrefix)
         let poll = try await engines[0].eventLoop.submit {
-            NIOLoopBound(BudgetPoll(key: keys.version, engine: engines[0].value), eventLoop: engines[0].eventLoop)
+            NIOLoopBound(VersionPoll(key: keys.version, engine: engines[0].value), eventLoop: engines[0].eventLoop)
         }.get()
         var readers: [NIOLoopBound<BudgetReader>] = []
         for engine in engines {

@@ -3,7 +3,7 @@ import RedisClient
 
 /// Asks for the version of all that the daemons tell each other again and again, for all event loops of the process, once
 /// somebody has looked a budget up or where denials are remembered for long. It lives on one of them.
-final class BudgetPoll {
+final class VersionPoll {
     /// How often the version is asked for: thrice within ``KnownVersion/patience``, so that one late answer does not end
     /// what is remembered.
     static let interval = TimeAmount.milliseconds(250)
