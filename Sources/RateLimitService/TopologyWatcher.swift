@@ -51,7 +51,7 @@ extension CheckService {
         _ seeds: [RedisEndpoint], _ engines: [NIOLoopBound<CheckEngine>],
         _ listener: NIOLoopBound<InvalidationListener>, _ health: RedisHealth
     ) -> NIOLoopBound<any TopologyWatcher>? {
-        guard let router = engines[0].value.lanes.router else { return nil }
+        guard let router = engines[0].value.lanes.router else { preconditionFailure("a cluster has a router") }
         let watcher = ClusterWatcher(
             seeds: seeds, router: router, subscription: listener.value.link, health: health,
             publish: { map in for engine in engines { engine.execute { $0.lanes.router?.apply(map) } } }

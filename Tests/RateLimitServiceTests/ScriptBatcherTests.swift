@@ -43,7 +43,8 @@ struct ScriptBatcherTests {
 
     private func dequeueRequests(_ count: Int) -> [Int] {
         (0..<count).compactMap { _ in
-            batcher.dequeueRequest().flatMap { $0.call == nil ? $0.cost : nil }
+            let request = batcher.dequeueRequest()
+            return request.call == nil ? request.cost : nil
         }
     }
 

@@ -73,7 +73,10 @@ final class ScriptBatcher {
     func dequeueBatch() -> ScriptBatch? { batches.popFirst() }
 
     /// Takes the oldest request off: it has its answer, or never will, or is sent again.
-    func dequeueRequest() -> PendingRequest? { pending.popFirst() }
+    func dequeueRequest() -> PendingRequest {
+        guard let request = pending.popFirst() else { preconditionFailure("a batch has its requests in the ring") }
+        return request
+    }
 
     /// Takes note that Redis knew the script, or read its whole text and refused.
     func scriptWasKnown() { unknownReplies = 0 }

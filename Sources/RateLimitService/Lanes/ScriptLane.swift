@@ -192,7 +192,7 @@ extension ScriptLane {
         var refusal: (error: String, path: EnforcementState.Path)?
         var isOutOfStep = false
         for index in 0..<batch.count {
-            guard let request = batcher.dequeueRequest() else { break }
+            let request = batcher.dequeueRequest()
             switch request.received(DecisionAnswer(index, of: batch.count, in: reply), in: batch, at: now, by: engine) {
             case .decided: continue
             case .failed(let error):
@@ -223,7 +223,7 @@ extension ScriptLane {
             return
         }
         for index in 0..<batch.count {
-            guard let request = batcher.dequeueRequest() else { return }
+            let request = batcher.dequeueRequest()
             if redirection == .clusterDown, index == 0 { wasRefused(error, on: request.path) }
             router.redirect(request, redirection, after: batch.route)
         }
@@ -234,7 +234,7 @@ extension ScriptLane {
         batcher.scriptWasUnknown(in: batch, at: .now())
         sendUnsent()
         for _ in 0..<batch.count {
-            guard let request = batcher.dequeueRequest() else { break }
+            let request = batcher.dequeueRequest()
             // They were in one batch before, and so they fit into one.
             layOut(request)
         }
@@ -256,7 +256,7 @@ extension ScriptLane {
         var path: EnforcementState.Path?
         guard let engine else { return nil }
         for _ in 0..<batch.count {
-            guard let request = batcher.dequeueRequest() else { break }
+            let request = batcher.dequeueRequest()
             path = path ?? request.path
             request.undecided(because: reason, by: engine)
         }

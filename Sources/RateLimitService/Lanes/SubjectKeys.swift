@@ -48,7 +48,7 @@ struct SubjectKeys {
         guard user.isUUID else { return write(user, .user, to: &keys) }
         let length = uuidStart.count + SubjectID.uuidLength + 2
         keys.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { target in
-            guard let base = target.baseAddress else { return 0 }
+            guard let base = target.baseAddress else { preconditionFailure("there is room for the key") }
             uuidStart.withUnsafeBytes {
                 base.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(base), byteCount: $0.count)
             }
