@@ -46,10 +46,11 @@ let package = Package(
         .systemLibrary(name: "CSodium"),
         .systemLibrary(name: "CProcess"),
         .systemLibrary(name: "CEpoll"),
+        .systemLibrary(name: "CNGHTTP2"),
 
         // The daemon, from the bottom up.
         .target(name: "BoundedFiles"),
-        .target(name: "Listeners"),
+        .target(name: "Listeners", dependencies: [.coreMetrics, .logging, .nioCore]),
         .target(name: "PrometheusMetrics", dependencies: [.coreMetrics]),
         .target(name: "StructuredLog", dependencies: [.logging]),
         .target(name: "RateLimitCore", dependencies: ["CSodium"]),
@@ -74,6 +75,14 @@ let package = Package(
             dependencies: [
                 "Listeners", "RateLimitCore", "RateLimitService", .coreMetrics, .logging, .nioCore, .nioHTTP1,
                 .nioPosix,
+            ]
+        ),
+        .target(
+            name: "GRPCServer",
+            dependencies: [
+                "CNGHTTP2", "Listeners", "RateLimitCore", "RateLimitService", .coreMetrics, .logging, .nioCore,
+                .nioPosix,
+                .nioSSL, .nioTLS,
             ]
         ),
         .target(
@@ -108,7 +117,7 @@ let package = Package(
         .executableTarget(name: "chaos", dependencies: ["FaultInjection", .argumentParser], path: "Tests/Chaos"),
 
         // Tests of one module each.
-        .testTarget(name: "ListenersTests", dependencies: ["Listeners", "TestSupport"]),
+        .testTarget(name: "ListenersTests", dependencies: ["Listeners", "TestSupport", .coreMetrics, .logging]),
         .testTarget(name: "PrometheusMetricsTests", dependencies: ["PrometheusMetrics", .coreMetrics]),
         .testTarget(name: "StructuredLogTests", dependencies: ["StructuredLog", .logging]),
         .testTarget(name: "RateLimitCoreTests", dependencies: ["RateLimitCore", "TestSupport"]),
@@ -126,6 +135,14 @@ let package = Package(
             dependencies: [
                 "HTTPServer", "RateLimitCore", "RateLimitService", "RedisClient", "TestSupport", .coreMetrics, .logging,
                 .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix,
+            ]
+        ),
+        .testTarget(
+            name: "GRPCServerTests",
+            dependencies: [
+                "CNGHTTP2", "GRPCServer", "Listeners", "RateLimitCore", "RateLimitService", "RedisClient",
+                "TestSupport",
+                .coreMetrics, .logging, .nioCore, .nioEmbedded, .nioPosix, .nioSSL,
             ]
         ),
         .testTarget(

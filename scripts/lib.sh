@@ -27,6 +27,7 @@ set_up() {
     [ -e /usr/include/hiredis/hiredis.h ] || missing+=(libhiredis-dev)
     [ -e /usr/include/yaml.h ] || missing+=(libyaml-dev)
     [ -e /usr/include/sodium.h ] || missing+=(libsodium-dev)
+    [ -e /usr/include/nghttp2/nghttp2.h ] || missing+=(libnghttp2-dev)
     # The rules of time zones.
     [ -e /usr/share/zoneinfo/Europe/Berlin ] || missing+=(tzdata)
     [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"

@@ -1,5 +1,5 @@
 public import CoreMetrics
-import Listeners
+package import Listeners
 public import Logging
 public import NIOCore
 import NIOPosix
@@ -43,8 +43,10 @@ public final class RateLimitServer: Sendable {
     private let service: CheckService
     private let group: any EventLoopGroup
     private let loops: [NIOLoopBound<EventLoopState>]
-    private let connectionCount: ConnectionCount
-    private let filter: PeerFilter
+    /// The connections of all listening sockets, whatever they speak, have one bound.
+    package let connectionCount: ConnectionCount
+    /// Who may connect on Unix sockets, whatever they speak.
+    package let filter: PeerFilter
 
     /// Makes a server whose connections live on `eventLoops`, the ones the service was made with.
     public static func make(
@@ -106,7 +108,8 @@ public final class RateLimitServer: Sendable {
             // A refused peer must not take the place of one that is let in.
             guard filter.beginWaiting() else { throw ChannelError.alreadyClosed }
             channel.closeFuture.whenComplete { _ in filter.endWaiting() }
-            return try pipeline.addHandler(RefusedPeerHandler(error, writer: loop.writer))
+            let handler = RefusedPeerHandler(.peerNotAllowed(user: error.user), writer: loop.writer)
+            return try pipeline.addHandler(handler)
         }
         guard connectionCount.open() else { throw ChannelError.alreadyClosed }
         channel.closeFuture.whenComplete { [connectionCount] _ in connectionCount.close() }

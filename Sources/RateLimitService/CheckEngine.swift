@@ -53,8 +53,7 @@ package final class CheckEngine {
     private var isFlushScheduled = false
     /// Made once, so that asking for the flush of a turn allocates no closure.
     private var flushTask: (@Sendable () -> Void)?
-    /// Called when all decisions that had arrived have been told: the moment to write what they caused.
-    package var onDelivered: (() -> Void)?
+    private var deliveryObservers: [(owner: ObjectIdentifier, observe: () -> Void)] = []
 
     init(
         index: Int, eventLoop: any EventLoop, lanes: ScriptLanes, keyPrefix: String, policy: CheckPolicy,
@@ -97,6 +96,22 @@ package final class CheckEngine {
         }
         askForFlush()
         return nil
+    }
+
+    /// Has `observe` called each time that all decisions that had arrived have been told: the moment to write what they
+    /// caused.
+    package func whenDelivered(_ owner: AnyObject, _ observe: @escaping () -> Void) {
+        deliveryObservers.append((ObjectIdentifier(owner), observe))
+    }
+
+    /// Has what `owner` gave called no more.
+    package func endDelivery(to owner: AnyObject) {
+        deliveryObservers.removeAll { $0.owner == ObjectIdentifier(owner) }
+    }
+
+    /// Says that all decisions that had arrived have been told.
+    func delivered() {
+        for observer in deliveryObservers { observer.observe() }
     }
 
     /// Has what has been laid out sent at the end of this turn.
@@ -221,7 +236,7 @@ extension CheckEngine {
         heartbeat?.stop()
         lanes.stop()
         flushTask = nil
-        onDelivered = nil
+        deliveryObservers = []
         whenAvailable = nil
     }
 

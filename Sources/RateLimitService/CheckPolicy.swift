@@ -6,6 +6,8 @@ public struct CheckPolicy: Hashable, Sendable {
     public var limit: Limit
     /// All limits, where there are others beside that one; then it is among them.
     public var limits: LimitsInForce
+    /// The limits that descriptors of Envoy's rate limit service meet.
+    public var descriptors: DescriptorRules
     /// Whether denials are counted and reported, but let pass.
     public var isShadow: Bool
     /// What happens to checks that Redis does not decide.
@@ -18,12 +20,12 @@ public struct CheckPolicy: Hashable, Sendable {
 
     /// Makes a policy.
     public init(
-        limit: Limit, limits: LimitsInForce = .none, isShadow: Bool = false, failureMode: FailureMode = .open,
-        replicas: Int = 1,
-        denyCacheMilliseconds: Int = 10_000
+        limit: Limit, limits: LimitsInForce = .none, descriptors: DescriptorRules = .none, isShadow: Bool = false,
+        failureMode: FailureMode = .open, replicas: Int = 1, denyCacheMilliseconds: Int = 10_000
     ) {
         self.limit = limit
         self.limits = limits
+        self.descriptors = descriptors
         self.isShadow = isShadow
         self.failureMode = failureMode
         self.replicas = replicas

@@ -1,4 +1,5 @@
 import HTTPServer
+import Listeners
 import PrometheusMetrics
 import RateLimitService
 

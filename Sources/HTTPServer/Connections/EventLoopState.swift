@@ -39,10 +39,10 @@ final class EventLoopState {
         engine = service.engine(on: eventLoop)
         writer = AnswerWriter(limitName: service.policy.limit.name)
         // Not weak: an object with weak references is retained and released more slowly, and each check does both here.
-        engine.onDelivered = { [unowned self] in flush() }
+        engine.whenDelivered(self) { [unowned self] in flush() }
     }
 
-    deinit { engine.onDelivered = nil }
+    deinit { engine.endDelivery(to: self) }
 
     func willFlush(_ connection: ConnectionHandler) {
         unflushed.append(connection)

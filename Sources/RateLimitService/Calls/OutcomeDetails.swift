@@ -220,6 +220,7 @@ extension OutcomeDetails {
         var retryAfterAtMostMilliseconds: Int?
         var uncounted: [Uncounted] = []
         var lacking: LackingLimit?
+        var descriptors: [DescriptorStanding] = []
     }
 
     /// Unchecked: it is changed only where one value alone refers to it, and so nobody else reads it then.
@@ -300,6 +301,12 @@ extension OutcomeDetails {
         set { change { $0.lacking = newValue } }
     }
 
+    /// How each descriptor of a ``DescriptorRequest`` stands, in the request's order; none of anything else.
+    public var descriptors: [DescriptorStanding] {
+        get { shared.contents.descriptors }
+        set { change { $0.descriptors = newValue } }
+    }
+
     /// How the limits that apply stand, by subject and there in the order of the file. It is made anew each time.
     public var standings: [LimitStanding] {
         guard let limits = shared.contents.limits else { return [] }
@@ -359,6 +366,7 @@ extension OutcomeDetails: Hashable {
         left.standings == right.standings && left.decider == right.decider && left.lease == right.lease
             && left.leaseMilliseconds == right.leaseMilliseconds && left.estimate == right.estimate
             && left.ignored == right.ignored && left.uncounted == right.uncounted
+            && left.descriptors == right.descriptors
             && left.retryAfterAtMostMilliseconds == right.retryAfterAtMostMilliseconds
     }
 

@@ -208,7 +208,7 @@ extension ClusterRouter {
         postponed = []
         for send in due { send() }
         flush()
-        engine?.onDelivered?()
+        engine?.delivered()
     }
 
     /// Sends a command off the hot path to the node of a user's key, or to any.

@@ -317,6 +317,6 @@ extension ScriptLane {
 
     func repliesDelivered() {
         router?.repliesDelivered()
-        engine?.onDelivered?()
+        engine?.delivered()
     }
 }

@@ -3,7 +3,7 @@ import Glibc
 import Logging
 import Testing
 
-@testable import HTTPServer
+@testable import Listeners
 
 @Suite("Who may connect")
 struct PeerFilterTests {
@@ -27,15 +27,15 @@ struct PeerFilterTests {
         try withPair { socket in
             #expect(filter(nil).rejection(of: socket) == nil)
             #expect(filter([own]).rejection(of: socket) == nil)
-            #expect(filter([own + 1]).rejection(of: socket) == .peerNotAllowed(user: own))
-            #expect(filter([]).rejection(of: socket) == .peerNotAllowed(user: own))
+            #expect(filter([own + 1]).rejection(of: socket) == RejectedPeer(user: own))
+            #expect(filter([]).rejection(of: socket) == RejectedPeer(user: own))
         }
     }
 
     @Test("is nobody whom the kernel does not name, where some are named")
     func unknown() {
         #expect(filter(nil).rejection(of: nil) == nil)
-        #expect(filter([geteuid()]).rejection(of: nil) == .peerNotAllowed(user: nil))
+        #expect(filter([geteuid()]).rejection(of: nil) == RejectedPeer(user: nil))
     }
 
     @Test("Only so many who are refused wait for their answer at a time")

@@ -1,15 +1,15 @@
-import CoreMetrics
+package import CoreMetrics
 import Synchronization
 
-/// How many connections are open, and the bound on them.
-final class ConnectionCount: Sendable {
+/// How many connections are open over all listening sockets, and the bound on them.
+package final class ConnectionCount: Sendable {
     private let count = Atomic<Int>(0)
     private let limit: Int
     private let gauge: Gauge
     private let accepted: Counter
     private let refused: Counter
 
-    init(limit: Int, factory: any MetricsFactory) {
+    package init(limit: Int, factory: any MetricsFactory) {
         self.limit = limit
         gauge = Gauge(label: GatewayMetricName.connections, dimensions: [], factory: factory)
         accepted = Counter(
@@ -18,10 +18,11 @@ final class ConnectionCount: Sendable {
         refused = Counter(label: GatewayMetricName.accepted, dimensions: [("result", "refused")], factory: factory)
     }
 
-    var value: Int { count.load(ordering: .relaxed) }
+    /// Connections that are open now.
+    package var value: Int { count.load(ordering: .relaxed) }
 
     /// Takes in one more; false where the bound is reached.
-    func open() -> Bool {
+    package func open() -> Bool {
         let now = count.add(1, ordering: .relaxed).newValue
         guard now <= limit else {
             count.subtract(1, ordering: .relaxed)
@@ -33,7 +34,8 @@ final class ConnectionCount: Sendable {
         return true
     }
 
-    func close() {
+    /// Gives the place of one back.
+    package func close() {
         gauge.record(count.subtract(1, ordering: .relaxed).newValue)
     }
 }
