@@ -95,8 +95,14 @@ extension SubjectID {
         }
         guard bytes.count - start > WindowValues.longestText else { return }
         bytes.removeSubrange(start...)
-        bytes.append(UInt8(ascii: "~"))
-        for byte in sha256(text) { writeDigits(byte, "0123456789abcdef") { bytes.append($0) } }
+        bytes += digest(of: text)
+    }
+
+    /// What stands in a key for a text that is too long for it: `~` and its SHA-256 in 64 digits.
+    static func digest(of text: UnsafeRawBufferPointer) -> [UInt8] {
+        var digest = [UInt8(ascii: "~")]
+        for byte in sha256(text) { writeDigits(byte, "0123456789abcdef") { digest.append($0) } }
+        return digest
     }
 
     /// Whether a byte parts names, values and pairs, or a key's parts.

@@ -25,8 +25,8 @@ public struct Descriptor: Hashable, Sendable {
     }
 }
 
-/// One key of a ``Descriptor`` and its value, which may be empty.
-public struct DescriptorEntry: Hashable, Sendable {
+/// One key of a ``Descriptor`` and its value, which may be empty. Both are compared byte by byte.
+public struct DescriptorEntry: Sendable {
     /// The key.
     public var key: String
     /// The value.
@@ -39,6 +39,19 @@ public struct DescriptorEntry: Hashable, Sendable {
     }
 }
 
+extension DescriptorEntry: Hashable {
+    /// Whether both have the same bytes.
+    public static func == (left: Self, right: Self) -> Bool {
+        ExactText(left.key) == ExactText(right.key) && ExactText(left.value) == ExactText(right.value)
+    }
+
+    /// Takes the bytes of both.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(ExactText(key))
+        hasher.combine(ExactText(value))
+    }
+}
+
 /// For how long a ``DescriptorQuota`` is; the numbers are those of `RateLimitResponse.RateLimit.Unit`.
 public enum DescriptorUnit: Int, CaseIterable, Hashable, Sendable {
     case second = 1
@@ -48,6 +61,27 @@ public enum DescriptorUnit: Int, CaseIterable, Hashable, Sendable {
     /// 365 days.
     case year
     case week
+
+    /// What files call it, in lower case.
+    public var text: String {
+        switch self {
+        case .second: "second"
+        case .minute: "minute"
+        case .hour: "hour"
+        case .day: "day"
+        case .week: "week"
+        case .month: "month"
+        case .year: "year"
+        }
+    }
+
+    /// Reads ``text``, in whatever case its letters of ASCII are; nil for anything else.
+    public init?(_ text: String) {
+        guard text.utf8.allSatisfy({ $0 < 0x80 }) else { return nil }
+        let text = text.lowercased()
+        guard let unit = Self.allCases.first(where: { $0.text == text }) else { return nil }
+        self = unit
+    }
 
     /// Its length.
     public var milliseconds: Int {
@@ -74,8 +108,9 @@ public struct DescriptorQuota: Hashable, Sendable {
 
     /// Makes a quota; nil where the window would be longer than ``LimitWindow/lengths`` or a number is out of its bounds.
     public init?(_ requestsPerUnit: Int, per unit: DescriptorUnit, times multiplier: Int = 1) {
-        guard 0...Int(UInt32.max) ~= requestsPerUnit, 1...Int(UInt32.max) ~= multiplier,
-            LimitWindow.lengths.contains(unit.milliseconds * multiplier)
+        // The multiplier is divided by, since its product with a year would not fit into 64 bits.
+        guard 0...Int(UInt32.max) ~= requestsPerUnit,
+            1...(LimitWindow.lengths.upperBound / unit.milliseconds) ~= multiplier
         else { return nil }
         self.requestsPerUnit = requestsPerUnit
         self.unit = unit

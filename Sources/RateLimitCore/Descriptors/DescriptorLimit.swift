@@ -57,11 +57,3 @@ public struct DescriptorMatch: Hashable, Sendable {
         self.key = key
     }
 }
-
-/// What a descriptor's window is called behind the prefix of all keys: bounded, printable, and no two windows alike.
-public struct DescriptorKey: Hashable, Sendable {
-    /// The text, ASCII.
-    public let text: String
-
-    init(text: String) { self.text = text }
-}

@@ -1,0 +1,45 @@
+/// A value of a configuration with at least one `*`, each of which stands for any bytes, also for none.
+struct WildcardPattern: Sendable {
+    /// What stands before the first `*`.
+    private let start: [UInt8]
+    /// What stands between two of them, in order; none is empty.
+    private let middles: [[UInt8]]
+    /// What stands behind the last `*`.
+    private let end: [UInt8]
+    /// The fewest bytes that match.
+    private let leastCount: Int
+
+    static let mark = UInt8(ascii: "*")
+
+    /// Reads a value; nil where it has no `*`.
+    init?(_ value: String) {
+        let parts = value.utf8.split(separator: Self.mark, omittingEmptySubsequences: false).map(Array.init)
+        guard let start = parts.first, let end = parts.last, parts.count > 1 else { return nil }
+        self.start = start
+        self.end = end
+        middles = parts[1..<parts.count - 1].filter { !$0.isEmpty }
+        leastCount = parts.reduce(0) { $0 + $1.count }
+    }
+
+    /// Whether a value is as the pattern says.
+    func matches(_ value: String) -> Bool {
+        var value = value
+        return value.withUTF8 { matches($0[...]) }
+    }
+
+    private func matches(_ value: Slice<UnsafeBufferPointer<UInt8>>) -> Bool {
+        guard value.count >= leastCount, value.starts(with: start), value.suffix(end.count).elementsEqual(end) else {
+            return false
+        }
+        var rest = value.dropFirst(start.count).dropLast(end.count)
+        // The first place of each part leaves the most for those behind it.
+        for middle in middles {
+            while !rest.starts(with: middle) {
+                guard rest.count > middle.count else { return false }
+                rest = rest.dropFirst()
+            }
+            rest = rest.dropFirst(middle.count)
+        }
+        return true
+    }
+}
