@@ -121,7 +121,7 @@ let package = Package(
         .testTarget(name: "PrometheusMetricsTests", dependencies: ["PrometheusMetrics", .coreMetrics]),
         .testTarget(name: "StructuredLogTests", dependencies: ["StructuredLog", .logging]),
         .testTarget(name: "RateLimitCoreTests", dependencies: ["RateLimitCore", "TestSupport"]),
-        .testTarget(name: "LimitsFileTests", dependencies: ["LimitsFile", "RateLimitCore"]),
+        .testTarget(name: "LimitsFileTests", dependencies: ["LimitsFile", "RateLimitCore", "TestSupport"]),
         .testTarget(name: "RedisClientTests", dependencies: ["RedisClient", "TestSupport", .nioCore, .nioPosix]),
         .testTarget(
             name: "RateLimitServiceTests",

@@ -5,11 +5,13 @@ import CYAML
 final class EventParser {
     private let bytes: UnsafeRawBufferPointer
     private let parser: UnsafeMutablePointer<yaml_parser_t>
+    private let maximumDepth: Int
     private var count = 0
 
     /// Makes a parser of bytes that outlive it.
-    init(_ bytes: UnsafeRawBufferPointer) {
+    init(_ bytes: UnsafeRawBufferPointer, maximumDepth: Int) {
         self.bytes = bytes
+        self.maximumDepth = maximumDepth
         parser = .allocate(capacity: 1)
         parser.initialize(to: yaml_parser_t())
         guard yaml_parser_initialize(parser) == 1 else { fatalError("cannot make a YAML parser: out of memory") }
@@ -82,7 +84,7 @@ final class EventParser {
 
     private func node(_ event: (kind: Kind, line: Int), depth: Int) throws(LimitsFileError) -> FileNode {
         let line = event.line
-        guard depth <= FileNode.maximumDepth else { throw .tooDeep(line: line) }
+        guard depth <= maximumDepth else { throw .tooDeep(line: line, maximumDepth) }
         count += 1
         guard count <= FileNode.maximumValues else { throw .tooManyValues(line: line) }
         switch event.kind {
@@ -131,8 +133,8 @@ final class EventParser {
 }
 
 extension LimitsFileError {
-    static func tooDeep(line: Int) -> LimitsFileError {
-        LimitsFileError(line: line, "more than \(FileNode.maximumDepth) values stand in one another")
+    static func tooDeep(line: Int, _ maximumDepth: Int) -> LimitsFileError {
+        LimitsFileError(line: line, "more than \(maximumDepth) values stand in one another")
     }
 
     static func tooManyValues(line: Int) -> LimitsFileError {

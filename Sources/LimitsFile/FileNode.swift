@@ -25,13 +25,15 @@ struct FileNode: Hashable {
 
     /// How long a file may be, in bytes.
     static let maximumBytes = 1 << 20
-    /// How many values may stand in one another.
+    /// How many values may stand in one another in a limits file.
     static let maximumDepth = 8
     /// How many values a file may hold.
     static let maximumValues = 100_000
 
     /// Reads a whole file: JSON where it is that, else YAML. A byte order mark before it is passed over.
-    init(reading bytes: [UInt8]) throws(LimitsFileError) {
+    ///
+    /// - Parameter maximumDepth: how many values may stand in one another.
+    init(reading bytes: [UInt8], maximumDepth: Int = Self.maximumDepth) throws(LimitsFileError) {
         guard bytes.count <= Self.maximumBytes else {
             throw LimitsFileError(line: nil, "the file is longer than \(Self.maximumBytes / 1024) KiB")
         }
@@ -39,19 +41,21 @@ struct FileNode: Hashable {
             throw LimitsFileError(line: Self.lineOfBadText(bytes), "this is not UTF-8 text")
         }
         let result = withoutByteOrderMark(bytes).withUnsafeBytes { bytes in
-            Result { () throws(LimitsFileError) in try Self.root(bytes) }
+            Result { () throws(LimitsFileError) in try Self.root(bytes, maximumDepth) }
         }
         self = try result.get()
     }
 
-    private static func root(_ bytes: UnsafeRawBufferPointer) throws(LimitsFileError) -> FileNode {
-        guard JSONReader.isLikely(bytes) else { return try EventParser(bytes).root() }
+    private static func root(
+        _ bytes: UnsafeRawBufferPointer, _ maximumDepth: Int
+    ) throws(LimitsFileError) -> FileNode {
+        guard JSONReader.isLikely(bytes) else { return try EventParser(bytes, maximumDepth: maximumDepth).root() }
         do throws(LimitsFileError) {
-            var reader = JSONReader(bytes)
+            var reader = JSONReader(bytes, maximumDepth: maximumDepth)
             return try reader.root()
         } catch {
             // Braces with comments, commas at the end or texts without quotes are YAML.
-            if let root = try? EventParser(bytes).root() { return root }
+            if let root = try? EventParser(bytes, maximumDepth: maximumDepth).root() { return root }
             throw error
         }
     }

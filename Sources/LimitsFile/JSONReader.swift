@@ -6,14 +6,18 @@ struct JSONReader {
     private var position = 0
     private var line = 1
     private var count = 0
+    private let maximumDepth: Int
 
     /// Makes a reader of bytes that outlive it.
-    init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+    init(_ bytes: UnsafeRawBufferPointer, maximumDepth: Int) {
+        self.bytes = bytes
+        self.maximumDepth = maximumDepth
+    }
 
     /// Whether a text begins as an object of JSON's does. A map of YAML's in braces may begin so too, and is then no JSON
     /// further on.
     static func isLikely(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        var reader = JSONReader(bytes)
+        var reader = JSONReader(bytes, maximumDepth: 0)
         reader.skipSpace()
         guard reader.skip(UInt8(ascii: "{")) else { return false }
         reader.skipSpace()
@@ -33,7 +37,7 @@ struct JSONReader {
 
     private mutating func node(depth: Int) throws(LimitsFileError) -> FileNode {
         let line = line
-        guard depth <= FileNode.maximumDepth else { throw .tooDeep(line: line) }
+        guard depth <= maximumDepth else { throw .tooDeep(line: line, maximumDepth) }
         count += 1
         guard count <= FileNode.maximumValues else { throw .tooManyValues(line: line) }
         switch next ?? 0 {

@@ -51,7 +51,7 @@ public struct DescriptorRule: Hashable, Sendable {
     public var hasDetailedMetric = false
 
     /// Makes a descriptor.
-    public init(_ key: String, _ value: String = "", limit: Limit? = nil, _ rules: [DescriptorRule] = []) {
+    public init(_ key: String, _ value: String = "", limit: Limit? = nil, rules: [DescriptorRule] = []) {
         self.key = key
         self.value = value
         self.limit = limit

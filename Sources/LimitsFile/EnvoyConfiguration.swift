@@ -1,0 +1,123 @@
+import BoundedFiles
+public import RateLimitCore
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// envoyproxy/ratelimit's configuration, from one file or from those of a folder.
+public struct EnvoyConfiguration: Hashable, Sendable {
+    /// Which limit a descriptor meets.
+    public let rules: DescriptorRules
+    /// The files that were read, in the order in which they were.
+    public let files: [String]
+
+    /// The most files of a folder.
+    public static let maximumFiles = 256
+    /// The most entries of a folder, whatever they are.
+    static let maximumEntries = 65_536
+
+    /// Reads the configuration at a path: that of a file, whatever its name, or a folder, of which every file counts that ends
+    /// in `.yaml` or `.yml`, in the order of their names' bytes. Those that begin with a dot do not, nor do folders in it.
+    ///
+    /// - Throws: The first thing that cannot be used; nothing of such a configuration counts.
+    public init(readingAt path: String) throws(EnvoyConfigurationError) {
+        let files = try Self.files(at: path)
+        var domains: [DescriptorDomain] = []
+        for file in files {
+            let (domain, line) = try Self.domain(in: file)
+            let earlier = domains.firstIndex { $0.name.utf8.elementsEqual(domain.name.utf8) }
+            if let earlier {
+                throw EnvoyConfigurationError(
+                    file,
+                    LimitsFileError(line: line, "the domain \(shown(domain.name)) stands already in \(files[earlier])"))
+            }
+            domains.append(domain)
+        }
+        rules = DescriptorRules(domains)
+        self.files = files
+    }
+
+    private static func domain(in file: String) throws(EnvoyConfigurationError) -> (DescriptorDomain, line: Int) {
+        let bytes: [UInt8]
+        do throws(BoundedFile.Problem) {
+            bytes = try BoundedFile(path: file, maximumBytes: FileNode.maximumBytes).bytes
+        } catch {
+            throw EnvoyConfigurationError(file, reason: "\(error)")
+        }
+        do throws(LimitsFileError) {
+            return try EnvoyReader.domain(bytes)
+        } catch {
+            throw EnvoyConfigurationError(file, error)
+        }
+    }
+
+    private static func files(at path: String) throws(EnvoyConfigurationError) -> [String] {
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return [path] }
+        guard let folder = opendir(path) else { throw EnvoyConfigurationError(path, errno: errno) }
+        defer { closedir(folder) }
+        var names: [String] = []
+        for _ in 0..<maximumEntries {
+            errno = 0
+            guard let entry = readdir(folder) else {
+                guard errno == 0 else { throw EnvoyConfigurationError(path, errno: errno) }
+                return try files(named: names, in: path)
+            }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if isConfiguration(name) { names.append(name) }
+        }
+        throw EnvoyConfigurationError(path, reason: "the folder has more than \(grouped(maximumEntries)) entries")
+    }
+
+    private static func files(named names: [String], in folder: String) throws(EnvoyConfigurationError) -> [String] {
+        guard !names.isEmpty else {
+            throw EnvoyConfigurationError(folder, reason: "the folder has no file that ends in .yaml or .yml")
+        }
+        guard names.count <= maximumFiles else {
+            throw EnvoyConfigurationError(
+                folder,
+                reason:
+                    "the folder has \(names.count) files that end in .yaml or .yml: accepted are up to \(maximumFiles)")
+        }
+        let sorted = names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        return sorted.map { folder.hasSuffix("/") ? folder + $0 : "\(folder)/\($0)" }
+    }
+
+    private static func isConfiguration(_ name: String) -> Bool {
+        !name.hasPrefix(".") && (name.hasSuffix(".yaml") || name.hasSuffix(".yml"))
+    }
+}
+
+/// Why a configuration of envoyproxy/ratelimit is refused as a whole.
+public struct EnvoyConfigurationError: Error, Hashable, Sendable {
+    /// The file or folder that cannot be used.
+    public let path: String
+    /// The line of the file, counted from 1; nil where the file or folder as a whole is wrong.
+    public let line: Int?
+    /// What is wrong, and what is accepted instead.
+    public let reason: String
+
+    init(_ path: String, line: Int? = nil, reason: String) {
+        self.path = path
+        self.line = line
+        self.reason = reason
+    }
+
+    init(_ path: String, _ error: LimitsFileError) {
+        self.init(path, line: error.line, reason: error.reason + (error.accepted.map { ": accepted are \($0)" } ?? ""))
+    }
+
+    init(_ path: String, errno code: Int32) { self.init(path, reason: String(cString: strerror(code))) }
+}
+
+extension EnvoyConfigurationError: CustomStringConvertible {
+    /// `cannot read /etc/ratelimit/a.yaml: line 4: descriptor tenant has no unit: accepted are second, …`.
+    public var description: String { "cannot read \(path): " + (line.map { "line \($0): " } ?? "") + reason }
+}
