@@ -95,7 +95,8 @@ let package = Package(
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
-                "CProcess", "DaemonConfiguration", "HTTPServer", "Listeners", "LoadGenerator", "PrometheusMetrics",
+                "CProcess", "DaemonConfiguration", "HTTPServer", "LimitsFile", "Listeners", "LoadGenerator",
+                "PrometheusMetrics",
                 "RateLimitCore", "RateLimitService", "StructuredLog", .argumentParser, .coreMetrics, .logging, .nioCore,
                 .nioHTTP1, .nioPosix, .serviceLifecycle, .unixSignals,
             ]

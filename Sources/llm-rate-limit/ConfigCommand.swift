@@ -1,5 +1,11 @@
 import ArgumentParser
 import DaemonConfiguration
+import LimitsFile
+
+/// Whose configuration `config --import` reads.
+enum ImportedConfiguration: String, CaseIterable, ExpressibleByArgument {
+    case envoy
+}
 
 /// `config`: what would be in force, and whether it can be.
 struct ConfigCommand: ParsableCommand {
@@ -13,6 +19,11 @@ struct ConfigCommand: ParsableCommand {
 
               llm-rate-limit config
               llm-rate-limit config --check --env-file ./llm-rate-limit.env
+
+            With --import it prints the limits of envoyproxy/ratelimit's files as a \
+            limits file, and says what of them has no counterpart there.
+
+              llm-rate-limit config --import envoy /etc/ratelimit/config
             """)
 
     @Flag(help: "Only check: print nothing but warnings and errors.")
@@ -21,7 +32,20 @@ struct ConfigCommand: ParsableCommand {
     @Flag(help: "Print JSON, as GET /v1/config answers it.")
     var json = false
 
+    @Option(name: .customLong("import"), help: "Print another one's limits as a limits file.")
+    var imported: ImportedConfiguration?
+
+    @Argument(help: "With --import: the file, or a folder of .yaml and .yml files.")
+    var path: String?
+
     @OptionGroup var flags: OptionFlags
+
+    func validate() throws {
+        guard (imported == nil) == (path == nil) else {
+            throw ValidationError("--import and a path go together: config --import envoy <path>")
+        }
+        guard imported == nil || !json else { throw ValidationError("--import prints YAML; leave out --json") }
+    }
 
     func run() throws {
         try report(environment: processEnvironment()).deliver()
@@ -29,6 +53,7 @@ struct ConfigCommand: ParsableCommand {
 
     /// What the command prints in an environment.
     func report(environment: [String: String]) -> CommandReport {
+        if let path { return importReport(path) }
         do throws(ConfigurationError) {
             let configuration = try ConfigurationLoader(flags: flags.given, environment: environment).load()
             var report = CommandReport(errors: configuration.warnings.map { "Warning: \($0)" })
@@ -38,6 +63,17 @@ struct ConfigCommand: ParsableCommand {
             return report
         } catch {
             return CommandReport(error)
+        }
+    }
+
+    private func importReport(_ path: String) -> CommandReport {
+        do throws(EnvoyConfigurationError) {
+            let limits = EnvoyImport(try EnvoyConfiguration(readingAt: path).rules)
+            var report = CommandReport(errors: limits.withoutCounterpart.map { "Warning: no counterpart of \($0)" })
+            if !check { report.output = [String(limits.text.dropLast())] }
+            return report
+        } catch {
+            return CommandReport(errors: ["Error: \(error)"], exitCode: .badConfiguration)
         }
     }
 }

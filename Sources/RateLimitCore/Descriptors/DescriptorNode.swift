@@ -107,7 +107,7 @@ extension DescriptorNode.Above {
     fileprivate mutating func append(_ rule: DescriptorRule) {
         let isWildcard = WildcardPattern(rule.value) != nil
         let isShared = rule.sharesThreshold && isWildcard
-        let text = DescriptorEntry(rule.key, rule.value).pathPart
+        let text = rule.pathPart
         written.append(text)
         let isSaid = rule.hasValueInMetric && !isShared && (isWildcard || rule.value.isEmpty)
         path.append(isSaid ? .said : .written(text))
@@ -118,6 +118,11 @@ extension DescriptorNode.Above {
 extension DescriptorEntry {
     /// It in a metric's path: `plan_gold`, and the key alone where the value is empty.
     var pathPart: String { value.isEmpty ? key : "\(key)_\(value)" }
+}
+
+extension DescriptorRule {
+    /// It in a metric's path, as the configuration has it.
+    package var pathPart: String { DescriptorEntry(key, value).pathPart }
 }
 
 extension DescriptorLimit {

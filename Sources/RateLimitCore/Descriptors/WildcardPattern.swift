@@ -1,5 +1,5 @@
 /// A value of a configuration with at least one `*`, each of which stands for any bytes, also for none.
-struct WildcardPattern: Sendable {
+package struct WildcardPattern: Sendable {
     /// What stands before the first `*`.
     private let start: [UInt8]
     /// What stands between two of them, in order; none is empty.
@@ -12,7 +12,7 @@ struct WildcardPattern: Sendable {
     static let mark = UInt8(ascii: "*")
 
     /// Reads a value; nil where it has no `*`.
-    init?(_ value: String) {
+    package init?(_ value: String) {
         let parts = value.utf8.split(separator: Self.mark, omittingEmptySubsequences: false).map(Array.init)
         guard let start = parts.first, let end = parts.last, parts.count > 1 else { return nil }
         self.start = start
@@ -22,7 +22,7 @@ struct WildcardPattern: Sendable {
     }
 
     /// Whether a value is as the pattern says.
-    func matches(_ value: String) -> Bool {
+    package func matches(_ value: String) -> Bool {
         var value = value
         return value.withUTF8 { matches($0[...]) }
     }
