@@ -38,6 +38,7 @@ struct GRPCError: Error, Hashable {
     enum Code: Int, Hashable {
         case invalidArgument = 3
         case deadlineExceeded = 4
+        case notFound = 5
         case resourceExhausted = 8
         case unimplemented = 12
         case internalError = 13

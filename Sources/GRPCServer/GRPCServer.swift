@@ -1,0 +1,121 @@
+package import Listeners
+public import NIOCore
+import NIOPosix
+package import RateLimitService
+
+/// Serves gRPC on sockets that are bound already, one acceptor for each socket, its connections spread over the event
+/// loops.
+public final class GRPCServer: Sendable {
+    /// Bounds on the server.
+    public struct Options: Sendable {
+        /// How long a whole request may take to arrive, in milliseconds; it may be twice as long where it is one of many.
+        public var requestTimeoutMilliseconds: Int
+
+        /// Makes the options.
+        public init(requestTimeoutMilliseconds: Int = 5_000) {
+            self.requestTimeoutMilliseconds = requestTimeoutMilliseconds
+        }
+    }
+
+    private let group: any EventLoopGroup
+    private let loops: [NIOLoopBound<GRPCLoopState>]
+    private let count: ConnectionCount
+    private let filter: PeerFilter
+
+    /// Makes a server whose connections live on `eventLoops`, the ones the service was made with.
+    ///
+    /// - Parameters:
+    ///   - connectionCount: the bound on connections, which all servers share.
+    ///   - filter: who may connect on Unix sockets.
+    package static func make(
+        service: CheckService, group: any EventLoopGroup, eventLoops: [any EventLoop],
+        connectionCount: ConnectionCount, filter: PeerFilter, options: Options = Options()
+    ) async throws -> GRPCServer {
+        try await make(
+            service: service, group: group, eventLoops: eventLoops, connectionCount: connectionCount, filter: filter,
+            options: options, methods: { _ in [] })
+    }
+
+    static func make(
+        service: CheckService, group: any EventLoopGroup, eventLoops: [any EventLoop],
+        connectionCount: ConnectionCount, filter: PeerFilter, options: Options = Options(),
+        methods: @escaping MethodTable.Factory
+    ) async throws -> GRPCServer {
+        let timeout = TimeAmount.milliseconds(Int64(options.requestTimeoutMilliseconds))
+        var loops: [NIOLoopBound<GRPCLoopState>] = []
+        for eventLoop in eventLoops {
+            loops.append(
+                try await eventLoop.submit {
+                    let engine = service.engine(on: eventLoop)
+                    let state = GRPCLoopState(
+                        engine: engine, methods: MethodTable(unary: methods(engine)), requestTimeout: timeout)
+                    return NIOLoopBound(state, eventLoop: eventLoop)
+                }.get()
+            )
+        }
+        return GRPCServer(group: group, loops: loops, count: connectionCount, filter: filter)
+    }
+
+    private init(
+        group: any EventLoopGroup, loops: [NIOLoopBound<GRPCLoopState>], count: ConnectionCount, filter: PeerFilter
+    ) {
+        self.group = group
+        self.loops = loops
+        self.count = count
+        self.filter = filter
+    }
+
+    /// Accepts on a bound socket; the socket belongs to the returned channel from then on.
+    public func listen(on socket: CInt) async throws -> any Channel {
+        let filter = PeerCredentials.areKnown(on: socket) ? filter : nil
+        return try await ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 1024)
+            .childChannelOption(.maxMessagesPerRead, value: 1)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try self.addHandlers(to: channel, filter) }
+            }
+            .withBoundSocket(socket)
+            .get()
+    }
+
+    /// Takes in a connection that was just accepted; one that is not to be kept is closed by the error.
+    private func addHandlers(to channel: any Channel, _ filter: PeerFilter?) throws {
+        guard let loop = loops.first(where: { $0.eventLoop === channel.eventLoop })?.value else {
+            preconditionFailure("each event loop of the group has a state")
+        }
+        let pipeline = channel.pipeline.syncOperations
+        // There is no answer to a connection, only to calls: a peer that may not connect is closed, and logged.
+        if let filter, filter.rejection(of: try pipeline.socketDescriptor) != nil { throw ChannelError.alreadyClosed }
+        guard count.open() else { throw ChannelError.alreadyClosed }
+        channel.closeFuture.whenComplete { [count] _ in count.close() }
+        try pipeline.addHandler(GRPCConnection(loop: loop))
+    }
+
+    /// Connections that are open now, of all servers that share the bound.
+    public var connections: Int { count.value }
+
+    /// Closes connections as soon as their clients know and nothing is owed on them, and all that are left after
+    /// `patience`.
+    public func close(patience: TimeAmount) async {
+        for loop in loops { loop.eventLoop.execute { loop.value.leave() } }
+        let end = NIODeadline.now() + patience
+        while await openConnections() > 0, NIODeadline.now() < end, !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(5))
+        }
+        for loop in loops { loop.eventLoop.execute { loop.value.closeAll() } }
+    }
+
+    /// Of this server alone.
+    private func openConnections() async -> Int {
+        var open = 0
+        for loop in loops { open += (try? await loop.eventLoop.submit { loop.value.connections.count }.get()) ?? 0 }
+        return open
+    }
+}
+
+extension ChannelPipeline.SynchronousOperations {
+    /// The channel's descriptor, which stays the channel's; nil where there is none.
+    var socketDescriptor: CInt? {
+        get throws { try withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 } }
+    }
+}
