@@ -24,6 +24,8 @@ set_up() {
     command -v ip >/dev/null || [ -e /usr/sbin/ip ] || missing+=(iproute2)
     command -v redis-cli >/dev/null || missing+=(redis-tools)
     command -v openssl >/dev/null || missing+=(openssl)
+    # Against it the tests hold what is read and written of gRPC.
+    command -v protoc >/dev/null || missing+=(protobuf-compiler)
     [ -e /usr/include/hiredis/hiredis.h ] || missing+=(libhiredis-dev)
     [ -e /usr/include/yaml.h ] || missing+=(libyaml-dev)
     [ -e /usr/include/sodium.h ] || missing+=(libsodium-dev)
