@@ -80,10 +80,12 @@ let package = Package(
         .target(
             name: "GRPCServer",
             dependencies: [
-                "CNGHTTP2", "Listeners", "RateLimitCore", "RateLimitService", .coreMetrics, .logging, .nioCore,
-                .nioPosix,
-                .nioSSL, .nioTLS,
-            ]
+                "BoundedFiles", "CNGHTTP2", "Listeners", "RateLimitCore", "RateLimitService", .coreMetrics, .logging,
+                .nioCore, .nioPosix, .nioSSL, .nioTLS,
+            ],
+            // What services.bin is compiled from.
+            exclude: ["Protos/envoy", "Protos/google", "Protos/grpc"],
+            resources: [.embedInCode("Protos/services.bin")]
         ),
         .target(
             name: "DaemonConfiguration",

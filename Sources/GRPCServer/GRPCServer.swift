@@ -1,6 +1,7 @@
 package import Listeners
 public import NIOCore
 import NIOPosix
+import NIOSSL
 package import RateLimitService
 
 /// Serves gRPC on sockets that are bound already, one acceptor for each socket, its connections spread over the event
@@ -27,19 +28,21 @@ public final class GRPCServer: Sendable {
     /// - Parameters:
     ///   - connectionCount: the bound on connections, which all servers share.
     ///   - filter: who may connect on Unix sockets.
+    ///   - isReady: whether calls are decided now, for gRPC's health protocol.
     package static func make(
         service: CheckService, group: any EventLoopGroup, eventLoops: [any EventLoop],
-        connectionCount: ConnectionCount, filter: PeerFilter, options: Options = Options()
+        connectionCount: ConnectionCount, filter: PeerFilter, options: Options = Options(),
+        isReady: @escaping @Sendable () -> Bool
     ) async throws -> GRPCServer {
         try await make(
             service: service, group: group, eventLoops: eventLoops, connectionCount: connectionCount, filter: filter,
-            options: options, methods: { _ in [] })
+            options: options, isReady: isReady, methods: { _ in [] })
     }
 
     static func make(
         service: CheckService, group: any EventLoopGroup, eventLoops: [any EventLoop],
         connectionCount: ConnectionCount, filter: PeerFilter, options: Options = Options(),
-        methods: @escaping MethodTable.Factory
+        isReady: @escaping @Sendable () -> Bool, methods: @escaping MethodTable.Factory
     ) async throws -> GRPCServer {
         let timeout = TimeAmount.milliseconds(Int64(options.requestTimeoutMilliseconds))
         var loops: [NIOLoopBound<GRPCLoopState>] = []
@@ -47,8 +50,10 @@ public final class GRPCServer: Sendable {
             loops.append(
                 try await eventLoop.submit {
                     let engine = service.engine(on: eventLoop)
-                    let state = GRPCLoopState(
-                        engine: engine, methods: MethodTable(unary: methods(engine)), requestTimeout: timeout)
+                    let table = MethodTable(own: methods, engine: engine) {
+                        ServingHealth(services: $0, isReady: isReady, eventLoop: eventLoop)
+                    }
+                    let state = GRPCLoopState(engine: engine, methods: table, requestTimeout: timeout)
                     return NIOLoopBound(state, eventLoop: eventLoop)
                 }.get()
             )
@@ -66,20 +71,23 @@ public final class GRPCServer: Sendable {
     }
 
     /// Accepts on a bound socket; the socket belongs to the returned channel from then on.
-    public func listen(on socket: CInt) async throws -> any Channel {
+    ///
+    /// - Throws: ``TLSError`` where a file of `tls` cannot be used, and errors of the socket's.
+    public func listen(on socket: CInt, tls: TLS? = nil) async throws -> any Channel {
+        try tls?.check()
         let filter = PeerCredentials.areKnown(on: socket) ? filter : nil
         return try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1024)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try self.addHandlers(to: channel, filter) }
+                channel.eventLoop.makeCompletedFuture { try self.addHandlers(to: channel, filter, tls) }
             }
             .withBoundSocket(socket)
             .get()
     }
 
     /// Takes in a connection that was just accepted; one that is not to be kept is closed by the error.
-    private func addHandlers(to channel: any Channel, _ filter: PeerFilter?) throws {
+    private func addHandlers(to channel: any Channel, _ filter: PeerFilter?, _ tls: TLS?) throws {
         guard let loop = loops.first(where: { $0.eventLoop === channel.eventLoop })?.value else {
             preconditionFailure("each event loop of the group has a state")
         }
@@ -88,7 +96,13 @@ public final class GRPCServer: Sendable {
         if let filter, filter.rejection(of: try pipeline.socketDescriptor) != nil { throw ChannelError.alreadyClosed }
         guard count.open() else { throw ChannelError.alreadyClosed }
         channel.closeFuture.whenComplete { [count] _ in count.close() }
-        try pipeline.addHandler(GRPCConnection(loop: loop))
+        if let tls { try pipeline.addHandler(NIOSSLServerHandler(context: try tls.context())) }
+        try pipeline.addHandler(GRPCConnection(loop: loop, writesToSocket: tls == nil))
+    }
+
+    /// Has health say that the daemon ends soon. Everything else goes on as before, and new connections are taken.
+    public func beginDraining() {
+        for loop in loops { loop.eventLoop.execute { loop.value.methods.health?.isDraining = true } }
     }
 
     /// Connections that are open now, of all servers that share the bound.

@@ -17,17 +17,22 @@ extension GRPCConnection {
     /// Something that has begun to arrive has one to two request timeouts for the rest: what is there when the timer is
     /// set must be whole when it fires. A connection on which nothing has begun may be silent for as long as it likes.
     func setTimer() {
-        guard timer == nil, let context, let session, session.hasIncomplete || boundary.isInside else { return }
+        guard timer == nil, let context, let session, session.hasIncomplete || boundary.isInside || isOver else {
+            return
+        }
+        let wasOver = isOver
         let mark = boundary.isInside ? boundary.completed : nil
         session.beginPeriod()
         timer = context.eventLoop.assumeIsolated().scheduleTask(in: loop.requestTimeout) { [self] in
             timer = nil
-            timerFired(mark)
+            timerFired(mark, wasOver)
         }
     }
 
-    private func timerFired(_ mark: Int?) {
+    private func timerFired(_ mark: Int?, _ wasOver: Bool) {
         guard let session else { return }
+        // What it was told at the end is not taken.
+        if wasOver { return close() }
         if let mark, boundary.isInside, boundary.completed == mark {
             // Half a frame, or not even the preface: nobody is there who would read an answer.
             return close()

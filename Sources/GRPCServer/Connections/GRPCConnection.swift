@@ -158,7 +158,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     // MARK: Answers out
 
     func deliver(_ outcome: Outcome, ticket: Int) {
-        pendingCalls -= 1
+        decided()
         guard let session, let record = session.record(ticket) else { return }
         let method = loop.methods.unary[record.pointee.method]
         loop.scratch.clear()
@@ -167,15 +167,21 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     }
 
     func respond(_ message: ByteBuffer, ticket: Int) {
-        pendingCalls -= 1
+        decided()
         guard let session, let record = session.record(ticket) else { return }
         answer(record, with: message, of: session)
     }
 
     func fail(_ error: GRPCError, ticket: Int) {
-        pendingCalls -= 1
+        decided()
         guard let session, let record = session.record(ticket) else { return }
         answer(error, record, of: session)
+    }
+
+    private func decided() {
+        pendingCalls -= 1
+        // Also where no stream is left to answer on: others wait until it is read again.
+        if isReadPaused { willFlush() }
     }
 
     private func answer(
@@ -262,14 +268,20 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         output.clear()
         written.futureResult.assumeIsolated().whenComplete { [self] _ in
             queuedWrites -= 1
-            flush()
+            // Within a flush, that goes on by itself.
+            guard !isFlushing, session != nil else { return }
+            willFlush()
+            loop.flush()
         }
     }
 
+    /// Whether the connection closes as soon as what is written is through.
+    var isOver: Bool { isBroken || session?.isOver == true }
+
     /// Closes once the session has nothing more to take in or to say.
     private func endIfOver() {
-        guard let session, let context, queuedWrites == 0, isBroken || session.isOver else { return }
-        context.close(promise: nil)
+        guard let context, isOver else { return }
+        if queuedWrites == 0 { context.close(promise: nil) } else { setTimer() }
     }
 
     /// Reads no more from a client that does not take what it asked for, or that has asked for much that waits.

@@ -10,18 +10,33 @@ final class MethodTable {
     /// Of many messages; their paths follow.
     let streaming: [any StreamingMethod]
     let paths: MethodPaths
-    /// The services' names, sorted.
-    let services: [String]
+    let health: ServingHealth?
 
     init(
         unary: [(path: String, method: any UnaryMethod)],
-        streaming: [(path: String, method: any StreamingMethod)] = []
+        streaming: [(path: String, method: any StreamingMethod)] = [], health: ServingHealth? = nil
     ) {
+        self.health = health
         let texts = unary.map(\.path) + streaming.map(\.path)
         self.unary = unary.map(\.method)
         self.streaming = streaming.map(\.method)
         paths = MethodPaths(texts)
-        services = Set(texts.map(Self.service)).sorted()
+    }
+
+    /// The methods that `own` makes, and those by which tools find out about them.
+    convenience init(
+        own: Factory, engine: CheckEngine, health: (_ services: [String]) -> ServingHealth
+    ) {
+        let own = own(engine)
+        let services = Set(own.map { Self.service(of: $0.path) }).sorted()
+        let health = health(services)
+        let reflection = ReflectionMethod(
+            services: services + [ServingHealth.checkPath].map(Self.service) + ReflectionMethod.paths.map(Self.service))
+        self.init(
+            unary: own + [(ServingHealth.checkPath, HealthCheckMethod(health))],
+            streaming: [(ServingHealth.watchPath, HealthWatchMethod(health))]
+                + ReflectionMethod.paths.map { ($0, reflection) },
+            health: health)
     }
 
     deinit { paths.end() }

@@ -203,7 +203,7 @@ struct SessionState {
     }
 
     private mutating func requestEnded(_ record: Record) {
-        guard !record.pointee.state.contains(.hasEnded) else { return }
+        guard record.pointee.state.contains(.hasHeaders), !record.pointee.state.contains(.hasEnded) else { return }
         record.pointee.state.insert(.hasEnded)
         if !record.pointee.state.contains(.isStreaming) { incompleteCalls -= 1 }
         if inPlace == record { inPlace = nil }
