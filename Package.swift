@@ -146,7 +146,8 @@ let package = Package(
                 "CNGHTTP2", "GRPCServer", "Listeners", "RateLimitCore", "RateLimitService", "RedisClient",
                 "TestSupport",
                 .coreMetrics, .logging, .nioCore, .nioEmbedded, .nioPosix, .nioSSL,
-            ]
+            ],
+            exclude: ["client.py"]
         ),
         .testTarget(
             name: "DaemonConfigurationTests",

@@ -97,7 +97,7 @@ public final class GRPCServer: Sendable {
         guard count.open() else { throw ChannelError.alreadyClosed }
         channel.closeFuture.whenComplete { [count] _ in count.close() }
         if let tls { try pipeline.addHandler(NIOSSLServerHandler(context: try tls.context())) }
-        try pipeline.addHandler(GRPCConnection(loop: loop, writesToSocket: tls == nil))
+        try pipeline.addHandler(GRPCConnection(loop: loop, isEncrypted: tls != nil))
     }
 
     /// Has health say that the daemon ends soon. Everything else goes on as before, and new connections are taken.

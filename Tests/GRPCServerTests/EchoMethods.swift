@@ -62,3 +62,24 @@ final class CheckingMethod: UnaryMethod {
         message.writeInteger(UInt8(outcome.isAllowed ? 1 : 0))
     }
 }
+
+/// A method that answers a quarter of a second later.
+final class SlowMethod: UnaryMethod {
+    static let path = "/test.Echo/Slow"
+    private let eventLoop: any EventLoop
+
+    init(_ eventLoop: any EventLoop) { self.eventLoop = eventLoop }
+
+    func begin(
+        _ message: UnsafeRawBufferPointer, arrivedAt now: NIODeadline, responder: any UnaryResponder, ticket: Int
+    ) throws(GRPCError) -> Outcome? {
+        let answer = ByteBuffer(bytes: message)
+        eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(250)) {
+            responder.respond(answer, ticket: ticket)
+            (responder as? GRPCConnection)?.loop.flush()
+        }
+        return nil
+    }
+
+    func write(_ outcome: Outcome, to message: inout ByteBuffer) {}
+}

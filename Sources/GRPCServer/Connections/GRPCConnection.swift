@@ -1,5 +1,6 @@
 import Glibc
 import NIOCore
+import NIOTLS
 import RateLimitService
 
 /// One client connection: bytes to calls, decisions to bytes, with libnghttp2's session as the codec.
@@ -24,6 +25,8 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     private var queuedWrites = 0
     /// Calls that were asked and have no decision, those included whose streams are gone.
     private var pendingCalls = 0
+    /// Whether TLS is being agreed on. What is written then waits for what is read.
+    private var isHandshaking: Bool
     private var isFlushPending = false
     private var isFlushing = false
     private var isReadPaused = false
@@ -34,9 +37,10 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     var timer: Scheduled<Void>?
     var ending = ConnectionEnd.none
 
-    init(loop: GRPCLoopState, writesToSocket: Bool = true) {
+    init(loop: GRPCLoopState, isEncrypted: Bool = false) {
         self.loop = loop
-        self.writesToSocket = writesToSocket
+        writesToSocket = !isEncrypted
+        isHandshaking = isEncrypted
     }
 
     deinit { precondition(session == nil, "a channel that was active is inactive before its handlers go") }
@@ -84,6 +88,14 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         let calls = streamingCalls.values
         streamingCalls = [:]
         for call in calls { call.ended() }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .handshakeCompleted? = event as? TLSUserEvent {
+            isHandshaking = false
+            flush()
+        }
+        context.fireUserInboundEventTriggered(event)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -238,7 +250,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         guard !isFlushing else { return }
         isFlushing = true
         // A write may close the channel, and the session with it.
-        while let session, let context, queuedWrites == 0 {
+        while let session, let context, queuedWrites == 0, !isHandshaking {
             if !session.giveOut(&output, atMost: HTTP2Bounds.outputBytes) { isBroken = true }
             guard output.readableBytes > 0 else { break }
             write(to: context)
