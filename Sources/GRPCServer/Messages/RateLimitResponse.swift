@@ -56,11 +56,10 @@ enum RateLimitResponse {
     static let degradedHeader = "x-rate-limit-degraded"
 
     private static func write(_ standing: DescriptorStanding, to status: inout ByteBuffer) {
-        guard let limit = standing.limit?.definition else {
-            return status.writeField(1, number: Code.ok.rawValue)
-        }
-        let isOver = standing.isOver && !limit.isShadow
+        let limit = standing.limit?.definition
+        let isOver = standing.isOver && limit?.isShadow != true
         status.writeField(1, number: (isOver ? Code.overLimit : .ok).rawValue)
+        guard let limit else { return }
         guard let quota = limit.quota else { return status.writeField(3, number: mostRemaining) }
         // Of what nobody counted nothing is said: a proxy would tell its client that nothing is left.
         guard let remaining = standing.remaining else { return }

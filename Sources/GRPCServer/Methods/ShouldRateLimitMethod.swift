@@ -7,13 +7,21 @@ final class ShouldRateLimitMethod: UnaryMethod {
     static let path = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
     private let engine: CheckEngine
+    /// Answers for the daemon's own limits.
+    private let limitsDomain: LimitsDomain
 
-    init(engine: CheckEngine) { self.engine = engine }
+    init(engine: CheckEngine) {
+        self.engine = engine
+        limitsDomain = LimitsDomain(engine: engine)
+    }
 
     func begin(
         _ message: UnsafeRawBufferPointer, arrivedAt now: NIODeadline, responder: any UnaryResponder, ticket: Int
     ) throws(GRPCError) -> Outcome? {
         let request = try DescriptorRequest(protobuf: message)
+        if request.domain == LimitsDomainRequest.domain {
+            return try limitsDomain.begin(request, arrivedAt: now, responder: responder, ticket: ticket)
+        }
         return engine.call(request, arrivedAt: now, requester: responder, ticket: ticket)
     }
 

@@ -1,0 +1,229 @@
+import RateLimitCore
+import RateLimitService
+
+/// What the descriptors of a request ask of the daemon's own limits: those of the domain ``domain``, whose entries name who
+/// calls and what the call says of itself. As a value: no engine, no clock.
+///
+/// Values come from clients, and a request that is answered with an error passes at most proxies. So only what an operator
+/// has written is an error, and a value that cannot be used denies.
+struct LimitsDomainRequest: Hashable {
+    /// The domain.
+    static let domain = "llm-rate-limit"
+
+    /// One thing that the engine is asked, or told.
+    struct Step: Hashable {
+        enum Kind: Hashable {
+            /// Whether anything is left; nothing is charged.
+            case peek
+            /// Whether the call may go on.
+            case ask
+            /// What the call came to.
+            case charge
+            /// Nothing: a value denies the call as it stands.
+            case deny
+        }
+
+        var kind: Kind
+        /// What is asked; nil where nothing is.
+        var request: CallRequest?
+        /// The id under which what the call may come to is held until it is told; nil where nothing is held.
+        var requestID: String?
+    }
+
+    /// In the order in which they are done: what may deny comes before what charges.
+    private(set) var steps: [Step] = []
+    /// For each descriptor the place of its step.
+    private(set) var stepOfDescriptor: [Int] = []
+
+    /// Takes a request apart.
+    ///
+    /// - Parameter limits: those in force: of labels only what they name is kept, and groups only where they count those
+    ///   that calls name.
+    init(_ request: DescriptorRequest, under limits: LimitsInForce) throws(GRPCError) {
+        var calls: [NamedCall] = []
+        for (index, descriptor) in request.descriptors.enumerated() {
+            do throws(NamedCall.Problem) {
+                calls.append(try NamedCall(descriptor, hits: request.hits, under: limits))
+            } catch {
+                throw .invalid("cannot decide for descriptor \(index + 1) in the domain \(Self.domain): \(error)")
+            }
+        }
+        guard calls.count(where: \.holdsOrTakes) <= 1 else {
+            throw .invalid(
+                "cannot decide for several descriptors that ask in the domain \(Self.domain), since one decision is all or "
+                    + "nothing: accepted are one, any that look (hits_addend 0) and any with an entry charge")
+        }
+        add(calls)
+    }
+
+    private mutating func add(_ calls: [NamedCall]) {
+        stepOfDescriptor = [Int](repeating: 0, count: calls.count)
+        // What may deny without being asked comes first, then what looks, and what takes something last of these.
+        for kind in [Step.Kind.deny, .peek, .ask] {
+            for (index, call) in calls.enumerated() where call.kind == kind {
+                stepOfDescriptor[index] = steps.count
+                steps.append(Step(kind: kind, request: call.request, requestID: call.requestID))
+            }
+        }
+        var charges: [(call: NamedCall, amounts: ChargedAmounts, descriptors: [Int])] = []
+        for (index, call) in calls.enumerated() where call.kind == .charge {
+            let place = charges.firstIndex { $0.call.isSameCall(as: call) } ?? charges.count
+            if place == charges.count { charges.append((call, ChargedAmounts(), [])) }
+            call.charge.map { charges[place].amounts.add(call.hits, of: $0) }
+            charges[place].descriptors.append(index)
+        }
+        for (call, amounts, descriptors) in charges {
+            for index in descriptors { stepOfDescriptor[index] = steps.count }
+            steps.append(Step(kind: .charge, request: call.usage(of: amounts), requestID: call.requestID))
+        }
+    }
+}
+
+/// One descriptor as it names a call.
+private struct NamedCall {
+    /// Why it names none.
+    enum Problem: Error, CustomStringConvertible {
+        case unknownEntry(String)
+        case repeatedEntry(String)
+        case noUser
+        case unknownCharge(String)
+        case hasLimit
+        case isRefund
+
+        var description: String {
+            switch self {
+            case .unknownEntry(let key):
+                "it has the entry \(key); accepted are user, group, model, provider, label.<name>, charge and x-request-id"
+            case .repeatedEntry(let key): "it has the entry \(key) twice"
+            case .noUser: "it has no entry user"
+            case .unknownCharge(let value):
+                "it charges \(value); accepted are \(Charge.allCases.map(\.rawValue).joined(separator: ", "))"
+            case .hasLimit: "it has a limit of its own, and the limits are those of the limits file"
+            case .isRefund: "it gives hits back, which only a lease that is settled does"
+            }
+        }
+    }
+
+    /// Who calls; nil where the value is none.
+    private let user: SubjectID?
+    private let attributes: CallAttributes
+    let requestID: String?
+    /// What it tells that the call came to; nil where it asks.
+    let charge: Charge?
+    let hits: Int
+    /// Whether a value of it cannot be used.
+    private let isUnusable: Bool
+
+    init(_ descriptor: Descriptor, hits: Int, under limits: LimitsInForce) throws(Problem) {
+        if descriptor.quota != nil { throw .hasLimit }
+        if descriptor.isRefund { throw .isRefund }
+        var single: [String: String] = [:]
+        var labels: [String: String] = [:]
+        var groups: [SubjectID?] = []
+        for entry in descriptor.entries {
+            switch entry.key {
+            case "group": if limits.groupsAreGiven { groups.append(SubjectID(entry.value)) }
+            case "user", "model", "provider", "charge", "x-request-id":
+                guard single.updateValue(entry.value, forKey: entry.key) == nil else {
+                    throw .repeatedEntry(entry.key)
+                }
+            default:
+                guard entry.key.hasPrefix("label."), entry.key.utf8.count > 6 else { throw .unknownEntry(entry.key) }
+                let name = String(entry.key.dropFirst(6))
+                guard labels.updateValue(entry.value, forKey: name) == nil else { throw .repeatedEntry(entry.key) }
+            }
+        }
+        guard let userText = single["user"] else { throw .noUser }
+        user = SubjectID(userText)
+        if let text = single["charge"] {
+            guard let charge = Charge(rawValue: text) else { throw .unknownCharge(text) }
+            self.charge = charge
+        } else {
+            charge = nil
+        }
+        attributes = CallAttributes(
+            model: single["model"], provider: single["provider"],
+            labels: labels.filter { limits.set.labelNames.contains($0.key) }, groups: groups.compactMap { $0 })
+        // A longer one is no id, so that what is remembered of ids is bounded: then nothing is held.
+        requestID = single["x-request-id"].flatMap { Self.idLengths ~= $0.utf8.count ? $0 : nil }
+        self.hits = descriptor.hits ?? hits
+        isUnusable = user == nil || groups.contains(nil)
+    }
+
+    /// How many bytes the id of a request has.
+    private static let idLengths = 1...128
+
+    /// What it is for.
+    var kind: LimitsDomainRequest.Step.Kind {
+        if isUnusable || charge == nil && hits > Limit.costs.upperBound { return .deny }
+        if charge != nil { return .charge }
+        return hits == 0 && requestID == nil ? .peek : .ask
+    }
+
+    /// Whether it takes something where it is admitted, or holds it.
+    var holdsOrTakes: Bool { charge == nil && (hits > 0 || requestID != nil) }
+
+    /// Whether another one says the same of who calls, and of the call.
+    func isSameCall(as other: NamedCall) -> Bool {
+        user == other.user && requestID == other.requestID && attributes == other.attributes
+    }
+
+    /// What it asks; nil where nobody can be asked for.
+    var request: CallRequest? {
+        guard kind != .deny, let user else { return nil }
+        // A cost of 0 asks for room of every limit, and takes none.
+        return CallRequest(user: user, attributes: attributes, cost: hits)
+    }
+
+    /// What its call came to.
+    func usage(of amounts: ChargedAmounts) -> CallRequest? {
+        guard let user else { return nil }
+        return CallRequest(
+            user: user, operation: .usage(id: Array((requestID ?? "").utf8)), attributes: attributes,
+            tokens: amounts.tokens, told: amounts.told, costMicros: amounts.costMicros)
+    }
+}
+
+/// What an entry `charge` says that the hits are.
+///
+/// Requests are none of it: the descriptor that asks charges them, and nothing charges them afterwards.
+enum Charge: String, CaseIterable, Hashable {
+    /// All tokens of a call.
+    case tokens
+    case inputTokens = "input_tokens"
+    case outputTokens = "output_tokens"
+    /// Money, in micro-dollars.
+    case spendMicros = "spend_micros"
+}
+
+/// What the charges of one call come to.
+struct ChargedAmounts: Hashable {
+    private var amounts: [Charge: Int] = [:]
+
+    /// Adds hits.
+    mutating func add(_ hits: Int, of charge: Charge) {
+        amounts[charge] = min(amounts[charge, default: 0] + hits, TokenUsage.counts.upperBound)
+    }
+
+    /// The tokens; nil where nothing is said of them. What `tokens` says beyond the kinds that are told is of the kind that
+    /// is not: the input, or where that is told the output.
+    var tokens: TokenUsage? {
+        guard !told.isEmpty else { return nil }
+        let (input, output) = (amounts[.inputTokens], amounts[.outputTokens])
+        let rest = max(0, (amounts[.tokens] ?? 0) - (input ?? 0) - (output ?? 0))
+        if input == nil { return TokenUsage(input: rest, output: output ?? 0) }
+        return TokenUsage(input: input ?? 0, output: output ?? rest)
+    }
+
+    /// The kinds that are told.
+    var told: ToldTokens {
+        var told: ToldTokens = []
+        if amounts[.inputTokens] != nil { told.insert(.input) }
+        if amounts[.outputTokens] != nil { told.insert(.output) }
+        if amounts[.tokens] != nil { told.formUnion([.input, .output]) }
+        return told
+    }
+
+    /// The money; nil where nothing is said of it.
+    var costMicros: Int? { amounts[.spendMicros].map { min($0, ModelPrice.spends.upperBound) } }
+}
