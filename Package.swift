@@ -80,7 +80,8 @@ let package = Package(
         .target(
             name: "GRPCServer",
             dependencies: [
-                "BoundedFiles", "CNGHTTP2", "Listeners", "RateLimitCore", "RateLimitService", .coreMetrics, .logging,
+                "BoundedFiles", "CNGHTTP2", "HTTPServer", "Listeners", "RateLimitCore", "RateLimitService",
+                .coreMetrics, .logging,
                 .nioCore, .nioPosix, .nioSSL, .nioTLS,
             ],
             // What services.bin is compiled from.

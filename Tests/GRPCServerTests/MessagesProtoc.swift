@@ -158,7 +158,7 @@ enum Protoc {
           bytes raw_value = 3;
         }
 
-        // What Envoy does not say yet.
+        // What Envoy does not say yet, or nobody here reads.
         message Later {
           bool truth = 1;
           int64 number = 2;
@@ -168,8 +168,102 @@ enum Protoc {
           Later nested = 6;
         }
 
-        message CheckRequest {}
-        message CheckResponse {}
+        // envoy/service/auth/v3/external_auth.proto, attribute_context.proto
+        message CheckRequest {
+          AttributeContext attributes = 1;
+          Later later = 2;
+        }
+        message AttributeContext {
+          message Peer {
+            Address address = 1;
+            string service = 2;
+            map<string, string> labels = 3;
+            string principal = 4;
+            string certificate = 5;
+          }
+          message Request {
+            Later time = 1;
+            HttpRequest http = 2;
+          }
+          message HttpRequest {
+            string id = 1;
+            string method = 2;
+            map<string, string> headers = 3;
+            string path = 4;
+            string host = 5;
+            string scheme = 6;
+            string query = 7;
+            string fragment = 8;
+            int64 size = 9;
+            string protocol = 10;
+            string body = 11;
+            bytes raw_body = 12;
+            HeaderMap header_map = 13;
+          }
+          Peer source = 1;
+          Peer destination = 2;
+          Request request = 4;
+          map<string, string> context_extensions = 10;
+          Later metadata_context = 11;
+        }
+
+        // envoy/service/auth/v3/external_auth.proto
+        message CheckResponse {
+          Status status = 1;
+          oneof http_response {
+            DeniedHttpResponse denied_response = 2;
+            OkHttpResponse ok_response = 3;
+            DeniedHttpResponse error_response = 5;
+          }
+        }
+        message DeniedHttpResponse {
+          HttpStatus status = 1;
+          repeated HeaderValueOption headers = 2;
+          string body = 3;
+        }
+        message OkHttpResponse {
+          repeated HeaderValueOption headers = 2;
+          repeated HeaderValueOption response_headers_to_add = 6;
+        }
+
+        // google/rpc/status.proto
+        message Status {
+          int32 code = 1;
+          string message = 2;
+        }
+
+        // envoy/type/v3/http_status.proto
+        message HttpStatus { StatusCode code = 1; }
+        enum StatusCode {
+          Empty = 0; StatusOK = 200; Forbidden = 403; TooManyRequests = 429; ServiceUnavailable = 503;
+        }
+
+        // envoy/config/core/v3/address.proto
+        message Address {
+          oneof address {
+            SocketAddress socket_address = 1;
+            Pipe pipe = 2;
+          }
+        }
+        message SocketAddress {
+          int32 protocol = 1;
+          string address = 2;
+          uint32 port_value = 3;
+        }
+        message Pipe {
+          string path = 1;
+          uint32 mode = 2;
+        }
+
+        // envoy/config/core/v3/base.proto
+        message HeaderMap { repeated HeaderValue headers = 1; }
+        message HeaderValueOption {
+          enum HeaderAppendAction {
+            APPEND_IF_EXISTS_OR_ADD = 0; ADD_IF_ABSENT = 1; OVERWRITE_IF_EXISTS_OR_ADD = 2; OVERWRITE_IF_EXISTS = 3;
+          }
+          HeaderValue header = 1;
+          HeaderAppendAction append_action = 3;
+        }
         """
 }
 
