@@ -13,7 +13,7 @@ public final class PrometheusMetricsFactory: Sendable {
     /// The `Content-Type` of the page.
     public static let contentType = "text/plain; version=0.0.4; charset=utf-8"
     /// The most series unless the initialiser is told otherwise.
-    public static let defaultSeriesLimit = 1_000
+    public static let defaultSeriesLimit = 4_000
 
     private let table: Mutex<SeriesTable>
     private let dropped: CounterSeries

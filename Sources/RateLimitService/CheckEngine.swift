@@ -41,6 +41,8 @@ package final class CheckEngine {
     package private(set) var hasFileLimits: Bool
     private var memory = CheckDenials()
     var callDenials = CallDenials()
+    var descriptorPlanner = DescriptorPlanner()
+    var descriptorDenials = DescriptorDenials()
     private var known = KnownVersion()
     /// Called when a server can be asked; set on the loop that asks for the version.
     var whenAvailable: (() -> Void)?
@@ -50,6 +52,7 @@ package final class CheckEngine {
     var callsAwaitingBudgets = 0
     var tally = CheckMetrics.Tally()
     var limitTally = LimitMetrics.Tally()
+    var descriptorTally = DescriptorMetrics.Tally()
     private var isFlushScheduled = false
     /// Made once, so that asking for the flush of a turn allocates no closure.
     private var flushTask: (@Sendable () -> Void)?
@@ -246,6 +249,7 @@ extension CheckEngine {
             forgetDenials(of: nil)
         }
         if policy.limits != self.policy.limits { forgetCallDenials() }
+        if policy.descriptors != self.policy.descriptors { forgetDescriptorDenials() }
         limitTally.report(to: metrics.limits)
         limitTally.setLimits(policy.limits.definitions)
         lanes.setLimit(policy.limit)
@@ -264,6 +268,7 @@ extension CheckEngine {
         } else {
             memory.forgetAll()
             callDenials.forgetAll()
+            descriptorDenials.forgetAll()
         }
     }
 
@@ -273,6 +278,7 @@ extension CheckEngine {
         if !known.polled(version, sentAt: sentAt) { forgetDenials(of: nil) }
         memory.believedUntil = known.believedUntil
         callDenials.believedUntil = known.believedUntil
+        descriptorDenials.believedUntil = known.believedUntil
     }
 
     /// Takes the message about a change.
@@ -284,6 +290,11 @@ extension CheckEngine {
     private func forgetCallDenials() {
         memoryEpoch += 1
         callDenials.forgetAll()
+    }
+
+    private func forgetDescriptorDenials() {
+        memoryEpoch += 1
+        descriptorDenials.forgetAll()
     }
 
     /// Sends a command off the hot path, about a user or about none.
@@ -304,6 +315,7 @@ extension CheckEngine {
     func reportMetrics() -> Int {
         tally.report(to: metrics)
         limitTally.report(to: metrics.limits)
+        descriptorTally.report(to: metrics.descriptors)
         return pendingCount
     }
 }

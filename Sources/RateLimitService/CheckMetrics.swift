@@ -43,6 +43,9 @@ public struct CheckMetrics: Sendable {
         public static let limitWindow = "llm_rate_limit_limit_window_seconds"
         /// Windows for values of each `limit` that were forgotten to make room for others.
         public static let limitValuesForgotten = "llm_rate_limit_limit_values_forgotten_total"
+        /// What became of descriptors of Envoy's rate limit service, by `domain`, `path` of the limit and `result` (ok, near,
+        /// over, shadow_over, refund_ignored).
+        public static let descriptors = "llm_rate_limit_descriptors_total"
         /// What calls said and was passed over, by `member`.
         public static let ignoredMembers = "llm_rate_limit_ignored_members_total"
     }
@@ -72,6 +75,7 @@ public struct CheckMetrics: Sendable {
     let limit: Gauge
     let window: Gauge
     let limits: LimitMetrics
+    let descriptors: DescriptorMetrics
 
     /// Makes every series in `factory`.
     public init(factory: any MetricsFactory) {
@@ -108,6 +112,7 @@ public struct CheckMetrics: Sendable {
         limit = Gauge(label: Name.limit, dimensions: [], factory: factory)
         window = Gauge(label: Name.window, dimensions: [], factory: factory)
         limits = LimitMetrics(factory: factory)
+        descriptors = DescriptorMetrics(factory: factory)
     }
 
     /// Counts calls of which this part could not be counted; nil for a part that always can.

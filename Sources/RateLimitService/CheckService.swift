@@ -216,6 +216,7 @@ extension CheckService {
     private func report(_ policy: CheckPolicy) {
         metrics.limit.record(policy.limit.quota)
         metrics.limits.setLimits(policy.limits.definitions)
+        metrics.descriptors.setRules(policy.descriptors)
         dataLossWatch.setWindow(policy.longestWindow)
         notices.setLimits(policy.limits.set)
         metrics.window.record(policy.limit.windowMilliseconds / 1000)

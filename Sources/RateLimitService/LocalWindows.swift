@@ -11,10 +11,23 @@ final class LocalWindows: Sendable {
     static let maximumUsers = 65_536
 
     /// Whose window of which limit it is.
-    private struct Key: Hashable {
-        var owner: WindowOwner
-        var values: WindowValues?
-        var limitID: UInt32
+    private enum Key: Hashable {
+        case limit(WindowOwner, WindowValues?, UInt32)
+        case descriptor(DescriptorKey)
+
+        init(owner: WindowOwner, values: WindowValues? = nil, limitID: UInt32) {
+            self = .limit(owner, values, limitID)
+        }
+    }
+
+    /// What is asked of a window, and charged where all that is asked fits.
+    private struct Question {
+        var key: Key
+        /// This replica's share.
+        var limit: Limit
+        var cost: Int
+        /// How much must be left.
+        var need: Int
     }
 
     private struct Generations {
@@ -33,6 +46,35 @@ final class LocalWindows: Sendable {
                 young[key] = window
             }
             return decision
+        }
+
+        /// Charges everything where all of it fits; else nothing, and says which question's window denies it.
+        mutating func decide(
+            _ questions: [Question], clockMicroseconds: Int
+        ) -> (verdict: Decision.Verdict, decider: Int?) {
+            for (place, asked) in questions.enumerated() {
+                let used = check(asked.key, cost: 0, limit: asked.limit, clockMicroseconds: clockMicroseconds).used
+                guard used + asked.need > asked.limit.quota else { continue }
+                // A check that is denied charges nothing, and says for how long.
+                let denied = check(
+                    asked.key, cost: asked.need, limit: asked.limit, clockMicroseconds: clockMicroseconds)
+                return (denied.verdict, place)
+            }
+            for asked in questions where asked.cost > 0 {
+                _ = check(asked.key, cost: asked.cost, limit: asked.limit, clockMicroseconds: clockMicroseconds)
+            }
+            return (.allowed, nil)
+        }
+
+        /// Charges as much of each as there is room for.
+        mutating func charge(_ reports: [Question], clockMicroseconds: Int) {
+            for report in reports {
+                let left = check(report.key, cost: 0, limit: report.limit, clockMicroseconds: clockMicroseconds)
+                    .remaining
+                guard left > 0 else { continue }
+                _ = check(
+                    report.key, cost: min(report.cost, left), limit: report.limit, clockMicroseconds: clockMicroseconds)
+            }
         }
     }
 
@@ -53,27 +95,41 @@ final class LocalWindows: Sendable {
     /// Decides a call over all its limits that are `local` while Redis is away, under this replica's share of each: a
     /// calendar's period counts as a sliding window of its length. Everything is charged or nothing is.
     func check(_ call: PlannedCall, replicas: Int, clockMicroseconds: Int) -> Decision.Verdict {
-        let windows = call.plan.terms.compactMap { term in
+        let questions = call.plan.terms.compactMap { term in
             Self.limit(of: term, replicas: replicas).map { limit in
-                (
+                let cost = call.cost(of: term).amount
+                return Question(
                     key: Key(
                         owner: call.caller.owner(term.subject), values: call.caller.values(term.subject),
-                        limitID: term.limit.id), limit: limit, cost: call.cost(of: term).amount
-                )
+                        limitID: term.limit.id), limit: limit, cost: cost, need: cost)
             }
         }
-        return generations.withLock { generations in
-            for (key, limit, cost) in windows {
-                let used = generations.check(key, cost: 0, limit: limit, clockMicroseconds: clockMicroseconds).used
-                guard used + cost > limit.quota else { continue }
-                // A check that is denied charges nothing, and says for how long.
-                return generations.check(key, cost: cost, limit: limit, clockMicroseconds: clockMicroseconds).verdict
-            }
-            for (key, limit, cost) in windows where cost > 0 {
-                _ = generations.check(key, cost: cost, limit: limit, clockMicroseconds: clockMicroseconds)
-            }
-            return .allowed
+        return generations.withLock { $0.decide(questions, clockMicroseconds: clockMicroseconds).verdict }
+    }
+
+    /// Decides a request about descriptors while Redis is away, under this replica's share of each window that may deny it.
+    /// Of what is reported so much is charged as there is room for.
+    func check(_ call: PlannedDescriptors, replicas: Int, clockMicroseconds: Int) -> DescriptorOutcome {
+        func question(_ term: DescriptorTerm, cost: Int, need: Int) -> Question {
+            let limit = Limit(
+                name: "descriptor", quota: term.kind.quota, windowMilliseconds: term.kind.windowMilliseconds)
+            return Question(
+                key: .descriptor(term.key), limit: limit.share(ofReplicas: replicas), cost: cost, need: need)
         }
+        let asking = call.terms.indices.filter { place in
+            !call.terms[place].kind.isShadow && call.terms[place].kind.question != .look
+        }
+        let questions = asking.map { place in
+            let term = call.terms[place]
+            return question(term, cost: term.asked, need: max(1, term.asked))
+        }
+        let reports = call.terms.filter(\.kind.reports).map { question($0, cost: $0.reported, need: 0) }
+        let (verdict, decider) = generations.withLock { generations in
+            let decided = generations.decide(questions, clockMicroseconds: clockMicroseconds)
+            if decided.verdict == .allowed { generations.charge(reports, clockMicroseconds: clockMicroseconds) }
+            return decided
+        }
+        return DescriptorOutcome(verdict, of: call, by: decider.map { asking[$0] })
     }
 
     /// The share of a limit that counts here; nil where it does not.
@@ -93,7 +149,10 @@ final class LocalWindows: Sendable {
 
     /// Forgets somebody's windows of some limits, those for values among them: it looks at all there are.
     func reset(_ owner: WindowOwner, limitIDs: [UInt32]) {
-        func isKept(_ key: Key) -> Bool { key.owner != owner || !limitIDs.contains(key.limitID) }
+        func isKept(_ key: Key) -> Bool {
+            guard case .limit(owner, _, let limitID) = key else { return true }
+            return !limitIDs.contains(limitID)
+        }
         generations.withLock { generations in
             generations.young = generations.young.filter { isKept($0.key) }
             generations.old = generations.old.filter { isKept($0.key) }

@@ -81,6 +81,11 @@ enum MetricCatalogue {
             kind: .counter
         ),
         .init(
+            name: CheckMetrics.Name.descriptors,
+            help: "What became of the descriptors of Envoy's rate limit service, by the limit that they met.",
+            kind: .counter
+        ),
+        .init(
             name: CheckMetrics.Name.ignoredMembers,
             help: "What calls said and was passed over so that the rest of them counts, by member.", kind: .counter
         ),

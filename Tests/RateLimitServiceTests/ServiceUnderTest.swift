@@ -62,6 +62,14 @@ final class ServiceUnderTest: Sendable {
         }.get()
     }
 
+    /// Puts all of these requests about descriptors in one turn of the loop.
+    func requests(_ requests: [DescriptorRequest], matching: [DescriptorMatch]? = nil) async throws -> [Outcome] {
+        try await eventLoop.flatSubmit { [asker, eventLoop] in
+            let outcomes = requests.map { asker.value.request($0, matching: matching) }
+            return EventLoopFuture.whenAllSucceed(outcomes, on: eventLoop)
+        }.get()
+    }
+
     func check(_ user: SubjectID, cost: Int = 1) async throws -> Outcome {
         try await checks([(user, cost)])[0]
     }
@@ -99,13 +107,22 @@ private final class Asker: DecisionRequester {
     init(engine: CheckEngine) { self.engine = engine }
 
     func check(_ user: SubjectID, cost: Int) -> EventLoopFuture<Outcome> {
+        ask { engine.check(user, cost: cost, arrivedAt: .now(), requester: self, ticket: $0) }
+    }
+
+    func request(_ request: DescriptorRequest, matching: [DescriptorMatch]?) -> EventLoopFuture<Outcome> {
+        ask { ticket in
+            guard let matching else { return engine.call(request, arrivedAt: .now(), requester: self, ticket: ticket) }
+            return engine.call(engine.descriptorPlanner.plan(request, matching), arrivedAt: .now(), self, ticket)
+        }
+    }
+
+    private func ask(_ ask: (Int) -> Outcome?) -> EventLoopFuture<Outcome> {
         let ticket = next
         next += 1
         let promise = engine.eventLoop.makePromise(of: Outcome.self)
         waiting[ticket] = promise
-        if let outcome = engine.check(user, cost: cost, arrivedAt: .now(), requester: self, ticket: ticket) {
-            deliver(outcome, ticket: ticket)
-        }
+        if let outcome = ask(ticket) { deliver(outcome, ticket: ticket) }
         return promise.futureResult
     }
 

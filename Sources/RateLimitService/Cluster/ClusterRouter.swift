@@ -368,6 +368,11 @@ struct UserSlots {
         return Array("by:\(values.text)".utf8).withUnsafeBytes { slot(ofName: $0) }
     }
 
+    func slot(of key: DescriptorKey) -> HashSlot {
+        var text = key.text
+        return text.withUTF8 { slot(ofName: UnsafeRawBufferPointer($0)) }
+    }
+
     private func slot(ofName name: UnsafeRawBufferPointer) -> HashSlot {
         var checksum = prefix
         checksum.update(name)

@@ -49,6 +49,16 @@ struct PendingRequest {
         self.call = call
     }
 
+    /// What a proxy asks about a call's descriptors.
+    init(_ call: PlannedDescriptors, ticket: Int, arrivedAt: NIODeadline, requester: any DecisionRequester) {
+        user = SubjectID(high: 0, low: 0)
+        cost = 0
+        self.ticket = ticket
+        self.arrivedAt = arrivedAt
+        self.requester = requester
+        self.call = call
+    }
+
     /// A request with keys of its own: one off the hot path, or a part of a call.
     ///
     /// - Parameter done: told once: Redis's answer, or why there is none.

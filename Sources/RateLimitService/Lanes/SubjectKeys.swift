@@ -24,6 +24,9 @@ struct SubjectKeys {
         }
     }
 
+    /// Writes the key of a descriptor's window.
+    func write(_ key: DescriptorKey, to keys: inout ByteBuffer) { write(name: key.text.utf8, to: &keys) }
+
     /// Writes the key of windows that are of some values, as ``WindowOwner/key(prefix:of:)`` has it.
     @inline(never)
     private func write(
