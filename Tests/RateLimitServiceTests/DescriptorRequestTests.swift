@@ -383,6 +383,50 @@ struct DescriptorsWithoutRedisTests {
         await inShadow.service.stop()
     }
 
+    @Test("waits no longer than its deadline for a Redis that has stopped")
+    func stopped() async throws {
+        let redis = try RedisServer()
+        let service = try await ServiceUnderTest(
+            redis, CheckPolicy(limit: Limit(name: "requests", quota: 0, windowMilliseconds: 60_000)),
+            deadlineMilliseconds: 50)
+        redis.stop()
+        let outcome = try await service.requests([request(descriptor())], matching: [tenant.match])[0]
+        #expect(outcome.verdict == .allowed && outcome.degradedReason == .redisTimeout)
+        #expect(outcome.standings == [DescriptorStanding(tenant.limit)])
+        redis.resume()
+        let isBack = try await service.eventually {
+            try await service.requests([request(descriptor(hits: 0))], matching: [tenant.match])[0].source == .redis
+        }
+        #expect(isBack)
+        await service.service.stop()
+    }
+
+    @Test("stays admitted where only what is reported besides was not charged, however the daemon fails")
+    func lostReport() async throws {
+        let redis = try RedisServer()
+        let policy = CheckPolicy(
+            limit: Limit(name: "requests", quota: 0, windowMilliseconds: 60_000), failureMode: .closed)
+        let service = try await ServiceUnderTest(redis, policy)
+        let (match, other) = (tenant.match, ConfiguredLimit("other", 10).match)
+        let outcome = try await service.eventLoop.submit { [service = service.service, eventLoop = service.eventLoop] in
+            let engine = service.engine(on: eventLoop)
+            let call = engine.descriptorPlanner.plan(
+                request(descriptor(), descriptor(hits: 3)), [match, other])
+            let states = [
+                LimitState(used: 1, resetAfterMilliseconds: 5), LimitState(used: 4, resetAfterMilliseconds: 5),
+            ]
+            #expect(call.reportFollows(CallAnswer(verdict: .done, states: states), whereDenied: false))
+            let told = ToldOutcome()
+            let pending = PendingRequest(call, ticket: 0, arrivedAt: .now(), requester: told)
+            engine.undecided(pending, call, because: .redisTimeout)
+            return told.outcome
+        }.get()
+        #expect(outcome?.verdict == .allowed && outcome?.degradedReason == .redisTimeout)
+        // What is left is what was left before the report.
+        #expect(outcome?.standings.map(\.remaining) == [9, 6])
+        await service.service.stop()
+    }
+
     @Test("is decided by this replica's share where it decides for itself, reports included")
     func local() async throws {
         let service = try await service(.local)
@@ -404,4 +448,10 @@ struct DescriptorsWithoutRedisTests {
         #expect(never.verdict == .deniedForGood)
         await service.service.stop()
     }
+}
+
+private final class ToldOutcome: DecisionRequester {
+    private(set) var outcome: Outcome?
+
+    func deliver(_ outcome: Outcome, ticket: Int) { self.outcome = outcome }
 }

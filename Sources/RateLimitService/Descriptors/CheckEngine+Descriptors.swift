@@ -39,14 +39,17 @@ extension CheckEngine {
     private func enqueue(
         _ pending: PendingRequest, _ call: PlannedDescriptors, queueLimit: Int
     ) -> FailureReason? {
-        guard let router = lanes.router, !call.isInOneSlot(keyPrefix: keyPrefix) else {
+        guard let router = lanes.router, call.terms.count > 1 else {
             return lanes.enqueue(pending, queueLimit: queueLimit)
         }
+        let slots = UserSlots(keyPrefix: keyPrefix)
+        if call.isInOneSlot(by: slots) { return lanes.enqueue(pending, queueLimit: queueLimit) }
         let epoch = memoryEpoch
         return router.enqueueInParts(call.laidOut(keyPrefix: keyPrefix), queueLimit: queueLimit) { [weak self] result in
             guard let self else { return }
             switch result {
             case .success(let answer) where call.isAnswer(answer):
+                let answer = call.settled(answer, by: slots)
                 decided(pending, call, answer, sentAt: pending.arrivedAt, memoryEpoch: epoch, at: .now())
             case .success: undecided(pending, call, because: .redisError)
             case .failure(let reason): undecided(pending, call, because: reason)

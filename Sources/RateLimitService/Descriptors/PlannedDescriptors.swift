@@ -40,7 +40,7 @@ final class PlannedDescriptors {
     var isEnforced: Bool { deniesTogether || terms.contains { !$0.kind.isShadow } }
 
     /// What Redis is asked next.
-    private var next: (decision: DecisionPlan, isReport: Bool) {
+    var next: (decision: DecisionPlan, isReport: Bool) {
         if checked == nil, let check = plan?.check { return (check, false) }
         guard let report = plan?.report else { preconditionFailure("a request without a window asks nothing of Redis") }
         return (report, true)
@@ -61,30 +61,6 @@ final class PlannedDescriptors {
         next.isReport
             ? DescriptorOutcome(self, checked: checked, reported: answer)
             : DescriptorOutcome(self, checked: answer, reported: nil)
-    }
-
-    /// The same as one call with everything laid out in it, for the parts that several slots of a cluster have of it.
-    func laidOut(keyPrefix: String) -> DecisionCall {
-        let (decision, isReport) = next
-        let places = isReport ? plan?.reporting ?? [] : Array(terms.indices)
-        let subjects = places.map { place in
-            let term = terms[place]
-            let kind = term.kind
-            let cost = isReport ? term.reported : kind.question == .hits ? term.asked : 0
-            let limit = LimitTerm(
-                id: LimitDefinition.requestsID, kind: .sliding(windowMilliseconds: kind.windowMilliseconds),
-                isShadow: kind.isShadow, quota: kind.quota, cost: cost,
-                needsRoom: !isReport && kind.question == .room)
-            return SubjectTerms(key: Array("\(keyPrefix):\(term.key.text)".utf8), terms: [limit])
-        }
-        return DecisionCall(decision.operation, subjects: subjects)
-    }
-
-    /// Whether all keys are in one slot of a cluster.
-    func isInOneSlot(keyPrefix: String) -> Bool {
-        guard terms.count > 1 else { return true }
-        let slots = UserSlots(keyPrefix: keyPrefix)
-        return terms.dropFirst().allSatisfy { slots.slot(of: $0.key) == slots.slot(of: terms[0].key) }
     }
 }
 
