@@ -243,6 +243,7 @@ struct DenialMemoryTests {
     func size() {
         #expect(50_000 * (CheckDenials.entryBytes + 8) < 5 * 1_048_576)
         #expect(CallDenials.entryBytes <= 192)
+        #expect(DescriptorDenials.entryBytes <= 128)
         #expect(OutcomeDetails.sharedBytes <= 256)
     }
 }
