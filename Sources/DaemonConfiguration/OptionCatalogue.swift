@@ -120,6 +120,9 @@ public enum OptionCatalogue {
         OptionDefinition(
             .listenPublic, in: .listening, \.isListenPublic, .yesOrNo,
             summary: "Let that address be reached from other machines."),
+        OptionDefinition(
+            .headers, in: .listening, \.quotaHeaders, .oneOf, reloadable: true,
+            summary: "Which headers of an answer say how a quota stands."),
     ]
 
     private static let auth: [OptionDefinition] = [

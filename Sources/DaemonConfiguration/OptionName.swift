@@ -35,6 +35,7 @@ public enum OptionName: String, CaseIterable, Sendable {
     case authHeaders = "auth-headers"
     case authSecretFile = "auth-secret-file"
     case trustedProxies = "trusted-proxies"
+    case headers = "headers"
     case threads = "threads"
     case maxConnections = "max-connections"
     case maxQueue = "max-queue"

@@ -21,6 +21,8 @@ public struct Settings: Sendable, Equatable {
     public var listenAddress: ListenAddress?
     /// Whether `listenAddress` may be reachable from other machines.
     public var isListenPublic = false
+    /// Which headers of an answer say how a quota stands.
+    public var quotaHeaders = QuotaHeaders.ietf
 
     /// The cost that is admitted in one window, 0 to 1,000,000,000; 0 switches the limit off.
     public var requests = 20

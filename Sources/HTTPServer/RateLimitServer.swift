@@ -27,16 +27,19 @@ public final class RateLimitServer: Sendable {
         public var allowedUsers: Set<UInt32>?
         /// Who calls where headers and the peer alone tell it.
         public var callers: CallerRules
+        /// Which headers of an answer say how a quota stands.
+        public var quotaHeaders: QuotaHeaders
 
         /// Makes the options.
         public init(
             connectionLimit: Int = 10_000, requestTimeoutMilliseconds: Int = 5_000, allowedUsers: Set<UInt32>? = nil,
-            callers: CallerRules = CallerRules()
+            callers: CallerRules = CallerRules(), quotaHeaders: QuotaHeaders = .ietf
         ) {
             self.connectionLimit = connectionLimit
             self.requestTimeoutMilliseconds = requestTimeoutMilliseconds
             self.allowedUsers = allowedUsers
             self.callers = callers
+            self.quotaHeaders = quotaHeaders
         }
     }
 
@@ -62,7 +65,7 @@ public final class RateLimitServer: Sendable {
                 try await eventLoop.submit {
                     let context = EventLoopState(
                         service: service, eventLoop: eventLoop, pages: pages, requestTimeout: timeout,
-                        reports: reports, callers: options.callers
+                        reports: reports, callers: options.callers, quotaHeaders: options.quotaHeaders
                     )
                     return NIOLoopBound(context, eventLoop: eventLoop)
                 }.get()
@@ -116,9 +119,14 @@ public final class RateLimitServer: Sendable {
         try pipeline.addHandler(ConnectionHandler(loop: loop, isAdmin: audience == .admin))
     }
 
-    /// Has calls at `/v1/auth` named by other rules from the next on.
-    public func apply(_ callers: CallerRules) {
-        for loop in loops { loop.eventLoop.execute { loop.value.callers = callers } }
+    /// Has calls at `/v1/auth` named by other rules, and answers sent with other headers, from the next on.
+    public func apply(_ callers: CallerRules, _ quotaHeaders: QuotaHeaders) {
+        for loop in loops {
+            loop.eventLoop.execute {
+                loop.value.callers = callers
+                loop.value.writer.quotaHeaders = quotaHeaders
+            }
+        }
     }
 
     /// Connections that are open now.

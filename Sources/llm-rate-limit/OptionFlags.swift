@@ -63,6 +63,7 @@ struct ListeningFlags: ParsableArguments {
     @Option(.allowedUIDs) var allowedUIDs: GivenOption?
     @Option(.listen) var listen: GivenOption?
     @Option(switch: .listenPublic) var listenPublic: GivenOption?
+    @Option(.headers) var headers: GivenOption?
 }
 
 struct AuthFlags: ParsableArguments {

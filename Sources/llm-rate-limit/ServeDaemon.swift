@@ -53,7 +53,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
             requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds,
             // Its own user can do anything to the daemon anyway, and its probes run as that.
             allowedUsers: settings.allowedUsers.map { $0.numbers.union([geteuid()]) },
-            callers: settings.callers
+            callers: settings.callers, quotaHeaders: settings.quotaHeaders
         ),
         factory: factory, logger: logger,
         reports: AdminReports(
@@ -73,7 +73,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         apply: { settings in
             output.level = settings.logLevel
             service.apply(CheckPolicy(settings))
-            server.apply(settings.callers)
+            server.apply(settings.callers, settings.quotaHeaders)
         }
     )
     let reload = ReloadService(reloader: reloader, notifier: notifier, hangUps: hangUps)

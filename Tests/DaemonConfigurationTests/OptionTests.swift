@@ -35,6 +35,7 @@ struct OptionTests {
                 "LLM_RATE_LIMIT_ENV_FILE --env-file=",
                 "LLM_RATE_LIMIT_FAILURE_MODE --failure-mode=open",
                 "LLM_RATE_LIMIT_GROUPS --groups=stored",
+                "LLM_RATE_LIMIT_HEADERS --headers=ietf",
                 "LLM_RATE_LIMIT_KEY_PREFIX --key-prefix=llm-rate",
                 "LLM_RATE_LIMIT_LIMITS_FILE --limits-file=",
                 "LLM_RATE_LIMIT_LISTEN --listen=",
@@ -73,6 +74,7 @@ struct OptionTests {
                 .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .logUsers, .denyCache, .limitsFile,
                 .groups,
                 .perSecond, .maxConcurrency, .authUserHeader, .authHeaders, .authSecretFile, .trustedProxies,
+                .headers,
             ])
     }
 
@@ -223,6 +225,7 @@ private let accepted: [(OptionName, String, String)] = [
     (.window, "1", "1"), (.window, "31536000", "31536000"), (.window, "90s", "90"), (.window, "30m", "1800"),
     (.window, "1h", "3600"), (.window, "365d", "31536000"),
     (.shadow, "yes", "yes"), (.shadow, "true", "yes"), (.shadow, "1", "yes"), (.shadow, "0", "no"),
+    (.headers, "ietf", "ietf"), (.headers, "x", "x"), (.headers, "both", "both"), (.headers, "none", "none"),
     (.keyPrefix, "a", "a"), (.keyPrefix, "team:rate/1", "team:rate/1"),
     (.keyPrefix, String(repeating: "k", count: 64), String(repeating: "k", count: 64)),
     (.failureMode, "open", "open"), (.failureMode, "closed", "closed"), (.failureMode, "local", "local"),
@@ -272,6 +275,7 @@ private let refused: [(OptionName, String)] = [
     (.window, ""), (.window, "0"), (.window, "0s"), (.window, "h"), (.window, "31536001"), (.window, "366d"),
     (.window, "99999999d"), (.window, "1w"), (.window, "1H"), (.window, "1.5h"), (.window, "1h30m"), (.window, "-1h"),
     (.shadow, "maybe"), (.shadow, ""),
+    (.headers, ""), (.headers, "X"), (.headers, "ietf,x"),
     (.keyPrefix, ""), (.keyPrefix, "a b"), (.keyPrefix, "a{b"), (.keyPrefix, "a}b"), (.keyPrefix, "a\tb"),
     (.keyPrefix, "ä"), (.keyPrefix, String(repeating: "k", count: 65)),
     (.failureMode, "Open"), (.failureMode, ""), (.failureMode, "deny"),

@@ -207,7 +207,7 @@ extension ExampleTests {
         let shown = page.blocks.filter { $0.language == "http" && $0.text.hasPrefix("HTTP/1.1") }.map(\.text)
         let daemon = try daemon(for: page)
         let user = newUser()
-        func answer(_ daemon: Daemon, cost: Int) throws -> String {
+        func answer(_ daemon: Daemon, cost: Int, user: String = user) throws -> String {
             let response = try daemon.connect().check(user, cost: cost)
             let phrases = [200: "OK", 429: "Too Many Requests", 503: "Service Unavailable"]
             let headers = response.headers.map { "\($0.name): \($0.value)" }.joined(separator: "\n")
@@ -217,6 +217,8 @@ extension ExampleTests {
         _ = try daemon.connect().check(user, cost: 19)
         real += [try answer(daemon, cost: 1), try answer(daemon, cost: 21)]
         let denied = real[1]
+        let older = try Daemon(redis: redis.url, ["HEADERS": "x"])
+        real.append(try answer(older, cost: 1, user: newUser()))
         let closed = try Daemon(redis: "unix:///nonexistent/redis", ["FAILURE_MODE": "closed"])
         real.append(try answer(closed, cost: 1))
         #expect(shown.count == real.count)

@@ -68,6 +68,32 @@ extension EndToEnd {
             #expect(try client.check(newUser()).status == 503)
         }
 
+        @Test("puts other headers of quotas in force, on every event loop and at /v1/auth")
+        func quotaHeaders() throws {
+            let file = try write(["HEADERS=ietf"])
+            let daemon = try Daemon(redis: redis.url, ["ENV_FILE": file, "THREADS": "2", "REQUESTS": "5"])
+            let clients = try (0..<4).map { _ in try daemon.connect() }
+            for (headers, hasDraft, hasX) in [
+                ("x", false, true), ("both", true, true), ("none", false, false), ("ietf", true, false),
+            ] {
+                _ = try write(["HEADERS=\(headers)"])
+                try daemon.reload()
+                for _ in 0..<4 { _ = try daemon.connect().request("GET", "/livez") }
+                for client in clients {
+                    let user = newUser()
+                    for response in [
+                        try client.check(user), try client.request("GET", "/v1/auth", ["X-User-Id": user]),
+                    ] {
+                        #expect((response["RateLimit-Policy"] != nil) == hasDraft, "\(headers)")
+                        #expect((response["RateLimit"] != nil) == hasDraft, "\(headers)")
+                        #expect((response["X-RateLimit-Limit"] == "5") == hasX, "\(headers)")
+                        #expect((response["X-RateLimit-Remaining"] != nil) == hasX, "\(headers)")
+                        #expect((response["X-RateLimit-Reset"] == "3600") == hasX, "\(headers)")
+                    }
+                }
+            }
+        }
+
         @Test("drops nothing under load")
         func underLoad() throws {
             let file = try write(["REQUESTS=1000"])

@@ -19,6 +19,9 @@ enum Door: String, CaseIterable, CustomTestStringConvertible {
     /// Whether the client's answer to a denial is the gateway's own, in the form of OpenAI's errors.
     var answersItself: Bool { self != .caddy && self != .envoy }
 
+    /// Those whose file hands on the three `X-RateLimit-…` as it is.
+    var copiesOlderHeaders: Bool { [.nginxLua, .nginxNJS, .envoy].contains(self) }
+
     var package: String {
         switch self {
         case .nginxLua, .nginxNJS, .nginxAuthRequest: "nginx"

@@ -39,6 +39,20 @@ struct GatewayTests {
         #expect(addresses.count == 1 && (door == .envoy || addresses[0].hasSuffix(":127.0.0.1")), "\(addresses)")
     }
 
+    @Test(
+        "The older headers of quotas come to the client where the daemon sends them, in a denial too",
+        arguments: Door.allCases.filter(\.copiesOlderHeaders))
+    func olderHeaders(door: Door) throws {
+        let setting = try GatewaySetting(door, ["REQUESTS": "1", "HEADERS": "both"])
+        let user = newUser()
+        for (status, left) in [(200, "0"), (429, "0")] {
+            let response = try setting.get(user)
+            #expect(response.status == status && response["RateLimit"] != nil)
+            #expect(response["X-RateLimit-Limit"] == "1" && response["X-RateLimit-Remaining"] == left, "\(response)")
+            #expect(response["X-RateLimit-Reset"].flatMap { Int($0) }.map { 3_500...3_600 ~= $0 } == true)
+        }
+    }
+
     @Test("Connections to the daemon are kept", arguments: Door.allCases)
     func connections(door: Door) throws {
         let setting = try GatewaySetting(door, ["REQUESTS": "20"])

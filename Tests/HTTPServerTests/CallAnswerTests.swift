@@ -218,7 +218,7 @@ struct PlainFieldTests {
                 }
             }
             var writer = ByteWriter()
-            RateLimitFields.write(about: details, isDenied: isDenied, wait: wait, to: &writer)
+            RateLimitFields.write(.ietf, about: details, isDenied: isDenied, wait: wait, to: &writer)
             let text = String(decoding: writer.bytes, as: UTF8.self)
             #expect(text == expected)
         }

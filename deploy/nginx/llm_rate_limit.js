@@ -11,6 +11,10 @@
 const LEASE_SECONDS = 600;
 // What is kept of one answer, at most: the line of a stream, or an answer that is no stream.
 const KEPT_BYTES = 1048576;
+// What the client gets of the daemon's headers, where they are there.
+const HEADERS = [
+    'RateLimit', 'RateLimit-Policy', 'X-RateLimit-Limit', 'X-RateLimit-Remaining', 'X-RateLimit-Reset', 'Retry-After',
+];
 
 // Decisions ----------------------------------------------------------------------------------------------------------
 
@@ -30,7 +34,7 @@ function refuse(r, status, kind, message) {
 
 // Whether a request goes on under the daemon's answer. Where it does not, the client has been answered.
 function admit(r, answer, body) {
-    ['RateLimit', 'RateLimit-Policy', 'Retry-After'].forEach((name) => {
+    HEADERS.forEach((name) => {
         if (answer.headersOut[name]) r.headersOut[name] = answer.headersOut[name];
     });
     if (answer.status == 200) {

@@ -23,6 +23,10 @@ local KEPT_BYTES = 1048576
 -- A settlement is sent again after so many seconds: longer than the daemon or Redis need to start.
 local PAUSES = { 1, 2, 5, 20, 60 }
 local SETTLEMENT_DEADLINE_MS = 2000
+-- What the client gets of the daemon's headers, where they are there.
+local HEADERS = {
+  "RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After",
+}
 
 local M = {}
 
@@ -134,7 +138,7 @@ local function admit(answer, failure)
     ngx.header["X-Rate-Limit-Degraded"] = "daemon_unreachable"
     return true
   end
-  for _, name in ipairs({ "RateLimit", "RateLimit-Policy", "Retry-After" }) do
+  for _, name in ipairs(HEADERS) do
     ngx.header[name] = answer.headers[name:lower()]
   end
   if answer.status == 200 then

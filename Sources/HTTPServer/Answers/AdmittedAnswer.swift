@@ -1,4 +1,5 @@
 import Glibc
+import RateLimitCore
 
 /// The parts of an admitted check's answer that stay the same from check to check.
 ///
@@ -11,15 +12,21 @@ final class AdmittedAnswer {
     private var head = UnsafeRawBufferPointer(start: nil, count: 0)
     /// The body up to the number remaining.
     private var body = UnsafeRawBufferPointer(start: nil, count: 0)
+    /// Whether the head ends in the draft's field, and the older ones follow it.
+    private var hasDraft = false
+    private var hasX = false
 
     deinit {
         head.deallocate()
         body.deallocate()
     }
 
-    func setHead(_ bytes: [UInt8], second: Int) {
+    /// - Parameter bytes: up to the number remaining of `RateLimit`; where that is not sent, up to the end of a line.
+    func setHead(_ bytes: [UInt8], quotaHeaders: QuotaHeaders, second: Int) {
         head.deallocate()
         head = Self.copy(bytes)
+        hasDraft = quotaHeaders.hasDraft
+        hasX = quotaHeaders.hasX
         self.second = second
     }
 
@@ -46,8 +53,18 @@ final class AdmittedAnswer {
         answer.write(
             decimal: body.count + remaining.count + middle.utf8CodeUnitCount + reset.count + end.utf8CodeUnitCount)
         answer.write(head)
-        answer.write(remaining)
-        answer.write("\r\n\r\n")
+        if hasDraft {
+            answer.write(remaining)
+            answer.write("\r\n")
+        }
+        if hasX {
+            answer.write("X-RateLimit-Remaining: ")
+            answer.write(remaining)
+            answer.write("\r\nX-RateLimit-Reset: ")
+            answer.write(reset)
+            answer.write("\r\n")
+        }
+        answer.write("\r\n")
         answer.write(body)
         answer.write(remaining)
         answer.write(middle)

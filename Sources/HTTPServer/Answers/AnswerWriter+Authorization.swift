@@ -21,7 +21,7 @@ extension AnswerWriter {
         }
         let bodyCount = text.count
         if let details = outcome.details, outcome.degradedReason == nil {
-            RateLimitFields.write(about: details, isDenied: !isAllowed, wait: wait, to: &text)
+            RateLimitFields.write(quotaHeaders, about: details, isDenied: !isAllowed, wait: wait, to: &text)
         }
         if let reason = outcome.degradedReason { writeField(AuthorizationField.degraded, reason.rawValue) }
         if !isAllowed {

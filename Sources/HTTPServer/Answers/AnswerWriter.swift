@@ -13,14 +13,18 @@ struct AnswerForm: Hashable {
 /// Writes answers as HTTP/1.1 into a connection's buffer. One for each event loop: it keeps what answers share.
 final class AnswerWriter {
     /// Room for the head of an answer about a call, apart from the fields of many limits: with room to spare.
-    private static let headBytes = 384
+    private static let headBytes = 512
     /// Room for the whole of the commonest answer, likewise.
     private static let admittedBytes = 1_152
 
     let limitName: String
     /// The limit that the prepared parts speak of.
     private(set) var limit = Limit.Numbers(quota: 0, windowMilliseconds: 0)
-    /// Both fields of the draft up to the number remaining.
+    /// Which headers say how the quota stands, from the next answer on.
+    var quotaHeaders: QuotaHeaders {
+        didSet { if quotaHeaders != oldValue { prepare(for: limit) } }
+    }
+    /// What is the same in the quota headers of each answer: the policy, and `RateLimit` up to the number remaining.
     private var fields: [UInt8] = []
     private var date = HTTPDate()
     private let admitted = AdmittedAnswer()
@@ -28,8 +32,9 @@ final class AnswerWriter {
     var text = ByteWriter()
 
     /// Makes a writer of answers about the one limit of checks, which keeps its name whatever its numbers become.
-    init(limitName: String) {
+    init(limitName: String, quotaHeaders: QuotaHeaders = .ietf) {
         self.limitName = limitName
+        self.quotaHeaders = quotaHeaders
         prepare(for: limit)
     }
 
@@ -37,11 +42,18 @@ final class AnswerWriter {
     func prepare(for limit: Limit.Numbers) {
         self.limit = limit
         text.removeAll()
-        text.write("RateLimit-Policy: ")
-        RateLimitFields.writePolicy(
-            limitName, quota: limit.quota, unit: nil, windowSeconds: limit.windowMilliseconds / 1000, to: &text)
-        text.write("\r\nRateLimit: ")
-        RateLimitFields.writeStateStart(limitName, to: &text)
+        if quotaHeaders.hasX {
+            text.write("X-RateLimit-Limit: ")
+            text.write(decimal: limit.quota)
+            text.write("\r\n")
+        }
+        if quotaHeaders.hasDraft {
+            text.write("RateLimit-Policy: ")
+            RateLimitFields.writePolicy(
+                limitName, quota: limit.quota, unit: nil, windowSeconds: limit.windowMilliseconds / 1000, to: &text)
+            text.write("\r\nRateLimit: ")
+            RateLimitFields.writeStateStart(limitName, to: &text)
+        }
         fields = Array(text.bytes)
         admitted.setBody(
             "{\"allowed\":true,\"limit_name\":\"\(limitName)\",\"limit\":\(limit.quota),\"remaining\":")
@@ -93,7 +105,7 @@ final class AnswerWriter {
         writeBody(outcome, details, wait: wait, isVerbose: isVerbose)
         let bodyCount = text.count
         if let details, outcome.degradedReason == nil {
-            RateLimitFields.write(about: details, isDenied: !isAllowed, wait: told, to: &text)
+            RateLimitFields.write(quotaHeaders, about: details, isDenied: !isAllowed, wait: told, to: &text)
         }
         let status: StaticString =
             if isAllowed {
@@ -145,16 +157,22 @@ final class AnswerWriter {
         }
     }
 
-    /// Writes both fields of the draft about the limit of checks.
+    /// Writes the quota headers about the limit of checks.
     private func writeFields(_ state: BindingState, wait: Int?, to head: inout ByteWriter) {
         head.write(fields)
-        head.write(decimal: state.remaining)
-        // Where it is admitted the window frees its next part at a time that Redis does not tell.
-        if let wait {
-            head.write(";t=")
-            head.write(decimal: wait)
+        if quotaHeaders.hasDraft {
+            head.write(decimal: state.remaining)
+            // Where it is admitted the window frees its next part at a time that Redis does not tell.
+            if let wait {
+                head.write(";t=")
+                head.write(decimal: wait)
+            }
+            head.write("\r\n")
         }
-        head.write("\r\n")
+        if quotaHeaders.hasX {
+            RateLimitFields.writeXState(
+                remaining: state.remaining, resetAfterMilliseconds: state.resetAfterMilliseconds, to: &head)
+        }
     }
 
     /// Writes the commonest answer of all from its prepared parts, byte for byte as the general way would; false where
@@ -166,7 +184,7 @@ final class AnswerWriter {
         let second = HTTPDate.currentSecond()
         if second != admitted.second {
             let head = Array("\r\n".utf8) + date.line(at: second) + fields
-            admitted.setHead(head, second: second)
+            admitted.setHead(head, quotaHeaders: quotaHeaders, second: second)
         }
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.admittedBytes) { target in
             admitted.write(remaining: remaining, reset: reset, to: target)

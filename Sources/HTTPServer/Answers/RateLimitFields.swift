@@ -1,10 +1,12 @@
 import RateLimitCore
 import RateLimitService
 
-/// `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers, version 11.
+/// The headers that say how a quota stands: `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers,
+/// version 11, and the three `X-RateLimit-…` that gateways have sent before there was a draft.
 ///
 /// The draft registers requests and concurrent requests as units, and takes a policy without a unit for one of requests.
-/// So limits of tokens and spend are not announced here at all: the body tells how they stand.
+/// So limits of tokens and spend are not announced here at all: the body tells how they stand. The older headers have no
+/// unit, and are about the limit of `RateLimit`.
 enum RateLimitFields {
     /// Writes one limit as an item of `RateLimit-Policy`.
     ///
@@ -34,39 +36,61 @@ enum RateLimitFields {
         text.write("\";r=")
     }
 
-    /// Writes both fields of the answer to a call, each as a line; `RateLimit` is about the announced limit of which the
-    /// least share is left.
+    /// Writes those of the three older headers that differ from answer to answer, each as a line.
+    static func writeXState(remaining: Int, resetAfterMilliseconds: Int, to text: inout ByteWriter) {
+        text.write("X-RateLimit-Remaining: ")
+        text.write(decimal: remaining)
+        text.write("\r\nX-RateLimit-Reset: ")
+        text.write(decimal: wholeSeconds(resetAfterMilliseconds))
+        text.write("\r\n")
+    }
+
+    /// Writes the quota headers of the answer to a call, each as a line; `RateLimit` is about the announced limit of which
+    /// the least share is left.
     ///
     /// A denial speaks of the limit that denied; where that one is not announced, the answer has no `RateLimit`, because
     /// what is left of the others would contradict its Retry-After.
     ///
     /// - Parameter wait: how many seconds a denial lasts; nil where no wait helps, and in what is no denial.
-    static func write(about details: OutcomeDetails, isDenied: Bool, wait: Int?, to text: inout ByteWriter) {
+    static func write(
+        _ headers: QuotaHeaders, about details: OutcomeDetails, isDenied: Bool, wait: Int?, to text: inout ByteWriter
+    ) {
+        guard headers != .none else { return }
         let decider = details.decider
         var least: Int?
         for index in 0..<details.limitCount {
             guard let place = announced(index, of: details, decider) else { continue }
             let (term, state) = details.told(place)
-            text.write(least == nil ? "RateLimit-Policy: " : ", ")
-            term.writePolicy(to: &text)
+            if headers.hasDraft {
+                text.write(least == nil ? "RateLimit-Policy: " : ", ")
+                term.writePolicy(to: &text)
+            }
             if let other = least.map({ details.told($0) }), !term.hasLessLeft(state, than: other.term, other.state) {
                 continue
             }
             least = place
         }
         guard let least else { return }
-        text.write("\r\n")
+        if headers.hasDraft { text.write("\r\n") }
         guard let binding = isDenied ? decider : least else { return }
         let (term, state) = details.told(binding)
         guard term.isAnnounced else { return }
-        text.write("RateLimit: ")
-        writeStateStart(term.limit.name.text, to: &text)
-        text.write(decimal: term.remaining(state) ?? 0)
-        if let span = wait ?? term.secondsToPeriodEnd(state) {
-            text.write(";t=")
-            text.write(decimal: span)
+        let remaining = term.remaining(state) ?? 0
+        if headers.hasDraft {
+            text.write("RateLimit: ")
+            writeStateStart(term.limit.name.text, to: &text)
+            text.write(decimal: remaining)
+            if let span = wait ?? term.secondsToPeriodEnd(state) {
+                text.write(";t=")
+                text.write(decimal: span)
+            }
+            text.write("\r\n")
         }
+        guard headers.hasX else { return }
+        text.write("X-RateLimit-Limit: ")
+        text.write(decimal: term.quota.amount ?? 0)
         text.write("\r\n")
+        writeXState(remaining: remaining, resetAfterMilliseconds: state.resetAfterMilliseconds, to: &text)
     }
 
     /// Which place is announced of the limit of the one at `first`: the one that decided, else the one with the least share

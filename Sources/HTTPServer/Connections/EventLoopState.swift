@@ -28,7 +28,8 @@ final class EventLoopState {
 
     init(
         service: CheckService, eventLoop: any EventLoop, pages: ServerPages, requestTimeout: TimeAmount,
-        reports: AdminReports = AdminReports(), callers: CallerRules = CallerRules()
+        reports: AdminReports = AdminReports(), callers: CallerRules = CallerRules(),
+        quotaHeaders: QuotaHeaders = .ietf
     ) {
         self.eventLoop = eventLoop
         self.service = service
@@ -37,7 +38,7 @@ final class EventLoopState {
         self.reports = reports
         self.callers = callers
         engine = service.engine(on: eventLoop)
-        writer = AnswerWriter(limitName: service.policy.limit.name)
+        writer = AnswerWriter(limitName: service.policy.limit.name, quotaHeaders: quotaHeaders)
         // Not weak: an object with weak references is retained and released more slowly, and each check does both here.
         engine.whenDelivered(self) { [unowned self] in flush() }
     }
