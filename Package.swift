@@ -98,7 +98,8 @@ let package = Package(
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
-                "CProcess", "DaemonConfiguration", "HTTPServer", "LimitsFile", "Listeners", "LoadGenerator",
+                "CProcess", "DaemonConfiguration", "GRPCServer", "HTTPServer", "LimitsFile", "Listeners",
+                "LoadGenerator",
                 "PrometheusMetrics",
                 "RateLimitCore", "RateLimitService", "StructuredLog", .argumentParser, .coreMetrics, .logging, .nioCore,
                 .nioHTTP1, .nioPosix, .serviceLifecycle, .unixSignals,

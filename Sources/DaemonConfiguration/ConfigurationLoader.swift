@@ -19,16 +19,11 @@ public struct ConfigurationLoader: Sendable {
     ///
     /// Reads at most 1 MiB of each file; blocks while it does.
     /// - Throws: `ConfigurationError` with all values that cannot be used, not only the first.
-    public func load() throws(ConfigurationError) -> ResolvedConfiguration { try load(keeping: nil) }
+    public func load() throws(ConfigurationError) -> ResolvedConfiguration { try load(keeping: KeptFiles()) }
 
-    /// Does the same with a limits file as it was read already, where the options name that one.
-    ///
-    /// - Parameter holdsLimits: whether it stays also where they name another one, or none.
-    func load(
-        keeping limitsFile: LimitsFileSetting?, holdsLimits: Bool = false
-    ) throws(ConfigurationError) -> ResolvedConfiguration {
-        var resolution = Resolution(
-            layers: [flagLayer, environmentLayer], limitsFile: limitsFile, holdsLimits: holdsLimits)
+    /// Does the same with files as they were read already, where the options name those.
+    func load(keeping kept: KeptFiles) throws(ConfigurationError) -> ResolvedConfiguration {
+        var resolution = Resolution(layers: [flagLayer, environmentLayer], keeping: kept)
         resolution.noteUnknownNames(environment)
         resolution.resolve(OptionCatalogue[.envFile])
         if let path = resolution.settings.envFile { readFile(path, into: &resolution) }
@@ -81,6 +76,23 @@ public struct ConfigurationLoader: Sendable {
                 environmentVariables: environment, secretsSpecifier: .specific(secretVariables)),
             source: { _ in .environment })
     }
+}
+
+/// Files that were read already: options that name them do not have them read again.
+struct KeptFiles {
+    var limits: LimitsFileSetting?
+    /// Whether the limits stay also where the options name another file, or none.
+    var holdsLimits = false
+    var descriptors: EnvoyConfigurationSetting?
+
+    /// Those of settings.
+    init(_ settings: Settings) {
+        limits = settings.limitsFile
+        descriptors = settings.envoyConfiguration
+    }
+
+    /// None.
+    init() {}
 }
 
 /// The variables that providers must not print.

@@ -30,53 +30,78 @@ extension ConfigurationLoader {
     ///
     /// Where options and limits cannot be used together, what can be used alone is taken over: the options before the
     /// limits. Its `warnings` are those of this reading.
-    /// - Parameter readsLimits: whether the limits file in force is read again; what it says stays otherwise.
-    public func reload(replacing current: ResolvedConfiguration, readsLimits: Bool = true) -> ReloadedConfiguration {
-        var limitsError: ConfigurationError?
-        var newest = current.settings.limitsFile
-        if readsLimits {
-            do throws(ConfigurationError) { newest = try current.limitsFileAsItIs() } catch { limitsError = error }
+    /// - Parameter readsFiles: whether the files in force are read again that options name; what they say stays otherwise.
+    public func reload(replacing current: ResolvedConfiguration, readsFiles: Bool = true) -> ReloadedConfiguration {
+        var errors: [ConfigurationPart: ConfigurationError] = [:]
+        let former = KeptFiles(current.settings)
+        var newest = former
+        if readsFiles {
+            do throws(ConfigurationError) { newest.limits = try current.limitsFileAsItIs() } catch {
+                errors[.limits] = error
+            }
+            do throws(ConfigurationError) {
+                newest.descriptors = try current.envoyConfigurationAsItIs()
+            } catch {
+                errors[.descriptors] = error
+            }
         }
         do throws(ConfigurationError) {
-            let new = try load(keeping: newest)
-            // What is wrong with a file does not matter where another is named in its place.
-            let isSameFile = new.settings.limitsFile?.path == current.settings.limitsFile?.path
-            return merged(new, into: current, limitsError: isSameFile ? limitsError : nil)
+            return merged(try load(keeping: newest), into: current, errors)
         } catch {
             if error.problems.allSatisfy({ $0.option == .limitsFile }) {
-                let former = current.settings.limitsFile
-                if newest != former, let new = try? load(keeping: former) {
-                    return merged(new, into: current, limitsError: error)
+                var kept = newest
+                kept.limits = former.limits
+                if newest.limits != former.limits, let new = try? load(keeping: kept) {
+                    errors[.limits] = error
+                    return merged(new, into: current, errors)
                 }
                 // The options name another file, which cannot be used: all else that they say can.
-                if let new = try? load(keeping: former, holdsLimits: true) {
-                    var reloaded = merged(new, into: current, limitsError: limitsError)
+                kept.holdsLimits = true
+                if let new = try? load(keeping: kept) {
+                    var reloaded = merged(new, into: current, errors)
                     reloaded.failures[.options] = error
                     return reloaded
                 }
             }
             var reloaded = ReloadedConfiguration(configuration: current)
-            if readsLimits { reloaded = reloadLimits(replacing: current) }
+            if readsFiles {
+                for part in [ConfigurationPart.limits, .descriptors] {
+                    let alone = reload(part, replacing: reloaded.configuration)
+                    reloaded.configuration = alone.configuration
+                    reloaded.changes += alone.changes
+                    reloaded.failures.merge(alone.failures) { $1 }
+                }
+            }
             reloaded.failures[.options] = error
             return reloaded
         }
     }
 
-    /// Reads the limits file in force again, and nothing else: all options stay as they are.
-    public func reloadLimits(replacing current: ResolvedConfiguration) -> ReloadedConfiguration {
+    /// Reads the file in force again that a part of the configuration is in, and nothing else: all options stay as they
+    /// are.
+    ///
+    /// - Precondition: the part is in a file of its own.
+    public func reload(_ part: ConfigurationPart, replacing current: ResolvedConfiguration) -> ReloadedConfiguration {
         var reloaded = ReloadedConfiguration(configuration: current)
         do throws(ConfigurationError) {
-            reloaded.configuration.settings.limitsFile = try current.limitsFileAsItIs()
-            try reloaded.configuration.checkLimits()
-            reloaded.changes = limitsChanges(from: current.settings, to: reloaded.configuration.settings)
+            switch part {
+            case .limits:
+                reloaded.configuration.settings.limitsFile = try current.limitsFileAsItIs()
+                try reloaded.configuration.checkLimits()
+            case .descriptors:
+                reloaded.configuration.settings.envoyConfiguration = try current.envoyConfigurationAsItIs()
+            case .options: preconditionFailure("the options are in no file of their own")
+            }
+            reloaded.changes = fileChanges(from: current.settings, to: reloaded.configuration.settings)
         } catch {
-            reloaded = ReloadedConfiguration(configuration: current, failures: [.limits: error])
+            reloaded = ReloadedConfiguration(configuration: current, failures: [part: error])
         }
         return reloaded
     }
 
     private func merged(
-        _ new: ResolvedConfiguration, into current: ResolvedConfiguration, limitsError: ConfigurationError?
+        _ new: ResolvedConfiguration, into current: ResolvedConfiguration,
+        _ errors: [ConfigurationPart: ConfigurationError]
     ) -> ReloadedConfiguration {
         var merged = ResolvedConfiguration(settings: current.settings, entries: [], warnings: new.warnings)
         var changes: [String] = []
@@ -91,7 +116,7 @@ extension ConfigurationLoader {
                 changes.append(change.description)
             }
         }
-        changes += limitsChanges(from: current.settings, to: new.settings)
+        changes += fileChanges(from: current.settings, to: new.settings)
         if let secret = new.settings.authSecret, let former = current.settings.authSecret, secret.path == former.path,
             secret.key != former.key
         {
@@ -100,8 +125,25 @@ extension ConfigurationLoader {
         return ReloadedConfiguration(
             configuration: merged, changes: changes,
             needRestart: changesThatNeedRestart(from: current.settings, to: new.settings),
-            failures: limitsError.map { [.limits: $0] } ?? [:])
+            failures: errors.filter { part, _ in
+                // What is wrong with a file does not matter where another is named in its place.
+                part != .limits || new.settings.limitsFile?.path == current.settings.limitsFile?.path
+            }.filter { part, _ in
+                part != .descriptors
+                    || new.settings.envoyConfiguration?.path == current.settings.envoyConfiguration?.path
+            })
     }
+}
+
+/// What the files that options name say otherwise in the second settings than in the first.
+private func fileChanges(from old: Settings, to new: Settings) -> [String] {
+    var changes = limitsChanges(from: old, to: new)
+    if let configuration = new.envoyConfiguration, let former = old.envoyConfiguration,
+        configuration.path == former.path, configuration.content != former.content
+    {
+        changes.append("what \(OptionName.envoyConfig.variable) says")
+    }
+    return changes
 }
 
 extension ResolvedConfiguration {
@@ -111,19 +153,29 @@ extension ResolvedConfiguration {
         do throws(ValueRejection) {
             return try LimitsFileSetting(reading: path)
         } catch {
-            throw limitsError(error)
+            throw fileError(error, .limitsFile)
+        }
+    }
+
+    /// envoyproxy/ratelimit's configuration in force as it can be read now; nil where there is none.
+    fileprivate func envoyConfigurationAsItIs() throws(ConfigurationError) -> EnvoyConfigurationSetting? {
+        guard let path = settings.envoyConfiguration?.path else { return nil }
+        do throws(ValueRejection) {
+            return try EnvoyConfigurationSetting(reading: path)
+        } catch {
+            throw fileError(error, .envoyConfig)
         }
     }
 
     /// Refuses limits that do not go together with those of the options.
     fileprivate func checkLimits() throws(ConfigurationError) {
-        if let rejection = settings.limitsRejection { throw limitsError(rejection) }
+        if let rejection = settings.limitsRejection { throw fileError(rejection, .limitsFile) }
     }
 
-    private func limitsError(_ rejection: ValueRejection) -> ConfigurationError {
-        let option = OptionCatalogue[.limitsFile]
+    private func fileError(_ rejection: ValueRejection, _ name: OptionName) -> ConfigurationError {
+        let option = OptionCatalogue[name]
         let problem = ConfigurationProblem(
-            option: .limitsFile, shownValue: option.shown(option.render(settings)), source: self[.limitsFile].source,
+            option: name, shownValue: option.shown(option.render(settings)), source: self[name].source,
             reason: rejection.reason, accepted: rejection.accepted ?? option.accepted)
         return ConfigurationError(problems: [problem], warnings: [])
     }

@@ -5,7 +5,7 @@
 #endif
 
 /// What the file system says of a file: another one in its place, and a change to its content, its permissions or its
-/// owner, show in it.
+/// owner, show in it; of a folder, also what it says of the files in it.
 public struct FileState: Sendable, Hashable {
     private let device: UInt64
     private let number: UInt64
@@ -14,9 +14,15 @@ public struct FileState: Sendable, Hashable {
     private let changedNanoseconds: Int
     private let modifiedSeconds: Int
     private let modifiedNanoseconds: Int
+    private let files: [String: FileState]
+
+    /// The most files of a folder that are looked at.
+    public static let mostFiles = 1_024
 
     /// Looks at the file that a path leads to, through symbolic links; nil where none can be looked at.
-    public init?(path: String) {
+    public init?(path: String) { self.init(path: path, looksIntoFolders: true) }
+
+    private init?(path: String, looksIntoFolders: Bool) {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }
         device = UInt64(status.st_dev)
@@ -27,6 +33,28 @@ public struct FileState: Sendable, Hashable {
         changedNanoseconds = status.st_ctim.tv_nsec
         modifiedSeconds = status.st_mtim.tv_sec
         modifiedNanoseconds = status.st_mtim.tv_nsec
+        var files: [String: FileState] = [:]
+        if looksIntoFolders, status.st_mode & S_IFMT == S_IFDIR {
+            for name in Self.names(inFolder: path) {
+                files[name] = FileState(path: "\(path)/\(name)", looksIntoFolders: false)
+            }
+        }
+        self.files = files
+    }
+
+    /// The names in a folder, of the first ``mostFiles``.
+    private static func names(inFolder path: String) -> [String] {
+        guard let folder = opendir(path) else { return [] }
+        defer { closedir(folder) }
+        var names: [String] = []
+        while names.count < mostFiles, let entry = readdir(folder) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            // What a configuration map of Kubernetes has beside the files themselves begins with a dot.
+            if !name.hasPrefix(".") { names.append(name) }
+        }
+        return names
     }
 }
 

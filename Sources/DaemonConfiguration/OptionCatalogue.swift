@@ -7,7 +7,7 @@ import RedisClient
 /// `OptionName`, a property of `Settings` with its default, an entry here, and a flag in the command's `OptionFlags`.
 public enum OptionCatalogue {
     /// All options, group by group.
-    public static let all: [OptionDefinition] = limit + limits + redis + listening + auth + bounds + operating
+    public static let all: [OptionDefinition] = limit + limits + redis + listening + grpc + auth + bounds + operating
 
     /// The definition of one option.
     public static subscript(name: OptionName) -> OptionDefinition {
@@ -123,6 +123,29 @@ public enum OptionCatalogue {
         OptionDefinition(
             .headers, in: .listening, \.quotaHeaders, .oneOf, reloadable: true,
             summary: "Which headers of an answer say how a quota stands."),
+    ]
+
+    private static let grpc: [OptionDefinition] = [
+        OptionDefinition(
+            .grpcSocket, in: .grpc, \.grpcSocketPath, .orNone(.socketPath, meaning: "no such socket"),
+            summary: "The Unix socket that speaks gRPC."),
+        OptionDefinition(
+            .grpcListen, in: .grpc, \.grpcListenAddress, .orNone(.listenAddress, meaning: "no TCP"),
+            summary: "A TCP address that speaks gRPC."),
+        OptionDefinition(
+            .grpcCertificateFile, in: .grpc, \.grpcCertificateFile, .orNone(.pemFile, meaning: "no TLS"),
+            summary: "A file with the certificate shown there, for TLS."),
+        OptionDefinition(
+            .grpcKeyFile, in: .grpc, \.grpcKeyFile, .orNone(.pemFile, meaning: "none"),
+            summary: "A file with that certificate's key."),
+        OptionDefinition(
+            .grpcClientCAFile, in: .grpc, \.grpcClientAuthoritiesFile,
+            .orNone(.pemFile, meaning: "clients without certificates"),
+            summary: "A file of authorities that must vouch for clients."),
+        OptionDefinition(
+            .envoyConfig, in: .grpc, \.envoyConfiguration, .orNone(.envoyConfiguration, meaning: "no domains"),
+            reloadable: true,
+            summary: "envoyproxy/ratelimit's files; a change of them is read."),
     ]
 
     private static let auth: [OptionDefinition] = [

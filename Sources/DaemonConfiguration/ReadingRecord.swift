@@ -4,6 +4,8 @@ public enum ConfigurationPart: String, Sendable, CaseIterable {
     case options
     /// What is in the limits file.
     case limits
+    /// What is in the files of envoyproxy/ratelimit's configuration.
+    case descriptors
 }
 
 /// How the readings of one part of the configuration went.
@@ -52,11 +54,13 @@ public struct ReadingRecord: Sendable, Equatable {
 public struct ReadingRecords: Sendable, Equatable {
     private var options: ReadingRecord
     private var limits: ReadingRecord
+    private var descriptors: ReadingRecord
 
     /// All parts were put in force at the start, in Unix seconds.
     public init(startedAt now: Int) {
         options = ReadingRecord(startedAt: now)
         limits = options
+        descriptors = options
     }
 
     /// The record of one part.
@@ -65,12 +69,14 @@ public struct ReadingRecords: Sendable, Equatable {
             switch part {
             case .options: options
             case .limits: limits
+            case .descriptors: descriptors
             }
         }
         set {
             switch part {
             case .options: options = newValue
             case .limits: limits = newValue
+            case .descriptors: descriptors = newValue
             }
         }
     }

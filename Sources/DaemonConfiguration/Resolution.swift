@@ -19,23 +19,23 @@ struct Resolution {
     /// How many ignored lines of a file are named.
     static let maximumLinesShown = 8
 
-    /// A limits file that was read already.
-    private let limitsFile: LimitsFileSetting?
-    /// Whether it stays, whatever file the options name.
-    private let holdsLimits: Bool
+    private let kept: KeptFiles
 
-    init(layers: [Layer], limitsFile: LimitsFileSetting? = nil, holdsLimits: Bool = false) {
+    init(layers: [Layer], keeping kept: KeptFiles = KeptFiles()) {
         self.layers = layers
-        self.limitsFile = limitsFile
-        self.holdsLimits = holdsLimits
+        self.kept = kept
     }
 
     mutating func resolve(_ option: OptionDefinition) {
         for layer in layers {
             guard let text = layer.text(of: option.name) else { continue }
             origins[option.name] = (text, layer.source(option.name))
-            if option.name == .limitsFile, holdsLimits || limitsFile?.path == text {
-                settings.limitsFile = limitsFile
+            if option.name == .limitsFile, kept.holdsLimits || kept.limits?.path == text {
+                settings.limitsFile = kept.limits
+                return
+            }
+            if option.name == .envoyConfig, let descriptors = kept.descriptors, descriptors.path == text {
+                settings.envoyConfiguration = descriptors
                 return
             }
             do {
@@ -104,23 +104,38 @@ struct Resolution {
 
     /// Checks what no value shows alone.
     mutating func checkTogether() {
-        if let address = settings.listenAddress, !address.isLoopback, !settings.isListenPublic,
-            problems[.listenPublic] == nil
+        for (name, address) in [(OptionName.listen, settings.listenAddress), (.grpcListen, settings.grpcListenAddress)]
         {
+            guard let address, !address.isLoopback, !settings.isListenPublic, problems[.listenPublic] == nil else {
+                continue
+            }
             refuse(
-                .listen, reason: "other machines can reach it",
+                name, reason: "other machines can reach it",
                 accepted: "loopback addresses, and others with \(OptionName.listenPublic.variable)=yes")
         }
-        if settings.adminSocketPath == settings.socketPath, problems[.socket] == nil {
-            refuse(
-                .adminSocket, reason: "it is the path of \(OptionName.socket.variable) too",
-                accepted: "paths of its own, or nothing for no admin socket")
-        }
+        checkPaths()
+        checkGRPC()
         warnAboutSettings()
         checkLimits()
         checkRedisTLS()
         checkRedisLogin()
         warnAboutSentinelLogin()
+    }
+
+    /// Refuses a socket at the path of another.
+    private mutating func checkPaths() {
+        var taken: [String: OptionName] = [settings.socketPath: .socket]
+        for (name, path) in [
+            (OptionName.adminSocket, settings.adminSocketPath), (.grpcSocket, settings.grpcSocketPath),
+        ] {
+            guard let path, problems[name] == nil else { continue }
+            if let other = taken[path], problems[other] == nil {
+                refuse(
+                    name, reason: "it is the path of \(other.variable) too",
+                    accepted: "paths of its own, or nothing for no such socket")
+            }
+            taken[path] = name
+        }
     }
 
     private mutating func checkLimits() {
@@ -161,14 +176,17 @@ struct Resolution {
                     + "\(OptionName.groups.variable)=\(settings.groups.rawValue) takes none that a call names")
         }
         if settings.isShadow { warn("shadow mode: denials are counted and reported, and everybody passes") }
-        if settings.allowedUsers != nil, let address = settings.listenAddress {
-            warn(
-                "\(OptionName.allowedUIDs.variable) does not hold on \(OptionName.listen.variable)=\(address): "
-                    + "TCP knows no users")
+        for (name, address) in [(OptionName.listen, settings.listenAddress), (.grpcListen, settings.grpcListenAddress)]
+        {
+            guard settings.allowedUsers != nil, let address else { continue }
+            warn("\(OptionName.allowedUIDs.variable) does not hold on \(name.variable)=\(address): TCP knows no users")
         }
     }
 
-    private mutating func warn(_ text: String) { warnings.append(text) }
+    mutating func warn(_ text: String) { warnings.append(text) }
+
+    /// Whether nothing is wrong with an option so far.
+    func isUnproblematic(_ name: OptionName) -> Bool { problems[name] == nil }
 }
 
 // MARK: - Redis

@@ -64,6 +64,19 @@ public struct Settings: Sendable, Equatable {
     /// The deadline of a whole decision, 1 to 60,000 ms.
     public var redisTimeoutMilliseconds = 50
 
+    /// The path of the socket that speaks gRPC, or nil where there is none.
+    public var grpcSocketPath: String?
+    /// The TCP address that speaks gRPC, or nil. It is a loopback address unless `isListenPublic`.
+    public var grpcListenAddress: ListenAddress?
+    /// The file with the certificate chain that is shown on that address, or nil where it is spoken to in the clear.
+    public var grpcCertificateFile: String?
+    /// The file with that certificate's key.
+    public var grpcKeyFile: String?
+    /// The file of authorities that vouch for clients there, or nil where clients show no certificate.
+    public var grpcClientAuthoritiesFile: String?
+    /// The configuration of envoyproxy/ratelimit as it was read, or nil.
+    public var envoyConfiguration: EnvoyConfigurationSetting?
+
     /// The header whose text is the user at `/v1/auth`, or nil for none.
     public var authUserHeader: HeaderName? = .userID
     /// Which headers have the group, the model, the provider and labels there.

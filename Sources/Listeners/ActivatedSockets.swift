@@ -11,13 +11,15 @@ public struct ActivatedSockets: Sendable, Equatable {
     public var admin: CInt?
     /// The TCP socket.
     public var tcp: CInt?
+    /// The Unix or TCP socket that speaks gRPC.
+    public var grpc: CInt?
 
     /// Whether no socket was handed over.
-    public var isEmpty: Bool { check == nil && admin == nil && tcp == nil }
+    public var isEmpty: Bool { check == nil && admin == nil && tcp == nil && grpc == nil }
 
     /// Takes over the sockets meant for this process, and unsets the variables so that no child takes them too.
     ///
-    /// `FileDescriptorName=` of the socket unit says what a socket is for: `check`, `admin` or `tcp`. Of the sockets
+    /// `FileDescriptorName=` of the socket unit says what a socket is for: `check`, `admin`, `tcp` or `grpc`. Of the sockets
     /// with another name (systemd's default is the unit's name) the first Unix socket is `check` and the first TCP
     /// socket is `tcp`. Every socket is set to close on exec and not to block. What is not as it must be is an error and
     /// not passed over: the service manager would hold sockets on which nobody answers.
@@ -65,13 +67,13 @@ public struct ActivatedSockets: Sendable, Equatable {
         }
         guard let place = place(name: name, family: family) else {
             throw .invalidActivation(
-                reason: "\(label) is of the wrong kind for its name; Unix sockets for check and admin, and a TCP "
-                    + "socket for tcp, are accepted"
+                reason: "\(label) is of the wrong kind for its name; Unix sockets for check and admin, a TCP "
+                    + "socket for tcp, and either for grpc, are accepted"
             )
         }
         guard self[keyPath: place] == nil else {
             throw .invalidActivation(
-                reason: "\(label) is one too many; one each for check, admin and tcp is accepted, named with "
+                reason: "\(label) is one too many; one each for check, admin, tcp and grpc is accepted, named with "
                     + "FileDescriptorName="
             )
         }
@@ -92,6 +94,7 @@ public struct ActivatedSockets: Sendable, Equatable {
         case "check": return isUnix ? \.check : nil
         case "admin": return isUnix ? \.admin : nil
         case "tcp": return isTCP ? \.tcp : nil
+        case "grpc": return isUnix || isTCP ? \.grpc : nil
         default: return isUnix ? \.check : isTCP ? \.tcp : nil
         }
     }

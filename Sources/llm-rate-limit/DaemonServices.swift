@@ -11,7 +11,7 @@ import UnixSignals
 /// Accepts from the moment everything is ready until a signal to stop, then drains, and ends.
 struct DaemonService: Service {
     let sockets: ListeningSockets
-    let server: RateLimitServer
+    let servers: DaemonServers
     let service: CheckService
     let notifier: ServiceNotifier
     let logger: Logger
@@ -21,7 +21,7 @@ struct DaemonService: Service {
 
     func run() async throws {
         let settings = inForce.value.settings
-        let supervisor = try await ListenerSupervisor(sockets, server: server, logger: logger)
+        let supervisor = try await ListenerSupervisor(sockets, servers: servers, logger: logger)
         announce(settings)
         notifier.ready(status: "serving")
 
@@ -38,7 +38,7 @@ struct DaemonService: Service {
         }
         await supervisor.close()
         // Whoever has asked by now gets a decision, which is there when Redis's deadline is over.
-        await server.close(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds + Self.lastMilliseconds)))
+        await servers.close(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds + Self.lastMilliseconds)))
         await service.stop()
         logger.notice("stopped")
     }
@@ -48,16 +48,16 @@ struct DaemonService: Service {
 
     /// Serves on until no connection is open, the time is over, or another signal comes.
     private func drain(_ settings: Settings, until stops: AsyncStream<UnixSignal>) async {
-        server.beginDraining()
+        servers.beginDraining()
         let patience = settings.drainTimeoutMilliseconds
         logger.notice(
-            "draining", metadata: ["patience_ms": "\(patience)", "connections": "\(server.connections)"]
+            "draining", metadata: ["patience_ms": "\(patience)", "connections": "\(servers.http.connections)"]
         )
         notifier.stopping(
             withinMilliseconds: patience + settings.redisTimeoutMilliseconds + 2 * Self.lastMilliseconds
         )
         await withTaskGroup { tasks in
-            tasks.addTask { await server.waitUntilUnused(patience: .milliseconds(Int64(patience))) }
+            tasks.addTask { await servers.http.waitUntilUnused(patience: .milliseconds(Int64(patience))) }
             tasks.addTask { await Self.next(of: stops) }
             await tasks.next()
             tasks.cancelAll()

@@ -1,3 +1,4 @@
+import GRPCServer
 import HTTPServer
 import Listeners
 import Logging
@@ -22,17 +23,16 @@ actor ListenerSupervisor {
         var reported: String?
     }
 
-    private let server: RateLimitServer
+    private let servers: DaemonServers
     private let logger: Logger
     private var listeners: [Listener] = []
     private var isClosing = false
 
-    init(_ sockets: ListeningSockets, server: RateLimitServer, logger: Logger) async throws {
-        self.server = server
+    init(_ sockets: ListeningSockets, servers: DaemonServers, logger: Logger) async throws {
+        self.servers = servers
         self.logger = logger
         for socket in sockets.all {
-            listeners.append(
-                Listener(socket: socket, channel: try await server.listen(on: socket.socket, for: socket.audience)))
+            listeners.append(Listener(socket: socket, channel: try await servers.listen(on: socket)))
         }
     }
 
@@ -69,7 +69,7 @@ actor ListenerSupervisor {
     private func openAgain(_ index: Int) async {
         do {
             let socket = try listeners[index].socket.openedAgain()
-            let channel = try await server.listen(on: socket.socket, for: socket.audience)
+            let channel = try await servers.listen(on: socket)
             // The actor was free meanwhile, and the daemon may have begun to leave.
             guard !isClosing else {
                 socket.file?.removeIfStillOurs()
@@ -88,5 +88,33 @@ actor ListenerSupervisor {
         guard listeners[index].reported != text else { return }
         listeners[index].reported = text
         logger.error("\(text)", metadata: ["path": "\(listeners[index].socket.name)"])
+    }
+}
+
+/// The servers that answer at the daemon's sockets.
+struct DaemonServers: Sendable {
+    let http: RateLimitServer
+    let grpc: GRPCServer
+
+    /// Accepts at a socket, as what is spoken there.
+    func listen(on socket: ListeningSockets.Socket) async throws -> any Channel {
+        switch socket.speech {
+        case .http(let audience): try await http.listen(on: socket.socket, for: audience)
+        case .grpc(let tls): try await grpc.listen(on: socket.socket, tls: tls)
+        }
+    }
+
+    /// Has probes told that the daemon ends soon; all goes on.
+    func beginDraining() {
+        http.beginDraining()
+        grpc.beginDraining()
+    }
+
+    /// Closes connections as soon as nothing is owed on them, and all that are left after `patience`.
+    func close(patience: TimeAmount) async {
+        async let answered: Void = http.close(patience: patience)
+        await grpc.close(patience: patience)
+        // One that is not awaited would be cancelled here, and wait no longer.
+        await answered
     }
 }

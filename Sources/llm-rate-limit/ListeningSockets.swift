@@ -1,14 +1,23 @@
 import DaemonConfiguration
+import GRPCServer
 import Glibc
 import HTTPServer
 import Listeners
 
 /// The listening sockets of the daemon: its own, or those systemd hands over in their place.
 struct ListeningSockets: Sendable {
+    /// What is spoken at a socket.
+    enum Speech: Sendable {
+        /// HTTP/1.1, for an audience.
+        case http(RateLimitServer.Audience)
+        /// gRPC over HTTP/2, encrypted or in the clear.
+        case grpc(GRPCServer.TLS?)
+    }
+
     struct Socket: Sendable {
         var name: String
         var socket: CInt
-        var audience: RateLimitServer.Audience
+        var speech: Speech
         /// The file of the daemon's own socket; nil for TCP and for what systemd holds.
         var file: UnixListener?
         /// Whether systemd holds it.
@@ -18,7 +27,7 @@ struct ListeningSockets: Sendable {
         func openedAgain() throws(ListenerError) -> Socket {
             guard let file else { return self }
             let again = try file.openedAgain()
-            return Socket(name: name, socket: again.fileDescriptor, audience: audience, file: again)
+            return Socket(name: name, socket: again.fileDescriptor, speech: speech, file: again)
         }
     }
 
@@ -39,34 +48,60 @@ struct ListeningSockets: Sendable {
 
     private mutating func open(_ settings: Settings, _ activated: ActivatedSockets) throws(ListenerError) {
         if let socket = activated.check {
-            all.append(Socket(name: "systemd:check", socket: socket, audience: .everyone, isActivated: true))
+            all.append(Socket(name: "systemd:check", socket: socket, speech: .http(.everyone), isActivated: true))
         } else {
-            try open(settings.socketPath, settings.socketMode, settings.socketGroup, .everyone)
+            try open(settings.socketPath, settings.socketMode, settings.socketGroup, .http(.everyone))
         }
         if let socket = activated.admin {
-            all.append(Socket(name: "systemd:admin", socket: socket, audience: .admin, isActivated: true))
+            all.append(Socket(name: "systemd:admin", socket: socket, speech: .http(.admin), isActivated: true))
         } else if let path = settings.adminSocketPath {
-            try open(path, 0o600, nil, .admin)
+            try open(path, 0o600, nil, .http(.admin))
         }
         if let socket = activated.tcp {
             if !settings.isListenPublic { try TCPListener.requireLoopback(socket) }
-            all.append(Socket(name: "systemd:tcp", socket: socket, audience: .everyone, isActivated: true))
+            all.append(Socket(name: "systemd:tcp", socket: socket, speech: .http(.everyone), isActivated: true))
         } else if let address = settings.listenAddress {
             for listener in try TCPListener.open("\(address)", allowPublic: settings.isListenPublic) {
-                all.append(Socket(name: listener.name, socket: listener.fileDescriptor, audience: .everyone))
+                all.append(Socket(name: listener.name, socket: listener.fileDescriptor, speech: .http(.everyone)))
             }
+        }
+        try openGRPC(settings, activated.grpc)
+    }
+
+    private mutating func openGRPC(_ settings: Settings, _ activated: CInt?) throws(ListenerError) {
+        let tls = GRPCServer.TLS(settings)
+        if let socket = activated {
+            let isUnix = PeerCredentials.areKnown(on: socket)
+            if !isUnix, !settings.isListenPublic { try TCPListener.requireLoopback(socket) }
+            all.append(
+                Socket(name: "systemd:grpc", socket: socket, speech: .grpc(isUnix ? nil : tls), isActivated: true))
+        } else if let path = settings.grpcSocketPath {
+            try open(path, settings.socketMode, settings.socketGroup, .grpc(nil))
+        }
+        guard let address = settings.grpcListenAddress else { return }
+        for listener in try TCPListener.open("\(address)", allowPublic: settings.isListenPublic) {
+            all.append(Socket(name: "grpc:\(listener.name)", socket: listener.fileDescriptor, speech: .grpc(tls)))
         }
     }
 
     private mutating func open(
-        _ path: String, _ mode: UInt16, _ group: String?, _ audience: RateLimitServer.Audience
+        _ path: String, _ mode: UInt16, _ group: String?, _ speech: Speech
     ) throws(ListenerError) {
         let listener = try UnixListener.open(path: path, mode: UInt32(mode), group: group)
-        all.append(Socket(name: path, socket: listener.fileDescriptor, audience: audience, file: listener))
+        all.append(Socket(name: path, socket: listener.fileDescriptor, speech: speech, file: listener))
     }
 
     /// Removes the files of the daemon's own sockets, where they are still its own.
     func remove() {
         for socket in all { socket.file?.removeIfStillOurs() }
+    }
+}
+
+extension GRPCServer.TLS {
+    /// What TCP connections are encrypted by; nil where they are in the clear.
+    fileprivate init?(_ settings: Settings) {
+        guard let certificate = settings.grpcCertificateFile, let key = settings.grpcKeyFile else { return nil }
+        self.init(
+            certificateFile: certificate, keyFile: key, clientAuthoritiesFile: settings.grpcClientAuthoritiesFile)
     }
 }

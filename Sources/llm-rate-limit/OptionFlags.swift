@@ -10,13 +10,14 @@ struct OptionFlags: ParsableArguments {
     @OptionGroup(title: OptionSection.limits.rawValue) var limits: LimitsFlags
     @OptionGroup(title: OptionSection.redis.rawValue) var redis: RedisFlags
     @OptionGroup(title: OptionSection.listening.rawValue) var listening: ListeningFlags
+    @OptionGroup(title: OptionSection.grpc.rawValue) var grpc: GRPCFlags
     @OptionGroup(title: OptionSection.auth.rawValue) var auth: AuthFlags
     @OptionGroup(title: OptionSection.bounds.rawValue) var bounds: BoundFlags
     @OptionGroup(title: OptionSection.operating.rawValue) var operating: OperatingFlags
 
     /// The options that were given, as they were written.
     var given: [OptionName: String] {
-        let groups: [any ParsableArguments] = [limit, limits, redis, listening, auth, bounds, operating]
+        let groups: [any ParsableArguments] = [limit, limits, redis, listening, grpc, auth, bounds, operating]
         let options = groups.flatMap { group in
             Mirror(reflecting: group).children.compactMap { ($0.value as? Option<GivenOption?>)?.wrappedValue }
         }
@@ -64,6 +65,15 @@ struct ListeningFlags: ParsableArguments {
     @Option(.listen) var listen: GivenOption?
     @Option(switch: .listenPublic) var listenPublic: GivenOption?
     @Option(.headers) var headers: GivenOption?
+}
+
+struct GRPCFlags: ParsableArguments {
+    @Option(.grpcSocket) var socket: GivenOption?
+    @Option(.grpcListen) var listen: GivenOption?
+    @Option(.grpcCertificateFile) var certificateFile: GivenOption?
+    @Option(.grpcKeyFile) var keyFile: GivenOption?
+    @Option(.grpcClientCAFile) var clientAuthoritiesFile: GivenOption?
+    @Option(.envoyConfig) var envoyConfiguration: GivenOption?
 }
 
 struct AuthFlags: ParsableArguments {

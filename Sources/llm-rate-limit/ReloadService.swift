@@ -9,7 +9,7 @@ import ServiceLifecycle
 import StructuredLog
 import UnixSignals
 
-/// Reads the configuration again, on SIGHUP and where the limits file changes, and puts in force what may change while
+/// Reads the configuration again, on SIGHUP and where a file of limits changes, and puts in force what may change while
 /// the daemon runs.
 struct ReloadService: Service {
     let reloader: Reloader
@@ -42,8 +42,8 @@ struct ReloadService: Service {
 
 /// Reads the parts of the configuration, one reading at a time, and tells of each how it went.
 ///
-/// Whoever sends SIGHUP says that all files are written: they are read at once. A limits file that changes is read once
-/// it has held still. A reading that fails is done again until it succeeds, that of SIGHUP too: the signal asked for the
+/// Whoever sends SIGHUP says that all files are written: they are read at once. A file of limits that changes is read
+/// once it has held still. A reading that fails is done again until it succeeds, that of SIGHUP too: the signal asked for the
 /// files to be put in force, and they would otherwise stay unread when the slip in them is mended.
 actor Reloader {
     private let loader: ConfigurationLoader
@@ -52,8 +52,8 @@ actor Reloader {
     private let metrics: ReloadMetrics
     private let apply: @Sendable (Settings) -> Void
 
-    private var limitsWatch = FileWatch()
-    private var watchedLimits: String?
+    /// The watches over the files of the parts that are in files of their own.
+    private var watches: [ConfigurationPart: (path: String, watch: FileWatch)] = [:]
     /// Watches the env file while a SIGHUP is not done yet.
     private var optionsWatch: FileWatch?
     /// What was warned of, so that it is not told again at each reload.
@@ -81,33 +81,37 @@ actor Reloader {
         take(reloaded, of: ConfigurationPart.allCases, isAsked: true)
         optionsWatch = reloaded.failures[.options] == nil ? nil : FileWatch()
         // What was read may not have been all that is being written: it is read once more when it has held still.
-        limitsWatch = FileWatch()
+        watches = [:]
     }
 
     /// Looks whether a file is to be read.
     func look(at now: ContinuousClock.Instant) {
-        lookAtLimits(now)
+        look(at: .limits, inForce.value.settings.limitsFile?.path, now)
+        look(at: .descriptors, inForce.value.settings.envoyConfiguration?.path, now)
         let path = inForce.value.settings.envFile ?? ""
         let state = FileState(path: path)
         guard optionsWatch?.look(state, at: now) == true else { return }
-        let reloaded = loader.reload(replacing: inForce.value, readsLimits: false)
+        let reloaded = loader.reload(replacing: inForce.value, readsFiles: false)
         guard FileState(path: path) == state else { return }
         take(reloaded, of: [.options], isAsked: false)
         optionsWatch?.didRead(isInForce: false, at: now)
         if reloaded.failures[.options] == nil { optionsWatch = nil }
     }
 
-    private func lookAtLimits(_ now: ContinuousClock.Instant) {
-        guard let path = inForce.value.settings.limitsFile?.path else { return }
-        if path != watchedLimits { limitsWatch = FileWatch() }
-        watchedLimits = path
+    private func look(at part: ConfigurationPart, _ path: String?, _ now: ContinuousClock.Instant) {
+        guard let path else {
+            watches[part] = nil
+            return
+        }
+        var watch = watches[part].flatMap { $0.path == path ? $0.watch : nil } ?? FileWatch()
+        defer { watches[part] = (path, watch) }
         let state = FileState(path: path)
-        guard limitsWatch.look(state, at: now) else { return }
-        let reloaded = loader.reloadLimits(replacing: inForce.value)
+        guard watch.look(state, at: now) else { return }
+        let reloaded = loader.reload(part, replacing: inForce.value)
         // Where it has changed meanwhile, what was read is of no state that there was.
         guard FileState(path: path) == state else { return }
-        take(reloaded, of: [.limits], isAsked: false)
-        limitsWatch.didRead(isInForce: reloaded.failures[.limits] == nil, at: now)
+        take(reloaded, of: [part], isAsked: false)
+        watch.didRead(isInForce: reloaded.failures[part] == nil, at: now)
     }
 
     /// Puts in force what could be read, and says so where something has changed or somebody asked.

@@ -1,5 +1,6 @@
 import CoreMetrics
 import DaemonConfiguration
+import GRPCServer
 import Glibc
 import HTTPServer
 import Listeners
@@ -61,11 +62,16 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
             budget: BudgetLog(inForce: inForce, logger: logger).log
         )
     )
+    let servers = DaemonServers(
+        http: server,
+        grpc: try await GRPCServer.make(
+            service: service, group: group, eventLoops: eventLoops, connectionCount: server.connectionCount,
+            filter: server.filter, options: GRPCServer.Options(requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds)))
     // A daemon whose Redis is there answers its first check exactly; one whose Redis is away starts all the same.
     await service.start(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds)))
 
     let daemon = DaemonService(
-        sockets: sockets, server: server, service: service, notifier: notifier, logger: logger, inForce: inForce,
+        sockets: sockets, servers: servers, service: service, notifier: notifier, logger: logger, inForce: inForce,
         stopSignals: stopSignals
     )
     let reloader = Reloader(
@@ -158,7 +164,9 @@ extension CheckPolicy {
                 name: "requests", quota: settings.requests, windowMilliseconds: settings.windowSeconds * 1000
             ),
             // It was tried when the configuration was read.
-            limits: (try? settings.limits()) ?? .none, isShadow: settings.isShadow, failureMode: settings.failureMode,
+            limits: (try? settings.limits()) ?? .none,
+            descriptors: settings.descriptors, isShadow: settings.isShadow,
+            failureMode: settings.failureMode,
             replicas: settings.replicas, denyCacheMilliseconds: settings.denyCacheMilliseconds
         )
     }

@@ -125,7 +125,7 @@ struct ConfigurationReloadTests {
         let other = folder.write("other", limits("9"))
         _ = folder.write("env", "LLM_RATE_LIMIT_LIMITS_FILE=\(other)\nLLM_RATE_LIMIT_REQUESTS=99\n")
         _ = folder.write("limits", limits("6"))
-        let reloaded = loader.reloadLimits(replacing: start)
+        let reloaded = loader.reload(.limits, replacing: start)
         #expect(reloaded.changes == ["limit a: quota 5 -> 6"] && reloaded.failures.isEmpty)
         var expected = start.settings
         expected.limitsFile = reloaded.configuration.settings.limitsFile
@@ -134,7 +134,7 @@ struct ConfigurationReloadTests {
         // Nor does it matter that the env file cannot be read at all.
         _ = folder.write("env", bytes: [0xFF, 0x0A])
         _ = folder.write("limits", limits("7"))
-        #expect(loader.reloadLimits(replacing: start).changes == ["limit a: quota 5 -> 7"])
+        #expect(loader.reload(.limits, replacing: start).changes == ["limit a: quota 5 -> 7"])
     }
 
     @Test("refuses limits that do not go with the options in force, and takes options and limits that go together")
@@ -144,7 +144,7 @@ struct ConfigurationReloadTests {
         let loader = ConfigurationLoader(flags: [.envFile: file, .limitsFile: limitsFile], environment: [:])
         let start = try loader.load()
         _ = folder.write("limits", limits("5", name: "per-second"))
-        let refused = loader.reloadLimits(replacing: start)
+        let refused = loader.reload(.limits, replacing: start)
         #expect(refused.configuration == start && refused.changes.isEmpty)
         #expect(
             refused.failures[.limits]?.description

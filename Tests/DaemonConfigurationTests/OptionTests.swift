@@ -32,9 +32,15 @@ struct OptionTests {
                 "LLM_RATE_LIMIT_AUTH_USER_HEADER --auth-user-header=X-User-Id",
                 "LLM_RATE_LIMIT_DENY_CACHE_MS --deny-cache-ms=10000",
                 "LLM_RATE_LIMIT_DRAIN_TIMEOUT_MS --drain-timeout-ms=5000",
+                "LLM_RATE_LIMIT_ENVOY_CONFIG --envoy-config=",
                 "LLM_RATE_LIMIT_ENV_FILE --env-file=",
                 "LLM_RATE_LIMIT_FAILURE_MODE --failure-mode=open",
                 "LLM_RATE_LIMIT_GROUPS --groups=stored",
+                "LLM_RATE_LIMIT_GRPC_CERT_FILE --grpc-cert-file=",
+                "LLM_RATE_LIMIT_GRPC_CLIENT_CA_FILE --grpc-client-ca-file=",
+                "LLM_RATE_LIMIT_GRPC_KEY_FILE --grpc-key-file=",
+                "LLM_RATE_LIMIT_GRPC_LISTEN --grpc-listen=",
+                "LLM_RATE_LIMIT_GRPC_SOCKET --grpc-socket=",
                 "LLM_RATE_LIMIT_HEADERS --headers=ietf",
                 "LLM_RATE_LIMIT_KEY_PREFIX --key-prefix=llm-rate",
                 "LLM_RATE_LIMIT_LIMITS_FILE --limits-file=",
@@ -72,9 +78,8 @@ struct OptionTests {
         #expect(
             Set(OptionCatalogue.all.filter(\.isReloadable).map(\.name)) == [
                 .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .logUsers, .denyCache, .limitsFile,
-                .groups,
-                .perSecond, .maxConcurrency, .authUserHeader, .authHeaders, .authSecretFile, .trustedProxies,
-                .headers,
+                .groups, .envoyConfig, .perSecond, .maxConcurrency, .authUserHeader, .authHeaders, .authSecretFile,
+                .trustedProxies, .headers,
             ])
     }
 
