@@ -14,11 +14,13 @@ enum ScannedAnswer: Sendable, Equatable {
     case incomplete
     /// These bytes begin no answer.
     case malformed
+    /// So many bytes that are no part of an answer.
+    case passing(length: Int)
     /// An answer of so many bytes.
     case answer(length: Int, outcome: Outcome)
 }
 
-/// The three kinds of answers, each read just far enough to find its end and its outcome.
+/// The kinds of answers, each read just far enough to find its end and its outcome.
 ///
 /// Scanning keeps no state: an answer that arrives in pieces is scanned again from its start. Answers are a few hundred
 /// bytes and come whole, so state would cost more than it spares.
@@ -29,11 +31,14 @@ enum AnswerFormat: Sendable {
     case redisCheck
     /// RESP2, any answer; all but errors count as allowed.
     case redisAny
+    /// Envoy's rate limit service over HTTP/2: the frames of data, one for each answer.
+    case rateLimitService
 
     func scan(_ bytes: UnsafeBufferPointer<UInt8>) -> ScannedAnswer {
         switch self {
         case .http: scanHTTPAnswer(bytes).scanned
         case .redisCheck, .redisAny: scanned(scanRedisAnswer(bytes), in: bytes)
+        case .rateLimitService: scanFrame(bytes)
         }
     }
 

@@ -19,6 +19,8 @@ struct LoadLoop: ~Copyable {
         var unanswered = 0
         /// Where in the ring of sending times the oldest unanswered request is.
         var oldest = 0
+        /// The stream of its next request, where requests have streams; the preface takes the first.
+        var nextStream: UInt32 = 3
         /// Whether the unanswered request is the one that follows on an answer.
         var isFollowUp = false
         /// What a full socket did not take; empty but for the rarest moments.
@@ -121,6 +123,10 @@ struct LoadLoop: ~Copyable {
         connections[index] = Connection(descriptor: descriptor)
         _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
         try watch(index, EPOLL_CTL_ADD, EPOLLIN.rawValue)
+        guard !template.preface.isEmpty else { return }
+        try template.preface.withUnsafeBufferPointer { bytes throws(LoadError) in
+            try write(index, UnsafeRawBufferPointer(bytes))
+        }
     }
 
     private func watch(_ index: Int, _ operation: Int32, _ interest: UInt32) throws(LoadError) {
@@ -145,6 +151,7 @@ struct LoadLoop: ~Copyable {
         scan: while offset < end {
             switch answers.scan(UnsafeBufferPointer(start: buffer + offset, count: end - offset)) {
             case .incomplete: break scan
+            case .passing(let length): offset += length
             case .answer(let length, .allowed) where followUp != nil && !connections[index].isFollowUp:
                 try follow(index, UnsafeBufferPointer(start: buffer + offset, count: length))
                 connections[index].filled = 0
@@ -179,6 +186,11 @@ struct LoadLoop: ~Copyable {
         for slot in 0..<requests {
             sentAt[index * depth + (first + slot) % depth] = now
             if let offset = template.userOffset { picker?.copyNext(to: outgoing + slot * size + offset) }
+            for offset in template.streamOffsets {
+                UnsafeMutableRawPointer(outgoing + slot * size + offset).storeBytes(
+                    of: connections[index].nextStream.bigEndian, as: UInt32.self)
+            }
+            connections[index].nextStream += 2
         }
         if let followUp, let offset = template.userOffset, let place = followUp.template.userOffset {
             let user = following + index * followUp.template.bytes.count + place

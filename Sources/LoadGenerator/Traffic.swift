@@ -77,10 +77,14 @@ public enum Traffic: Sendable {
     case script(sha: String)
     /// PING to Redis.
     case ping
+    /// `ShouldRateLimit` by gRPC, as Envoy sends it, of descriptors with the user in one entry. The pipeline's depth is that of
+    /// streams.
+    case rateLimitService(CheckMix)
 
     var mix: CheckMix? {
         switch self {
-        case .httpChecks(let mix), .httpReservations(let mix, _), .scriptChecks(let mix, _): mix
+        case .httpChecks(let mix), .httpReservations(let mix, _), .scriptChecks(let mix, _), .rateLimitService(let mix):
+            mix
         case .script, .ping: nil
         }
     }
@@ -91,6 +95,7 @@ public enum Traffic: Sendable {
         case .httpChecks, .httpReservations: .http
         case .scriptChecks: .redisCheck
         case .script, .ping: .redisAny
+        case .rateLimitService: .rateLimitService
         }
     }
 
@@ -113,21 +118,28 @@ public enum Traffic: Sendable {
             return RequestTemplate(command: ["EVALSHA", sha, "0"])
         case .ping:
             return RequestTemplate(command: ["PING"])
+        case .rateLimitService: return .shouldRateLimit
         }
     }
 }
 
 /// A request with a hole for the user. Every request of a load has the same length, so sending one is two copies.
-struct RequestTemplate: Sendable {
+public struct RequestTemplate: Sendable {
     /// Stands for the user in the texts below.
     static let hole = String(repeating: "_", count: Users.textLength)
 
     let bytes: [UInt8]
     /// Where the user goes; nil where the request names none.
     let userOffset: Int?
+    /// Where the number of the request's stream goes, in four bytes each time.
+    let streamOffsets: [Int]
+    /// What a connection begins with.
+    let preface: [UInt8]
 
-    private init(bytes: [UInt8]) {
+    init(bytes: [UInt8], streamOffsets: [Int] = [], preface: [UInt8] = []) {
         self.bytes = bytes
+        self.streamOffsets = streamOffsets
+        self.preface = preface
         userOffset = firstOffset(of: Self.hole, in: bytes)
     }
 

@@ -25,6 +25,8 @@ struct Scenario: Hashable {
         case manyAdmissions
         /// Checks of a million users who have all been seen, through the daemon.
         case manyUsers
+        /// Calls of Envoy's rate limit service of users with budget, through the daemon.
+        case rateLimitService
     }
 
     let name: String
@@ -43,6 +45,7 @@ struct Scenario: Hashable {
     var server: Server? {
         switch subject {
         case .daemon, .denials, .deniedUsers, .manyUsers: .daemon
+        case .rateLimitService: .grpc
         case .direct, .emptyScript: nil
         case .rawEpoll: .floor
         case .limits(let count): .limits(count)
@@ -67,6 +70,12 @@ struct Scenario: Hashable {
         Scenario(name: "direct, \(connections)", subject: .direct, connections: connections)
     }
 
+    static func rateLimitService(_ connections: Int, _ streams: Int) -> Scenario {
+        Scenario(
+            name: "gRPC, \(connections) × \(streams)", subject: .rateLimitService, connections: connections,
+            depth: streams)
+    }
+
     static let rawEpoll = Scenario(name: "raw epoll, 64", subject: .rawEpoll, connections: 64)
     static let reservations = Scenario(name: "reserve + settle", subject: .reservations, connections: 64)
     static let limitDenials = Scenario(name: "3 limits, denials", subject: .limitDenials, connections: 64)
@@ -84,12 +93,41 @@ struct Scenario: Hashable {
         .direct(256), .empty, .pipelined,
     ]
 
+    /// By gRPC, connections by calls under way on each, beside checks by HTTP.
+    static let ofRateLimitService: [Scenario] = [
+        .daemon(1), .rateLimitService(1, 1), .daemon(64), .rateLimitService(1, 64), .rateLimitService(8, 8),
+        .rateLimitService(64, 1),
+    ]
+
     /// Under more limits than one, and with much in Redis.
     static let more: [Scenario] = [
         .limits(1), .limits(3), .limits(8), .limits(3, 1), .reservations, .limitDenials, .deniedUsers,
         Scenario(name: "100,000 admissions", subject: .manyAdmissions, connections: 64),
         Scenario(name: "1,000,000 users", subject: .manyUsers, connections: 64),
     ]
+}
+
+/// What a run measures.
+enum Suite {
+    /// Checks, calls and what they are compared with.
+    case checks
+    /// Envoy's rate limit service, beside checks by HTTP.
+    case rateLimitService
+
+    var scenarios: [Scenario] {
+        switch self {
+        case .checks: Scenario.all + Scenario.more
+        case .rateLimitService: Scenario.ofRateLimitService
+        }
+    }
+
+    /// The daemons that it needs.
+    var servers: [Server] {
+        switch self {
+        case .checks: [.daemon, .limits(1), .limits(3), .limits(8), .denying, .reservations, .wide]
+        case .rateLimitService: [.daemon, .grpc]
+        }
+    }
 }
 
 /// The programs that are measured.
@@ -104,6 +142,8 @@ enum Server: Hashable {
     case reservations
     /// A daemon with a limit so high that nobody is denied.
     case wide
+    /// A daemon that is spoken to by gRPC, with one limit of envoyproxy/ratelimit's configuration.
+    case grpc
 }
 
 /// One measurement. Times are in nanoseconds, processor time is that of one check.
@@ -185,6 +225,7 @@ struct Bench {
             let denied = try Users(count: 50_000, order: .roundRobin)
             try send(denied.count, try CheckMix(users: denied, cost: Testbed.limit), to: served)
             return .httpChecks(try CheckMix(users: denied))
+        case .rateLimitService: return .rateLimitService(mix)
         case .direct: return .scriptChecks(mix, script: testbed.checkScript)
         case .emptyScript: return .script(sha: testbed.emptyScript)
         case .denials:

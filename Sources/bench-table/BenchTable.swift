@@ -37,6 +37,9 @@ struct BenchTable: ParsableCommand {
     @Option(help: "The version of Swift, for the heading.")
     var swift = "not given"
 
+    @Flag(help: "Measure Envoy's rate limit service by gRPC instead, beside checks by HTTP.")
+    var rls = false
+
     @Option(help: "A file for the table, beside printing it.")
     var output: String?
 
@@ -68,8 +71,9 @@ struct BenchTable: ParsableCommand {
         let raw = try testbed.startFloor(binary: floor, batch: batch)
         var servers = [Server.floor: raw]
         defer { for child in servers.values.map(\.process) + [testbed.redis] { child.end() } }
+        let suite = rls ? Suite.rateLimitService : .checks
         if let daemon {
-            for server in [.daemon, .limits(1), .limits(3), .limits(8), .denying, .reservations, .wide] as [Server] {
+            for server in suite.servers {
                 servers[server] = try testbed.startDaemon(binary: daemon, as: server)
             }
         }
@@ -78,13 +82,13 @@ struct BenchTable: ParsableCommand {
         let bench = Bench(testbed: testbed, servers: servers, users: try Users(count: users), seconds: seconds)
         var results = Results()
         for round in 1...rounds {
-            for scenario in Scenario.all + Scenario.more
+            for scenario in suite.scenarios
             where scenario.server.map({ servers[$0] != nil }) ?? true {
                 tell("\r\u{1b}[Kround \(round) of \(rounds): \(scenario.name)", isProgress: true)
                 results.add(try bench.measure(scenario), to: scenario)
             }
         }
-        if let served, let daemon {
+        if let served, let daemon, suite == .checks {
             tell("\r\u{1b}[Kmemory over \(groupedText(flatChecks)) checks", isProgress: true)
             if let pairs = servers[.reservations] { results.pairMemory = try bench.pairMemory(of: pairs) }
             if flatChecks > 0 { results.memory = try bench.memory(over: flatChecks, of: served) }
@@ -92,7 +96,8 @@ struct BenchTable: ParsableCommand {
         }
         tell("\r\u{1b}[K", isProgress: true)
         let machine = Machine(redis: try testbed.session.information("redis_version", section: "server"), swift: swift)
-        return Report(machine: machine, results: results, rounds: rounds, seconds: seconds, users: users).markdown
+        let report = Report(machine: machine, results: results, rounds: rounds, seconds: seconds, users: users)
+        return suite == .checks ? report.markdown : report.rateLimitService
     }
 
 }

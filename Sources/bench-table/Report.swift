@@ -8,9 +8,36 @@ struct Report {
     let seconds: Int
     let users: Int
 
+    private static let header = ["asked, clients", "checks/s", "p50", "p99", "p99.9", "own", "Redis", "batch"]
+
+    /// The table of Envoy's rate limit service.
+    var rateLimitService: String {
+        """
+        # Benchmark of Envoy's rate limit service, \(machine.date)
+
+        \(machine.lines.map { "- \($0)" }.joined(separator: "\n"))
+
+        Medians of \(rounds) rounds, \(seconds) s each after 1 s of warm-up. Latency in µs.
+        "own" and "Redis" are µs of CPU for each call, "batch" is calls in one call
+        of the script. \(groupedText(users)) users, picked at random, \(Testbed.limit) calls an hour
+        each; Redis is emptied before each measurement. Ratios are medians of each
+        round's ratio.
+
+        \(table(["asked, clients", "calls/s"] + Self.header.dropFirst(2), Scenario.ofRateLimitService.map(row)))
+
+        - daemon: checks by HTTP, one on its way for each connection
+        - gRPC: ShouldRateLimit as Envoy sends it, one descriptor with one entry;
+          connections by calls on their way on each
+
+        \(table(["to reach", "bound", "measured", ""], Target.rateLimitService(results).map(row)))
+
+        \(notes.map { "- \($0)" }.joined(separator: "\n"))
+        """
+    }
+
     var markdown: String {
         let rows = Scenario.all.map(row)
-        let header = ["asked, clients", "checks/s", "p50", "p99", "p99.9", "own", "Redis", "batch"]
+        let header = Self.header
         return """
             # Benchmark of \(machine.date)
 
@@ -77,7 +104,7 @@ struct Report {
     /// What the tables do not show: who was denied, what failed, how memory went.
     private var notes: [String] {
         var notes: [String] = []
-        for scenario in Scenario.all + Scenario.more {
+        for scenario in Scenario.all + Scenario.more + Scenario.ofRateLimitService {
             let failed = results.values(scenario) { $0.failed }.reduce(0, +)
             if failed > 0 { notes.append("\(scenario.name): \(groupedText(failed)) answers failed or were degraded") }
             let denied = results.values(scenario) { $0.deniedPerMillion }.max() ?? 0

@@ -70,6 +70,19 @@ struct Target {
     /// Everything that is to be reached.
     static func all(_ results: Results) -> [Target] { checks(results) + calls(results) }
 
+    /// What Envoy's rate limit service is to reach: four times what envoyproxy/ratelimit did on such a machine.
+    static func rateLimitService(_ results: Results) -> [Target] {
+        let spread = Scenario.rateLimitService(8, 8)
+        let p50 = { (sample: Sample) in Optional(sample.p50) }
+        return [
+            .init("thousand calls/s, 8 × 8", .atLeast(65_000), results.median(spread) { $0.checksPerSecond }),
+            .init("daemon CPU for a call, 8 × 8, µs", .atMost(12_000), results.median(spread) { $0.ownProcessor }),
+            .init(
+                "p50, gRPC : HTTP, one call under way", .atMost(1_500),
+                results.ratio(.rateLimitService(1, 1), p50, to: .daemon(1), p50)),
+        ]
+    }
+
     /// What calls under limits of a file are to reach, most of it against plain checks.
     private static func calls(_ results: Results) -> [Target] {
         let rate = { (sample: Sample) in Optional(sample.checksPerSecond) }

@@ -65,12 +65,28 @@ final class Testbed {
             environment["LLM_RATE_LIMIT_REQUESTS"] = "0"
         }
         if server == .wide { environment["LLM_RATE_LIMIT_REQUESTS"] = "100000000" }
+        let spoken = server == .grpc ? "\(folder.path)/\(name)-grpc.sock" : socket
+        if server == .grpc {
+            let path = "\(folder.path)/domain.yaml"
+            try write(Self.domain, to: path)
+            environment["LLM_RATE_LIMIT_ENVOY_CONFIG"] = path
+            environment["LLM_RATE_LIMIT_GRPC_SOCKET"] = spoken
+        }
         let start = monotonicNanoseconds()
         let process = try ChildProcess(
             binary, ["serve"], environment: environment, log: "\(folder.path)/\(name).log")
         return try Served(
-            process: process, socket: .unixSocket(path: socket), readyAfter: awaitAnswer(process, socket, since: start))
+            process: process, socket: .unixSocket(path: spoken), readyAfter: awaitAnswer(process, socket, since: start))
     }
+
+    /// One limit of each user, as that of checks.
+    private static let domain = """
+        domain: \(RequestTemplate.domain)
+        descriptors:
+          - key: \(RequestTemplate.key)
+            rate_limit: {unit: hour, requests_per_unit: \(limit)}
+
+        """
 
     private static func name(_ server: Server) -> String {
         switch server {
@@ -80,6 +96,7 @@ final class Testbed {
         case .denying: "denying"
         case .reservations: "reservations"
         case .wide: "wide"
+        case .grpc: "grpc"
         }
     }
 
@@ -101,7 +118,7 @@ final class Testbed {
               - {name: calls, per: user, unit: concurrency, quota: 1000}
 
             """
-        case .daemon, .floor, .wide: nil
+        case .daemon, .floor, .wide, .grpc: nil
         }
     }
 

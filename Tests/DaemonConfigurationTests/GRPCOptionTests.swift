@@ -53,7 +53,10 @@ struct GRPCOptionTests {
         let clear = try load([
             .grpcSocket: "/run/grpc.sock", .grpcCertificateFile: "/both.pem", .grpcKeyFile: "/both.pem",
         ])
-        #expect(clear.warnings == ["LLM_RATE_LIMIT_GRPC_CERT_FILE is not used: LLM_RATE_LIMIT_GRPC_LISTEN names no address"])
+        #expect(
+            clear.warnings == [
+                "LLM_RATE_LIMIT_GRPC_CERT_FILE is not used: LLM_RATE_LIMIT_GRPC_LISTEN names no address"
+            ])
         let uids = try load([.grpcListen: "127.0.0.1:8081", .allowedUIDs: "0"]).warnings
         #expect(uids.count == 1 && uids[0].contains("LLM_RATE_LIMIT_GRPC_LISTEN=127.0.0.1:8081: TCP knows no users"))
     }
