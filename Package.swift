@@ -98,11 +98,9 @@ let package = Package(
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
-                "CProcess", "DaemonConfiguration", "GRPCServer", "HTTPServer", "LimitsFile", "Listeners",
-                "LoadGenerator",
-                "PrometheusMetrics",
-                "RateLimitCore", "RateLimitService", "StructuredLog", .argumentParser, .coreMetrics, .logging, .nioCore,
-                .nioHTTP1, .nioPosix, .serviceLifecycle, .unixSignals,
+                "CProcess", "DaemonConfiguration", "GRPCServer", "HTTPServer", "LimitsFile", "Listeners", "LoadGenerator",
+                "PrometheusMetrics", "RateLimitCore", "RateLimitService", "StructuredLog", .argumentParser, .coreMetrics,
+                .logging, .nioCore, .nioHTTP1, .nioPosix, .serviceLifecycle, .unixSignals,
             ]
         ),
 
@@ -145,7 +143,7 @@ let package = Package(
         .testTarget(
             name: "GRPCServerTests",
             dependencies: [
-                "CNGHTTP2", "GRPCServer", "Listeners", "RateLimitCore", "RateLimitService", "RedisClient",
+                "CNGHTTP2", "GRPCServer", "HTTPServer", "Listeners", "RateLimitCore", "RateLimitService", "RedisClient",
                 "TestSupport",
                 .coreMetrics, .logging, .nioCore, .nioEmbedded, .nioPosix, .nioSSL,
             ],

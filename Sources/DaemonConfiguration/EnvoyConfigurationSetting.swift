@@ -16,8 +16,8 @@ extension EnvoyConfigurationSetting {
         do throws(EnvoyConfigurationError) {
             self.init(path: path, content: try EnvoyConfiguration(readingAt: path))
         } catch {
-            let place = (error.path == path ? "" : "\(printable(error.path)): ") + (error.line.map { "line \($0): " } ?? "")
-            throw ValueRejection(place + error.reason)
+            let file = error.path == path ? "" : "\(printable(error.path)): "
+            throw ValueRejection(file + (error.line.map { "line \($0): " } ?? "") + error.reason)
         }
     }
 }

@@ -2,6 +2,7 @@ package import Listeners
 public import NIOCore
 import NIOPosix
 import NIOSSL
+public import RateLimitCore
 package import RateLimitService
 
 /// Serves gRPC on sockets that are bound already, one acceptor for each socket, its connections spread over the event
@@ -11,10 +12,19 @@ public final class GRPCServer: Sendable {
     public struct Options: Sendable {
         /// How long a whole request may take to arrive, in milliseconds; it may be twice as long where it is one of many.
         public var requestTimeoutMilliseconds: Int
+        /// Who calls where headers and the peer alone tell it.
+        public var callers: CallerRules
+        /// Which headers of an authorization say how a quota stands.
+        public var quotaHeaders: QuotaHeaders
 
         /// Makes the options.
-        public init(requestTimeoutMilliseconds: Int = 5_000) {
+        public init(
+            requestTimeoutMilliseconds: Int = 5_000, callers: CallerRules = CallerRules(),
+            quotaHeaders: QuotaHeaders = .ietf
+        ) {
             self.requestTimeoutMilliseconds = requestTimeoutMilliseconds
+            self.callers = callers
+            self.quotaHeaders = quotaHeaders
         }
     }
 
@@ -36,7 +46,16 @@ public final class GRPCServer: Sendable {
     ) async throws -> GRPCServer {
         try await make(
             service: service, group: group, eventLoops: eventLoops, connectionCount: connectionCount, filter: filter,
-            options: options, isReady: isReady, methods: { _ in [] })
+            options: options, isReady: isReady,
+            methods: { engine in
+                let authorization = AuthorizationCheckMethod(
+                    engine: engine, callers: options.callers, limitName: service.policy.limit.name)
+                authorization.quotaHeaders = options.quotaHeaders
+                return [
+                    (ShouldRateLimitMethod.path, ShouldRateLimitMethod(engine: engine)),
+                    (AuthorizationCheckMethod.path, authorization),
+                ]
+            })
     }
 
     static func make(
@@ -98,6 +117,18 @@ public final class GRPCServer: Sendable {
         channel.closeFuture.whenComplete { [count] _ in count.close() }
         if let tls { try pipeline.addHandler(NIOSSLServerHandler(context: try tls.context())) }
         try pipeline.addHandler(GRPCConnection(loop: loop, isEncrypted: tls != nil))
+    }
+
+    /// Has calls of ext_authz named by other rules, and answered with other headers, from the next on.
+    public func apply(_ callers: CallerRules, _ quotaHeaders: QuotaHeaders) {
+        for loop in loops {
+            loop.eventLoop.execute {
+                for case let method as AuthorizationCheckMethod in loop.value.methods.unary {
+                    method.callers = callers
+                    method.quotaHeaders = quotaHeaders
+                }
+            }
+        }
     }
 
     /// Has health say that the daemon ends soon. Everything else goes on as before, and new connections are taken.

@@ -3,6 +3,7 @@ import HTTPServer
 import Listeners
 import Logging
 import NIOCore
+import RateLimitCore
 
 /// The listening sockets with the channels that accept at them, and the watch over the files of the daemon's own sockets.
 ///
@@ -102,6 +103,12 @@ struct DaemonServers: Sendable {
         case .http(let audience): try await http.listen(on: socket.socket, for: audience)
         case .grpc(let tls): try await grpc.listen(on: socket.socket, tls: tls)
         }
+    }
+
+    /// Has callers named by other rules, and answered with other headers, from the next on.
+    func apply(_ callers: CallerRules, _ quotaHeaders: QuotaHeaders) {
+        http.apply(callers, quotaHeaders)
+        grpc.apply(callers, quotaHeaders)
     }
 
     /// Has probes told that the daemon ends soon; all goes on.

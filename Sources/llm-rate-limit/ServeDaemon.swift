@@ -66,7 +66,12 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         http: server,
         grpc: try await GRPCServer.make(
             service: service, group: group, eventLoops: eventLoops, connectionCount: server.connectionCount,
-            filter: server.filter, options: GRPCServer.Options(requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds)))
+            filter: server.filter,
+            options: GRPCServer.Options(
+                requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds, callers: settings.callers,
+                quotaHeaders: settings.quotaHeaders),
+            // As /readyz has it: without Redis it answers all the same.
+            isReady: { true }))
     // A daemon whose Redis is there answers its first check exactly; one whose Redis is away starts all the same.
     await service.start(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds)))
 
@@ -79,7 +84,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         apply: { settings in
             output.level = settings.logLevel
             service.apply(CheckPolicy(settings))
-            server.apply(settings.callers, settings.quotaHeaders)
+            servers.apply(settings.callers, settings.quotaHeaders)
         }
     )
     let reload = ReloadService(reloader: reloader, notifier: notifier, hangUps: hangUps)

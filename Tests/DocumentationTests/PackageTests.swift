@@ -14,7 +14,7 @@ struct PackageTests {
 
     /// The modules that a part of the manifest names.
     private static func modules(_ text: String) -> Set<String> {
-        let own = matches(of: "\"([A-Za-z-]+)\"", in: text).map { $0.replacing("-", with: "_") }
+        let own = matches(of: "\"([A-Za-z0-9-]+)\"", in: text).map { $0.replacing("-", with: "_") }
         return Set(own).union(matches(of: "\\.(\\w+)[,\\] ]", in: text).compactMap { products[$0] })
     }
 

@@ -3,15 +3,19 @@ import TestSupport
 import Testing
 
 /// A way to ask the daemon: one of the configurations of `deploy/`.
-enum Door: String, CaseIterable, CustomTestStringConvertible {
+enum Door: String, CustomTestStringConvertible {
     case nginxLua = "nginx with Lua"
     case nginxNJS = "nginx with njs"
     case nginxAuthRequest = "nginx with auth_request"
     case haproxy = "HAProxy"
     case caddy = "Caddy"
     case envoy = "Envoy"
+    case envoyGRPC = "Envoy's rate limit service"
 
     var testDescription: String { rawValue }
+
+    /// Those that ask by HTTP.
+    static let byHTTP: [Self] = [.nginxLua, .nginxNJS, .nginxAuthRequest, .haproxy, .caddy, .envoy]
 
     /// Those that reserve before a call and settle after it.
     static let settling: [Self] = [.nginxLua, .nginxNJS]
@@ -27,7 +31,7 @@ enum Door: String, CaseIterable, CustomTestStringConvertible {
         case .nginxLua, .nginxNJS, .nginxAuthRequest: "nginx"
         case .haproxy: "haproxy"
         case .caddy: "caddy"
-        case .envoy: "envoy"
+        case .envoy, .envoyGRPC: "envoy"
         }
     }
 }
@@ -49,7 +53,7 @@ final class GatewaySetting {
     let redis: RedisServer
     let daemon: Daemon
     let port: UInt16
-    private let folder: TemporaryFolder
+    let folder: TemporaryFolder
     private let model: ChildProcess
     private let gateway: RunningGateway
 
@@ -63,12 +67,18 @@ final class GatewaySetting {
 
     /// - Parameters:
     ///   - limits: a file of limits; none where it is nil.
+    ///   - envoyLimits: a file of limits for Envoy's rate limit service; that of `deploy/` where it is nil.
     ///   - settings: of the daemon.
-    init(_ door: Door, limits: String? = nil, _ settings: [String: String] = [:]) throws {
+    init(_ door: Door, limits: String? = nil, envoyLimits: String? = nil, _ settings: [String: String] = [:]) throws {
         let unpacked = try UnpackedGateway(door.package)
         redis = try RedisServer()
         folder = try TemporaryFolder()
         var settings = ["REQUESTS": "3", "TRUSTED_PROXIES": "unix"].merging(settings) { $1 }
+        if door == .envoyGRPC {
+            settings["GRPC_SOCKET"] = folder.file("grpc")
+            let limits = try envoyLimits ?? UnpackedGateway.deployed("envoy/limits.yaml")
+            settings["ENVOY_CONFIG"] = try folder.write(limits, to: "envoy-limits.yaml")
+        }
         if let limits { settings["LIMITS_FILE"] = try folder.write(limits, to: "limits.yaml") }
         daemon = try Daemon(redis: redis.url, settings, folder: folder)
         model = try ChildProcess("python3", [UnpackedGateway.helper("model.py")])
@@ -178,7 +188,9 @@ extension Door {
         case .nginxAuthRequest: try Self.startNginx(paths, "nginx-auth-request.conf", script: nil)
         case .haproxy: try Self.startHAProxy(paths)
         case .caddy: try Self.startCaddy(paths)
-        case .envoy: try Self.startEnvoy(paths)
+        case .envoy: try Self.startEnvoy(paths, "envoy.yaml", socket: "llm-rate-limit.sock", paths.daemonSocket)
+        case .envoyGRPC:
+            try Self.startEnvoy(paths, "rate-limit-service.yaml", socket: "grpc.sock", paths.folder.file("grpc"))
         }
     }
 
@@ -247,13 +259,17 @@ extension Door {
             variables: ["HOME": folder.path, "XDG_DATA_HOME": folder.path, "XDG_CONFIG_HOME": folder.path])
     }
 
-    private static func startEnvoy(_ paths: GatewayPaths) throws -> ChildProcess {
+    private static func startEnvoy(
+        _ paths: GatewayPaths, _ file: String, socket: String, _ daemonSocket: String
+    ) throws -> ChildProcess {
         let folder = paths.folder
-        var configuration = try Configuration("envoy/envoy.yaml")
-        try configuration.replace("/run/llm-rate-limit/llm-rate-limit.sock", with: paths.daemonSocket)
+        var configuration = try Configuration("envoy/\(file)")
+        try configuration.replace("/run/llm-rate-limit/\(socket)", with: daemonSocket)
         try configuration.replace("0.0.0.0, port_value: 8080", with: "127.0.0.1, port_value: \(paths.port)")
         try configuration.replace("port_value: 8000", with: "port_value: \(paths.modelPort)")
-        if paths.isClosed { try configuration.replace("failure_mode_allow: true", with: "failure_mode_allow: false") }
+        if paths.isClosed, file == "envoy.yaml" {
+            try configuration.replace("failure_mode_allow: true", with: "failure_mode_allow: false")
+        }
         let path = try folder.write(configuration.text, to: "envoy.yaml")
         let libraries = "\(paths.unpacked.root)/lib"
         let pythons = try FileManager.default.contentsOfDirectory(atPath: libraries)

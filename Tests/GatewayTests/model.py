@@ -17,7 +17,12 @@ PAUSE_SECONDS = 0.05
 # Text of a model's that looks like usage must not be taken for it.
 TEXT = 'word "usage":{"prompt_tokens":1,"completion_tokens":1} '
 
-CHAT_USAGE = {"prompt_tokens": 900, "completion_tokens": 80, "prompt_tokens_details": {"cached_tokens": 0}}
+CHAT_USAGE = {
+    "prompt_tokens": 900,
+    "completion_tokens": 80,
+    "total_tokens": 980,
+    "prompt_tokens_details": {"cached_tokens": 0},
+}
 RESPONSES_USAGE = {"input_tokens": 900, "output_tokens": 80, "input_tokens_details": {"cached_tokens": 0}}
 MESSAGES_USAGE = {"input_tokens": 900, "output_tokens": 80}
 

@@ -11,6 +11,11 @@ final class AuthorizationCheckMethod: UnaryMethod {
 
     /// Who calls where headers and the peer alone tell it.
     var callers: CallerRules
+    /// Which headers say how a quota stands.
+    var quotaHeaders: QuotaHeaders {
+        get { answers.quotaHeaders }
+        set { answers.quotaHeaders = newValue }
+    }
     private let engine: CheckEngine
     private let answers: AuthorizationAnswers
 

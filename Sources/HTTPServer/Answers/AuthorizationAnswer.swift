@@ -40,6 +40,12 @@ package final class AuthorizationAnswers {
     /// Makes a writer of answers about the one limit of checks, where there are no others.
     package init(limitName: String) { writer = AnswerWriter(limitName: limitName) }
 
+    /// Which headers say how a quota stands, from the next answer on.
+    package var quotaHeaders: QuotaHeaders {
+        get { writer.quotaHeaders }
+        set { writer.quotaHeaders = newValue }
+    }
+
     /// The answer that tells an outcome.
     package func answer(_ outcome: Outcome) -> AuthorizationAnswer {
         answer { writer.write(outcome, as: .authorization(.tooManyRequests), AnswerForm(), to: &$0) }

@@ -1,0 +1,152 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `deploy/envoy/rate-limit-service.yaml`, run by the real Envoy against the daemon's gRPC.
+@Suite("Envoy's rate limit service", .serialized, .needs("envoy"))
+struct EnvoyRateLimitTests {
+    /// So many requests in an hour, and tokens in a day.
+    private func limits(_ requests: Int, tokens: Int = 1_000_000) -> String {
+        """
+        domain: api
+        descriptors:
+          - key: user
+            rate_limit: {unit: hour, requests_per_unit: \(requests)}
+          - key: user_tokens
+            rate_limit: {unit: day, requests_per_unit: \(tokens)}
+
+        """
+    }
+
+    private func setting(_ requests: Int, tokens: Int = 1_000_000, _ settings: [String: String] = [:]) throws
+        -> GatewaySetting
+    {
+        try GatewaySetting(.envoyGRPC, envoyLimits: limits(requests, tokens: tokens), settings)
+    }
+
+    @Test("What is within the limit passes, the rest is 429 with Retry-After at the client")
+    func limit() throws {
+        let setting = try setting(3)
+        let user = newUser()
+        let client = try setting.connect()
+        for left in [2, 1, 0] {
+            let response = try setting.get(user, on: client)
+            #expect(response.status == 200 && response.text.contains(#""host""#), "\(response)")
+            #expect(response["x-ratelimit-remaining"] == "\(left)", "\(response)")
+            #expect(response["x-ratelimit-limit"]?.hasPrefix("3, 3;w=3600") == true, "\(response)")
+        }
+        let denied = try setting.get(user, on: client)
+        #expect(denied.status == 429 && denied["x-envoy-ratelimited"] == "true", "\(denied)")
+        #expect(denied["Retry-After"].flatMap { Int($0) }.map { $0 > 3_000 && $0 <= 3_600 } == true, "\(denied)")
+        #expect(try setting.get(newUser(), on: client).status == 200)
+        // Whom no header names meets no limit of this file.
+        #expect(try client.request("GET", "/x").status == 200)
+    }
+
+    @Test("Of many requests at once exactly as many pass as the limit says")
+    func exact() async throws {
+        let setting = try setting(20)
+        let user = newUser()
+        let port = setting.port
+        let passed = try await withThrowingTaskGroup(of: Int.self) { tasks in
+            for _ in 0..<16 {
+                tasks.addTask {
+                    let client = try HTTPConnection(.tcp(port))
+                    return try (0..<4).count { _ in
+                        try client.request("GET", "/x", ["X-User-Id": user]).status == 200
+                    }
+                }
+            }
+            return try await tasks.reduce(0, +)
+        }
+        #expect(passed == 20)
+    }
+
+    @Test("The tokens of an answer are charged when it has ended, and the next is denied where none is left")
+    func tokens() throws {
+        let setting = try setting(1_000, tokens: 1_500)
+        let user = newUser()
+        // Each takes 980: the second passes with 520 left, and what it took is charged all the same.
+        #expect(try setting.call(user).status == 200)
+        #expect(try eventually(within: 10) { try told(setting, "ok") == 2 })
+        #expect(try setting.call(user).status == 200)
+        #expect(try eventually(within: 10) { try told(setting, "over") == 1 })
+        let denied = try setting.call(user)
+        #expect(denied.status == 429 && denied["Retry-After"] != nil, "\(denied)")
+        #expect(try setting.call(newUser()).status == 200)
+    }
+
+    /// How many descriptors about tokens ended so.
+    private func told(_ setting: GatewaySetting, _ result: String) throws -> Double? {
+        try setting.daemon.metric(
+            #"llm_rate_limit_descriptors_total{domain="api",path="user_tokens",result="\#(result)"}"#)
+    }
+
+    @Test("Without the daemon requests pass; once it is back they are limited")
+    func daemonAway() throws {
+        let setting = try setting(1)
+        let user = newUser()
+        let client = try setting.connect()
+        #expect(try setting.get(user, on: client).status == 200)
+        #expect(try setting.get(user, on: client).status == 429)
+        setting.daemon.kill()
+        for _ in 0..<3 { #expect(try setting.get(user, on: client).status == 200) }
+        try setting.daemon.restart()
+        #expect(try eventually(within: 20) { try setting.get(user, on: client).status == 429 })
+        // Hanging: Envoy gives each call up by resetting its stream, and keeps the connection.
+        let before = try setting.connections()
+        try setting.holdDaemon()
+        for _ in 0..<5 { #expect(try setting.get(user, on: client).status == 200) }
+        setting.daemon.process.send(SIGCONT)
+        #expect(try eventually(within: 20) { try setting.get(user, on: client).status == 429 })
+        // Two are the questions themselves.
+        #expect(try setting.connections() - before <= 2)
+    }
+
+    @Test("Without Redis requests pass, and the client is told why; closed refuses them")
+    func redisAway() throws {
+        let setting = try setting(3)
+        let user = newUser()
+        #expect(try setting.get(user).status == 200)
+        setting.redis.end()
+        let reasons = ["redis_unreachable", "redis_timeout", "redis_error"]
+        for _ in 0..<5 {
+            let response = try setting.get(user)
+            #expect(response.status == 200)
+            #expect(reasons.contains(response["x-rate-limit-degraded"] ?? ""), "\(response)")
+        }
+        try setting.redis.restart()
+        #expect(try eventually(within: 20) { try setting.get(newUser())["x-rate-limit-degraded"] == nil })
+
+        let closed = try self.setting(3, ["FAILURE_MODE": "closed"])
+        closed.redis.end()
+        let refused = try closed.get(user)
+        #expect(refused.status == 429 && reasons.contains(refused["x-rate-limit-degraded"] ?? ""), "\(refused)")
+    }
+
+    @Test("Changed limits hold without a restart, and a slip in the file leaves those that there were")
+    func changed() throws {
+        let setting = try setting(1)
+        let user = newUser()
+        #expect(try setting.get(user).status == 200)
+        #expect(try setting.get(user).status == 429)
+        try setting.folder.write("domain: api\nnonsense: 1\n", to: "envoy-limits.yaml")
+        #expect(eventually(within: 20) { !setting.daemon.logLines(containing: "nonsense").isEmpty })
+        #expect(try setting.get(user).status == 429)
+        try setting.folder.write(limits(3), to: "envoy-limits.yaml")
+        // What was counted stays.
+        #expect(try eventually(within: 20) { try setting.get(user).status == 200 })
+        #expect(try setting.get(user).status == 200)
+        #expect(try setting.get(user).status == 429)
+    }
+
+    @Test("The daemon drains without a request being lost")
+    func drain() throws {
+        let setting = try setting(1_000_000, ["DRAIN_TIMEOUT_MS": "2000"])
+        let client = try setting.connect()
+        #expect(try setting.get(newUser(), on: client).status == 200)
+        #expect(try setting.daemon.terminate() == 0)
+        #expect(try setting.get(newUser(), on: client).status == 200)
+        #expect(setting.daemon.logLines(containing: "stopped").count == 1)
+    }
+}
