@@ -44,10 +44,15 @@ final class EmbeddedGRPC: Sendable {
     }
 
     static func table(_ methods: Methods, _ engine: CheckEngine) -> MethodTable {
-        MethodTable(unary: [
-            (EchoMethod.path, methods.echo), (PatientMethod.path, methods.patient),
-            (CheckingMethod.path, CheckingMethod(engine)),
-        ])
+        let own: MethodTable.Factory = { [methods = NIOLoopBound(methods, eventLoop: engine.eventLoop)] engine in
+            [
+                (EchoMethod.path, methods.value.echo), (PatientMethod.path, methods.value.patient),
+                (CheckingMethod.path, CheckingMethod(engine)),
+            ]
+        }
+        return MethodTable(own: own, engine: engine) {
+            ServingHealth(services: $0, isReady: { true }, eventLoop: engine.eventLoop)
+        }
     }
 
     /// Called on the event loop.
@@ -57,7 +62,7 @@ final class EmbeddedGRPC: Sendable {
 
     /// A connection; called on the event loop.
     func connect(_ before: [any ChannelHandler] = [], saysHello: Bool = true) -> EmbeddedClient {
-        let client = EmbeddedClient(before + [GRPCConnection(loop: loop)])
+        let client = EmbeddedClient(before, GRPCConnection(loop: loop))
         if saysHello { client.send(Frame.preface + Frame.settings().bytes) }
         return client
     }
@@ -81,7 +86,8 @@ final class EmbeddedGRPC: Sendable {
 
 /// A client without a socket or a library: bytes in, frames out, at once.
 final class EmbeddedClient {
-    let channel: EmbeddedChannel
+    private let channel: EmbeddedChannel
+    private let connection: GRPCConnection
     private var unread: [UInt8] = []
     private let headers = HeaderReader()
     /// All frames that have arrived.
@@ -89,8 +95,9 @@ final class EmbeddedClient {
     /// The fields of each block of headers that has arrived, by stream.
     private(set) var fields: [Int32: [[String: String]]] = [:]
 
-    init(_ handlers: [any ChannelHandler]) {
-        channel = EmbeddedChannel(handlers: handlers)
+    init(_ before: [any ChannelHandler], _ connection: GRPCConnection) {
+        self.connection = connection
+        channel = EmbeddedChannel(handlers: before + [connection])
         if let address = try? SocketAddress(unixDomainSocketPath: "/client") {
             channel.connect(to: address, promise: nil)
         }
@@ -99,6 +106,9 @@ final class EmbeddedClient {
 
     /// Whether the server has closed the connection.
     var isClosed: Bool { !channel.isActive }
+
+    /// Whether the server reads on.
+    var isRead: Bool { !connection.isReadPaused }
 
     /// Sends bytes as one read, and takes what is answered at once.
     func send(_ bytes: some Sequence<UInt8>) {
@@ -143,9 +153,18 @@ final class EmbeddedClient {
         ] + more
     }
 
-    /// Sends a whole call as one read.
-    func call(_ stream: Int32, _ path: String = EchoMethod.path, _ message: [UInt8] = Array("hello".utf8)) {
-        send(.headers(stream, Self.call(path)), .data(stream, framed(message)))
+    /// Sends whole calls as one read.
+    func call(_ streams: Int32..., path: String = EchoMethod.path, message: [UInt8] = Array("hello".utf8)) {
+        call(streams, path: path, message: message)
+    }
+
+    /// Sends whole calls as one read.
+    func call(_ streams: [Int32], path: String = EchoMethod.path, message: [UInt8] = Array("hello".utf8)) {
+        var bytes: [UInt8] = []
+        for stream in streams {
+            bytes += Frame.headers(stream, Self.call(path)).bytes + Frame.data(stream, framed(message)).bytes
+        }
+        send(bytes)
     }
 
     /// What a call was answered: its message without the prefix, and its code.

@@ -24,7 +24,9 @@ struct GRPCConnectionTests {
         try await EmbeddedGRPC.run(quota: 2) { server in
             let client = server.connect()
             defer { client.close() }
-            for stream: Int32 in [1, 3, 5] { client.call(stream, CheckingMethod.path, Array("someone".utf8)) }
+            for stream: Int32 in [1, 3, 5] {
+                client.call(stream, path: CheckingMethod.path, message: Array("someone".utf8))
+            }
             #expect([1, 3, 5].map { client.answer($0).message } == [[1], [1], [0]])
         }
     }

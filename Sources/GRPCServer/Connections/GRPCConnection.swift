@@ -29,7 +29,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     private var isHandshaking: Bool
     private var isFlushPending = false
     private var isFlushing = false
-    private var isReadPaused = false
+    private(set) var isReadPaused = false
     /// Whether the session cannot go on: what it has to say is sent, and the connection closed.
     private var isBroken = false
     var streamingCalls: [Int: any StreamingCall] = [:]

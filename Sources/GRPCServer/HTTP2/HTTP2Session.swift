@@ -9,7 +9,10 @@ struct HTTP2Session {
     let state: UnsafeMutablePointer<SessionState>
 
     /// Makes a server's session, with its settings submitted.
-    init(_ initial: SessionState) {
+    init(
+        _ initial: SessionState, resetBurst: UInt64 = HTTP2Bounds.resetBurst,
+        resetsPerSecond: UInt64 = HTTP2Bounds.resetsPerSecond
+    ) {
         state = .allocate(capacity: 1)
         state.initialize(to: initial)
         var option: OpaquePointer?
@@ -17,7 +20,7 @@ struct HTTP2Session {
         let callbacks = SessionCallbacks.make()
         guard nghttp2_option_new(&option) == 0 else { preconditionFailure("memory is there for a session's options") }
         nghttp2_option_set_no_closed_streams(option, 1)
-        nghttp2_option_set_stream_reset_rate_limit(option, HTTP2Bounds.resetBurst, HTTP2Bounds.resetsPerSecond)
+        nghttp2_option_set_stream_reset_rate_limit(option, resetBurst, resetsPerSecond)
         let code = nghttp2_session_server_new2(&session, callbacks, state, option)
         nghttp2_option_del(option)
         nghttp2_session_callbacks_del(callbacks)
