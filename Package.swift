@@ -19,8 +19,9 @@ extension Target.Dependency {
 
 /// What the fuzzers run.
 let fuzzed: [Target.Dependency] = [
-    "DaemonConfiguration", "HTTPServer", "LimitsFile", "LoadGenerator", "RateLimitCore", "RateLimitService",
-    "RedisClient", "TestSupport", .coreMetrics, .logging, .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix,
+    "CNGHTTP2", "DaemonConfiguration", "GRPCServer", "HTTPServer", "LimitsFile", "LoadGenerator", "RateLimitCore",
+    "RateLimitService", "RedisClient", "TestSupport", .coreMetrics, .logging, .nioCore, .nioEmbedded, .nioHTTP1,
+    .nioPosix,
 ]
 
 let package = Package(
@@ -175,7 +176,7 @@ let package = Package(
         ),
         // The fuzzers' targets, run on the inputs that are kept; scripts/fuzz builds the same sources as a fuzzer.
         .testTarget(
-            name: "FuzzTests", dependencies: fuzzed + ["HTTPServerTests"], path: "Tests/Fuzz",
+            name: "FuzzTests", dependencies: fuzzed + ["GRPCServerTests", "HTTPServerTests"], path: "Tests/Fuzz",
             exclude: ["Corpus", "Dictionaries", "Driver"], sources: ["Targets", "Replay"]
         ),
         // The scripts on a real redis-server, against models.
@@ -230,7 +231,8 @@ if Context.environment["LLM_RATE_LIMIT_BUILD_FUZZER"] != nil {
             name: "fuzz", dependencies: fuzzed, path: "Tests", exclude: ["Fuzz/Corpus", "Fuzz/Dictionaries"],
             sources: [
                 "Fuzz/Driver", "Fuzz/Targets", "HTTPServerTests/Bytes.swift", "HTTPServerTests/EmbeddedServer.swift",
-                "HTTPServerTests/ServerPair.swift",
+                "HTTPServerTests/ServerPair.swift", "GRPCServerTests/EchoMethods.swift",
+                "GRPCServerTests/EmbeddedGRPC.swift", "GRPCServerTests/Frames.swift",
             ]
         )
     )

@@ -9,6 +9,8 @@ final class EchoMethod: UnaryMethod {
     static let path = "/test.Echo/Now"
     private(set) var asked: [[UInt8]] = []
 
+    func forget() { asked = [] }
+
     func begin(
         _ message: UnsafeRawBufferPointer, arrivedAt now: NIODeadline, responder: any UnaryResponder, ticket: Int
     ) throws(GRPCError) -> Outcome? {

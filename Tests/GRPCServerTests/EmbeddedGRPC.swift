@@ -89,6 +89,8 @@ final class EmbeddedClient {
     private let channel: EmbeddedChannel
     private let connection: GRPCConnection
     private var unread: [UInt8] = []
+    /// What has arrived of a frame that is not whole.
+    var unreadBytes: Int { unread.count }
     private let headers = HeaderReader()
     /// All frames that have arrived.
     private(set) var frames: [Frame] = []

@@ -21,6 +21,7 @@ enum FuzzTarget: String, CaseIterable {
     case limitsFile = "limits-file"
     case timeZone = "time-zone"
     case subject
+    case http2
 
     /// Runs the parser on one input.
     /// - Throws: ``FuzzFinding`` where a property does not hold; a trap or a sanitizer's report is a finding as well.
@@ -42,6 +43,7 @@ enum FuzzTarget: String, CaseIterable {
         case .limitsFile: try fuzzLimitsFile(bytes)
         case .timeZone: try fuzzTimeZone(bytes)
         case .subject: try fuzzSubject(bytes)
+        case .http2: try fuzzHTTP2(bytes)
         }
     }
 }
