@@ -99,8 +99,10 @@ let package = Package(
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
-                "CProcess", "DaemonConfiguration", "GRPCServer", "HTTPServer", "LimitsFile", "Listeners", "LoadGenerator",
-                "PrometheusMetrics", "RateLimitCore", "RateLimitService", "StructuredLog", .argumentParser, .coreMetrics,
+                "CProcess", "DaemonConfiguration", "GRPCServer", "HTTPServer", "LimitsFile", "Listeners",
+                "LoadGenerator",
+                "PrometheusMetrics", "RateLimitCore", "RateLimitService", "StructuredLog", .argumentParser,
+                .coreMetrics,
                 .logging, .nioCore, .nioHTTP1, .nioPosix, .serviceLifecycle, .unixSignals,
             ]
         ),

@@ -102,6 +102,20 @@ struct RateLimitResponseTests {
         )
     }
 
+    @Test("of a denial that this process decided by itself says the wait, and nothing of what is left in all")
+    func local() throws {
+        let limit = descriptorLimit(DescriptorQuota(20, per: .hour))
+        let standing = DescriptorStanding(limit, isOver: true, resetAfterMilliseconds: 5_000)
+        let denied = outcome(
+            .denied(retryAfterMilliseconds: 5_000), [standing], source: .local, degraded: .redisTimeout)
+        let text = try text(denied)
+        #expect(
+            text.hasPrefix(
+                "overall_code: OVER_LIMIT statuses { code: OVER_LIMIT duration_until_reset { seconds: 5 } } response_headers"
+            ),
+            "\(text)")
+    }
+
     @Test("is read by protoc as it was meant, whatever the limits and numbers are")
     func random() throws {
         var generator = SeededGenerator(seed: 4)

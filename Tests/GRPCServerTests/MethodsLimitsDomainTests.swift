@@ -237,4 +237,71 @@ struct LimitsDomainTests {
         let ask = limitsRequest([TestDescriptor(["user": "ada"])])
         #expect(try await method.calls([ask, ask, ask]).map { $0.outcome?.isAllowed } == [true, true, false])
     }
+
+    /// What is asked of a call under way, in both ways.
+    private enum Ask: CaseIterable { case check, peek, reserve, settle, usage }
+
+    @Test("decides as HTTP's doors do, whatever is asked in which order", arguments: 1...4 as ClosedRange<UInt64>)
+    func differential(_ seed: UInt64) async throws {
+        let redis = try RedisServer()
+        let method = try await MethodUnderTest(
+            redis,
+            try policy([
+                try userLimit("rpm", .requests, 25), try userLimit("tpm", .tokens(.total), 400),
+                try userLimit("out", .tokens(.output), 200, isShadow: true), try userLimit("open", .concurrency, 3),
+            ]))
+        var generator = SeededGenerator(seed: seed)
+        // Each side's own model, since what is learned of one is learned for all.
+        let (ada, bob) = ("ada", try #require(SubjectID("bob")))
+        let attributes = CallAttributes(model: "bob's")
+        var leases: [Int: Lease] = [:]
+        var next = 0
+        func entries(_ id: Int?) -> KeyValuePairs<String, String> {
+            id.map { ["user": ada, "model": "ada's", "x-request-id": "\($0)"] } ?? ["user": ada, "model": "ada's"]
+        }
+        for _ in 0..<120 {
+            let hits = Int.random(in: 1...4, using: &generator)
+            let amount = Int.random(in: 0...30, using: &generator)
+            let tokens = try #require(TokenUsage(input: amount, output: amount / 2))
+            let message: [UInt8]
+            var request = CallRequest(user: bob, attributes: attributes, cost: hits)
+            var reserved: Int?
+            switch Ask.allCases.randomElement(using: &generator) ?? .check {
+            case .check: message = limitsRequest([TestDescriptor(entries(nil), hits: hits)])
+            case .peek:
+                message = limitsRequest([TestDescriptor(entries(nil), hits: 0)])
+                request.cost = 0
+            case .reserve:
+                next += 1
+                reserved = next
+                message = limitsRequest([TestDescriptor(entries(next))], hits: hits)
+                request.operation = .reserve(milliseconds: 60_000)
+            case .settle, .usage:
+                let id = leases.keys.sorted().randomElement(using: &generator) ?? 0
+                message = charges(id == 0 ? nil : id, tokens)
+                request = CallRequest(
+                    user: bob, operation: leases[id].map { .settle($0) } ?? .usage(id: []), attributes: attributes,
+                    tokens: tokens, told: [.input, .output])
+                leases[id] = nil
+            }
+            let (told, direct) = (try await method.outcome(message), try await method.direct(request))
+            if let reserved { leases[reserved] = direct.details?.lease }
+            #expect(told.isAllowed == direct.isAllowed, "\(told) \(direct)")
+            #expect(told.binding?.used == direct.binding?.used)
+            #expect(told.details?.binding?.limit.name == direct.details?.binding?.limit.name)
+        }
+        let used = try await method.usage(of: "ada")
+        #expect(used == (try await method.usage(of: "bob")))
+        #expect(used.values.contains { $0 > 0 })
+    }
+
+    /// What a stream came to, under the id of its request where it has one.
+    private func charges(_ id: Int?, _ tokens: TokenUsage) -> [UInt8] {
+        func descriptor(_ charge: String, _ hits: Int) -> TestDescriptor {
+            TestDescriptor(
+                ["user": "ada", "model": "ada's", "charge": charge, "x-request-id": id.map { "\($0)" } ?? ""],
+                hits: hits)
+        }
+        return limitsRequest([descriptor("input_tokens", tokens.input), descriptor("output_tokens", tokens.output)])
+    }
 }

@@ -15,7 +15,7 @@ final class MethodUnderTest: Sendable {
     let service: CheckService
     let eventLoop: any EventLoop
     private let caller: NIOLoopBound<MethodCaller>
-    private let looker: NIOLoopBound<MethodCaller>
+    private let direct: NIOLoopBound<(method: DirectMethod, caller: MethodCaller)>
 
     /// Makes a service and, unless told not to, waits until it can ask Redis.
     init(
@@ -37,9 +37,10 @@ final class MethodUnderTest: Sendable {
             let method = makeMethod(service.engine(on: eventLoop))
             return NIOLoopBound(MethodCaller(method: method, eventLoop: eventLoop), eventLoop: eventLoop)
         }.get()
-        looker = try await eventLoop.submit {
-            let method = LookMethod(engine: service.engine(on: eventLoop))
-            return NIOLoopBound(MethodCaller(method: method, eventLoop: eventLoop), eventLoop: eventLoop)
+        direct = try await eventLoop.submit {
+            let method = DirectMethod(engine: service.engine(on: eventLoop))
+            let caller = MethodCaller(method: method, eventLoop: eventLoop)
+            return NIOLoopBound((method: method, caller: caller), eventLoop: eventLoop)
         }.get()
         await service.start(patience: startsConnected ? .seconds(10) : .zero)
         if startsConnected { try #require(service.health.state.isEnforcing) }
@@ -60,25 +61,34 @@ final class MethodUnderTest: Sendable {
         return try #require(answer.outcome, "\(answer)")
     }
 
+    /// What the engine says of a call that it is asked about as HTTP's doors ask it.
+    func direct(_ request: CallRequest) async throws -> Outcome {
+        let answer = try await eventLoop.flatSubmit { [direct] in
+            direct.value.method.request = request
+            return direct.value.caller.call([])
+        }.get()
+        return try #require(answer.outcome)
+    }
+
     /// What is used of each limit, with what is held.
     func usage(of user: String) async throws -> [String: Int] {
-        let answer = try await eventLoop.flatSubmit { [looker] in looker.value.call(Array(user.utf8)) }.get()
-        let details = try #require(answer.outcome?.details)
-        return Dictionary(uniqueKeysWithValues: details.standings.map { ($0.limit.name.text, $0.state.used) })
+        let outcome = try await direct(CallRequest(user: try #require(SubjectID(user)), operation: .look))
+        let standings = try #require(outcome.details).standings
+        return Dictionary(uniqueKeysWithValues: standings.map { ($0.limit.name.text, $0.state.used) })
     }
 }
 
-/// Looks at a user, whose name the message is.
-private final class LookMethod: UnaryMethod {
+/// Asks the engine about a call that is put here.
+private final class DirectMethod: UnaryMethod {
     private let engine: CheckEngine
+    var request: CallRequest?
 
     init(engine: CheckEngine) { self.engine = engine }
 
     func begin(
         _ message: UnsafeRawBufferPointer, arrivedAt now: NIODeadline, responder: any UnaryResponder, ticket: Int
     ) throws(GRPCError) -> Outcome? {
-        guard let user = SubjectID(message) else { throw .invalid("no user") }
-        let request = CallRequest(user: user, operation: .look)
+        guard let request else { throw .invalid("no request") }
         return engine.call(request, arrivedAt: now, requester: responder, ticket: ticket)
     }
 

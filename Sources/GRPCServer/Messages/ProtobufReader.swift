@@ -77,6 +77,14 @@ struct ProtobufReader {
     /// Reads the message in a field.
     mutating func message() throws(ProtobufError) -> ProtobufReader { ProtobufReader(try block()) }
 
+    /// How often a field stands in what has not been read yet, as far as that can be read: room for its values.
+    func count(of field: Field) -> Int {
+        var reader = self
+        var count = 0
+        while let next = try? reader.next(), (try? reader.skip(next)) != nil { count += next == field ? 1 : 0 }
+        return count
+    }
+
     /// Passes the value of a field over.
     mutating func skip(_ field: Field) throws(ProtobufError) {
         switch field {

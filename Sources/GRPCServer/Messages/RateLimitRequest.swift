@@ -30,6 +30,7 @@ extension DescriptorRequest {
     /// Reads the fields, and says the first that cannot be used.
     private mutating func read(_ message: ProtobufReader) throws(ProtobufError) -> GRPCError? {
         var reader = message
+        descriptors.reserveCapacity(min(reader.count(of: .bytes(2)), Self.mostDescriptors))
         while let field = try reader.next() {
             switch field {
             case .bytes(1): domain = try reader.text()
@@ -68,6 +69,7 @@ private struct DescriptorFields {
 
     mutating func read(_ message: ProtobufReader) throws(ProtobufError) {
         var reader = message
+        entries.reserveCapacity(min(reader.count(of: .bytes(1)), DescriptorRequest.mostEntries))
         while let field = try reader.next() {
             switch field {
             case .bytes(1):

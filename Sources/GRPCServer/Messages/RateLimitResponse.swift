@@ -62,14 +62,15 @@ enum RateLimitResponse {
         guard let limit else { return }
         guard let quota = limit.quota else { return status.writeField(3, number: mostRemaining) }
         // Of what nobody counted nothing is said: a proxy would tell its client that nothing is left.
-        guard let remaining = standing.remaining else { return }
-        status.writeField(2) { current in
-            current.writeField(1, number: quota.requestsPerUnit)
-            current.writeField(2, number: quota.unit.rawValue)
-            if let name = limit.name { current.writeField(3, text: name) }
-            if quota.multiplier != 1 { current.writeField(4) { $0.writeField(1, number: quota.multiplier) } }
+        if let remaining = standing.remaining {
+            status.writeField(2) { current in
+                current.writeField(1, number: quota.requestsPerUnit)
+                current.writeField(2, number: quota.unit.rawValue)
+                if let name = limit.name { current.writeField(3, text: name) }
+                if quota.multiplier != 1 { current.writeField(4) { $0.writeField(1, number: quota.multiplier) } }
+            }
+            status.writeField(3, number: min(UInt64(max(0, remaining)), mostRemaining))
         }
-        status.writeField(3, number: min(UInt64(max(0, remaining)), mostRemaining))
         guard let milliseconds = standing.resetAfterMilliseconds, milliseconds > 0 else { return }
         status.writeField(4) { duration in
             duration.writeField(1, number: milliseconds / 1_000)

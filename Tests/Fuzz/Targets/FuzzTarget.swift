@@ -22,6 +22,7 @@ enum FuzzTarget: String, CaseIterable {
     case timeZone = "time-zone"
     case subject
     case http2
+    case rlsMessage = "rls-message"
 
     /// Runs the parser on one input.
     /// - Throws: ``FuzzFinding`` where a property does not hold; a trap or a sanitizer's report is a finding as well.
@@ -44,6 +45,7 @@ enum FuzzTarget: String, CaseIterable {
         case .timeZone: try fuzzTimeZone(bytes)
         case .subject: try fuzzSubject(bytes)
         case .http2: try fuzzHTTP2(bytes)
+        case .rlsMessage: try fuzzGRPCMessage(bytes)
         }
     }
 }
