@@ -196,7 +196,9 @@ let package = Package(
         // Real redis-servers, real daemons and blocking clients, for the tests that need them.
         .testTarget(name: "EndToEndTests", dependencies: ["TestSupport", "llm-rate-limit"]),
         // Real gateways with the files of deploy/, in front of real daemons.
-        .testTarget(name: "GatewayTests", dependencies: ["TestSupport", "llm-rate-limit"], exclude: ["model.py"]),
+        .testTarget(
+            name: "GatewayTests", dependencies: ["TestSupport", "llm-rate-limit"],
+            exclude: ["model.py", "unix_socket.py"]),
         // Each row of the fault matrix: a fault in real processes under load, and its figures.
         .testTarget(
             name: "FaultTests", dependencies: ["TestSupport", "llm-rate-limit"],

@@ -121,10 +121,30 @@ struct ExampleTests {
     @Test("Protocol's commands print what it shows")
     func protocolPage() throws {
         let page = try Page.named("Protocol")
-        try play(page, daemon(for: page)) { !$0.contains("limit=token") }
+        let others = try #require(page.unmarked("routes"))
+        try play(others, daemon(for: page)) { !$0.contains("limit=token") }
         let file = try folder.write(
             "limits: [{name: tokens, per: user, unit: tokens, quota: 9, window: 1h}]", to: "file")
-        try play(page, daemon(for: page, ["LIMITS_FILE": file])) { $0.contains("limit=token") }
+        try play(others, daemon(for: page, ["LIMITS_FILE": file])) { $0.contains("limit=token") }
+    }
+
+    @Test("Protocol's commands of every route print what it shows, one after the other")
+    func routes() throws {
+        let page = try #require(try Page.named("Protocol").marked("routes"))
+        let limits = """
+            limits:
+              - {name: tokens, per: user, unit: tokens, quota: 100000, window: 1h}
+              - {name: team, per: group, unit: requests, quota: 1000, window: 1h}
+            """
+        let file = try folder.write(limits, to: "file")
+        let daemon = try daemon(for: page, ["LIMITS_FILE": file, "GROUPS": "given"])
+        let client = try daemon.connect()
+        func lease() throws -> String {
+            let body = #"{"user":"ada","output_tokens":500}"#
+            return try #require(try client.request("POST", "/v1/reserve", body: body).json["lease"] as? String)
+        }
+        let variables = ["JSON": "Content-Type: application/json", "LEASE": try lease(), "OTHER_LEASE": try lease()]
+        try play(page, daemon, variables)
     }
 
     @Test("Limits' commands print what it shows, under the file of its first block, or of the one about values")

@@ -92,6 +92,13 @@ struct Page: Sendable, CustomTestStringConvertible {
     /// The cells of the first table that has this column in its header.
     func table(with column: String) -> Table? { tables.first { $0.header.contains(column) } }
 
+    /// All but the lines between these marks.
+    func unmarked(_ name: String) -> Page? {
+        guard let start = text.range(of: "<!-- \(name):start -->"), let end = text.range(of: "<!-- \(name):end -->")
+        else { return nil }
+        return Page(name: self.name, text: String(text[..<start.lowerBound] + text[end.upperBound...]))
+    }
+
     /// The lines between the marks `<!-- name:start -->` and `<!-- name:end -->`.
     func marked(_ name: String) -> Page? {
         guard let start = text.range(of: "<!-- \(name):start -->"), let end = text.range(of: "<!-- \(name):end -->")

@@ -1,3 +1,4 @@
+import Foundation
 import NIOHTTP1
 import TestSupport
 import Testing
@@ -57,9 +58,29 @@ struct RouteTests {
         }
     }
 
+    @Test("Protocol has a command with curl for every route and method, on a socket that answers it")
+    func commands() throws {
+        let page = try #require(try Page.named("Protocol").marked("routes"))
+        var shown: Set<String> = []
+        for line in page.text.components(separatedBy: "\n") where line.hasPrefix("$ curl ") {
+            let path = try #require(matches(of: "http://localhost(/[^ '?]*)", in: line).first)
+            let served = try #require(RouteTable.served.path(RoutePattern.split(path[...])), "\(line)")
+            let method = matches(of: "-X ([A-Z]+)", in: line).first ?? (line.contains(" -d ") ? "POST" : "GET")
+            let routes = served.routes.filter { $0.methods.contains(HTTPMethod(rawValue: method)) }
+            let route = try #require(routes.first, "\(line)")
+            #expect((route.audience == .admin) == line.contains("$ADMIN_SOCKET"), "\(line)")
+            shown.insert("\(route.summary) \(served.pattern)")
+        }
+        for path in RouteTable.served.paths {
+            for route in path.routes where !shown.contains("\(route.summary) \(path.pattern)") {
+                Issue.record("no command for \(route.methods) \(path.pattern)")
+            }
+        }
+    }
+
     @Test("What is said of an unknown path names every path that is served")
     func unknownPath() {
-        let named = matches(of: "(/[a-z0-9/<>*]+)", in: RequestError.unknownPath.detail)
+        let named = matches(of: "(/[a-z0-9/<>*]+(?:[.]json)?)", in: RequestError.unknownPath.detail)
         #expect(Set(named.map { String($0) }) == Set(Self.routes.keys) && named.count == Self.routes.count)
     }
 

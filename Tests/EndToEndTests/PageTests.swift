@@ -116,6 +116,22 @@ extension EndToEnd {
             #expect(!daemon.process.errors.contains("s3cret"))
         }
 
+        @Test("/v1/openapi.json is the same on every socket, and keeps the connection")
+        func description() throws {
+            let port = try freePort()
+            let daemon = try Daemon(redis: redis.url, ["LISTEN": "127.0.0.1:\(port)"])
+            let clients = [try daemon.connect(), try daemon.connectAdmin(), try HTTPConnection(.tcp(port))]
+            let pages = try clients.map { try $0.request("GET", "/v1/openapi.json") }
+            #expect(pages.allSatisfy { $0.status == 200 && $0["Content-Type"] == "application/json" })
+            #expect(Set(pages.map(\.text)).count == 1)
+            #expect(try pages[0].json["openapi"] as? String == "3.1.0")
+            let version = try clients[0].request("GET", "/v1/version").json["version"] as? String
+            #expect(try (pages[0].json["info"] as? [String: Any])?["version"] as? String == version)
+            let head = try clients[0].request("HEAD", "/v1/openapi.json")
+            #expect(head["Content-Length"] == "\(pages[0].body.count)" && head.body.isEmpty)
+            #expect(try clients[0].request("POST", "/v1/openapi.json", body: "{}").status == 405)
+        }
+
         @Test("/metrics has every series from the start, and counts checks by decision and source")
         func metrics() throws {
             let daemon = try Daemon(redis: redis.url, ["REQUESTS": "2", "WINDOW": "60"])

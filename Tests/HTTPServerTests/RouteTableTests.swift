@@ -46,7 +46,7 @@ struct RouteTableTests {
     private static func route(
         _ methods: Route.Methods, _ pattern: RoutePattern, for audience: RateLimitServer.Audience = .everyone
     ) -> Route {
-        Route(methods, pattern, for: audience, "Is one of a test.", RouteMatch.alive)
+        Route(methods, pattern, for: audience, "Is one of a test.", .alive, RouteMatch.alive)
     }
 
     private static let table = RouteTable([

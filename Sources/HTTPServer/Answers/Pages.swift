@@ -23,6 +23,7 @@ enum Pages {
         case .health: return .json(health(state, isDraining: isDraining, pages))
         case .configuration: return Answer(status: .ok, body: pages.configuration())
         case .version: return .json("{\"name\":\"llm-rate-limit\",\"version\":\(jsonText(pages.version))}")
+        case .openAPI: return Answer(status: .ok, body: pages.openAPI)
         case .alive, .check, .userStatus, .reset, .metrics, .admin, .call, .authorize:
             return .json("{\"status\":\"alive\"}")
         }

@@ -96,13 +96,15 @@ final class EventLoopState {
 /// What the pages that are no checks show, from those who know it.
 public struct ServerPages: Sendable {
     /// The daemon's version.
-    public var version: String
+    public let version: String
     /// The body of `/v1/config`: every option as JSON.
     public var configuration: @Sendable () -> [UInt8]
     /// Appends the metrics in Prometheus's text format.
     public var metrics: @Sendable () -> [UInt8]
     /// The member `configuration` of `/healthz`, as JSON.
     public var configurationState: @Sendable () -> String
+    /// The description of all routes, which costs too much to be made for whoever asks.
+    let openAPI: [UInt8]
 
     /// Makes the pages.
     public init(
@@ -113,5 +115,6 @@ public struct ServerPages: Sendable {
         self.configuration = configuration
         self.metrics = metrics
         self.configurationState = configurationState
+        openAPI = Array(OpenAPIDocument.json(of: .served, version: version).utf8)
     }
 }

@@ -126,7 +126,7 @@ final class SlowPathHandler: ChannelInboundHandler {
                 connection.answer(page, ticket: ticket)
                 loop.flush()
             }
-        case .alive, .ready, .health, .configuration, .version:
+        case .alive, .ready, .health, .configuration, .version, .openAPI:
             let answer = Pages.answer(
                 request, state: loop.service.health.state, isDraining: loop.isDraining, pages: loop.pages)
             connection.answer(answer, ticket: connection.makeTicket(ResponseContext(form: form)))

@@ -33,6 +33,18 @@ enum CallRoute: CaseIterable, Hashable {
         }
     }
 
+    /// What it takes and answers.
+    var contract: RouteContract {
+        switch self {
+        case .check: .check
+        case .reserve: .reserve
+        case .settle: .settle
+        case .usage: .usage
+        case .renew: .renew
+        case .release: .release
+        }
+    }
+
     /// What a body asks for here.
     func request(_ body: CallBody, _ leases: LeaseTimes) throws(RequestError) -> CallRequest {
         switch self {

@@ -1,6 +1,7 @@
 import NIOHTTP1
 
-/// One route: what its path looks like, its methods, who may ask, and how a request of it is read.
+/// One route: what its path looks like, its methods, who may ask, what it takes and answers, and how a request of it is
+/// read.
 struct Route: Sendable {
     /// The methods that a route takes.
     enum Methods: Sendable {
@@ -29,16 +30,19 @@ struct Route: Sendable {
     let audience: RateLimitServer.Audience
     /// What the route does, in one sentence.
     let summary: String
+    /// What it takes and answers, for the description.
+    let contract: RouteContract
     let handler: Handler
 
     init(
         _ methods: Methods, _ pattern: RoutePattern, for audience: RateLimitServer.Audience = .everyone,
-        _ summary: String, _ handler: @escaping Handler
+        _ summary: String, _ contract: RouteContract, _ handler: @escaping Handler
     ) {
         self.methods = methods
         self.pattern = pattern
         self.audience = audience
         self.summary = summary
+        self.contract = contract
         self.handler = handler
     }
 }

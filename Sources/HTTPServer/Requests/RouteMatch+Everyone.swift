@@ -64,6 +64,8 @@ extension RouteMatch {
 
     func configuration() throws(RequestError) -> RoutedRequest { .configuration }
 
+    func openAPI() throws(RequestError) -> RoutedRequest { .openAPI }
+
     func version() throws(RequestError) -> RoutedRequest { .version }
 
     func ready() throws(RequestError) -> RoutedRequest { .ready(requiresRedis: try requiresRedis) }

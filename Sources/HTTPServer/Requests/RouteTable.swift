@@ -73,8 +73,10 @@ extension RouteTable {
     static let authorization: RoutePattern = "/v1/auth/*"
 
     private static let calls = [
-        Route(.any, "/v1/check", "Decides whether a call may go on, and charges it if so.", Read.check),
-        Route(.any, authorization, "Decides whether the call of whoever its headers name may go on.", Read.authorize),
+        Route(.any, "/v1/check", "Decides whether a call may go on, and charges it if so.", .check, Read.check),
+        Route(
+            .any, authorization, "Decides whether the call of whoever its headers name may go on.", .authorize,
+            Read.authorize),
         call(.reserve, "Reserves what a call may cost, until it is settled or its lease ends.", Read.reserve),
         call(.renew, "Prolongs a lease.", Read.renew),
         call(.settle, "Charges what a reserved call did cost, and gives back what is left.", Read.settle),
@@ -83,51 +85,78 @@ extension RouteTable {
     ]
 
     private static func call(_ route: CallRoute, _ summary: String, _ handler: @escaping Route.Handler) -> Route {
-        Route(.post, "/v1/\(route.name)", summary, handler)
+        Route(.post, "/v1/\(route.name)", summary, route.contract, handler)
     }
 
     private static let users = [
-        Route(.read, "/v1/users/<user>", "Returns what a user has used.", Read.userStatus),
+        Route(.read, "/v1/users/<user>", "Returns what a user has used.", .userStatus, Read.userStatus),
         Route(
             .delete, "/v1/users/<user>", for: .admin, "Begins the windows of a user anew, or those of one limit.",
+            .reset,
             Read.userReset),
-        Route(.read, "/v1/users/<user>/usage", "Returns how each limit in force stands for a user.", Read.userUsage),
+        Route(
+            .read, "/v1/users/<user>/usage", "Returns how each limit in force stands for a user.", .userUsage,
+            Read.userUsage),
     ]
 
     private static let pages = [
-        Route(.read, "/v1/config", "Returns every option, and how the last readings went.", Read.configuration),
-        Route(.read, "/v1/version", "Returns the name and the version of the daemon.", Read.version),
-        Route(.read, "/livez", "Is 200 while the process turns.", Read.alive),
-        Route(.read, "/readyz", "Is 200 while the daemon serves.", Read.ready),
-        Route(.read, "/healthz", "Returns how the daemon and its Redis are.", Read.health),
-        Route(.read, "/metrics", "Returns the metrics in Prometheus's text format.", Read.metrics),
+        page("/v1/config", "Returns every option, and how the last readings went.", .configuration, Read.configuration),
+        page(
+            "/v1/openapi.json", "Returns the description of all routes as an OpenAPI document.", .openAPI, Read.openAPI),
+        page("/v1/version", "Returns the name and the version of the daemon.", .version, Read.version),
+        page("/livez", "Is 200 while the process turns.", .alive, Read.alive),
+        page("/readyz", "Is 200 while the daemon serves.", .ready, Read.ready),
+        page("/healthz", "Returns how the daemon and its Redis are.", .health, Read.health),
+        page("/metrics", "Returns the metrics in Prometheus's text format.", .metrics, Read.metrics),
     ]
 
+    private static func page(
+        _ pattern: RoutePattern, _ summary: String, _ contract: RouteContract, _ handler: @escaping Route.Handler
+    ) -> Route {
+        Route(.read, pattern, summary, contract, handler)
+    }
+
     private static let budgets = [
-        admin(.read, "/v1/users/<user>/budget", "Returns the budget of a user.", Read.userBudget),
-        admin(.put, "/v1/users/<user>/budget", "Gives a user a budget, in place of another.", Read.userBudgetPut),
-        admin(.delete, "/v1/users/<user>/budget", "Takes a user's budget away.", Read.userBudgetDelete),
-        admin(.post, "/v1/users/<user>/grants", "Adds to a user's quota until the window ends.", Read.userGrant),
-        admin(.delete, "/v1/users/<user>/grants", "Takes the grants of a user back.", Read.userGrantsDelete),
-        admin(.read, "/v1/groups/<group>/budget", "Returns the budget of a group.", Read.groupBudget),
-        admin(.put, "/v1/groups/<group>/budget", "Gives a group a budget, in place of another.", Read.groupBudgetPut),
-        admin(.delete, "/v1/groups/<group>/budget", "Takes a group's budget away.", Read.groupBudgetDelete),
-        admin(.post, "/v1/groups/<group>/grants", "Adds to a group's quota until the window ends.", Read.groupGrant),
-        admin(.delete, "/v1/groups/<group>/grants", "Takes the grants of a group back.", Read.groupGrantsDelete),
-        admin(.read, "/v1/groups/<group>/members/<user>", "Returns a user's membership in a group.", Read.member),
-        admin(.put, "/v1/groups/<group>/members/<user>", "Takes a user into a group.", Read.memberPut),
-        admin(.delete, "/v1/groups/<group>/members/<user>", "Takes a user out of a group.", Read.memberDelete),
+        admin(.read, "/v1/users/<user>/budget", "Returns the budget of a user.", .userBudget, Read.userBudget),
+        admin(
+            .put, "/v1/users/<user>/budget", "Gives a user a budget, in place of another.", .userBudgetPut,
+            Read.userBudgetPut),
+        admin(.delete, "/v1/users/<user>/budget", "Takes a user's budget away.", .delete, Read.userBudgetDelete),
+        admin(
+            .post, "/v1/users/<user>/grants", "Adds to a user's quota until the window ends.", .grant, Read.userGrant),
+        admin(
+            .delete, "/v1/users/<user>/grants", "Takes the grants of a user back.", .grantsDelete,
+            Read.userGrantsDelete),
+        admin(.read, "/v1/groups/<group>/budget", "Returns the budget of a group.", .groupBudget, Read.groupBudget),
+        admin(
+            .put, "/v1/groups/<group>/budget", "Gives a group a budget, in place of another.", .groupBudgetPut,
+            Read.groupBudgetPut),
+        admin(.delete, "/v1/groups/<group>/budget", "Takes a group's budget away.", .delete, Read.groupBudgetDelete),
+        admin(
+            .post, "/v1/groups/<group>/grants", "Adds to a group's quota until the window ends.", .grant,
+            Read.groupGrant),
+        admin(
+            .delete, "/v1/groups/<group>/grants", "Takes the grants of a group back.", .grantsDelete,
+            Read.groupGrantsDelete),
+        admin(
+            .read, "/v1/groups/<group>/members/<user>", "Returns a user's membership in a group.", .member, Read.member),
+        admin(.put, "/v1/groups/<group>/members/<user>", "Takes a user into a group.", .memberPut, Read.memberPut),
+        admin(
+            .delete, "/v1/groups/<group>/members/<user>", "Takes a user out of a group.", .delete, Read.memberDelete),
     ]
 
     private static let shared = [
-        admin(.delete, "/v1/groups/<group>/usage", "Begins anew the windows that a group shares.", Read.groupReset),
-        admin(.delete, "/v1/global/usage", "Begins anew the windows that all users share.", Read.globalReset),
-        admin(.read, "/v1/audit", "Lists the changes to budgets, the newest first.", Read.audit),
+        admin(
+            .delete, "/v1/groups/<group>/usage", "Begins anew the windows that a group shares.", .reset, Read.groupReset
+        ),
+        admin(.delete, "/v1/global/usage", "Begins anew the windows that all users share.", .reset, Read.globalReset),
+        admin(.read, "/v1/audit", "Lists the changes to budgets, the newest first.", .audit, Read.audit),
     ]
 
     private static func admin(
-        _ methods: Route.Methods, _ pattern: RoutePattern, _ summary: String, _ handler: @escaping Route.Handler
+        _ methods: Route.Methods, _ pattern: RoutePattern, _ summary: String, _ contract: RouteContract,
+        _ handler: @escaping Route.Handler
     ) -> Route {
-        Route(methods, pattern, for: .admin, summary, handler)
+        Route(methods, pattern, for: .admin, summary, contract, handler)
     }
 }

@@ -13,6 +13,7 @@ enum RoutedRequest: Equatable {
     case metrics
     case configuration
     case version
+    case openAPI
     /// About budgets.
     case admin(AdminRequest)
     /// About a call.
