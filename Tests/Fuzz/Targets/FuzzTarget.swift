@@ -19,6 +19,7 @@ enum FuzzTarget: String, CaseIterable {
     case callBody = "call-body"
     case lease
     case limitsFile = "limits-file"
+    case envoyFile = "envoy-file"
     case timeZone = "time-zone"
     case subject
     case http2
@@ -42,6 +43,7 @@ enum FuzzTarget: String, CaseIterable {
         case .callBody: try fuzzCallBody(bytes)
         case .lease: try fuzzLease(bytes)
         case .limitsFile: try fuzzLimitsFile(bytes)
+        case .envoyFile: try fuzzEnvoyFile(bytes)
         case .timeZone: try fuzzTimeZone(bytes)
         case .subject: try fuzzSubject(bytes)
         case .http2: try fuzzHTTP2(bytes)

@@ -22,7 +22,9 @@ func fuzzSubject(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
         try hold(SubjectID(encoded: subject.encoded) == subject, "\(subject.encoded) is not read back")
         owners += [.user(subject), .group(subject)]
     }
-    try fuzzValues([rest.prefix(place), rest.dropFirst(place)].map { Array($0) }, owners)
+    let texts = [rest.prefix(place), rest.dropFirst(place)].map { Array($0) }
+    try fuzzValues(texts, owners)
+    try fuzzDescriptors(texts, owners)
     let others = SubjectKeys.others(prefix: "p")
     for (index, owner) in owners.enumerated() {
         let key = owner.key(prefix: "p")
@@ -70,6 +72,53 @@ private func fuzzValues(_ texts: [[UInt8]], _ owners: [WindowOwner]) throws(Fuzz
             try holdReadBack(key, owner, said)
         }
     }
+}
+
+/// The texts as domains, keys and values of descriptors: no two windows share a key, nor one with any other.
+private func fuzzDescriptors(_ texts: [[UInt8]], _ owners: [WindowOwner]) throws(FuzzFinding) {
+    let texts = texts.compactMap { String(validating: $0, as: UTF8.self) }
+    guard let first = texts.first, let last = texts.last, texts.allSatisfy({ !$0.isEmpty }) else { return }
+    let entries = [
+        [DescriptorEntry(first, last)], [DescriptorEntry(last, first)], [DescriptorEntry("k", first)],
+        [DescriptorEntry("k", first), DescriptorEntry("k", last)],
+        [DescriptorEntry(first, ""), DescriptorEntry(last, "")],
+    ]
+    let quotas = [nil, DescriptorQuota(1, per: .hour), DescriptorQuota(1, per: .minute, times: 60)]
+    let plain = Set(owners.map { $0.key(prefix: "p") }).union(SubjectKeys.others(prefix: "p"))
+    var windows: [String: [[UInt8]]] = [:]
+    for domain in [first, last] {
+        for entries in entries {
+            for (place, quota) in quotas.enumerated() {
+                let key = "p:" + (try descriptorKey(entries, in: domain, quota))
+                let window =
+                    [[UInt8(place)], Array(domain.utf8)]
+                    + entries.flatMap { [Array($0.key.utf8), Array($0.value.utf8)] }
+                try hold((windows[key] ?? window) == window, "two windows have the key \(key)")
+                windows[key] = window
+                try hold(key.utf8.count <= 2 + DescriptorKey.longest, "a key of \(key.utf8.count) bytes")
+                try hold(key.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != 0x7b && $0 != 0x7d }, "the key \(key)")
+                try hold(
+                    !plain.contains(key) && WindowOwner(name: key.dropFirst(2)) == nil,
+                    "the key \(key) is another one's")
+                try hold(ValueKey(key, prefix: "p") == nil, "\(key) is read as a window of values")
+            }
+        }
+    }
+}
+
+/// The key of a window that entries have under a limit of as many levels.
+private func descriptorKey(
+    _ entries: [DescriptorEntry], in domain: String, _ quota: DescriptorQuota?
+) throws(FuzzFinding) -> String {
+    var rules: [DescriptorRule] = []
+    for entry in entries.reversed() {
+        let limit = DescriptorRule.Limit(quota: DescriptorQuota(1, per: .second))
+        rules = [DescriptorRule(entry.key, limit: rules.isEmpty ? limit : nil, rules: rules)]
+    }
+    let matches = DescriptorRules([DescriptorDomain(domain, rules)])
+        .matches([Descriptor(entries, quota: quota)], in: domain)
+    guard let key = matches.first?.key else { throw FuzzFinding(description: "\(entries) meet nothing in \(domain)") }
+    return key.text
 }
 
 private func holdReadBack(_ key: String, _ owner: WindowOwner, _ said: [[UInt8]]) throws(FuzzFinding) {

@@ -139,6 +139,10 @@ struct DescriptorRulesTests {
         #expect(try match(rules, ("file", "top/b"), ("file", "a.txt")) == one)
         #expect(try match(rules, ("file", "top/b"), ("file", "b.txt")) != one)
         #expect(try match(rules, ("file", "top/*"), ("file", "a.txt")) == one, "said literally")
+        var inner = DescriptorRule("model", "gpt*", limit: limit(4))
+        inner.sharesThreshold = true
+        let below = DescriptorRules([DescriptorDomain("d", [DescriptorRule("team", rules: [inner])])])
+        #expect(try match(below, ("team", "x"), ("model", "gpt-4")).key?.text == "descriptor:d:team=x,model=gpt*")
         #expect(try match(rules, ("file", "own/*")).key?.text == "descriptor:d:file=own/%2A")
     }
 
