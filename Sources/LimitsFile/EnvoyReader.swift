@@ -17,9 +17,12 @@ enum EnvoyReader {
     static func domain(_ bytes: [UInt8]) throws(LimitsFileError) -> (DescriptorDomain, line: Int) {
         let root = try FileNode(reading: bytes, maximumDepth: maximumDepth)
         let map = try MapReader(root, what: "the file", keys: ["domain", "descriptors"])
-        let accepted = "texts of at least one byte"
+        let accepted =
+            "texts of at least one byte, but not \(DescriptorDomain.ofLimits), by which calls name the limits file's"
         let node = try map.required("domain", accepted: accepted)
-        let name = try map.read(node, "domain", accepted: accepted) { $0.isEmpty ? nil : $0 }
+        let name = try map.read(node, "domain", accepted: accepted) {
+            $0.isEmpty || $0 == DescriptorDomain.ofLimits ? nil : $0
+        }
         return (DescriptorDomain(name, try rules(map, level: 1)), node.line)
     }
 

@@ -54,6 +54,7 @@ struct EnvoyConfigurationTests {
             #"{"domain":"d","descriptors":[{"key":"k","value":null,"rate_limit":{"unit":"Minute","requests_per_unit":20}}]}"#
         #expect(try envoyDomain(json) == DescriptorDomain("d", [rule]))
         #expect(try envoyDomain("\u{feff}" + json) == DescriptorDomain("d", [rule]))
+        #expect(try envoyDomain("---\n# a comment\ndomain: d\n...\n") == DescriptorDomain("d", []))
         #expect(try envoyDomain("domain: d") == DescriptorDomain("d", []))
         #expect(try envoyDomain("domain: d\ndescriptors: ~") == DescriptorDomain("d", []))
     }

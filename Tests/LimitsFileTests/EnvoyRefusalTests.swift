@@ -15,6 +15,8 @@ func envoyRefusal(_ text: String) -> String {
 
 private let units = "accepted are second, minute, hour, day, week, month and year"
 private let requests = "accepted are whole numbers from 0, which denies all, to 4,294,967,295, in decimal digits"
+private let domains =
+    "accepted are texts of at least one byte, but not llm-rate-limit, by which calls name the limits file's"
 private let flags = "accepted are true and false"
 
 @Suite("A file of envoyproxy/ratelimit that is refused")
@@ -105,9 +107,10 @@ struct EnvoyRefusalTests {
         "as a whole",
         arguments: [
             ("", "the file is empty"),
-            ("descriptors: []", "line 1: the file has no domain: accepted are texts of at least one byte"),
-            ("domain: ''", "line 1: domain of the file is empty: accepted are texts of at least one byte"),
-            ("domain: {}", "line 1: domain of the file is a map: accepted are texts of at least one byte"),
+            ("descriptors: []", "line 1: the file has no domain: \(domains)"),
+            ("domain: ''", "line 1: domain of the file is empty: \(domains)"),
+            ("domain: {}", "line 1: domain of the file is a map: \(domains)"),
+            ("domain: llm-rate-limit", "line 1: domain of the file is llm-rate-limit: \(domains)"),
             ("- domain: d", "line 1: the file is a list: accepted are maps of key: value"),
             (
                 "domain: d\ndomains: e",

@@ -5,6 +5,9 @@ public struct DescriptorDomain: Hashable, Sendable {
     /// What the first entry of a descriptor is looked up in, in the file's order.
     public var rules: [DescriptorRule]
 
+    /// What requests call the domain of the limits file's own limits: no configuration has it.
+    public static let ofLimits = "llm-rate-limit"
+
     /// Makes a domain.
     public init(_ name: String, _ rules: [DescriptorRule]) {
         self.name = name
