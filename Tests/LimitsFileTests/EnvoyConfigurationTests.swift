@@ -59,6 +59,57 @@ struct EnvoyConfigurationTests {
         #expect(try envoyDomain("domain: d\ndescriptors: ~") == DescriptorDomain("d", []))
     }
 
+    /// What descriptors of a request meet: requests in units, whether it is a shadow, or nothing.
+    private func met(_ yaml: String, _ descriptors: [(String, String)]...) throws -> [String] {
+        let domain = try envoyDomain(yaml)
+        let asked = descriptors.map { Descriptor($0.map { DescriptorEntry($0.0, $0.1) }) }
+        return DescriptorRules([domain]).matches(asked, in: domain.name).map { match in
+            guard let limit = match.limit?.definition else { return "nothing" }
+            guard let quota = limit.quota else { return "unlimited" }
+            return "\(quota.requestsPerUnit) per \(quota.unit)\(limit.isShadow ? ", shadow" : "")"
+        }
+    }
+
+    @Test("means what envoyproxy/ratelimit's documentation says of its examples")
+    func documented() throws {
+        let messages = """
+            domain: messages
+            descriptors:
+              - key: kind
+                value: advert
+                descriptors: [{key: phone, rate_limit: {unit: day, requests_per_unit: 5}}]
+              - {key: phone, rate_limit: {unit: day, requests_per_unit: 100}}
+            """
+        let advert = [("kind", "advert"), ("phone", "1")]
+        #expect(try met(messages, advert, [("phone", "1")]) == ["5 per day", "100 per day"])
+        #expect(try met(messages, [("kind", "advert")], [("kind", "bill"), ("phone", "1")]) == ["nothing", "nothing"])
+        let addresses = """
+            domain: addresses
+            descriptors:
+              - {key: remote_address, rate_limit: {unit: second, requests_per_unit: 10}}
+              - {key: remote_address, value: 50.0.0.5, rate_limit: {unit: second, requests_per_unit: 0}}
+              - {key: directory, rate_limit: {unlimited: true}}
+            """
+        #expect(
+            try met(addresses, [("remote_address", "50.0.0.1")], [("remote_address", "50.0.0.5")], [("directory", "a")])
+                == ["10 per second", "0 per second", "unlimited"])
+        #expect(try met(addresses, [("remote_address", "50.0.0.1"), ("path", "/")]) == ["nothing"])
+        let replacing = """
+            domain: replacing
+            descriptors:
+              - key: area
+                descriptors:
+                  - {key: user, value: bob, shadow_mode: true, rate_limit: {unit: hour, requests_per_unit: 5, name: special}}
+              - key: page
+                descriptors:
+                  - {key: user, value: bob, rate_limit: {unit: hour, requests_per_unit: 10, replaces: [{name: special}]}}
+            """
+        let area = [("area", "read"), ("user", "bob")]
+        let page = [("page", "start"), ("user", "bob")]
+        #expect(try met(replacing, area) == ["5 per hour, shadow"])
+        #expect(try met(replacing, area, page) == ["nothing", "10 per hour"])
+    }
+
     /// Descriptors in as many levels.
     private func nested(_ levels: Int) -> String {
         var text = "domain: d\n"

@@ -53,6 +53,36 @@ struct EnvoyReferenceTests {
         #expect(replacedCount >= 20)
     }
 
+    @Test(
+        "count as is decided: what is admitted is taken, a denial takes nothing, and nothing comes back within a window"
+    )
+    func counting() {
+        for one in cases {
+            var left: [String: Int] = [:]
+            for step in one.steps {
+                let deniesAlone = zip(step.request.descriptors, step.statuses).contains {
+                    $0.hits ?? 0 == 0 && $1.isCodeOverLimit && $1.met?.isQuotaMode == false
+                }
+                for (descriptor, status) in zip(step.request.descriptors, step.statuses) {
+                    guard let met = status.met, let quota = met.quota, let window = met.window else {
+                        #expect(!status.isOver && status.remaining == nil)
+                        continue
+                    }
+                    // A proxy may give another quota for the same window each time.
+                    guard descriptor.ownQuota == nil else { continue }
+                    let before = left[window] ?? quota.requestsPerUnit
+                    let hits = descriptor.hits ?? max(1, step.request.hits)
+                    let isAsked = descriptor.hits ?? 0 == 0
+                    let isTaken = !deniesAlone && !(isAsked && status.isOver)
+                    #expect(status.remaining == (isTaken ? max(0, before - hits) : before), "\(one.yaml)\n\(step)")
+                    #expect(status.isOver == (before < max(1, hits)), "\(one.yaml)\n\(step)")
+                    left[window] = status.remaining
+                }
+                #expect(!deniesAlone || step.isDenied)
+            }
+        }
+    }
+
     @Test("say something of everything")
     func coverage() {
         let steps = cases.flatMap(\.steps)
