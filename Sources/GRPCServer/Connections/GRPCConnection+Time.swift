@@ -39,7 +39,7 @@ extension GRPCConnection {
         }
         session.failIncomplete()
         willFlush()
-        takeListed(at: .now())
+        takeListed()
         loop.flush()
         setTimer()
     }

@@ -32,6 +32,8 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     private(set) var isReadPaused = false
     /// Whether the session cannot go on: what it has to say is sent, and the connection closed.
     private var isBroken = false
+    /// Whether nothing more is sent, and the client is to close.
+    private var isLingering = false
     var streamingCalls: [Int: any StreamingCall] = [:]
     var boundary = FrameBoundary()
     var timer: Scheduled<Void>?
@@ -109,13 +111,13 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let bytes = unwrapInboundIn(data)
-        guard let session, !isBroken else { return }
+        guard let session, !isBroken, !isLingering else { return }
         let now = NIODeadline.now()
         willFlush()
         bytes.withUnsafeReadableBytes { bytes in
             boundary.takeIn(bytes)
             if !session.takeIn(bytes, at: now) { isBroken = true }
-            takeListed(at: now)
+            takeListed()
         }
         if ending == .announced, session.state.pointee.isPingAnswered { takeNoMore() }
     }
@@ -128,7 +130,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     }
 
     /// Does what the callbacks found to do: asks calls that have arrived whole, and answers those that have failed.
-    func takeListed(at now: NIODeadline) {
+    func takeListed() {
         while let session, let record = session.state.pointee.nextListed() {
             let state = record.pointee.state
             if state.contains(.isClosed) {
@@ -141,14 +143,14 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
             } else if state.contains(.isStreaming) {
                 takeMessages(record, of: session)
             } else {
-                ask(record, of: session, at: now)
+                ask(record, of: session)
             }
         }
     }
 
-    private func ask(_ record: UnsafeMutablePointer<CallRecord>, of session: HTTP2Session, at now: NIODeadline) {
+    private func ask(_ record: UnsafeMutablePointer<CallRecord>, of session: HTTP2Session) {
         let ticket = Int(record.pointee.streamID)
-        let waited = now.uptimeNanoseconds - record.pointee.arrival
+        let waited = session.state.pointee.now - record.pointee.arrival
         pendingCalls += 1
         guard waited < record.pointee.timeout else {
             return fail(
@@ -257,7 +259,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         }
         isFlushing = false
         // Calls that are over once their answers are sent.
-        takeListed(at: .now())
+        takeListed()
         endIfOver()
         updateReading()
     }
@@ -292,8 +294,13 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
 
     /// Closes once the session has nothing more to take in or to say.
     private func endIfOver() {
-        guard let context, isOver else { return }
-        if queuedWrites == 0 { context.close(promise: nil) } else { setTimer() }
+        guard let context, isOver, !isLingering else { return }
+        guard queuedWrites == 0 else { return setTimer() }
+        guard ending == .final, !isBroken else { return context.close(promise: nil) }
+        // A client that is still sending would be reset, and could lose the last answers. It closes once it has read them.
+        isLingering = true
+        context.close(mode: .output, promise: nil)
+        setTimer()
     }
 
     /// Reads no more from a client that does not take what it asked for, or that has asked for much that waits.
