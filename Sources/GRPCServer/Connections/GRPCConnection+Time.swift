@@ -14,6 +14,9 @@ extension GRPCConnection {
     /// What a client may not have read yet is waited for so long.
     private static let announcement = TimeAmount.milliseconds(100)
 
+    /// A client that has been told the end may take so long to close.
+    private static let lingering = TimeAmount.seconds(1)
+
     /// Something that has begun to arrive has one to two request timeouts for the rest: what is there when the timer is
     /// set must be whole when it fires. A connection on which nothing has begun may be silent for as long as it likes.
     func setTimer() {
@@ -68,5 +71,11 @@ extension GRPCConnection {
         session.takeNoMore()
         for ticket in Array(streamingCalls.keys) { finish(.unavailable, ticket: ticket) }
         willFlush()
+    }
+
+    /// Gives the client some time to close.
+    func linger(_ context: ChannelHandlerContext) {
+        timer?.cancel()
+        timer = context.eventLoop.assumeIsolated().scheduleTask(in: Self.lingering) { [self] in close() }
     }
 }

@@ -300,7 +300,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         // A client that is still sending would be reset, and could lose the last answers. It closes once it has read them.
         isLingering = true
         context.close(mode: .output, promise: nil)
-        setTimer()
+        linger(context)
     }
 
     /// Reads no more from a client that does not take what it asked for, or that has asked for much that waits.
