@@ -20,8 +20,11 @@ final class EmbeddedGRPC: Sendable {
     let eventLoop: any EventLoop
     private let state: NIOLoopBound<(loop: GRPCLoopState, methods: Methods)>
 
-    init(quota: Int = 20, eventLoop: any EventLoop) async throws {
-        let service = try await Self.service(quota: quota, eventLoops: [eventLoop])
+    let service: CheckService
+
+    init(quota: Int = 20, redisPath: String = "/nowhere", eventLoop: any EventLoop) async throws {
+        let service = try await Self.service(quota: quota, redisPath: redisPath, eventLoops: [eventLoop])
+        self.service = service
         self.eventLoop = eventLoop
         state = try await eventLoop.submit {
             let engine = service.engine(on: eventLoop)
@@ -32,11 +35,14 @@ final class EmbeddedGRPC: Sendable {
         }.get()
     }
 
-    /// A service without Redis, whose failure mode decides at once.
-    static func service(quota: Int = 20, eventLoops: [any EventLoop]) async throws -> CheckService {
+    /// A service; without Redis its failure mode decides at once.
+    static func service(
+        quota: Int = 20, redisPath: String = "/nowhere", eventLoops: [any EventLoop]
+    ) async throws -> CheckService {
         let limit = Limit(name: "requests", quota: quota, windowMilliseconds: 3_600_000)
         return try await CheckService.make(
-            options: CheckServiceOptions(redis: .single(RedisEndpoint(address: .unix(path: "/nowhere")))),
+            options: CheckServiceOptions(
+                redis: .single(RedisEndpoint(address: .unix(path: redisPath))), deadlineMilliseconds: 60_000),
             policy: CheckPolicy(limit: limit, failureMode: .local), eventLoops: eventLoops,
             metrics: CheckMetrics(factory: NOOPMetricsHandler.instance),
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
