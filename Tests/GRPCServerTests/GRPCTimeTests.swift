@@ -92,6 +92,24 @@ struct GRPCTimeTests {
         }
     }
 
+    @Test("at the end says that it sends no more, and gives the client a second to close")
+    func lingering() async throws {
+        try await EmbeddedGRPC.run { server in
+            let closes = CloseRecorder()
+            let client = server.connect([closes])
+            defer { client.close() }
+            server.loop.leave()
+            client.advance(by: .milliseconds(100))
+            #expect(closes.modes == [.output])
+            // A client that still sends is not reset, and not listened to.
+            client.call(1)
+            #expect(client.frames.allSatisfy { $0.stream == 0 })
+            #expect(!client.isClosed)
+            client.advance(by: .seconds(1))
+            #expect(closes.modes == [.output, .all] && client.isClosed)
+        }
+    }
+
     @Test("at the end waits 100 ms for a client that does not say that it knows, and ends those that watch")
     func silentDrain() async throws {
         try await EmbeddedGRPC.run { server in
@@ -126,5 +144,16 @@ struct GRPCTimeTests {
             client.send(.headers(35, EmbeddedClient.call(ServingHealth.watchPath)), .data(35, framed([])))
             #expect(client.answer(35).message == [8, 1])
         }
+    }
+}
+
+/// Notes how the server closes, and keeps the channel open for a client that reads on.
+private final class CloseRecorder: ChannelOutboundHandler {
+    typealias OutboundIn = ByteBuffer
+    private(set) var modes: [CloseMode] = []
+
+    func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+        modes.append(mode)
+        if mode == .all { context.close(mode: mode, promise: promise) } else { promise?.succeed() }
     }
 }
