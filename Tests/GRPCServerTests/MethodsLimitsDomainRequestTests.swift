@@ -61,7 +61,7 @@ struct LimitsDomainRequestTests {
             (2, "r1", .ask, 2, true), (0, String(repeating: "r", count: 129), .peek, 0, false),
         ] as [(Int?, String, LimitsDomainRequest.Step.Kind, Int, Bool)] {
             let step = try request([descriptor(["user": "ada", "x-request-id": id], hits: hits)], hits: 7).steps[0]
-            #expect(step.kind == kind && step.request?.cost == cost && step.requestID == (holds ? id : nil))
+            #expect(step.kind == kind && step.request?.cost == cost && step.requestID == (holds ? Array(id.utf8) : nil))
         }
     }
 
@@ -82,8 +82,19 @@ struct LimitsDomainRequestTests {
             told: [.input, .output])
         #expect(
             request.steps == [
-                .init(kind: .charge, request: first, requestID: "r"), .init(kind: .charge, request: second),
+                .init(kind: .charge, request: first, requestID: Array("r".utf8)), .init(kind: .charge, request: second),
             ])
+    }
+
+    @Test("takes two Unicode forms of a name for two")
+    func exactNames() throws {
+        let request = try request([
+            descriptor(["user": "ada", "model": "\u{e9}", "charge": "tokens"], hits: 20),
+            descriptor(["user": "ada", "model": "e\u{301}", "charge": "tokens"], hits: 5),
+            descriptor(["user": "ada", "charge": "tokens", "label.t": "\u{e9}"], hits: 20),
+            descriptor(["user": "ada", "charge": "tokens", "label.t": "e\u{301}"], hits: 5),
+        ])
+        #expect(request.stepOfDescriptor == [0, 1, 2, 3])
     }
 
     @Test("counts what tokens says beyond the kinds that are told as the kind that is not")
@@ -161,7 +172,7 @@ struct ReservedCallsTests {
     private let start = NIODeadline.uptimeNanoseconds(1_000_000_000_000)
 
     private func key(_ id: Int) throws -> ReservedCalls.Key {
-        ReservedCalls.Key(user: try #require(SubjectID("u")), requestID: "\(id)")
+        ReservedCalls.Key(user: try #require(SubjectID("u")), requestID: Array("\(id)".utf8))
     }
 
     private func lease() throws -> Lease {

@@ -27,7 +27,7 @@ struct LimitsDomainRequest: Hashable {
         /// What is asked; nil where nothing is.
         var request: CallRequest?
         /// The id under which what the call may come to is held until it is told; nil where nothing is held.
-        var requestID: String?
+        var requestID: [UInt8]?
     }
 
     /// In the order in which they are done: what may deny comes before what charges.
@@ -104,10 +104,11 @@ private struct NamedCall {
         }
     }
 
+    private let entries: [DescriptorEntry]
     /// Who calls; nil where the value is none.
     private let user: SubjectID?
     private let attributes: CallAttributes
-    let requestID: String?
+    let requestID: [UInt8]?
     /// What it tells that the call came to; nil where it asks.
     let charge: Charge?
     let hits: Int
@@ -117,6 +118,7 @@ private struct NamedCall {
     init(_ descriptor: Descriptor, hits: Int, under limits: LimitsInForce) throws(Problem) {
         if descriptor.quota != nil { throw .hasLimit }
         if descriptor.isRefund { throw .isRefund }
+        entries = descriptor.entries
         var single: [String: String] = [:]
         var labels: [String: String] = [:]
         var groups: [SubjectID?] = []
@@ -145,7 +147,7 @@ private struct NamedCall {
             model: single["model"], provider: single["provider"],
             labels: labels.filter { limits.set.labelNames.contains($0.key) }, groups: groups.compactMap { $0 })
         // A longer one is no id, so that what is remembered of ids is bounded: then nothing is held.
-        requestID = single["x-request-id"].flatMap { Self.idLengths ~= $0.utf8.count ? $0 : nil }
+        requestID = single["x-request-id"].map { Array($0.utf8) }.flatMap { Self.idLengths ~= $0.count ? $0 : nil }
         self.hits = descriptor.hits ?? hits
         isUnusable = user == nil || groups.contains(nil)
     }
@@ -163,9 +165,14 @@ private struct NamedCall {
     /// Whether it takes something where it is admitted, or holds it.
     var holdsOrTakes: Bool { charge == nil && (hits > 0 || requestID != nil) }
 
-    /// Whether another one says the same of who calls, and of the call.
-    func isSameCall(as other: NamedCall) -> Bool {
-        user == other.user && requestID == other.requestID && attributes == other.attributes
+    /// Whether another one says the same of who calls, and of the call: byte by byte, as keys and prices are, so that of two
+    /// Unicode forms of a name each is another one.
+    func isSameCall(as other: NamedCall) -> Bool { said == other.said }
+
+    /// All that its entries say but what it charges, in an order that is not theirs.
+    private var said: [[UInt8]] {
+        entries.filter { $0.key != "charge" }.map { Array($0.key.utf8) + [0] + Array($0.value.utf8) }
+            .sorted { $0.lexicographicallyPrecedes($1) }
     }
 
     /// What it asks; nil where nobody can be asked for.
@@ -179,7 +186,7 @@ private struct NamedCall {
     func usage(of amounts: ChargedAmounts) -> CallRequest? {
         guard let user else { return nil }
         return CallRequest(
-            user: user, operation: .usage(id: Array((requestID ?? "").utf8)), attributes: attributes,
+            user: user, operation: .usage(id: requestID ?? []), attributes: attributes,
             tokens: amounts.tokens, told: amounts.told, costMicros: amounts.costMicros)
     }
 }

@@ -16,7 +16,7 @@ struct ReservedCalls {
     /// Who calls, and the id of the request.
     struct Key: Hashable {
         var user: SubjectID
-        var requestID: String
+        var requestID: [UInt8]
     }
 
     /// What is known of a call.
