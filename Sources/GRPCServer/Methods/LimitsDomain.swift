@@ -62,19 +62,17 @@ final class LimitsDomain: DecisionRequester {
                 call.outcomes.append(nil)
                 continue
             }
-            let outcome: Outcome?
+            guard let request = step.request else {
+                try note(Outcome(.deniedForGood, source: .off), of: step, in: &call)
+                continue
+            }
+            let asked = asked(request, by: step, in: &call, at: now)
             let ticket = nextTicket
-            if let request = step.request {
-                nextTicket += 1
-                let asked = asked(request, by: step, in: &call, at: now)
-                outcome = engine.call(asked, arrivedAt: now, requester: self, ticket: ticket)
-            } else {
-                outcome = Outcome(.deniedForGood, source: .off)
-            }
-            guard let outcome else {
-                pending[ticket] = call
-                return nil
-            }
+            nextTicket += 1
+            // Before it is asked: what it is told may come while it is.
+            pending[ticket] = call
+            guard let outcome = engine.call(asked, arrivedAt: now, requester: self, ticket: ticket) else { return nil }
+            pending[ticket] = nil
             try note(outcome, of: step, in: &call)
         }
         return call.outcome
