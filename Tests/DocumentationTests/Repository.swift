@@ -109,7 +109,7 @@ enum Repository {
         }
         let names = parts.map { matches(of: "name: \"([^\"]+)\"", in: $0)[0] }
         return zip(names, parts).map { name, part in
-            let uses = matches(of: "\"([A-Za-z-]+)\"", in: part).filter { names.contains($0) && $0 != name }
+            let uses = matches(of: "\"([A-Za-z0-9-]+)\"", in: part).filter { names.contains($0) && $0 != name }
             return Target(
                 name: name, isTest: part.contains(".testTarget("), uses: Array(Set(uses)).sorted(), text: part)
         }

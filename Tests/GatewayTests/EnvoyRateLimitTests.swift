@@ -149,4 +149,27 @@ struct EnvoyRateLimitTests {
         #expect(try setting.get(newUser(), on: client).status == 200)
         #expect(setting.daemon.logLines(containing: "stopped").count == 1)
     }
+
+    @Test("ext_authz by gRPC limits as it does by HTTP")
+    func authorization() throws {
+        let setting = try GatewaySetting(.envoyAuthorization)
+        let user = newUser()
+        let client = try setting.connect()
+        for left in [2, 1, 0] {
+            let response = try setting.get(user, on: client)
+            #expect(response.status == 200 && response["RateLimit"] == #""requests";r=\#(left)"#, "\(response)")
+        }
+        let denied = try setting.get(user, on: client)
+        #expect(denied.status == 429 && denied["Retry-After"] != nil, "\(denied)")
+        #expect((try denied.json["message"] as? String)?.hasPrefix("Try again in ") == true, "\(denied.text)")
+        // Who is limited by HTTP is the same user.
+        #expect(try setting.daemon.connect().check(user).status == 429)
+        // Whom nobody names is limited by the address.
+        #expect(try client.request("GET", "/x")["RateLimit"] == #""requests";r=2"#)
+        setting.redis.end()
+        let degraded = try setting.get(newUser())
+        #expect(degraded.status == 200 && degraded["X-Rate-Limit-Degraded"]?.hasPrefix("redis_") == true, "\(degraded)")
+        setting.daemon.kill()
+        #expect(try setting.get(user).status == 200)
+    }
 }

@@ -11,11 +11,15 @@ enum Door: String, CustomTestStringConvertible {
     case caddy = "Caddy"
     case envoy = "Envoy"
     case envoyGRPC = "Envoy's rate limit service"
+    case envoyAuthorization = "Envoy's ext_authz by gRPC"
 
     var testDescription: String { rawValue }
 
     /// Those that ask by HTTP.
     static let byHTTP: [Self] = [.nginxLua, .nginxNJS, .nginxAuthRequest, .haproxy, .caddy, .envoy]
+
+    /// Whether it asks by gRPC.
+    var speaksGRPC: Bool { self == .envoyGRPC || self == .envoyAuthorization }
 
     /// Those that reserve before a call and settle after it.
     static let settling: [Self] = [.nginxLua, .nginxNJS]
@@ -31,7 +35,7 @@ enum Door: String, CustomTestStringConvertible {
         case .nginxLua, .nginxNJS, .nginxAuthRequest: "nginx"
         case .haproxy: "haproxy"
         case .caddy: "caddy"
-        case .envoy, .envoyGRPC: "envoy"
+        case .envoy, .envoyGRPC, .envoyAuthorization: "envoy"
         }
     }
 }
@@ -74,8 +78,8 @@ final class GatewaySetting {
         redis = try RedisServer()
         folder = try TemporaryFolder()
         var settings = ["REQUESTS": "3", "TRUSTED_PROXIES": "unix"].merging(settings) { $1 }
+        if door.speaksGRPC { settings["GRPC_SOCKET"] = folder.file("grpc") }
         if door == .envoyGRPC {
-            settings["GRPC_SOCKET"] = folder.file("grpc")
             let limits = try envoyLimits ?? UnpackedGateway.deployed("envoy/limits.yaml")
             settings["ENVOY_CONFIG"] = try folder.write(limits, to: "envoy-limits.yaml")
         }
@@ -191,6 +195,8 @@ extension Door {
         case .envoy: try Self.startEnvoy(paths, "envoy.yaml", socket: "llm-rate-limit.sock", paths.daemonSocket)
         case .envoyGRPC:
             try Self.startEnvoy(paths, "rate-limit-service.yaml", socket: "grpc.sock", paths.folder.file("grpc"))
+        case .envoyAuthorization:
+            try Self.startEnvoy(paths, "ext-authz-grpc.yaml", socket: "grpc.sock", paths.folder.file("grpc"))
         }
     }
 
