@@ -24,22 +24,32 @@ package struct WildcardPattern: Sendable {
     /// Whether a value is as the pattern says.
     package func matches(_ value: String) -> Bool {
         var value = value
-        return value.withUTF8 { matches($0[...]) }
+        return value.withUTF8(matches)
     }
 
-    private func matches(_ value: Slice<UnsafeBufferPointer<UInt8>>) -> Bool {
+    private func matches(_ value: UnsafeBufferPointer<UInt8>) -> Bool {
         guard value.count >= leastCount, value.starts(with: start), value.suffix(end.count).elementsEqual(end) else {
             return false
         }
-        var rest = value.dropFirst(start.count).dropLast(end.count)
+        var place = start.count
         // The first place of each part leaves the most for those behind it.
         for middle in middles {
-            while !rest.starts(with: middle) {
-                guard rest.count > middle.count else { return false }
-                rest = rest.dropFirst()
+            guard let found = Self.place(of: middle, in: value, from: place, to: value.count - end.count) else {
+                return false
             }
-            rest = rest.dropFirst(middle.count)
+            place = found + middle.count
         }
         return true
+    }
+
+    /// The first place of a part within some bytes of a value; nil where it is not there.
+    private static func place(
+        of part: [UInt8], in value: UnsafeBufferPointer<UInt8>, from first: Int, to end: Int
+    ) -> Int? {
+        // Values come from clients, and may be long: nearly all places are passed over for their first byte.
+        for place in first..<max(first, end - part.count + 1) where value[place] == part[0] {
+            if value[place..<place + part.count].elementsEqual(part) { return place }
+        }
+        return nil
     }
 }

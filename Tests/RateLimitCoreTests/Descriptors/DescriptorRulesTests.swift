@@ -218,7 +218,9 @@ struct WildcardTests {
             ("a*b", ["ab", "axb", "abb"], ["a", "b", "abx"]), ("ab*ba", ["abba", "abxba"], ["aba", "ab"]),
             ("a*b*c", ["abc", "axbxc", "abcbc"], ["ac", "acb", "ab"]),
             ("*x*", ["x", "axb"], ["", "ab"]), ("a**b", ["ab", "axb"], ["a"]),
-            ("*aab*", ["aaab", "xaaabx"], ["aba"]), ("é*", ["éa"], ["e\u{301}a", "e"]),
+            ("*aab*", ["aaab", "xaaabx", "aab"], ["aba", "aaa"]),
+            ("a*aa*a", ["aaaa", "axaaxa"], ["aaa", "axaa"]), ("*ab*bc*", ["abbc", "xabxbcx"], ["abc", "bcab"]),
+            ("é*", ["éa"], ["e\u{301}a", "e"]),
         ])
     func matching(_ pattern: String, _ matched: [String], _ others: [String]) {
         let limit = DescriptorRule.Limit(quota: DescriptorQuota(1, per: .second))
