@@ -97,7 +97,7 @@ struct DescriptorModelTests {
     func model() async throws {
         let redis = try RedisServer()
         let off = Limit(name: "requests", quota: 0, windowMilliseconds: 60_000)
-        let service = try await ServiceUnderTest(redis, CheckPolicy(limit: off))
+        let service = try await ServiceUnderTest(redis, CheckPolicy(limit: off, denyCacheMilliseconds: 0))
         var denials = 0
         for seed in 0..<120 as Range<UInt64> {
             var random = SeededGenerator(seed: seed)

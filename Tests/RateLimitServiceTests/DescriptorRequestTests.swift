@@ -300,19 +300,48 @@ struct DescriptorDenialTests {
         await service.service.stop()
     }
 
-    @Test("is not remembered of several windows, for good, or of a shadow")
+    @Test("is repeated of several windows as of one, up to a bound, with how each of them stood")
+    func severalWindows() async throws {
+        let redis = try RedisServer()
+        let service = try await service(redis)
+        func ask(_ limits: [ConfiguredLimit]) async throws -> Outcome {
+            let asked = DescriptorRequest(domain: "edge", descriptors: limits.map { _ in descriptor() })
+            return try await service.requests([asked], matching: limits.map(\.match))[0]
+        }
+        let others = (0..<4).map { ConfiguredLimit("other\($0)", 100) }
+        let shadow = ConfiguredLimit("shadow", 0, isShadow: true)
+        for limits in [
+            [others[0], limit, shadow], [limit] + others, [ConfiguredLimit("long", 3, window: longName), limit],
+        ] {
+            var outcomes: [Outcome] = []
+            for _ in 0..<6 { outcomes.append(try await ask(limits)) }
+            let denied = outcomes.filter { !$0.isAllowed }
+            #expect(denied[0].source == .redis && denied.count > 1)
+            #expect(denied[1].source == (limits.count == 3 ? .memory : .redis))
+            #expect(denied[1].standings.map(\.isOver) == denied[0].standings.map(\.isOver))
+            #expect(denied[1].standings.map(\.remaining) == denied[0].standings.map(\.remaining))
+        }
+        // The same windows in another order, and one of them alone, are other questions.
+        #expect(try await ask([limit, others[0], shadow]).source == .redis)
+        #expect(try await ask([limit]).source == .redis)
+        await service.service.stop()
+    }
+
+    private var longName: String { String(repeating: "a", count: DescriptorDenials.mostKeyBytes) }
+
+    @Test("is not remembered where no wait helps, of a shadow, and where something is reported besides")
     func notRemembered() async throws {
         let redis = try RedisServer()
         let service = try await service(redis)
         let shadow = ConfiguredLimit("shadow", 0, isShadow: true)
-        let two = request(descriptor(), descriptor(), hits: 3)
-        let other = ConfiguredLimit("other", 100)
-        _ = try await service.requests([two], matching: [limit.match, other.match])
+        _ = try await service.requests([request(descriptor(), hits: 3)], matching: [limit.match])
         for _ in 0..<3 {
-            #expect(try await service.requests([two], matching: [limit.match, other.match])[0].source == .redis)
             let never = try await service.requests([request(descriptor(), hits: 4)], matching: [limit.match])[0]
             #expect(never.verdict == .deniedForGood && never.source == .redis)
             #expect(try await service.requests([request(descriptor())], matching: [shadow.match])[0].source == .redis)
+            let mixed = request(descriptor(), descriptor(hits: 1))
+            let reporting = try await service.requests([mixed], matching: [limit.match, limit.match])[0]
+            #expect(!reporting.isAllowed && reporting.source == .redis)
         }
         await service.service.stop()
     }

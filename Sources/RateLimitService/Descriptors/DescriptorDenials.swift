@@ -1,38 +1,27 @@
 import NIOCore
 import RateLimitCore
 
-/// What was asked of a descriptor's window and denied: under which quota, with how many hits.
+/// What was asked of descriptors' windows and denied: under which quotas, with how many hits.
 struct DescriptorQuestion: DenialQuestion {
-    let term: DescriptorTerm
+    let terms: [DescriptorTerm]
 
     var kind: UInt64 { 0 }
 }
 
-/// What was told to a request that a descriptor's window denied.
-struct DescriptorDenial {
-    let waitMilliseconds: Int
-    let used: Int
-    let resetAfterMilliseconds: Int
-
-    /// What Redis would say so many milliseconds later, where nothing has been charged in between.
-    fileprivate func aged(_ milliseconds: Int) -> CallAnswer {
-        let wait = max(1, waitMilliseconds - milliseconds)
-        let state = LimitState(
-            used: used, resetAfterMilliseconds: max(1, resetAfterMilliseconds - milliseconds), isDenied: true)
-        return CallAnswer(
-            verdict: .denied(term: 0, retryAfterMilliseconds: wait), states: [state], leastWaitMilliseconds: wait)
-    }
-}
-
-/// The denials of requests that ask one window and report nothing, by the window: a proxy asks the same for each call
-/// of a client that is over its limit.
-typealias DescriptorDenials = DenialMemory<DescriptorQuestion, DescriptorDenial>
+/// The denials of requests about descriptors that report nothing, by their windows: a proxy asks the same for each call
+/// of a client that is over its limit. What the windows that did not deny have left is told as it was then.
+typealias DescriptorDenials = DenialMemory<DescriptorQuestion, CallAnswer>
 
 extension DescriptorDenials {
+    /// The most windows of a request whose denial is remembered, and the most bytes of their keys together: so what is
+    /// remembered is bounded.
+    static var mostWindows: Int { 4 }
+    static var mostKeyBytes: Int { 512 }
+
     /// What Redis said of this very request, as it stands now, if it is remembered.
     func denial(of call: PlannedDescriptors, at now: NIODeadline) -> CallAnswer? {
-        guard !isEmpty, let term = call.onlyQuestion else { return nil }
-        let remembered = denial(of: Self.owner(of: term), kind: 0, now: now) { $0.term == term }
+        guard !isEmpty, call.isRememberedWhereDenied else { return nil }
+        let remembered = denial(of: Self.owner(of: call.terms), kind: 0, now: now) { $0.terms == call.terms }
         return remembered.map { $0.denial.aged($0.age) }
     }
 
@@ -41,25 +30,39 @@ extension DescriptorDenials {
         _ call: PlannedDescriptors, _ answer: CallAnswer, sentAt: NIODeadline, receivedAt: NIODeadline,
         cacheMilliseconds: Int
     ) {
-        guard case .denied(0, let wait) = answer.verdict, let term = call.onlyQuestion else { return }
-        let denial = DescriptorDenial(
-            waitMilliseconds: wait, used: answer.states[0].used,
-            resetAfterMilliseconds: answer.states[0].resetAfterMilliseconds)
+        guard case .denied = answer.verdict, call.isRememberedWhereDenied else { return }
         remember(
-            Self.owner(of: term), DescriptorQuestion(term: term), denial,
+            Self.owner(of: call.terms), DescriptorQuestion(terms: call.terms), answer,
             certainMilliseconds: answer.leastWaitMilliseconds, sentAt: sentAt, receivedAt: receivedAt,
             cacheMilliseconds: cacheMilliseconds)
     }
 
-    /// Whose denial it is: a window's. Where two have one hash, the later denial takes the other's place.
-    private static func owner(of term: DescriptorTerm) -> SubjectID {
-        SubjectID(high: UInt64(bitPattern: Int64(term.key.hashValue)), low: 0)
+    /// Whose denial it is: that of these windows. Of two with one hash the later denial takes the other's place.
+    private static func owner(of terms: [DescriptorTerm]) -> SubjectID {
+        var hasher = Hasher()
+        for term in terms { hasher.combine(term.key) }
+        return SubjectID(high: UInt64(bitPattern: Int64(hasher.finalize())), low: UInt64(terms.count))
     }
 }
 
 extension PlannedDescriptors {
-    /// What it asks, where that is one window and all of it.
-    fileprivate var onlyQuestion: DescriptorTerm? {
-        terms.count == 1 && plan?.report == nil && terms[0].kind.question != .look ? terms[0] : nil
+    /// Whether a denial of it is the same answer for all that ask the same.
+    fileprivate var isRememberedWhereDenied: Bool {
+        guard plan?.report == nil, asks, terms.count <= DescriptorDenials.mostWindows else { return false }
+        return terms.reduce(0) { $0 + $1.key.text.utf8.count } <= DescriptorDenials.mostKeyBytes
+    }
+}
+
+extension CallAnswer {
+    /// The same denial so many milliseconds later, where nothing has been charged in between.
+    fileprivate func aged(_ milliseconds: Int) -> CallAnswer {
+        guard case .denied(let term, let wait) = verdict else { return self }
+        var aged = self
+        aged.verdict = .denied(term: term, retryAfterMilliseconds: max(1, wait - milliseconds))
+        aged.leastWaitMilliseconds = max(0, leastWaitMilliseconds - milliseconds)
+        for place in states.indices {
+            aged.states[place].resetAfterMilliseconds = max(0, states[place].resetAfterMilliseconds - milliseconds)
+        }
+        return aged
     }
 }
