@@ -27,7 +27,9 @@ let fuzzed: [Target.Dependency] = [
 let package = Package(
     name: "llm-rate-limit",
     products: [
-        .executable(name: "llm-rate-limit", targets: ["llm-rate-limit"])
+        .executable(name: "llm-rate-limit", targets: ["llm-rate-limit"]),
+        // For gateways that are written in Swift.
+        .library(name: "LLMRateLimitClient", targets: ["LLMRateLimitClient"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
@@ -96,14 +98,14 @@ let package = Package(
                 .configuration, .logging,
             ]
         ),
+        .target(name: "LLMRateLimitClient", dependencies: [.nioCore, .nioHTTP1, .nioPosix]),
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
-                "CProcess", "DaemonConfiguration", "GRPCServer", "HTTPServer", "LimitsFile", "Listeners",
-                "LoadGenerator",
-                "PrometheusMetrics", "RateLimitCore", "RateLimitService", "StructuredLog", .argumentParser,
-                .coreMetrics,
-                .logging, .nioCore, .nioHTTP1, .nioPosix, .serviceLifecycle, .unixSignals,
+                "CProcess", "DaemonConfiguration", "GRPCServer", "HTTPServer", "LLMRateLimitClient", "LimitsFile",
+                "Listeners", "LoadGenerator", "PrometheusMetrics", "RateLimitCore", "RateLimitService", "StructuredLog",
+                .argumentParser, .coreMetrics, .logging, .nioCore, .nioHTTP1, .nioPosix, .serviceLifecycle,
+                .unixSignals,
             ]
         ),
 
@@ -163,7 +165,8 @@ let package = Package(
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "DaemonConfiguration", "RateLimitCore", "llm-rate-limit", .argumentParser, .nioCore, .nioPosix,
+                "DaemonConfiguration", "LLMRateLimitClient", "RateLimitCore", "llm-rate-limit", .argumentParser,
+                .nioCore, .nioPosix,
             ]
         ),
         .testTarget(name: "LoadGeneratorTests", dependencies: ["LoadGenerator"]),
@@ -194,7 +197,7 @@ let package = Package(
             ]
         ),
         // Real redis-servers, real daemons and blocking clients, for the tests that need them.
-        .testTarget(name: "EndToEndTests", dependencies: ["TestSupport", "llm-rate-limit"]),
+        .testTarget(name: "EndToEndTests", dependencies: ["LLMRateLimitClient", "TestSupport", "llm-rate-limit"]),
         // Real gateways with the files of deploy/, in front of real daemons.
         .testTarget(
             name: "GatewayTests", dependencies: ["TestSupport", "llm-rate-limit"],

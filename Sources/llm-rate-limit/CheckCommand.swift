@@ -1,4 +1,5 @@
 import ArgumentParser
+import LLMRateLimitClient
 import RateLimitCore
 
 /// `check`: asks for a decision, which consumes quota when it is to allow.

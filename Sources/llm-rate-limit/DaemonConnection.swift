@@ -1,5 +1,6 @@
 import ArgumentParser
 import DaemonConfiguration
+import LLMRateLimitClient
 
 /// The flags of the commands that ask the daemon.
 struct DaemonConnection: ParsableArguments {
@@ -74,7 +75,7 @@ struct SocketFile: ParsableArguments {
         at path: () throws(SocketUnknown) -> String
     ) async -> CommandReport {
         do throws(SocketUnknown) {
-            return await DaemonClient(socketPath: try path()).report(request, json: json, tell: tell)
+            return await RateLimitClient(commandsAskAt: try path()).report(request, json: json, tell: tell)
         } catch {
             return CommandReport(error)
         }
@@ -114,7 +115,12 @@ enum SocketUnknown: Error, Equatable, CustomStringConvertible {
 /// An answer that does not have the form that the command knows.
 struct UnexpectedAnswer: Error {}
 
-extension DaemonClient {
+extension RateLimitClient {
+    /// The client of a command, which one waits for.
+    convenience init(commandsAskAt path: String, deadline: Duration = .seconds(5)) {
+        self.init(at: .unixSocket(path: path), deadline: deadline, maximumConnections: 1)
+    }
+
     /// Sends a request and has its answer told.
     ///
     /// With `json` the answer's body is printed in place of the report's output, whatever the status.
@@ -122,7 +128,7 @@ extension DaemonClient {
         _ request: DaemonRequest, json: Bool, tell: (DaemonResponse) throws(UnexpectedAnswer) -> CommandReport
     ) async -> CommandReport {
         let response: DaemonResponse
-        do throws(DaemonClientError) {
+        do throws(RateLimitClientError) {
             response = try await send(request)
         } catch {
             return CommandReport(errors: ["Error: \(error)"], exitCode: .failedRequest)

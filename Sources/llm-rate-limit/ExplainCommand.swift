@@ -1,4 +1,5 @@
 import ArgumentParser
+import LLMRateLimitClient
 import RateLimitCore
 
 /// `explain`: why a user is or is not limited, limit by limit.
@@ -87,33 +88,6 @@ struct ExplainCommand: AsyncParsableCommand {
         }
         return CommandReport(output: wrapped(head, indentation: 2) + lines)
     }
-}
-
-/// `GET /v1/users/<user>/usage`: the members that are told.
-struct UsageAnswer: Decodable {
-    struct Limit: Decodable {
-        var name: String
-        var per: String
-        var groupId: String?
-        /// By which values the window is; nil for one that is by none.
-        var values: String?
-        var unit: String
-        /// Nil where it is unlimited.
-        var limit: Int?
-        var used: Int
-        /// Nil where it is unlimited.
-        var remaining: Int?
-        var resetAfter: Int
-        /// Nil for concurrency.
-        var period: String?
-        var rule: String
-        var ruleGroupId: String?
-        var mode: String
-        /// What is granted on top of what the rule gives; nil where nothing is.
-        var grant: GrantAnswer?
-    }
-
-    var limits: [Limit]
 }
 
 extension UsageAnswer.Limit {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import LLMRateLimitClient
 import RateLimitCore
 
 /// `grant`: raises a user's quota of one limit until the window's end, over the admin socket.
@@ -62,7 +63,7 @@ struct GrantCommand: AsyncParsableCommand {
     private func limitText() async -> LimitText {
         let request = DaemonRequest(method: .get, uri: "/v1/users/\(user.id.urlText)/usage")
         guard let path = try? daemon.file.adminSocket(flag: daemon.adminSocket) else { return LimitText(name: limit) }
-        let answer = try? await DaemonClient(socketPath: path).send(request).decoded(UsageAnswer.self)
+        let answer = try? await RateLimitClient(commandsAskAt: path).send(request).decoded(UsageAnswer.self)
         return answer?.limits.first { $0.name == limit }?.text ?? LimitText(name: limit)
     }
 

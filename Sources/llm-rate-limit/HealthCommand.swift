@@ -1,4 +1,5 @@
 import ArgumentParser
+import LLMRateLimitClient
 
 /// `health`: for probes that can run a command but not speak to a Unix socket.
 struct HealthCommand: AsyncParsableCommand {

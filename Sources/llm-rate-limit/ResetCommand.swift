@@ -1,4 +1,5 @@
 import ArgumentParser
+import LLMRateLimitClient
 import RateLimitCore
 
 /// `reset`: gives a user the full quota back, of one limit or of all, over the admin socket.

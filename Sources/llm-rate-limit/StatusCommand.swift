@@ -1,4 +1,5 @@
 import ArgumentParser
+import LLMRateLimitClient
 
 /// `status`: looks at a user's window and consumes nothing.
 struct StatusCommand: AsyncParsableCommand {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import LLMRateLimitClient
 import RateLimitCore
 import Testing
 

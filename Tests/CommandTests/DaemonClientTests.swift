@@ -1,4 +1,4 @@
-import NIOCore
+import LLMRateLimitClient
 import Testing
 
 @testable import llm_rate_limit
@@ -8,12 +8,12 @@ struct DaemonClientTests {
     private let request = DaemonRequest(method: .post, uri: "/v1/check", body: #"{"user":"u"}"#)
 
     private func ask(
-        _ behaviour: FakeDaemon.Behaviour, deadline: TimeAmount = .seconds(5),
-        _ body: (FakeDaemon, DaemonClient) async throws -> Void
+        _ behaviour: FakeDaemon.Behaviour, deadline: Duration = .seconds(60),
+        _ body: (FakeDaemon, RateLimitClient) async throws -> Void
     ) async throws {
         let daemon = try await FakeDaemon(behaviour)
         do {
-            try await body(daemon, DaemonClient(socketPath: daemon.socketPath, deadline: deadline))
+            try await body(daemon, RateLimitClient(commandsAskAt: daemon.socketPath, deadline: deadline))
         } catch {
             try await daemon.stop()
             throw error
@@ -47,7 +47,7 @@ struct DaemonClientTests {
             FakeDaemon.Behaviour.silence, .answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"),
         ] {
             try await ask(behaviour, deadline: .milliseconds(100)) { daemon, client in
-                await #expect(throws: DaemonClientError.noAnswer(path: daemon.socketPath, milliseconds: 100)) {
+                await #expect(throws: RateLimitClientError.noAnswer(address: daemon.address, milliseconds: 100)) {
                     try await client.send(request)
                 }
             }
@@ -57,14 +57,18 @@ struct DaemonClientTests {
     @Test("says so when the connection closes, the answer is no HTTP, or it is too long")
     func brokenAnswers() async throws {
         try await ask(.hangUp) { daemon, client in
-            await #expect(throws: DaemonClientError.closed(path: daemon.socketPath)) { try await client.send(request) }
+            await #expect(throws: RateLimitClientError.closed(address: daemon.address)) {
+                try await client.send(request)
+            }
         }
         try await ask(.answer("SSH-2.0-OpenSSH\r\n\r\n")) { daemon, client in
-            await #expect(throws: DaemonClientError.notHTTP(path: daemon.socketPath)) { try await client.send(request) }
+            await #expect(throws: RateLimitClientError.notHTTP(address: daemon.address)) {
+                try await client.send(request)
+            }
         }
-        let long = String(repeating: "x", count: DaemonClient.maximumBodyBytes + 1)
+        let long = String(repeating: "x", count: DaemonResponse.maximumBodyBytes + 1)
         try await ask(httpAnswer("200 OK", long)) { daemon, client in
-            await #expect(throws: DaemonClientError.bodyTooLong(path: daemon.socketPath, maximumBytes: 1 << 20)) {
+            await #expect(throws: RateLimitClientError.answerTooLong(address: daemon.address, maximumBytes: 1 << 20)) {
                 try await client.send(request)
             }
         }
@@ -72,15 +76,15 @@ struct DaemonClientTests {
 
     @Test("tells an operator why nobody answers")
     func unreachable() async {
-        let missing = await DaemonClient(socketPath: "/nonexistent/daemon.sock").report(request, json: false) {
+        let missing = await RateLimitClient(commandsAskAt: "/nonexistent/daemon.sock").report(request, json: false) {
             _ throws(UnexpectedAnswer) in CommandReport()
         }
         let expected =
             "Error: cannot reach the daemon at /nonexistent/daemon.sock: No such file or directory; is it running?"
         #expect(missing == CommandReport(errors: [expected], exitCode: .failedRequest))
         for path in ["", String(repeating: "a", count: 108)] {
-            await #expect(throws: DaemonClientError.badPath(path: path)) {
-                try await DaemonClient(socketPath: path).send(request)
+            await #expect(throws: RateLimitClientError.badPath(path: path)) {
+                try await RateLimitClient(commandsAskAt: path).send(request)
             }
         }
     }

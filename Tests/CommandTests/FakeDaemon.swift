@@ -1,3 +1,4 @@
+import LLMRateLimitClient
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -13,6 +14,8 @@ final class FakeDaemon: Sendable {
     let socketPath: String
     private let channel: any Channel
     private let log: RequestLog
+
+    var address: DaemonAddress { .unixSocket(path: socketPath) }
 
     /// What has arrived so far, on all connections.
     var received: String { log.text.withLock { $0 } }

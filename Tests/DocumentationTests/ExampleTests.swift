@@ -205,6 +205,18 @@ struct ExampleTests {
 }
 
 extension ExampleTests {
+    @Test("The Swift that Gateways shows is what EndToEndTests compile and run")
+    func swift() throws {
+        let block = try #require(try Page.named("Gateways").blocks.first { $0.language == "swift" })
+        let file = readFile(Repository.path("Tests/EndToEndTests/ClientExample.swift"))
+        let lines = file.components(separatedBy: "\n").map { $0.trimmingCharacters(in: .whitespaces) }
+        let start = try #require(lines.firstIndex(of: "// example:start"))
+        let end = try #require(lines.firstIndex(of: "// example:end"))
+        let compiled = lines[start + 1..<end].map { $0.replacing("static func", with: "func") }
+        let shown = block.lines.map { $0.trimmingCharacters(in: .whitespaces) }
+        #expect(shown.first == "let client = RateLimitClient()" && Array(shown.dropFirst(2)) == compiled)
+    }
+
     @Test("What Protocol shows of the pages while Redis hangs is what they say")
     func hanging() throws {
         let page = try Page.named("Protocol")
