@@ -91,7 +91,9 @@ public struct EnvoyConfiguration: Hashable, Sendable {
     }
 
     private static func isConfiguration(_ name: String) -> Bool {
-        !name.hasPrefix(".") && (name.hasSuffix(".yaml") || name.hasSuffix(".yml"))
+        let ends = [".yaml", ".yml"]
+        return name.utf8.first != UInt8(ascii: ".")
+            && ends.contains { name.utf8.suffix($0.utf8.count).elementsEqual($0.utf8) }
     }
 }
 

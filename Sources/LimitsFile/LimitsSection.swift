@@ -190,8 +190,8 @@ struct LimitsSection {
 
 /// A name, or with a `*` at its end what names begin with; nil where a `*` stands elsewhere.
 func namePattern(_ text: String) -> LabelMatch.Pattern? {
-    let isPrefix = text.last == "*"
-    let name = isPrefix ? String(text.dropLast()) : text
+    let isPrefix = text.utf8.last == UInt8(ascii: "*")
+    let name = isPrefix ? String(text.unicodeScalars.dropLast()) : text
     guard name.utf8.count <= CallAttributes.maximumValueLength, !name.utf8.contains(UInt8(ascii: "*")) else {
         return nil
     }

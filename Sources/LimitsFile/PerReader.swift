@@ -30,8 +30,10 @@ struct PerReader {
             case "model": self = .value(.model)
             case "provider": self = .value(.provider)
             default:
-                let name = String(text.dropFirst("label:".count))
-                guard text.hasPrefix("label:"), CallAttributes.nameLengths.contains(name.utf8.count) else { return nil }
+                guard let name = text.text(behind: "label:"), CallAttributes.nameLengths.contains(name.utf8.count)
+                else {
+                    return nil
+                }
                 self = .value(.label(name))
             }
         }

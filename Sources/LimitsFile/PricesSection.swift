@@ -55,8 +55,7 @@ enum PricesSection {
             switch text {
             case "deny": .deny
             case "free": .free
-            case _ where text.hasPrefix("price-of "): .priceOf(String(text.dropFirst(9)))
-            default: nil
+            default: text.text(behind: "price-of ").map { .priceOf($0) }
             }
         }
     }

@@ -162,12 +162,28 @@ struct LimitsFileTests {
                 "[group, model, provider, label:a, label:b]"
             ), ("'label:user'", .global, [.label("user")], "label:user"),
             ("label:label:x", .global, [.label("label:x")], "label:label%3Ax"),
+            ("'label:\u{301}x'", .global, [.label("\u{301}x")], "label:%CC%81x"),
         ] as [(String, LimitScope, [CallValue], String)])
     func windows(_ per: String, _ scope: LimitScope, _ values: [CallValue], _ text: String) throws {
         let limit = try read("limits: [{name: a, per: \(per), unit: requests, window: 1h}]").limits.limits[0]
         #expect(limit.scope == scope && limit.values == values && limit.perText == text)
         #expect(limit.missing == .ignore)
         #expect(limit.maximumValues == (values.isEmpty || scope == .global ? nil : 1_000))
+    }
+
+    @Test(
+        "tells words from names by bytes, where a name begins with a combining mark or ends in one that joins what follows"
+    )
+    func borders() throws {
+        let file = """
+            limits: [{name: a, per: user, unit: requests, window: 1h, match: {model: ['\u{301}x', 'b\u{600}*']}}]
+            prices: {unknown_model: 'price-of \u{301}x', models: {'\u{301}x': {input: 1, output: 2}}}
+            """
+        let content = try read(file)
+        #expect(
+            content.limits.limits[0].matches == [LabelMatch(.model, anyOf: [.exact("\u{301}x"), .prefix("b\u{600}")])])
+        let price = try #require(content.prices.price(ofModel: "\u{301}x"))
+        #expect(content.prices.price(ofModel: "another") == price)
     }
 
     @Test("says what becomes of a call without a value, and how many windows one user or group has")

@@ -62,10 +62,10 @@ public struct HeaderMap: Hashable, Sendable, CustomStringConvertible {
             case "model": self = .model
             case "provider": self = .provider
             default:
-                guard text.hasPrefix("label.") else { return nil }
-                let name = text.dropFirst(6)
-                guard CallAttributes.nameLengths ~= name.utf8.count else { return nil }
-                self = .label(String(name))
+                guard let name = text.text(behind: "label."), CallAttributes.nameLengths ~= name.utf8.count else {
+                    return nil
+                }
+                self = .label(name)
             }
         }
 

@@ -25,6 +25,7 @@ struct HeaderMapTests {
         #expect(problem("") == .notAPair("") && problem("model=X,") == .notAPair(""))
         #expect(problem("model") == .notAPair("model"))
         #expect(problem("user=X-User") == .unknownAttribute("user") && problem("cost=X") == .unknownAttribute("cost"))
+        #expect(problem("label.\u{301}x=X") == nil, "a name that begins with a combining mark")
         #expect(problem("label.=X") == .unknownAttribute("label."))
         #expect(problem("label.\(String(repeating: "a", count: 65))=X") != nil)
         #expect(problem("model=") == .notAHeader("") && problem("model=a b") == .notAHeader("a b"))
