@@ -99,13 +99,32 @@ struct AuthorizationAnswerTests {
 
     @Test("that allows has no body and no type, in shadow mode as well")
     func allowed() {
-        for outcome in [
-            check(.allowed, isAllowed: true), check(.denied(retryAfterMilliseconds: 5_000), isAllowed: true),
+        let shadow = "X-Rate-Limit-Shadow: denied: Try again in 5 seconds."
+        for (outcome, fields) in [
+            (check(.allowed, isAllowed: true), []),
+            (check(.denied(retryAfterMilliseconds: 5_000), isAllowed: true), [shadow]),
         ] {
-            let lines = ["HTTP/1.1 200 OK", "Content-Length: 0", policy, "RateLimit: \"requests\";r=0", "", ""]
+            let lines =
+                ["HTTP/1.1 200 OK", "Content-Length: 0"] + fields + [policy, "RateLimit: \"requests\";r=0", "", ""]
             #expect(written(outcome) == lines && written(outcome, .forbidden) == lines)
             #expect(written(outcome, isHead: true) == lines)
         }
+    }
+
+    @Test("in shadow mode says what the failure mode closed would have refused, and what no wait would have helped")
+    func shadow() {
+        var refused = Outcome(
+            isAllowed: false, decision: nil, source: .failureMode, degradedReason: .redisTimeout, under: Self.hourly)
+        refused.isShadowDenied = true
+        #expect(
+            written(refused).contains(
+                "X-Rate-Limit-Shadow: denied: No decision can be had (redis_timeout), and the failure mode is closed."))
+        #expect(written(refused)[0] == "HTTP/1.1 200 OK" && !written(refused).contains { $0.hasPrefix("Retry-After") })
+        #expect(
+            written(check(.deniedForGood, isAllowed: true)).contains(
+                "X-Rate-Limit-Shadow: denied: The cost is above the quota of 20 requests of requests."))
+        let denial = written(check(.denied(retryAfterMilliseconds: 5_000)))
+        #expect(!denial.contains { $0.hasPrefix("X-Rate-Limit-Shadow") })
     }
 
     @Test("that denies says why in its headers, whatever its status")

@@ -24,6 +24,7 @@ extension AnswerWriter {
             RateLimitFields.write(quotaHeaders, about: details, isDenied: !isAllowed, wait: wait, to: &text)
         }
         if let reason = outcome.degradedReason { writeField(AuthorizationField.degraded, reason.rawValue) }
+        if outcome.isShadowDenied { writeShadow(outcome) }
         if !isAllowed {
             writeField(AuthorizationField.status, "\(HTTPStatus.tooManyRequests.rawValue)")
             text.write(text: "\(AuthorizationField.message): ")
@@ -42,6 +43,17 @@ extension AnswerWriter {
         writeText(status, bodyCount: bodyCount, form, state: state, wait: wait, to: &buffer)
     }
 
+    /// Writes that it would be a denial, and why.
+    private func writeShadow(_ outcome: Outcome) {
+        text.write(text: "\(AuthorizationField.shadow): denied: ")
+        if outcome.verdict == .refused {
+            text.write(text: Answer.closedDetail(outcome.degradedReason?.rawValue ?? ""))
+        } else {
+            writeMessage(outcome, wait: outcome.verdict.retryAfterSeconds)
+        }
+        text.write("\r\n")
+    }
+
     private func writeField(_ name: String, _ value: String) { text.write(text: "\(name): \(value)\r\n") }
 }
 
@@ -49,6 +61,8 @@ extension AnswerWriter {
 enum AuthorizationField {
     /// Why Redis did not decide, where it should have.
     static let degraded = "X-Rate-Limit-Degraded"
+    /// That it would be a denial, were it not for shadow mode, and why.
+    static let shadow = "X-Rate-Limit-Shadow"
     /// Why a call may not go on, for people.
     static let message = "X-Rate-Limit-Message"
     /// The status that says why, where 403 does not.

@@ -13,7 +13,7 @@ extension RouteContract {
     static let authorize: RouteContract = {
         let told: [AnswerHeader] = AnswerHeader.quota + [.retryAfter]
         let refusals: [AnswerHeader] = [.message, .status]
-        let allowed = RouteAnswer.empty(.ok, "The call may go on.", told + [.degraded])
+        let allowed = RouteAnswer.empty(.ok, "The call may go on.", told + [.degraded, .shadow])
         return RouteContract(
             answers: [
                 allowed,

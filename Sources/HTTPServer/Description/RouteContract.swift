@@ -84,6 +84,7 @@ enum AnswerHeader: String, CaseIterable, Sendable {
     case olderReset = "X-RateLimit-Reset"
     case retryAfter = "Retry-After"
     case degraded = "X-Rate-Limit-Degraded"
+    case shadow = "X-Rate-Limit-Shadow"
     case message = "X-Rate-Limit-Message"
     case status = "X-Rate-Limit-Status"
 
@@ -99,6 +100,7 @@ enum AnswerHeader: String, CaseIterable, Sendable {
         case .olderReset: "In how many seconds all of it is free."
         case .retryAfter: "After how many seconds to ask again."
         case .degraded: "Why Redis did not decide, where it should have."
+        case .shadow: "That a call would be denied, were it not for shadow mode, and why."
         case .message: "Why a call may not go on, for people."
         case .status: "The status that says why a call may not go on, where that of the answer does not."
         }
@@ -106,7 +108,7 @@ enum AnswerHeader: String, CaseIterable, Sendable {
 
     var schema: JSONValue {
         switch self {
-        case .policy, .state, .message: .string()
+        case .policy, .state, .message, .shadow: .string()
         case .degraded: .degradedReason
         case .olderLimit, .olderRemaining, .olderReset: .number
         case .retryAfter: .number(in: 1...Int.max)
