@@ -12,11 +12,12 @@ enum Door: String, CustomTestStringConvertible {
     case envoy = "Envoy"
     case envoyGRPC = "Envoy's rate limit service"
     case envoyAuthorization = "Envoy's ext_authz by gRPC"
+    case traefik = "Traefik"
 
     var testDescription: String { rawValue }
 
-    /// Those that ask by HTTP.
-    static let byHTTP: [Self] = [.nginxLua, .nginxNJS, .nginxAuthRequest, .haproxy, .caddy, .envoy]
+    /// Those that ask by HTTP and let requests pass while the daemon is away.
+    static let failingOpen: [Self] = [.nginxLua, .nginxNJS, .nginxAuthRequest, .haproxy, .caddy, .envoy]
 
     /// Whether it asks by gRPC.
     var speaksGRPC: Bool { self == .envoyGRPC || self == .envoyAuthorization }
@@ -25,7 +26,7 @@ enum Door: String, CustomTestStringConvertible {
     static let settling: [Self] = [.nginxLua, .nginxNJS]
 
     /// Whether the client's answer to a denial is the gateway's own, in the form of OpenAI's errors.
-    var answersItself: Bool { self != .caddy && self != .envoy }
+    var answersItself: Bool { ![.caddy, .envoy, .traefik].contains(self) }
 
     /// Those whose file hands on the three `X-RateLimit-…` as it is.
     var copiesOlderHeaders: Bool { [.nginxLua, .nginxNJS, .envoy].contains(self) }
@@ -36,6 +37,7 @@ enum Door: String, CustomTestStringConvertible {
         case .haproxy: "haproxy"
         case .caddy: "caddy"
         case .envoy, .envoyGRPC, .envoyAuthorization: "envoy"
+        case .traefik: "traefik"
         }
     }
 }
@@ -84,6 +86,11 @@ final class GatewaySetting {
             settings["ENVOY_CONFIG"] = try folder.write(limits, to: "envoy-limits.yaml")
         }
         if let limits { settings["LIMITS_FILE"] = try folder.write(limits, to: "limits.yaml") }
+        let daemonPort = try freePort()
+        if door == .traefik {
+            settings["LISTEN"] = "127.0.0.1:\(daemonPort)"
+            settings["TRUSTED_PROXIES"] = "127.0.0.1/32"
+        }
         daemon = try Daemon(redis: redis.url, settings, folder: folder)
         model = try ChildProcess("python3", [UnpackedGateway.helper("model.py")])
         let model = model
@@ -92,7 +99,8 @@ final class GatewaySetting {
         else { throw TestFailure("the model does not start: \(model.errors)") }
         port = try freePort()
         let paths = GatewayPaths(
-            folder: folder, daemonSocket: daemon.socketPath, port: port, modelPort: modelPort, unpacked: unpacked,
+            folder: folder, daemonSocket: daemon.socketPath, daemonPort: daemonPort, port: port, modelPort: modelPort,
+            unpacked: unpacked,
             isClosed: settings["FAILURE_MODE"] == "closed")
         gateway = RunningGateway(process: try door.start(paths))
         let (gateway, port) = (gateway.process, port)
@@ -174,6 +182,8 @@ final class GatewaySetting {
 struct GatewayPaths {
     let folder: TemporaryFolder
     let daemonSocket: String
+    /// Where the daemon of a gateway listens that asks over TCP alone.
+    let daemonPort: UInt16
     let port: UInt16
     let modelPort: UInt16
     let unpacked: UnpackedGateway
@@ -197,6 +207,7 @@ extension Door {
             try Self.startEnvoy(paths, "rate-limit-service.yaml", socket: "grpc.sock", paths.folder.file("grpc"))
         case .envoyAuthorization:
             try Self.startEnvoy(paths, "ext-authz-grpc.yaml", socket: "grpc.sock", paths.folder.file("grpc"))
+        case .traefik: try Self.startTraefik(paths)
         }
     }
 
@@ -263,6 +274,19 @@ extension Door {
         return try paths.unpacked.start(
             "usr/bin/caddy", ["run", "--adapter", "caddyfile", "--config", path],
             variables: ["HOME": folder.path, "XDG_DATA_HOME": folder.path, "XDG_CONFIG_HOME": folder.path])
+    }
+
+    private static func startTraefik(_ paths: GatewayPaths) throws -> ChildProcess {
+        let folder = paths.folder
+        var routes = try Configuration("traefik/routes.yaml")
+        try routes.replace("http://127.0.0.1:8089/", with: "http://127.0.0.1:\(paths.daemonPort)/")
+        try routes.replace("127.0.0.1:8000", with: "127.0.0.1:\(paths.modelPort)")
+        var configuration = try Configuration("traefik/traefik.yaml")
+        try configuration.replace(#"address: ":8080""#, with: #"address: "127.0.0.1:\#(paths.port)""#)
+        try configuration.replace(
+            "/etc/traefik/routes.yaml", with: try folder.write(routes.text, to: "routes.yaml"))
+        let path = try folder.write(configuration.text, to: "traefik.yaml")
+        return try ChildProcess("\(paths.unpacked.root)/bin/traefik", ["--configFile=\(path)"])
     }
 
     private static func startEnvoy(

@@ -9,7 +9,8 @@ struct GatewayTests {
         response["X-Rate-Limit-Degraded"].flatMap { $0.isEmpty ? nil : $0 }
     }
 
-    @Test("What is within the limit passes, the rest is 429 with Retry-After at the client", arguments: Door.byHTTP)
+    @Test(
+        "What is within the limit passes, the rest is 429 with Retry-After at the client", arguments: Door.failingOpen)
     func limit(door: Door) throws {
         let setting = try GatewaySetting(door)
         let user = newUser()
@@ -41,7 +42,7 @@ struct GatewayTests {
 
     @Test(
         "The older headers of quotas come to the client where the daemon sends them, in a denial too",
-        arguments: Door.byHTTP.filter(\.copiesOlderHeaders))
+        arguments: Door.failingOpen.filter(\.copiesOlderHeaders))
     func olderHeaders(door: Door) throws {
         let setting = try GatewaySetting(door, ["REQUESTS": "1", "HEADERS": "both"])
         let user = newUser()
@@ -53,7 +54,7 @@ struct GatewayTests {
         }
     }
 
-    @Test("Connections to the daemon are kept", arguments: Door.byHTTP)
+    @Test("Connections to the daemon are kept", arguments: Door.failingOpen)
     func connections(door: Door) throws {
         let setting = try GatewaySetting(door, ["REQUESTS": "20"])
         let client = try setting.connect()
@@ -65,7 +66,7 @@ struct GatewayTests {
         #expect(try setting.connections() - before <= 2)
     }
 
-    @Test("A user's text cannot be anything but a user", arguments: Door.byHTTP)
+    @Test("A user's text cannot be anything but a user", arguments: Door.failingOpen)
     func texts(door: Door) throws {
         let setting = try GatewaySetting(door)
         for user in [
@@ -87,7 +88,7 @@ struct GatewayTests {
 
     @Test(
         "Without the daemon requests pass within the deadline; once it is back they are limited",
-        arguments: Door.byHTTP)
+        arguments: Door.failingOpen)
     func daemonAway(door: Door) throws {
         let setting = try GatewaySetting(door, ["REQUESTS": "1"])
         let user = newUser()
@@ -110,7 +111,7 @@ struct GatewayTests {
         #expect(try eventually(within: 10) { try setting.get(user, on: client).status == 429 })
     }
 
-    @Test("A check that the daemon answers late is charged once", arguments: Door.byHTTP)
+    @Test("A check that the daemon answers late is charged once", arguments: Door.failingOpen)
     func late(door: Door) throws {
         let setting = try GatewaySetting(door, ["REQUESTS": "10"])
         let user = newUser()
@@ -124,7 +125,8 @@ struct GatewayTests {
         #expect((2...3).contains(used), "\(used)")
     }
 
-    @Test("A model that is away is an error of the model's, asked for once and charged once", arguments: Door.byHTTP)
+    @Test(
+        "A model that is away is an error of the model's, asked for once and charged once", arguments: Door.failingOpen)
     func modelAway(door: Door) throws {
         let setting = try GatewaySetting(door)
         let user = newUser()
@@ -134,7 +136,7 @@ struct GatewayTests {
         #expect(try setting.daemon.connect().request("GET", "/v1/users/\(user)").number("used") == 1)
     }
 
-    @Test("Without Redis requests pass, and the client is told why; closed refuses them", arguments: Door.byHTTP)
+    @Test("Without Redis requests pass, and the client is told why; closed refuses them", arguments: Door.failingOpen)
     func redisAway(door: Door) throws {
         let setting = try GatewaySetting(door)
         let user = newUser()
