@@ -17,7 +17,8 @@ extension EnvoyConfigurationSetting {
             self.init(path: path, content: try EnvoyConfiguration(readingAt: path))
         } catch {
             let file = error.path == path ? "" : "\(printable(error.path)): "
-            throw ValueRejection(file + (error.line.map { "line \($0): " } ?? "") + error.reason)
+            throw ValueRejection(
+                file + (error.line.map { "line \($0): " } ?? "") + error.reason, accepted: error.accepted)
         }
     }
 }

@@ -103,17 +103,20 @@ public struct EnvoyConfigurationError: Error, Hashable, Sendable {
     public let path: String
     /// The line of the file, counted from 1; nil where the file or folder as a whole is wrong.
     public let line: Int?
-    /// What is wrong, and what is accepted instead.
+    /// What is wrong.
     public let reason: String
+    /// What is accepted instead, where the reason does not say it: completes the sentence "accepted are …".
+    public let accepted: String?
 
-    init(_ path: String, line: Int? = nil, reason: String) {
+    init(_ path: String, line: Int? = nil, reason: String, accepted: String? = nil) {
         self.path = path
         self.line = line
         self.reason = reason
+        self.accepted = accepted
     }
 
     init(_ path: String, _ error: LimitsFileError) {
-        self.init(path, line: error.line, reason: error.reason + (error.accepted.map { ": accepted are \($0)" } ?? ""))
+        self.init(path, line: error.line, reason: error.reason, accepted: error.accepted)
     }
 
     init(_ path: String, errno code: Int32) { self.init(path, reason: String(cString: strerror(code))) }
@@ -121,5 +124,8 @@ public struct EnvoyConfigurationError: Error, Hashable, Sendable {
 
 extension EnvoyConfigurationError: CustomStringConvertible {
     /// `cannot read /etc/ratelimit/a.yaml: line 4: descriptor tenant has no unit: accepted are second, …`.
-    public var description: String { "cannot read \(path): " + (line.map { "line \($0): " } ?? "") + reason }
+    public var description: String {
+        "cannot read \(path): " + (line.map { "line \($0): " } ?? "") + reason
+            + (accepted.map { ": accepted are \($0)" } ?? "")
+    }
 }
