@@ -134,8 +134,8 @@ let package = Package(
         .testTarget(
             name: "RateLimitServiceTests",
             dependencies: [
-                "RateLimitCore", "RateLimitService", "RedisClient", "TestSupport", .coreMetrics, .logging, .nioCore,
-                .nioPosix,
+                "LimitsFile", "RateLimitCore", "RateLimitService", "RedisClient", "TestSupport", .coreMetrics, .logging,
+                .nioCore, .nioPosix,
             ]
         ),
         .testTarget(
