@@ -25,10 +25,10 @@ protocol UnaryMethod: AnyObject {
 /// Where a call is answered: through ``DecisionRequester/deliver(_:ticket:)`` by ``UnaryMethod/write(_:to:)``, or by a
 /// message of the method's own.
 protocol UnaryResponder: DecisionRequester {
-    /// Answers a call with a message.
+    /// Answers a call with a message, at any time on the event loop.
     func respond(_ message: ByteBuffer, ticket: Int)
 
-    /// Answers a call with an error.
+    /// Answers a call with an error, at any time on the event loop.
     func fail(_ error: GRPCError, ticket: Int)
 }
 

@@ -78,7 +78,6 @@ final class SlowMethod: UnaryMethod {
         let answer = ByteBuffer(bytes: message)
         eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(250)) {
             responder.respond(answer, ticket: ticket)
-            (responder as? GRPCConnection)?.loop.flush()
         }
         return nil
     }

@@ -67,6 +67,24 @@ struct GRPCCallTests {
         }
     }
 
+    @Test("with two messages in one read is an error as well, and one whose end comes later keeps its message")
+    func oneRead() async throws {
+        try await EmbeddedGRPC.run { server in
+            let client = server.connect()
+            defer { client.close() }
+            client.send(
+                .headers(1, EmbeddedClient.call()), .data(1, framed([1]), ends: false), .data(1, framed([2])))
+            #expect(client.answer(1).code == 12)
+            // What else is read then may come to lie where the message was.
+            let message = Array(repeating: UInt8(1), count: 1_000)
+            client.send(.headers(3, EmbeddedClient.call()), .data(3, framed(message), ends: false))
+            for _ in 0..<20 { client.send((0..<70).flatMap { _ in Frame.ping(acknowledges: true).bytes }) }
+            client.send(.data(3, []))
+            #expect(client.answer(3).message == message)
+            #expect(server.methods.echo.asked == [message])
+        }
+    }
+
     @Test("of a path that there is not, or compressed, is not implemented, and says what is accepted")
     func unimplemented() async throws {
         let unknown = try await answer {

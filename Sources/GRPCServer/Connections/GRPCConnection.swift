@@ -27,6 +27,8 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     private var pendingCalls = 0
     /// Whether TLS is being agreed on. What is written then waits for what is read.
     private var isHandshaking: Bool
+    /// Whether a read is taken in, behind which all is flushed.
+    private var isReading = false
     private var isFlushPending = false
     private var isFlushing = false
     private(set) var isReadPaused = false
@@ -113,6 +115,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         let bytes = unwrapInboundIn(data)
         guard let session, !isBroken, !isLingering else { return }
         let now = NIODeadline.now()
+        isReading = true
         willFlush()
         bytes.withUnsafeReadableBytes { bytes in
             boundary.takeIn(bytes)
@@ -123,6 +126,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
+        isReading = false
         // All of the loop, so that its list is emptied also where no reply of Redis ever does that.
         loop.flush()
         setTimer()
@@ -184,12 +188,14 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         decided()
         guard let session, let record = session.record(ticket) else { return }
         answer(record, with: message, of: session)
+        if !isReading { loop.flushSoon() }
     }
 
     func fail(_ error: GRPCError, ticket: Int) {
         decided()
         guard let session, let record = session.record(ticket) else { return }
         answer(error, record, of: session)
+        if !isReading { loop.flushSoon() }
     }
 
     private func decided() {
