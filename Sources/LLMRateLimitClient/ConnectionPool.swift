@@ -105,10 +105,19 @@ final class ConnectionPool {
             case .success(let channel): opened(channel, for: exchange)
             case .failure(let error):
                 count -= 1
-                let code = (error as? IOError)?.errnoCode ?? ETIMEDOUT
-                exchange.end(.failure(.unreachable(address: address, code: code)))
+                exchange.end(.failure(.unreachable(address: address, code: Self.code(of: error))))
                 placeNext()
             }
+        }
+    }
+
+    /// The system's number of what kept a connection from being made: of a host with several addresses, the first one's.
+    private static func code(of error: any Error) -> Int32 {
+        switch error {
+        case let error as IOError: error.errnoCode
+        case let error as NIOConnectionError:
+            error.connectionErrors.first.map { code(of: $0.error) } ?? EHOSTUNREACH
+        default: ETIMEDOUT
         }
     }
 

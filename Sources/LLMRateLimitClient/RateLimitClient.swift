@@ -27,7 +27,7 @@ public final class RateLimitClient: Sendable {
     ///
     /// - Parameters:
     ///   - address: where the daemon listens.
-    ///   - deadline: for one question, from 1 ms on.
+    ///   - deadline: for one question, from 1 ms to an hour.
     ///   - maximumConnections: at least 1. Where all are in use, up to 1,024 questions wait, each for its own deadline.
     public init(
         at address: DaemonAddress = .standard, deadline: Duration = standardDeadline,
@@ -36,7 +36,7 @@ public final class RateLimitClient: Sendable {
         precondition(maximumConnections > 0, "a client needs a connection")
         let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
         self.eventLoop = eventLoop
-        self.deadline = max(.milliseconds(1), TimeAmount(deadline))
+        self.deadline = TimeAmount(min(max(deadline, .milliseconds(1)), .seconds(3_600)))
         pool = NIOLoopBoundBox.makeBoxSendingValue(
             ConnectionPool(address: address, eventLoop: eventLoop, maximumConnections: maximumConnections),
             eventLoop: eventLoop)

@@ -7,6 +7,8 @@ import Synchronization
 final class FakeDaemon: Sendable {
     enum Behaviour: Sendable {
         case answer(String)
+        /// The first request of each connection; the second one ends it.
+        case answerOnce(String)
         case hangUp
         case silence
     }
@@ -51,6 +53,7 @@ private final class FakeHandler: ChannelInboundHandler {
 
     private let behaviour: FakeDaemon.Behaviour
     private let log: RequestLog
+    private var hasAnswered = false
 
     init(behaviour: FakeDaemon.Behaviour, log: RequestLog) {
         self.behaviour = behaviour
@@ -62,6 +65,10 @@ private final class FakeHandler: ChannelInboundHandler {
         log.text.withLock { $0 += String(buffer: bytes) }
         switch behaviour {
         case .answer(let text): context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: text)), promise: nil)
+        case .answerOnce(let text) where !hasAnswered:
+            hasAnswered = true
+            context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: text)), promise: nil)
+        case .answerOnce: context.close(promise: nil)
         case .hangUp: context.close(promise: nil)
         case .silence: break
         }

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import LLMRateLimitClient
@@ -105,11 +106,11 @@ struct ClientWireTests {
 @Suite("A client whose daemon does not answer as it should")
 struct ClientFailureTests {
     private func withClient(
-        _ behaviour: FakeDaemon.Behaviour, connections: Int = 2,
+        _ behaviour: FakeDaemon.Behaviour, deadline: Duration = .milliseconds(100), connections: Int = 2,
         _ body: (FakeDaemon, RateLimitClient) async throws -> Void
     ) async throws {
         let daemon = try await FakeDaemon(behaviour)
-        let client = RateLimitClient(at: daemon.address, deadline: .milliseconds(100), maximumConnections: connections)
+        let client = RateLimitClient(at: daemon.address, deadline: deadline, maximumConnections: connections)
         do {
             try await body(daemon, client)
         } catch {
@@ -161,6 +162,35 @@ struct ClientFailureTests {
             let decision = try await client.check(Call(user: "ada"))
             #expect(decision.degradation == .daemonUnreachable(.unexpectedAnswer(status: 200)))
         }
+    }
+
+    @Test("asks again what may be asked twice where a connection that was kept has ended, and nothing else")
+    func resends() async throws {
+        let answer = #"{"user":"ada","limit":1,"used":0,"remaining":1,"reset_after":0,"allowed":true}"#
+        let once = "HTTP/1.1 200 OK\r\nContent-Length: \(answer.utf8.count)\r\n\r\n\(answer)"
+        try await withClient(.answerOnce(once), deadline: .seconds(60)) { daemon, client in
+            for _ in 0..<3 {
+                let status = try await client.status(of: "ada")
+                #expect(status.limit == 1)
+            }
+            // The second and the third were each sent on a connection that ended, and then on one of their own.
+            #expect(daemon.received.components(separatedBy: "GET /v1/users/ada ").count == 1 + 5)
+        }
+        try await withClient(.answerOnce(once), deadline: .seconds(60)) { daemon, client in
+            let first = try await client.check(Call(user: "ada"))
+            #expect(first.degradation == nil)
+            let decision = try await client.check(Call(user: "ada"))
+            #expect(decision.degradation == .daemonUnreachable(.closed(address: daemon.address)))
+            #expect(daemon.received.components(separatedBy: "POST /v1/check ").count == 1 + 2)
+        }
+    }
+
+    @Test("says of TCP why nobody answers")
+    func refused() async throws {
+        // Nobody listens on the port of tcpmux.
+        let address = DaemonAddress.tcp(host: "127.0.0.1", port: 1)
+        let decision = try await RateLimitClient(at: address, deadline: .seconds(60)).check(Call(user: "ada"))
+        #expect(decision.degradation == .daemonUnreachable(.unreachable(address: address, code: ECONNREFUSED)))
     }
 
     @Test("makes the call without a lease, and charges nothing where the daemon is still away")
