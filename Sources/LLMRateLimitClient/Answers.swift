@@ -138,11 +138,13 @@ extension Decision {
     init(_ response: DaemonResponse, user: String) throws(RateLimitClientError) {
         do throws(RateLimitClientError) {
             self.init(try response.decision(), user: user)
+            headers = response.headers
         } catch {
             // The failure mode is closed: nobody decided, and the call must not go on.
             guard case .unavailable(let detail) = error else { throw error }
             self.init(
-                isAllowed: false, retryAfterSeconds: 1, degradation: .redis(reason: "closed"), message: detail)
+                isAllowed: false, retryAfterSeconds: 1, degradation: .redis(reason: "closed"), message: detail,
+                headers: response.headers)
         }
     }
 

@@ -73,10 +73,11 @@ final class ClientConnection: ChannelInboundHandler {
         self.head = nil
         exchange.connection = nil
         hasAnswered = true
-        exchange.end(
-            .success(
-                DaemonResponse(
-                    status: Int(head.status.code), body: text.hasSuffix("\n") ? String(text.dropLast()) : text)))
+        let headers = DaemonResponse.handedOn.compactMap { name in head.headers.first(name: name).map { (name, $0) } }
+        let response = DaemonResponse(
+            status: Int(head.status.code), body: text.hasSuffix("\n") ? String(text.dropLast()) : text,
+            headers: Dictionary(uniqueKeysWithValues: headers))
+        exchange.end(.success(response))
         if head.isKeepAlive, !isLost { pool.free(self) } else { context.close(promise: nil) }
     }
 

@@ -27,11 +27,24 @@ package struct DaemonResponse: Sendable, Equatable {
     package var status: Int
     /// The body as text without the line end it may have; at most ``maximumBodyBytes`` bytes.
     package var body: String
+    /// Those of ``handedOn`` that came.
+    var headers: [String: String]
+
+    /// The headers that say when to come again and how the quota stands.
+    static let handedOn = [
+        "Retry-After", "RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining",
+        "X-RateLimit-Reset",
+    ]
 
     package static let maximumBodyBytes = 1 << 20
 
     package init(status: Int, body: String) {
+        self.init(status: status, body: body, headers: [:])
+    }
+
+    init(status: Int, body: String, headers: [String: String]) {
         self.status = status
         self.body = body
+        self.headers = headers
     }
 }

@@ -110,6 +110,9 @@ public struct Decision: Hashable, Sendable {
     public var isShadowDenied = false
     /// What was reserved; nil for a check, a denial, and where Redis did not decide.
     public var lease: Lease?
+    /// `Retry-After` and those that say how the quota stands, as `LLM_RATE_LIMIT_HEADERS` has them sent: for a gateway to
+    /// hand on.
+    public var headers: [String: String] = [:]
 
     /// What is decided where the daemon cannot be asked.
     static func open(because error: RateLimitClientError) -> Decision {

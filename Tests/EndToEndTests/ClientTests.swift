@@ -50,6 +50,8 @@ extension EndToEnd {
             #expect(!denied.isAllowed && denied.remaining == 0)
             #expect(denied.retryAfterSeconds.map { 1...3_600 ~= $0 } == true)
             #expect(denied.message?.hasPrefix("Try again in ") == true)
+            #expect(denied.headers["Retry-After"].flatMap { Int($0) } == denied.retryAfterSeconds)
+            #expect(Set(denied.headers.keys) == ["Retry-After", "RateLimit", "RateLimit-Policy"])
             let tooLarge = try await client.check(Call(user: user, cost: 3))
             #expect(!tooLarge.isAllowed && tooLarge.retryAfterSeconds == nil)
             let status = try await client.status(of: user)

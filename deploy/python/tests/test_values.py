@@ -16,7 +16,7 @@ from llm_rate_limit_client._money import MAX_MICROS, micros
 from llm_rate_limit_client._outbox import Outbox
 from llm_rate_limit_client._pool import ClosedError, DeadlineError, may_ask_again
 from llm_rate_limit_client._reservation import ReservationState
-from llm_rate_limit_client._wire import Request
+from llm_rate_limit_client._wire import Request, Response
 
 from .support import ROOT
 
@@ -46,6 +46,16 @@ class MoneyTests(unittest.TestCase):
     def test_what_is_no_amount_is_none(self) -> None:
         for value in (None, True, "1", -0.01, float("nan"), float("inf")):
             self.assertIsNone(micros(value), value)
+
+
+class HeaderTests(unittest.TestCase):
+    def test_what_says_how_a_quota_stands_is_handed_on_and_nothing_else(self) -> None:
+        names = ("Retry-After", "RateLimit", "RateLimit-Policy")
+        older = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+        for sent in (names, older, (*names, *older), ("Retry-After",), ()):
+            headers = {"date": "now", **{name.lower(): name[-1] for name in sent}}
+            decision = _calls.decision(Response(429, headers, b'{"allowed":false}', keeps_alive=True), "alice")
+            self.assertEqual(decision.headers, {name: name[-1] for name in sent})
 
 
 class RetryTests(unittest.TestCase):

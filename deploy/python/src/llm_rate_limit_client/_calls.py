@@ -11,7 +11,17 @@ from ._values import Call, Decision, Estimate, Lease, LimitStanding, Settlement,
 from ._wire import Request, Response
 from .errors import ProtocolError, RequestRefusedError, UnavailableError
 
-_HANDED_ON = (("retry-after", "Retry-After"), ("ratelimit", "RateLimit"), ("ratelimit-policy", "RateLimit-Policy"))
+_HANDED_ON = tuple(
+    (name.lower(), name)
+    for name in (
+        "Retry-After",
+        "RateLimit",
+        "RateLimit-Policy",
+        "X-RateLimit-Limit",
+        "X-RateLimit-Remaining",
+        "X-RateLimit-Reset",
+    )
+)
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_write_input_tokens", "cost_micros")
 
 DENIED = 429

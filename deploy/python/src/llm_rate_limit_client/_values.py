@@ -110,7 +110,8 @@ class Decision:
         at_capacity: whether it was slots of concurrency that were missing.
         shadow_denied: whether it would be a denial, were the daemon not in shadow mode.
         lease: what was reserved; None for a check, a denial, and where Redis did not decide.
-        headers: ``Retry-After``, ``RateLimit`` and ``RateLimit-Policy``, as they are to be handed on.
+        headers: ``Retry-After`` and those that say how the quota stands, as ``LLM_RATE_LIMIT_HEADERS`` has them
+            sent, to be handed on.
 
     """
 
