@@ -12,7 +12,11 @@ struct AuthorizationMethodTests {
         startsConnected: Bool = true
     ) async throws -> MethodUnderTest {
         try await MethodUnderTest(redis, policy, startsConnected: startsConnected) { engine in
-            AuthorizationCheckMethod(engine: engine, callers: callers, limitName: "requests")
+            let methods = EnvoyMethods.make(engine, callers: callers, limitName: "requests")
+            guard let own = methods.first(where: { $0.path == "/envoy.service.auth.v3.Authorization/Check" }) else {
+                preconditionFailure("it is not served")
+            }
+            return own.method
         }
     }
 
