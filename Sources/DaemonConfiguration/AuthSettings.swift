@@ -15,7 +15,8 @@ extension Settings {
     /// Who calls where headers and the peer alone tell it.
     public var callers: CallerRules {
         CallerRules(
-            userHeader: authUserHeader, tokenKey: authSecret?.key, trustedProxies: trustedProxies, headers: authHeaders)
+            userHeader: authUserHeader, tokenKey: authSecret?.key, trustedProxies: trustedProxies, headers: authHeaders,
+            idHeader: authIDHeader)
     }
 }
 

@@ -156,6 +156,9 @@ public enum OptionCatalogue {
             .authHeaders, in: .auth, \.authHeaders, .orEmpty(.headerMap, empty: .none, meaning: "none"),
             reloadable: true, summary: "Which headers have group, model and labels there."),
         OptionDefinition(
+            .authIDHeader, in: .auth, \.authIDHeader, .orNone(.headerName, meaning: "no such header"),
+            reloadable: true, summary: "The header with the gateway's own id of each call there."),
+        OptionDefinition(
             .authSecretFile, in: .auth, \.authSecret, .orNone(.authSecret, meaning: "no tokens"), reloadable: true,
             summary: "A file with the secret by which tokens are hashed there."),
         OptionDefinition(

@@ -39,6 +39,7 @@ public enum OptionName: String, CaseIterable, Sendable {
     case redisTimeout = "redis-timeout-ms"
     case authUserHeader = "auth-user-header"
     case authHeaders = "auth-headers"
+    case authIDHeader = "auth-id-header"
     case authSecretFile = "auth-secret-file"
     case trustedProxies = "trusted-proxies"
     case headers = "headers"

@@ -81,6 +81,8 @@ public struct Settings: Sendable, Equatable {
     public var authUserHeader: HeaderName? = .userID
     /// Which headers have the group, the model, the provider and labels there.
     public var authHeaders = HeaderMap.none
+    /// The header that the gateway sets to an id of each call there, or nil for none.
+    public var authIDHeader: HeaderName?
     /// The secret by which tokens are hashed there, as it was read, or nil where tokens are passed over.
     public var authSecret: AuthSecret?
     /// Whose `X-Forwarded-For` is believed there.

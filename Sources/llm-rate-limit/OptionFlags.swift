@@ -79,6 +79,7 @@ struct GRPCFlags: ParsableArguments {
 struct AuthFlags: ParsableArguments {
     @Option(.authUserHeader) var userHeader: GivenOption?
     @Option(.authHeaders) var headers: GivenOption?
+    @Option(.authIDHeader) var idHeader: GivenOption?
     @Option(.authSecretFile) var secretFile: GivenOption?
     @Option(.trustedProxies) var trustedProxies: GivenOption?
 }

@@ -75,6 +75,39 @@ extension ClusterSuite {
             }
         }
 
+        @Test("A check with an id is charged once over several slots, wherever it is asked again")
+        func checkIDs() throws {
+            let daemons = try start(2)
+            let clients = try daemons.map { try $0.connect() }
+            for _ in 0..<4 {
+                let (user, member, group) = (newUser(), newUser(), newUser())
+                func check(_ daemon: Int, _ user: String, _ id: String, _ tokens: Int) throws -> HTTPResponse {
+                    let members = #""groups":["\#(group)"],"request_id":"\#(id)","output_tokens":\#(tokens)"#
+                    return try clients[daemon].request("POST", "/v1/check", body: #"{"user":"\#(user)",\#(members)}"#)
+                }
+                func isRepeated(_ response: HTTPResponse) throws -> Bool {
+                    try response.status == 200 && response.json["repeated"] as? Bool == true
+                }
+                let first = try check(0, user, "a", 60)
+                #expect(try first.status == 200 && first.json["repeated"] == nil)
+                for daemon in [0, 1, 0] { #expect(try isRepeated(check(daemon, user, "a", 60))) }
+                let all = ["own": 60, "team": 60]
+                func holds(_ user: String, _ expected: [String: Int]) throws -> Bool {
+                    try eventually(within: 20) {
+                        try used(clients[1], user, group).filter { expected[$0.key] != nil } == expected
+                    }
+                }
+                #expect(try holds(user, all))
+                // The team has no room for these: one denies, and the other was admitted before.
+                #expect(try check(1, member, "a", 91).status == 429)
+                // What was held for that is given back a moment later.
+                #expect(try eventually(within: 20) { try check(0, member, "b", 90).status == 200 })
+                #expect(try isRepeated(check(1, user, "a", 60)) && isRepeated(check(0, member, "b", 90)))
+                #expect(try check(1, member, "a", 1).status == 429)
+                #expect(try holds(member, ["own": 90, "team": 150]))
+            }
+        }
+
         @Test("Windows for values are in the slot of whoever's they are, and are charged and freed with all others")
         func values() throws {
             let file = """

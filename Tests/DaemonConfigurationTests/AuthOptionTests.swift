@@ -26,11 +26,12 @@ struct AuthOptionTests {
         let secret = folder.write("secret", "0123456789abcdef\n")
         let all = try load([
             .authUserHeader: "X-Name", .authHeaders: "model = X-Model, group=X-Team", .authSecretFile: secret,
-            .trustedProxies: "unix, 10.0.0.0/8",
+            .trustedProxies: "unix, 10.0.0.0/8", .authIDHeader: "X-Request-Id",
         ])
         let expected = CallerRules(
             userHeader: HeaderName("X-Name"), tokenKey: TokenKey(secret: "0123456789abcdef"),
-            trustedProxies: try TrustedProxies("10.0.0.0/8,unix"), headers: try HeaderMap("model=X-Model,group=X-Team"))
+            trustedProxies: try TrustedProxies("10.0.0.0/8,unix"), headers: try HeaderMap("model=X-Model,group=X-Team"),
+            idHeader: HeaderName("X-Request-Id"))
         #expect(all.settings.callers == expected)
         #expect(all[.authHeaders].value == "model=X-Model,group=X-Team")
         #expect(all[.trustedProxies].value == "10.0.0.0/8,unix" && all[.authSecretFile].value == secret)

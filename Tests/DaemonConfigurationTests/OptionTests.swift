@@ -28,6 +28,7 @@ struct OptionTests {
                 "LLM_RATE_LIMIT_ADMIN_SOCKET --admin-socket=/run/llm-rate-limit/admin.sock",
                 "LLM_RATE_LIMIT_ALLOWED_UIDS --allowed-uids=",
                 "LLM_RATE_LIMIT_AUTH_HEADERS --auth-headers=",
+                "LLM_RATE_LIMIT_AUTH_ID_HEADER --auth-id-header=",
                 "LLM_RATE_LIMIT_AUTH_SECRET_FILE --auth-secret-file=",
                 "LLM_RATE_LIMIT_AUTH_USER_HEADER --auth-user-header=X-User-Id",
                 "LLM_RATE_LIMIT_DENY_CACHE_MS --deny-cache-ms=10000",
@@ -78,8 +79,8 @@ struct OptionTests {
         #expect(
             Set(OptionCatalogue.all.filter(\.isReloadable).map(\.name)) == [
                 .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .logUsers, .denyCache, .limitsFile,
-                .groups, .envoyConfig, .perSecond, .maxConcurrency, .authUserHeader, .authHeaders, .authSecretFile,
-                .trustedProxies, .headers,
+                .groups, .envoyConfig, .perSecond, .maxConcurrency, .authUserHeader, .authHeaders, .authIDHeader,
+                .authSecretFile, .trustedProxies, .headers,
             ])
     }
 
@@ -127,7 +128,7 @@ struct OptionTests {
 
     @Test(
         "that are names are refused where a tool wrote that there is none, or yes or no",
-        arguments: [.keyPrefix, .socketGroup, .redisServerName, .authUserHeader] as [OptionName],
+        arguments: [.keyPrefix, .socketGroup, .redisServerName, .authUserHeader, .authIDHeader] as [OptionName],
         ["null", "None", "~", "false", "True", "<no value>"])
     func noWords(option: OptionName, word: String) throws {
         let error = try #require(throws: ConfigurationError.self) { try load([option: word]) }

@@ -92,6 +92,19 @@ struct AuthorizationMethodTests {
         }
     }
 
+    @Test("charges once for each id in the header that is configured, whatever else a client sends")
+    func ids() async throws {
+        let redis = try RedisServer()
+        let rules = CallerRules(idHeader: HeaderName("X-Request-Id"))
+        let limit = Limit(name: "requests", quota: 2, windowMilliseconds: 60_000)
+        let method = try await method(redis, CheckPolicy(limit: limit), rules)
+        let once = request(["x-user-id": "ada", "x-request-id": "a"])
+        let other = request(["x-user-id": "ada", "idempotency-key": "a"])
+        let outcomes = try await method.calls([once, once, other, once, other, once]).map(\.outcome)
+        #expect(outcomes.map { $0?.isAllowed } == [true, true, true, true, false, true])
+        #expect(outcomes.map { $0?.verdict == .repeated } == [false, true, false, true, false, true])
+    }
+
     @Test("meets the limits of the file by what headers and the proxy's context extensions say of the call")
     func attributes() async throws {
         let redis = try RedisServer()

@@ -67,6 +67,10 @@ struct CallAnswerTests {
         #expect(answer(settle, .repeated) == #"200 OK {"charged":false,"repeated":true}"#)
         #expect(answer(settle, .tooLate) == #"200 OK {"charged":false,"too_late":true}"#)
         #expect(answer(.usage(id: []), .repeated) == #"200 OK {"charged":false,"repeated":true}"#)
+        let check = CallRequest.Operation.checkOnce(id: [1])
+        #expect(answer(check, .repeated).hasPrefix(#"200 OK {"allowed":true,"#))
+        #expect(answer(check, .repeated).hasSuffix(#","degraded":false,"repeated":true}"#))
+        #expect(answer(check).hasSuffix(#","degraded":false}"#))
         #expect(answer(.release(lease)) == #"200 OK {"released":true}"#)
         #expect(answer(.release(lease), .repeated) == #"200 OK {"released":false}"#)
         let renewed = answer(.renew(lease, milliseconds: 30_000)) {

@@ -90,6 +90,25 @@ struct FastPathTests {
         #expect(Recognised(query.utf8) == .check(user, cost: 3, length: query.utf8.count))
     }
 
+    @Test("leaves a check with an id to the slow path, where one limit decides and where the file's do")
+    func checkIDs() {
+        let body = #"{"user":"\#(someText)","request_id":"a"}"#
+        #expect(Recognised(post(["Host: a"], body).utf8) == .other)
+        #expect(Recognised(post(["Host: a"], #"{"request_\u0069d":"a","user":"\#(someText)"}"#).utf8) == .other)
+        for name in ["Idempotency-Key", "idempotency-key", "IDEMPOTENCY-KEY"] {
+            for checksAreCalls in [false, true] {
+                for text in [post(["Host: a", "\(name): a"]), get(["\(name):", "Host: a"])] {
+                    #expect(Recognised(text.utf8, checksAreCalls: checksAreCalls) == .other, "\(text)")
+                }
+            }
+        }
+        for text in [post(["Host: a", "Idempotency-Kez: a"]), get(["Host: a", "Idempotency_Key: a"])] {
+            #expect(Recognised(text.utf8) == .check(someUser, cost: 7, length: text.utf8.count), "\(text)")
+        }
+        let null = post(["Host: a"], #"{"user":"\#(someText)","cost":7,"request_id":null}"#)
+        #expect(Recognised(null.utf8) == .check(someUser, cost: 7, length: null.utf8.count))
+    }
+
     static let callTargets = CallRoute.allCases.flatMap { ["/v1/\($0.name)", "/v1/\($0.name)?verbose=1"] }
 
     @Test("takes an ordinary request about a call to its last byte, wherever it is cut", arguments: callTargets)

@@ -125,6 +125,8 @@ struct RequestGenerator {
             "{\(user)}", "{\(user)}", "{\(user),\"cost\":\(cost())}", " {\"cost\":\(cost()) , \(user)}\n", "{}", "[]",
             "",
             "{\(user),\"a\":[{},null,\"\\u0041\"]}", "{\"\\u0075ser\":\"\(users[0])\"}", "{\(user)}x",
+            "{\(user),\"request_id\":\(pick(["\"a\"", "\"b\"", "null", "7", "\"\""]))}",
+            "{\"request\\u005fid\":\"a\",\(user)}",
         ])
     }
 
@@ -137,6 +139,7 @@ struct RequestGenerator {
                     "Content-Type: application/json", "Content-Type: application/json; charset=utf-8", "X:",
                     "X-Y_Z:  a  b",
                     "Connection: keep-alive", "Connection: Keep-Alive", "Authorization: Bearer a.b-c_d~e+f/g=",
+                    "Idempotency-Key: \(pick(["a", "b", "\"c\""]))",
                 ]))
         }
         if chance(20) {
@@ -154,6 +157,7 @@ struct RequestGenerator {
                     "Cookie: \(String(repeating: "c", count: 9_000))",
                     "Cookie: \(String(repeating: "c", count: 17_000))",
                     "HTTP2-Settings: x", "Trailer: x", "Content-Encoding: gzip",
+                    "Idempotency-Key:", "idempotency-KEY: \(String(repeating: "k", count: 257))",
                 ]))
         }
         if chance(1) { lines += (0..<pick([100, 255, 257, 400])).map { "X-\($0): y" } }

@@ -112,6 +112,39 @@ struct RouterTests {
         #expect(route(.POST, "/v1/check") == (checksAreCalls ? call(.check) : .success(check)))
     }
 
+    @Test("take a check with an id as a call, in the header or in the body, and no other", arguments: [false, true])
+    func checkIDs(_ checksAreCalls: Bool) {
+        func route(
+            _ keys: [String], _ members: String = "", uri: String = "/v1/check"
+        ) -> Result<RoutedRequest, RequestError> {
+            var request = Router.Request(
+                method: .POST, uri: uri, contentType: nil, hasLength: true, isAdmin: false,
+                checksAreCalls: checksAreCalls, body: Array("{\"user\":\"\(someText)\"\(members)}".utf8))
+            request.headers = HTTPHeaders(keys.map { ("idempotency-KEY", $0) })
+            return result { () throws(RequestError) in try Router.route(request) }
+        }
+        func check(_ id: String) -> Result<RoutedRequest, RequestError> {
+            .success(.call(.init(request: CallRequest(user: someUser, operation: .checkOnce(id: Array(id.utf8))))))
+        }
+        let plain: RoutedRequest =
+            checksAreCalls ? .call(.init(request: CallRequest(user: someUser))) : .check(.init(user: someUser, cost: 1))
+        #expect(route(["a"]) == check("a") && route([" \"a\" "]) == check("\"a\""))
+        #expect(route([], #","request_id":"a""#) == check("a"))
+        #expect(route([], #","requ\u0065st_id":"a""#) == check("a"))
+        #expect(route(["a"], #","request_id":"b""#) == check("a"))
+        #expect(route(["a"], uri: "/v1/check?user=\(someText)") == check("a"))
+        for members in ["", #","request_id":null"#, #","request_id":"a","request_id":null"#, #","x":"request_id""#] {
+            #expect(route([], members) == .success(plain) && route([""], members) == .success(plain), "\(members)")
+        }
+        let long = String(repeating: "k", count: 257)
+        #expect(route([long]) == .failure(.invalidID(.longID(.idempotencyKey))))
+        #expect(route(["a", "a"]) == .failure(.invalidID(.repeated(.idempotencyKey))))
+        guard case .failure(.invalidCall) = route([], #","request_id":7"#) else {
+            Issue.record("a number is taken for an id")
+            return
+        }
+    }
+
     @Test(
         "want 1 to 256 bytes of UTF-8 of a user",
         arguments: ["", "%", "%ff", "\(someText)%0", String(repeating: "x", count: 257)])

@@ -60,6 +60,65 @@ struct CallAcrossSlotsTests {
         #expect(merged([done(7, 30), full])?.leaseInstants == nil)
     }
 
+    /// What a check with an id comes to whose slots answer so, and the user's slot when it is asked for the id; and the
+    /// operations that follow.
+    private func checkedOnce(
+        _ answers: [CallAnswer], id: Result<CallAnswer, FailureReason>
+    ) -> (result: Result<CallAnswer, FailureReason>?, then: [DecisionOperation]) {
+        let subjects = answers.indices.map { index in
+            let term = LimitTerm(id: 1, kind: .sliding(windowMilliseconds: 1_000), quota: 9, cost: 2)
+            return SubjectTerms(key: [UInt8(index)], terms: [term])
+        }
+        var random = SystemRandomNumberGenerator()
+        var waiting = answers[...]
+        var then: [DecisionOperation] = []
+        var result: Result<CallAnswer, FailureReason>?
+        let digest = UsageDigest(ofCheck: [1])
+        CallAcrossSlots(
+            DecisionCall(.check, id: .check(digest), rememberMilliseconds: 7_000, subjects: subjects),
+            send: { part, done in
+                if part.operation == .reserve, let answer = waiting.popFirst() { return done(.success(answer)) }
+                then.append(part.operation)
+                guard part.termCount == 0 else { return }
+                #expect(part.id == (part.operation == .check ? .check(digest) : .usage(digest)))
+                #expect(part.subjects.map(\.key) == [[0]] && part.rememberMilliseconds == 7_000)
+                done(id)
+            },
+            done: { result = $0 }, using: &random
+        ).begin()
+        return (result, then)
+    }
+
+    @Test("settles a check with an id once the user's slot has noted it, and releases one that was admitted before")
+    func checksOnce() throws {
+        let instants = LeaseInstants(givenAtMilliseconds: 1, lapsesAtMilliseconds: 2)
+        let used = LimitState(used: 5, resetAfterMilliseconds: 1)
+        let admitted = CallAnswer(verdict: .done, states: [used], leaseInstants: instants)
+        let denied = CallAnswer(
+            verdict: .denied(term: 0, retryAfterMilliseconds: 900), states: [state(true)], leastWaitMilliseconds: 900)
+        let unknown = Result<CallAnswer, FailureReason>.success(CallAnswer(verdict: .done, states: []))
+        let known = Result<CallAnswer, FailureReason>.success(CallAnswer(verdict: .repeated, states: []))
+
+        let first = checkedOnce([admitted, admitted], id: unknown)
+        #expect(try first.result?.get().verdict == .done && first.then == [.usage, .settle, .settle])
+        let again = checkedOnce([admitted, admitted], id: known)
+        #expect(again.then == [.usage, .release, .release])
+        #expect(try again.result?.get().verdict == .repeated && again.result?.get().states.map(\.used) == [3, 3])
+
+        let no = checkedOnce([admitted, denied], id: unknown)
+        #expect(try no.result?.get().verdict == .denied(term: 1, retryAfterMilliseconds: 900))
+        #expect(no.then == [.check, .release])
+        let yes = checkedOnce([admitted, denied], id: known)
+        #expect(yes.then == [.check, .release])
+        let states = try #require(try yes.result?.get().states)
+        #expect(states.map(\.used) == [3, 1] && !states.contains { $0.isDenied })
+
+        // An id that may be noted must not pass for free.
+        let lost = checkedOnce([admitted, admitted], id: .failure(.redisTimeout))
+        #expect(lost.result == .failure(.redisTimeout) && lost.then == [.usage, .settle, .settle])
+        #expect(checkedOnce([admitted, denied], id: .failure(.redisTimeout)).then == [.check, .release])
+    }
+
     @Test("asks each slot once for all that it has, and puts the answers together in the call's order")
     func sharedSlots() throws {
         func subject(_ key: String, _ ids: UInt32...) -> SubjectTerms {

@@ -55,7 +55,7 @@ struct DecideScriptTests {
             operands += littleEndian(lease.instants.givenAtMilliseconds, 6)
             operands += littleEndian(lease.instants.lapsesAtMilliseconds, 6)
             operands += littleEndian(lease.instants.spreadMilliseconds, 2)
-        case .usage(let digest): operands += digest.bytes + [UInt8](repeating: 0, count: 10)
+        case .usage(let digest), .check(let digest): operands += digest.bytes + [UInt8](repeating: 0, count: 10)
         case nil: break
         }
         let head = [
@@ -119,7 +119,8 @@ struct DecideScriptTests {
             spreadMilliseconds: .random(in: 0...LeaseInstants.unknownSpread, using: &random))
         let id: DecisionID? =
             switch operation {
-            case .check, .reset: nil
+            case .reset: nil
+            case .check: Bool.random(using: &random) ? nil : .check(UsageDigest(ofCheck: [UInt8(subjects.count)]))
             case .usage: Bool.random(using: &random) ? nil : .usage(UsageDigest(of: [UInt8(subjects.count)]))
             case .reserve, .renew, .settle, .release: .lease(LeaseMark(id: random.next(), instants: instants))
             }

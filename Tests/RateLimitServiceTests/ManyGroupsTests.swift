@@ -59,7 +59,8 @@ struct ManyGroupsTests {
     func notFitting(_ count: Int) throws {
         let lease = try #require(try plan(.reserve(milliseconds: 1_000), try limits(1), caller(128)).lease)
         for operation in [
-            CallRequest.Operation.check, .reserve(milliseconds: 1_000), .usage(id: [1]), .look, .settle(lease),
+            CallRequest.Operation.check, .checkOnce(id: [1]), .reserve(milliseconds: 1_000), .usage(id: [1]), .look,
+            .settle(lease),
             .release(lease), .renew(lease, milliseconds: 1_000),
         ] {
             let plan = try plan(operation, try limits(count), caller(128))

@@ -153,7 +153,8 @@ private struct PlanWorld {
         }
         let milliseconds = [1_000, 60_000].randomElement(using: &random) ?? 1
         let operations: [CallRequest.Operation] = [
-            .check, .look, .reserve(milliseconds: milliseconds), .reserve(milliseconds: milliseconds), .usage(id: []),
+            .check, .checkOnce(id: [1]), .look, .reserve(milliseconds: milliseconds),
+            .reserve(milliseconds: milliseconds), .usage(id: []),
             .usage(id: [1]), .settle(lease), .release(lease), .renew(lease, milliseconds: milliseconds),
         ]
         let operation = operations.randomElement(using: &random) ?? .check

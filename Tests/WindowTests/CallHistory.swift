@@ -2,7 +2,7 @@ import TestSupport
 
 /// One step of a generated history of calls under several limits; costs are by limit.
 enum CallStep: Hashable, Sendable {
-    case check(costs: [Int])
+    case check(id: UInt8?, costs: [Int])
     case look
     case reserve(id: UInt8, costs: [Int], ttlMilliseconds: Int)
     case renew(id: UInt8, ttlMilliseconds: Int)
@@ -41,7 +41,7 @@ struct CallShape: Sendable {
     var windows: [ModelWindow] = []
     /// Whether costs are few and nothing is reset, so that hundreds of admissions come together in a window.
     var gathers = false
-    /// For how long a lease that lapsed is remembered, and the id of a usage.
+    /// For how long a lease that lapsed is remembered, and the id of a usage or check.
     var rememberMilliseconds = 3_600_000
     /// Whether keys expire as Redis lets them; where not, the clock steps back as well.
     var expires = false
@@ -81,7 +81,9 @@ struct CallShape: Sendable {
             switch Int.random(in: 0..<20, using: &random) {
             case 0..<2: return .usage(id: Bool.random(using: &random) ? recent ?? id : nil, costs: costs(&random))
             case 2..<4: return .look
-            default: return .check(costs: costs(&random))
+            // Few ids, so that they come again.
+            case 4..<9: return .check(id: .random(in: 1...6, using: &random), costs: costs(&random))
+            default: return .check(id: nil, costs: costs(&random))
             }
         }
         if let recent, Int.random(in: 0..<8, using: &random) > 0 { id = recent }
@@ -120,7 +122,8 @@ struct CallShape: Sendable {
 extension CallStep: GeneratedStep {
     var simpler: [CallStep] {
         switch self {
-        case .check(let costs): Self.simpler(costs).map { .check(costs: $0) }
+        case .check(let id, let costs):
+            (id == nil ? [] : [.check(id: nil, costs: costs)]) + Self.simpler(costs).map { .check(id: id, costs: $0) }
         case .reserve(let id, let costs, let ttl):
             Self.simpler(costs).map { .reserve(id: id, costs: $0, ttlMilliseconds: ttl) }
                 + smaller(ttl, than: 1).map { .reserve(id: id, costs: costs, ttlMilliseconds: $0) }

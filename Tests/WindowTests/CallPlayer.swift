@@ -171,7 +171,7 @@ struct CallPlayer {
     private func call(for next: CallStep) -> DecisionCall {
         let none = model.limits.map { _ in 0 }
         switch next {
-        case .check(let costs): return call(.check, costs)
+        case .check(let id, let costs): return call(.check, costs, check: id)
         case .reserve(let id, let costs, let ttl): return call(.reserve, costs, lease: id, ttl: ttl)
         case .renew(let id, let ttl): return call(.renew, none, lease: id, ttl: ttl)
         case .settle(let id, let costs): return call(.settle, costs, lease: id)
@@ -200,8 +200,8 @@ struct CallPlayer {
     }
 
     private func call(
-        _ operation: DecisionOperation, _ costs: [Int], lease: UInt8? = nil, usage: UInt8? = nil, ttl: Int = 60_000,
-        only: Int? = nil, looks: Bool = false
+        _ operation: DecisionOperation, _ costs: [Int], lease: UInt8? = nil, usage: UInt8? = nil, check: UInt8? = nil,
+        ttl: Int = 60_000, only: Int? = nil, looks: Bool = false
     ) -> DecisionCall {
         let subjects = keys.enumerated().compactMap { subject, key in
             let terms = model.limits.indices.compactMap { index -> LimitTerm? in
@@ -216,9 +216,11 @@ struct CallPlayer {
             return terms.isEmpty ? nil : SubjectTerms(key: key, terms: terms, mostValues: most)
         }
         let mark = lease.map { LeaseMark(id: UInt64($0), instants: model.instants[$0] ?? .unknown) }
+        let id =
+            mark.map { .lease($0) } ?? usage.map { .usage(UsageDigest(of: [$0])) }
+            ?? check.map { DecisionID.check(UsageDigest(ofCheck: [$0])) }
         return DecisionCall(
-            operation, id: mark.map { .lease($0) } ?? usage.map { .usage(UsageDigest(of: [$0])) },
-            lifeMilliseconds: ttl,
+            operation, id: id, lifeMilliseconds: ttl,
             rememberMilliseconds: shape.rememberMilliseconds, subjects: subjects)
     }
 }

@@ -49,7 +49,7 @@ struct DecideModel {
     }
 
     var limits: [ModelLimit]
-    /// For how long a lease that lapsed is remembered, and the id of a usage.
+    /// For how long a lease that lapsed is remembered, and the id of a usage or check.
     let rememberMilliseconds: Int
     /// Of a subject that there is one of for each value, those of the current one.
     var logs: [ModelLog]
@@ -114,9 +114,13 @@ struct DecideModel {
         var charged: Set<Int> = []
         var given: LeaseInstants?
         switch step {
-        case .check(let costs):
+        case .check(let id, let costs):
             denials = self.denials(costs, takesSlots: false, clock: clock)
             kind = judged(denials)
+            if let id, ids.note(.check(id), looks: kind != .done, for: rememberMilliseconds, at: clock / 1000) {
+                kind = .repeated
+                denials = limits.map { _ in Denial() }
+            }
             for limit in limits.indices where kind == .done && !denials[limit].isDenied {
                 _ = charge(limit, costs[limit], clock: clock)
             }

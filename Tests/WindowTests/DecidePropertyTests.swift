@@ -167,6 +167,11 @@ struct DecidePropertyTests {
     static let plantedBugs: [PlantedBug] = [
         // Charges what another limit has denied.
         PlantedBug(0, "ipairs(status == DONE and terms or {})", "ipairs(terms)"),
+        // Notes the id of a check that was denied, or not that of one that was admitted.
+        PlantedBug(0, "local looks = status ~= DONE or #terms == 0", "local looks = false"),
+        PlantedBug(0, "local looks = status ~= DONE or #terms == 0", "local looks = true"),
+        .onHotPath(0, "if not is_denied and (operation == USAGE or s > 0) then", "if true then"),
+        .onHotPath(0, "(operation == USAGE or operation == CHECK) then", "operation == USAGE then"),
         // Lets a shadow limit deny; charges it where it would have denied.
         PlantedBug(0, "if waiting ~= 0 and not term.is_shadow then", "if waiting ~= 0 then"),
         PlantedBug(0, "if term.wait == 0 then charge", "if true then charge"),

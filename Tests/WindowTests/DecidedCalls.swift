@@ -146,10 +146,11 @@ final class LeaseBook {
         .lease(LeaseMark(id: number(name), instants: instants[name] ?? .unknown))
     }
 
-    /// The id of an operation: a lease's, or a usage's, or none.
+    /// The id of an operation: a lease's, a usage's or a check's, or none.
     func id(_ name: String, of operation: DecisionOperation) -> DecisionID? {
         switch operation {
-        case .check, .reset: nil
+        case .reset: nil
+        case .check: name.isEmpty ? nil : .check(UsageDigest(ofCheck: Array(name.utf8)))
         case .usage: name.isEmpty ? nil : .usage(UsageDigest(of: Array(name.utf8)))
         case .reserve, .renew, .settle, .release: lease(name)
         }

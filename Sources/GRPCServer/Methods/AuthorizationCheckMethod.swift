@@ -39,7 +39,7 @@ final class AuthorizationCheckMethod: UnaryMethod {
             responder.respond(answer, ticket: ticket)
             return nil
         }
-        guard engine.hasFileLimits else {
+        guard engine.hasFileLimits || call.operation != .check else {
             return engine.check(call.user, cost: call.cost, arrivedAt: now, requester: responder, ticket: ticket)
         }
         return engine.call(call, arrivedAt: now, requester: responder, ticket: ticket)
@@ -54,7 +54,9 @@ final class AuthorizationCheckMethod: UnaryMethod {
         let caller = try callers.caller(at: request.peer, request.values)
         let said = try callers.attributes(
             labelNames: limits.set.labelNames, readsGroups: limits.groupsAreGiven, request.values)
-        return CallRequest(user: caller, attributes: said.configured(by: request, under: limits))
+        return CallRequest(
+            user: caller, operation: CallRequest.Operation(checkWithID: try callers.callID(request.values)),
+            attributes: said.configured(by: request, under: limits))
     }
 }
 

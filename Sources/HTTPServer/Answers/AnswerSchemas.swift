@@ -28,6 +28,8 @@ extension BodySchema {
                 "reset_after": JSONValue.number.orNull.described("In how many seconds all of the quota is free."),
                 "degraded": JSONValue.flag.described("Whether Redis should have decided and did not."),
                 "reason": .degradedReason, "shadow_denied": .flag,
+                "repeated": JSONValue.flag
+                    .described("Whether a check of the same user and id was admitted before; this one is not charged."),
                 "lease": .string(), "expires_in": .number, "estimate": estimate, "uncounted": uncounted,
                 "warnings": warnings, "ignored": ignored, "limits": .array(of: standing.reference),
                 "message": JSONValue.string().described("Why the call may not go on, for people."),

@@ -230,6 +230,7 @@ final class AnswerWriter {
             text.write(",\"degraded\":false")
         }
         if outcome.isShadowDenied { text.write(",\"shadow_denied\":true") }
+        if outcome.verdict == .repeated { text.write(",\"repeated\":true") }
         if let details { text.writeMembers(of: details, isVerbose: isVerbose) }
         if !isAllowed {
             text.write(",\"message\":\"")

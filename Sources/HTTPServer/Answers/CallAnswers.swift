@@ -33,7 +33,7 @@ enum AnswerTopic: Hashable {
             return .done(deed, owner: owner == request.user ? nil : owner, isVerbose: call.isVerbose)
         }
         switch request.operation {
-        case .check, .reserve: self = .decision(isVerbose: call.isVerbose)
+        case .check, .checkOnce, .reserve: self = .decision(isVerbose: call.isVerbose)
         case .settle, .usage: self = done(.charged)
         case .release: self = done(.released)
         case .renew: self = done(.renewed)

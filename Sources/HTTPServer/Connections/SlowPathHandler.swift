@@ -136,7 +136,7 @@ final class SlowPathHandler: ChannelInboundHandler {
     private func perform(_ asked: AuthorizationRequest, _ form: AnswerForm) {
         let ticket = connection.makeTicket(ResponseContext(form: form, topic: .authorization(asked.denial)))
         switch asked.call {
-        case .success(let call) where connection.loop.engine.hasFileLimits:
+        case .success(let call) where connection.loop.engine.hasFileLimits || call.operation != .check:
             connection.decide(call, arrivedAt: .now(), ticket: ticket)
         case .success(let call): connection.check(call.user, cost: call.cost, arrivedAt: .now(), ticket: ticket)
         case .failure(let problem): connection.answer(.unnamed(problem, asked.denial), ticket: ticket)

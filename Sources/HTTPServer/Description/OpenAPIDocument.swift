@@ -87,11 +87,11 @@ enum OpenAPIDocument {
             members.append(member("description", "Any other method is answered likewise."))
         }
         let body = [.POST, .PUT].contains(method) ? contract.body : nil
-        if !contract.query.isEmpty {
-            // Who calls stands in the query where nothing else can say it.
-            let parameters = contract.query.map { $0.parameter(isRequired: body == nil && $0.name == "user") }
-            members.append(member("parameters", .array(parameters)))
-        }
+        // Who calls stands in the query where nothing else can say it.
+        let parameters =
+            contract.query.map { $0.parameter(in: "query", isRequired: body == nil && $0.name == "user") }
+            + contract.headers.map { $0.parameter(in: "header", isRequired: false) }
+        if !parameters.isEmpty { members.append(member("parameters", .array(parameters))) }
         if let body {
             // Where the query can say all of it, the body may be left out.
             let isRequired = !contract.query.contains { $0.name == "user" }
@@ -181,9 +181,10 @@ extension RateLimitServer.Audience {
 }
 
 extension QueryField {
-    fileprivate func parameter(isRequired: Bool) -> JSONValue {
+    fileprivate func parameter(in place: String, isRequired: Bool) -> JSONValue {
         [
-            "name": .string(name), "in": "query", "required": .boolean(isRequired), "description": .string(summary),
+            "name": .string(name), "in": .string(place), "required": .boolean(isRequired),
+            "description": .string(summary),
             "schema": schema,
         ]
     }

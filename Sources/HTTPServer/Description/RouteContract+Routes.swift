@@ -8,6 +8,12 @@ extension RouteContract {
             QueryField("user", "Who calls; then a body is not read.", .subject),
             QueryField("cost", "What the call counts for.", .number(in: Limit.costs)),
         ] + callFields + [verbose],
+        headers: [
+            QueryField(
+                HeaderName.idempotencyKey.description,
+                "With it the same check is charged once, however often it is sent; it counts before request_id.",
+                .string(lengths: CallerRules.idLengths))
+        ],
         body: .call, answers: decisions + unfitBodies)
 
     static let authorize: RouteContract = {

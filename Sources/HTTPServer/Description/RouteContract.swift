@@ -3,6 +3,8 @@
 struct RouteContract: Sendable {
     /// What of the query is read; others are ignored.
     var query: [QueryField] = []
+    /// The headers that are read beside those of HTTP.
+    var headers: [QueryField] = []
     /// The JSON object that a POST or PUT has; nil where there is none.
     var body: BodySchema?
     var answers: [RouteAnswer]
@@ -27,7 +29,7 @@ struct BodySchema: Sendable {
     var reference: JSONValue { ["$ref": "#/components/schemas/\(name)"] }
 }
 
-/// A parameter of a query.
+/// A parameter of a query, or a header of a request.
 struct QueryField: Sendable {
     let name: String
     let summary: String

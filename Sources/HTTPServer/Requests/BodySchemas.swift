@@ -32,7 +32,7 @@ extension BodySchema {
                     .described("How long the lease lives, in seconds."),
                 "lease": required.contains("lease") ? .string() : JSONValue.string().orNull,
                 "request_id": JSONValue.string(lengths: CallBody.idLengths).orNull
-                    .described("With it the same usage is charged once, however often it is sent."),
+                    .described("With it the same check or usage is charged once, however often it is sent."),
             ])
     }
 

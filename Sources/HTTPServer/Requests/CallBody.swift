@@ -283,7 +283,8 @@ extension CallRequest.Operation {
     /// nothing but its lease: nobody can make the call anew.
     fileprivate var refusableMembers: Set<IgnoredMember.Name> {
         switch self {
-        case .check, .look: Self.ofCalls
+        case .look: Self.ofCalls
+        case .check, .checkOnce: Self.ofCalls.union([.requestID])
         case .reserve: Self.ofCalls.union([.timeToLive])
         case .renew: [.lease, .timeToLive]
         case .settle, .release: [.lease]

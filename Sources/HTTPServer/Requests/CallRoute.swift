@@ -48,7 +48,7 @@ enum CallRoute: CaseIterable, Hashable {
     /// What a body asks for here.
     func request(_ body: CallBody, _ leases: LeaseTimes) throws(RequestError) -> CallRequest {
         switch self {
-        case .check: try body.request(.check)
+        case .check: try body.request(CallRequest.Operation(checkWithID: body.requestID))
         case .reserve: try body.request(.reserve(milliseconds: try body.timeToLive(leases)))
         case .renew: try body.request(.renew(try body.givenLease, milliseconds: try body.timeToLive(leases)))
         case .settle: try body.request(.settle(try body.givenLease))

@@ -19,6 +19,7 @@ enum RequestError: Error, Hashable {
     case invalidBudget(String)
     case invalidGrant(String)
     case invalidCall(String)
+    case invalidID(CallerProblem)
     case noOtherLimits
     case unknownPath
     case methodNotAllowed(allowed: String)
@@ -36,7 +37,8 @@ extension RequestError {
     var status: HTTPStatus {
         switch self {
         case .malformedHTTP, .malformedQuery, .missingHost, .malformedJSON: .badRequest
-        case .missingUser, .invalidUser, .invalidCost, .invalidGroup, .invalidBudget, .invalidGrant, .invalidCall:
+        case .missingUser, .invalidUser, .invalidCost, .invalidGroup, .invalidBudget, .invalidGrant, .invalidCall,
+            .invalidID:
             .badRequest
         case .adminOnly, .peerNotAllowed: .forbidden
         case .unknownPath, .noOtherLimits: .notFound
@@ -70,6 +72,7 @@ extension RequestError {
             "The grant is not one that is accepted, {\"limit\":\"<name>\",\"amount\":1000,\"request_id\":\"…\"} with the "
                 + "last of them optional: \(reason)."
         case .invalidCall(let reason): "The call cannot be used: \(reason)."
+        case .invalidID(let problem): problem.description
         case .noOtherLimits:
             "Grants are for limits beside that of checks, and there are none: LLM_RATE_LIMIT_LIMITS_FILE, "
                 + "LLM_RATE_LIMIT_PER_SECOND and LLM_RATE_LIMIT_MAX_CONCURRENCY set them."

@@ -52,7 +52,9 @@ enum FastPath {
             }
             let body = UnsafeRawBufferPointer(rebasing: bytes[range])
             var layout = BodyLayout()
-            guard let check = try? JSONCheckBody.read(body, layout: &layout) else { return .other }
+            guard let check = try? JSONCheckBody.read(body, layout: &layout), !layout.hasRequestID else {
+                return .other
+            }
             if let userOffset = layout.userOffset, !layout.hasOtherMembers, !isVerbose {
                 remember(range.upperBound, range.lowerBound + userOffset, check.cost)
             }
@@ -219,6 +221,8 @@ extension FastPath {
         case 14 where equals(name, "content-length"):
             guard head.contentLength == nil, let length = length(value) else { return false }
             head.contentLength = length
+        // A check with an id is a call.
+        case 15 where equals(name, "idempotency-key"): return false
         // To llhttp another name of Connection.
         case 16 where equals(name, "proxy-connection"): return false
         case 17 where equals(name, "transfer-encoding"): return false

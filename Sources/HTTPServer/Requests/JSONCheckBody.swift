@@ -4,6 +4,8 @@ import RateLimitCore
 struct BodyLayout {
     /// Whether it has other members than user and cost.
     var hasOtherMembers = false
+    /// Whether a check has an id.
+    var hasRequestID = false
     /// Where the 36 bytes of a UUID stand from which the user was read; nil for any other text, and where escapes had to
     /// be resolved.
     var userOffset: Int?
@@ -32,6 +34,10 @@ enum JSONCheckBody {
                 cost = try text.costValue()
             } else {
                 layout.hasOtherMembers = true
+                if text.isName(name, "request_id") {
+                    layout.hasRequestID = !text.isNull()
+                    guard layout.hasRequestID else { return }
+                }
                 try text.skipValue(depth: 1)
             }
         }

@@ -40,7 +40,9 @@ extension RouteMatch {
         let caller = try request.callers.caller(at: request.peer, values)
         let attributes = try request.callers.attributes(
             labelNames: request.limits.set.labelNames, readsGroups: request.limits.groupsAreGiven, values)
-        return CallRequest(user: caller, attributes: attributes)
+        // A header that the gateway does not set is the client's, who must not pass for free.
+        let operation = CallRequest.Operation(checkWithID: try request.callers.callID(values))
+        return CallRequest(user: caller, operation: operation, attributes: attributes)
     }
 }
 

@@ -1,23 +1,42 @@
 import NIOHTTP1
+import RateLimitCore
 import RateLimitService
 
 /// What the routes about calls and users ask for.
 extension RouteMatch {
-    /// A check: by itself, or as a call where the file has limits.
+    /// A check: by itself, or as a call where the file has limits and where it has an id.
     func check() throws(RequestError) -> RoutedRequest {
-        if request.checksAreCalls { return .call(try checkedCall()) }
+        let id = try idempotencyKey
+        if request.checksAreCalls || id != nil { return .call(try checkedCall(id: id)) }
         let asked = try Router.withBytes(query) { (bytes) throws(RequestError) in try CheckQuery.read(bytes) }
         if let asked { return .check(asked) }
         guard request.method == .POST else { throw .missingUser }
-        return .check(try bodyWithUser { (bytes) throws(RequestError) in try JSONCheckBody.read(bytes) })
+        var layout = BodyLayout()
+        let check = try bodyWithUser { (bytes) throws(RequestError) in
+            try JSONCheckBody.read(bytes, layout: &layout)
+        }
+        return layout.hasRequestID ? .call(try checkedCall(id: nil)) : .check(check)
     }
 
-    private func checkedCall() throws(RequestError) -> RoutedCall {
+    /// The id in the header `Idempotency-Key`; nil where there is none.
+    private var idempotencyKey: [UInt8]? {
+        get throws(RequestError) {
+            do throws(CallerProblem) {
+                return try CallerRules.id(in: .idempotencyKey) { request.headers[$0.description] }
+            } catch {
+                throw .invalidID(error)
+            }
+        }
+    }
+
+    /// - Parameter id: the one that a header says, which counts before the one in the body.
+    private func checkedCall(id: [UInt8]?) throws(RequestError) -> RoutedCall {
         var values = try CallQuery.read(query, under: request.limits)
         if values.body.user == nil {
             guard request.method == .POST else { throw .missingUser }
             values.body = try callBody()
         }
+        if let id { values.body.requestID = id }
         let call = try CallRoute.check.request(values.body, request.leases)
         return RoutedCall(request: call, isVerbose: values.isVerbose)
     }

@@ -7,6 +7,8 @@ public struct CallerRules: Hashable, Sendable {
     public static let keyPrefix = "api-key:"
     /// What the subject of an address begins with.
     public static let addressPrefix = "address:"
+    /// How many bytes a header has that is the id of a check.
+    public static let idLengths = 1...256
     /// Of IPv6 addresses so many bits are the client's: one household or machine has them all.
     private static let ipv6Bits = 64
 
@@ -18,16 +20,19 @@ public struct CallerRules: Hashable, Sendable {
     public var trustedProxies: TrustedProxies
     /// Which headers say what of a call.
     public var headers: HeaderMap
+    /// The header that the gateway sets to an id of the call, by which it is charged once; nil where none is looked at.
+    public var idHeader: HeaderName?
 
     /// Makes rules.
     public init(
         userHeader: HeaderName? = .userID, tokenKey: TokenKey? = nil, trustedProxies: TrustedProxies = .none,
-        headers: HeaderMap = .none
+        headers: HeaderMap = .none, idHeader: HeaderName? = nil
     ) {
         self.userHeader = userHeader
         self.tokenKey = tokenKey
         self.trustedProxies = trustedProxies
         self.headers = headers
+        self.idHeader = idHeader
     }
 
     /// Who calls.
@@ -77,6 +82,21 @@ public struct CallerRules: Hashable, Sendable {
         return CallAttributes(model: model, provider: provider, labels: labels, groups: groups)
     }
 
+    /// The id of a call; nil where the gateway gives none.
+    public func callID(_ values: (HeaderName) -> [String]) throws(CallerProblem) -> [UInt8]? {
+        guard let idHeader else { return nil }
+        return try Self.id(in: idHeader, values)
+    }
+
+    /// The id that a header has; nil where it is not there, or empty.
+    public static func id(
+        in header: HeaderName, _ values: (HeaderName) -> [String]
+    ) throws(CallerProblem) -> [UInt8]? {
+        guard let text = try text(of: header, values) else { return nil }
+        guard idLengths ~= text.utf8.count else { throw .longID(header) }
+        return Array(text.utf8)
+    }
+
     /// Who is at an address.
     private static func subject(of address: IPAddress) -> SubjectID {
         let text = address.isIPv4 ? "\(address)" : "\(address.prefix(ipv6Bits))/\(ipv6Bits)"
@@ -124,6 +144,8 @@ public enum CallerProblem: Error, Hashable, Sendable {
     case notUTF8(HeaderName)
     /// A header's text can be no user and no group.
     case notASubject(HeaderName)
+    /// A header's text is too long for an id.
+    case longID(HeaderName)
     /// A user's text begins like a subject of another kind.
     case reserved(HeaderName)
 }
@@ -137,6 +159,7 @@ extension CallerProblem: CustomStringConvertible {
         case .repeated(let header): "The header \(header) stands more than once."
         case .notUTF8(let header): "The header \(header) is no UTF-8."
         case .notASubject(let header): "The header \(header) is not \(SubjectID.accepted)."
+        case .longID(let header): "The header \(header) has more than \(CallerRules.idLengths.upperBound) bytes."
         case .reserved(let header):
             "The header \(header) begins with \(CallerRules.keyPrefix) or \(CallerRules.addressPrefix), which are not for users."
         }

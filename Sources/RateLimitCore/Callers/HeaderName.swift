@@ -34,6 +34,8 @@ public struct HeaderName: Sendable, CustomStringConvertible {
 
     /// `X-User-Id`.
     public static let userID = HeaderName(known: "X-User-Id")
+    /// `Idempotency-Key`.
+    public static let idempotencyKey = HeaderName(known: "Idempotency-Key")
     static let authorization = HeaderName(known: "Authorization")
     static let apiKey = HeaderName(known: "X-Api-Key")
     static let forwardedFor = HeaderName(known: "X-Forwarded-For")

@@ -8,6 +8,9 @@ import RedisClient
 /// a check is then settled in each, a reservation stays. Where one denies it, or does not answer, the others are
 /// released. So a slot may for that moment hold what is then given back, and deny somebody else meanwhile; nothing is
 /// ever admitted above a quota, and what a daemon that dies in between has held lapses by itself, uncharged.
+///
+/// A check with an id is settled once the user's slot has noted that, which it does once for each id; one that was admitted
+/// before is released, and is known for that also where a slot denies it.
 final class CallAcrossSlots {
     /// How long what a check holds lives: longer than any slot takes to answer.
     private static let checkMilliseconds = 5_000
@@ -31,10 +34,14 @@ final class CallAcrossSlots {
         self.call = call
         self.send = send
         self.done = done
-        id = call.id ?? .lease(LeaseMark(id: random.next()))
+        id = call.operation == .check ? Self.newLease(&random) : call.id ?? Self.newLease(&random)
         slots = Self.slots(of: call)
         results = Array(repeating: nil, count: slots.count)
         missing = slots.count
+    }
+
+    private static func newLease(_ random: inout some RandomNumberGenerator) -> DecisionID {
+        .lease(LeaseMark(id: random.next()))
     }
 
     private static func slots(of call: DecisionCall) -> [[Int]] {
@@ -85,11 +92,55 @@ final class CallAcrossSlots {
         let merged = merged(results.compactMap { $0 })
         let isDone = if case .success(let answer) = merged { answer.verdict == .done } else { false }
         switch call.operation {
-        case .check: finishAll(isDone ? .settle : .release)
+        case .check:
+            if case .check(let digest)? = call.id { return finishOnce(digest, merged, isAdmitted: isDone) }
+            finishAll(isDone ? .settle : .release)
         case .reserve: if !isDone { finishAll(.release) }
         case .renew, .settle, .release, .usage, .reset: break
         }
         done(merged)
+    }
+
+    /// Ends a check as the user's slot knows its id: where it is admitted the id is noted, where it is not it is asked for.
+    private func finishOnce(
+        _ digest: UsageDigest, _ merged: Result<CallAnswer, FailureReason>, isAdmitted: Bool
+    ) {
+        guard case .success(let answer) = merged else {
+            finishAll(.release)
+            return done(merged)
+        }
+        // A usage without a term charges nothing and notes its id, and a check without one notes nothing.
+        let part = DecisionCall(
+            isAdmitted ? .usage : .check, id: isAdmitted ? .usage(digest) : .check(digest),
+            rememberMilliseconds: call.rememberMilliseconds,
+            subjects: [SubjectTerms(key: call.subjects[0].key, terms: [])])
+        send(part) { [self] result in
+            switch result {
+            case .success(let known) where known.verdict == .repeated:
+                finishAll(.release)
+                done(.success(CallAnswer(verdict: .repeated, states: withoutReserved(answer.states))))
+            case .success:
+                finishAll(isAdmitted ? .settle : .release)
+                done(merged)
+            case .failure(let reason):
+                // The id may have been noted: what then is never charged must be charged now.
+                finishAll(isAdmitted ? .settle : .release)
+                done(.failure(reason))
+            }
+        }
+    }
+
+    /// How the limits stand without what the call reserved, denying nothing.
+    private func withoutReserved(_ states: [LimitState]) -> [LimitState] {
+        let terms = call.subjects.flatMap(\.terms)
+        var standing = states.map { state in
+            LimitState(used: state.used, resetAfterMilliseconds: state.resetAfterMilliseconds)
+        }
+        for (result, places) in zip(results, termPlaces()) {
+            guard case .success(let answer)? = result, answer.verdict == .done else { continue }
+            for place in places where !states[place].isShadowDenied { standing[place].used -= terms[place].cost }
+        }
+        return standing
     }
 
     /// Ends what was reserved, wherever it was; where it was not, this does nothing.

@@ -33,6 +33,9 @@ struct CallKind: Hashable, Sendable {
         var life = 0
         switch operation {
         case .check: self.operation = .check
+        case .checkOnce:
+            self.operation = .check
+            flags.insert(.hasID)
         case .look:
             self.operation = .check
             flags.insert(.isLook)
@@ -92,6 +95,9 @@ struct CallKind: Hashable, Sendable {
     /// Whether it may be denied: as its operation says, which a plan does not keep.
     var asks: Bool { operation == .check && !isLook || operation == .reserve }
 
+    /// Whether a denial that is remembered answers it. Of a check with an id Redis alone knows whether it was admitted.
+    var isDeniedFromMemory: Bool { asks && !(operation == .check && hasID) }
+
     /// Whether it charges anything, or holds it.
     var charges: Bool {
         switch operation {
@@ -122,7 +128,7 @@ extension CallRequest.Operation {
     package var lease: Lease? {
         switch self {
         case .renew(let lease, _), .settle(let lease), .release(let lease): lease
-        case .check, .reserve, .usage, .look: nil
+        case .check, .checkOnce, .reserve, .usage, .look: nil
         }
     }
 
@@ -130,14 +136,14 @@ extension CallRequest.Operation {
     var isOfLease: Bool {
         switch self {
         case .renew, .settle, .release: true
-        case .check, .reserve, .usage, .look: false
+        case .check, .checkOnce, .reserve, .usage, .look: false
         }
     }
 
     /// Whether it may be denied.
     package var asks: Bool {
         switch self {
-        case .check, .reserve: true
+        case .check, .checkOnce, .reserve: true
         case .renew, .settle, .release, .usage, .look: false
         }
     }

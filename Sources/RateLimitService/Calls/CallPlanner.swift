@@ -71,8 +71,11 @@ final class PlannedCall {
     /// What Redis knows it by; nil where it has no id.
     var id: DecisionID? {
         if let lease { return .lease(lease.mark) }
-        guard case .usage(let id) = request.operation, !id.isEmpty else { return nil }
-        return .usage(UsageDigest(of: id))
+        switch request.operation {
+        case .usage(let id) where !id.isEmpty: return .usage(UsageDigest(of: id))
+        case .checkOnce(let id): return .check(UsageDigest(ofCheck: id))
+        case .check, .reserve, .renew, .settle, .release, .usage, .look: return nil
+        }
     }
 
     /// What it is put with under a term of its plan, and whether it asks for room without knowing how much.
@@ -209,7 +212,7 @@ struct CallPlanner {
         switch request.operation {
         case .renew, .release: return LimitIndices(bits: 0)
         case .look: return limits.set.shown(to: request.attributes)
-        case .check, .reserve, .settle, .usage: return limits.set.applicable(to: request.attributes)
+        case .check, .checkOnce, .reserve, .settle, .usage: return limits.set.applicable(to: request.attributes)
         }
     }
 

@@ -6,6 +6,8 @@ public struct CallRequest: Hashable, Sendable {
     public enum Operation: Hashable, Sendable {
         /// May the call go on?
         case check
+        /// The same under an id: one that was admitted before, by its id, is admitted again and not charged.
+        case checkOnce(id: [UInt8])
         /// May it go on, and hold what it may come to, for so many milliseconds?
         case reserve(milliseconds: Int)
         /// The call goes on: let its lease live for so many milliseconds from now.
@@ -60,4 +62,9 @@ public struct CallRequest: Hashable, Sendable {
         request.attributes = lease.attributes.served(as: attributes)
         return request
     }
+}
+
+extension CallRequest.Operation {
+    /// A check, with an id where there is one.
+    public init(checkWithID id: [UInt8]?) { self = id.map { .checkOnce(id: $0) } ?? .check }
 }

@@ -58,7 +58,7 @@ extension CheckEngine {
         } catch {
             return counted(Outcome(error), request)
         }
-        if call.plan.kind.asks, let denial = callDenials.denial(of: call, at: now) {
+        if call.plan.kind.isDeniedFromMemory, let denial = callDenials.denial(of: call, at: now) {
             return counted(outcome(of: call, denial), request)
         }
         var random = SystemRandomNumberGenerator()
@@ -94,7 +94,7 @@ extension CheckEngine {
     ) {
         metrics.decisionDuration.recordNanoseconds((now - pending.arrivedAt).nanoseconds)
         let outcome = outcome(of: call, answer)
-        if call.plan.kind.asks, epoch == memoryEpoch, let details = outcome.details {
+        if call.plan.kind.isDeniedFromMemory, epoch == memoryEpoch, let details = outcome.details {
             callDenials.remember(
                 call, answer, details, sentAt: sentAt, receivedAt: now, cacheMilliseconds: policy.denyCacheMilliseconds)
         }

@@ -1,6 +1,6 @@
 /// What a call wants of the limits.
 public enum DecisionOperation: UInt8, Hashable, Sendable {
-    /// Charges every cost, or none where one does not fit.
+    /// Charges every cost, or none where one does not fit; once for each id, where it has one that was admitted.
     case check = 1
     /// Holds every cost under a lease, or none where one does not fit.
     case reserve
@@ -30,11 +30,11 @@ public struct DecisionCall: Hashable, Sendable {
     public static let largestCount = 255
     /// What it wants.
     public let operation: DecisionOperation
-    /// The lease's or the usage's id; nil where it has none.
+    /// The id of the lease, the usage or the check; nil where it has none.
     public let id: DecisionID?
     /// How long a lease that is given or renewed lives from now, in milliseconds.
     public let lifeMilliseconds: Int
-    /// For how long a lease that lapses and the id of a usage are remembered, in milliseconds.
+    /// For how long a lease that lapses and the id of a usage or check are remembered, in milliseconds.
     public let rememberMilliseconds: Int
     /// Whose limits apply, no key twice. The first carries what is known of the id: let it be the same for each id.
     public let subjects: [SubjectTerms]
@@ -59,7 +59,7 @@ public struct DecisionCall: Hashable, Sendable {
         let fits =
             switch (operation, id) {
             case (.reserve, .lease), (.renew, .lease), (.settle, .lease), (.release, .lease): true
-            case (.check, nil), (.reset, nil), (.usage, nil), (.usage, .usage): true
+            case (.check, nil), (.check, .check), (.reset, nil), (.usage, nil), (.usage, .usage): true
             default: false
             }
         return fits && Self.lives ~= lifeMilliseconds && Self.memories ~= rememberMilliseconds
@@ -80,7 +80,7 @@ public enum CallVerdict: Hashable, Sendable {
     case atCapacity(term: Int, retryAfterMilliseconds: Int)
     /// There is no lease with this id, or not any more.
     case unknownLease
-    /// The id is that of a lease that stands, or was settled, released or charged before; nothing was done.
+    /// The id is that of a lease that stands, or was settled, released, charged or admitted before; nothing was done.
     case repeated
     /// The lease lapsed so long ago that Redis does not know whether it was settled; nothing was done.
     case tooLate

@@ -1,11 +1,13 @@
 import CSodium
 
-/// Which lease, or which usage, a call is about.
+/// Which lease, which usage or which check a call is about.
 public enum DecisionID: Hashable, Sendable {
     /// A lease.
     case lease(LeaseMark)
     /// A usage that its teller named.
     case usage(UsageDigest)
+    /// A check that whoever asks it named.
+    case check(UsageDigest)
 }
 
 /// What Redis knows a lease by.
@@ -71,18 +73,26 @@ public struct LeaseInstants: Hashable, Sendable {
     }
 }
 
-/// What stands for the id of a usage: the first 96 bits of its BLAKE2b hash, so that Redis can keep many of them.
+/// What stands for the id of a usage or of a check: the first 96 bits of its BLAKE2b hash, so that Redis can keep many of
+/// them. The ids of the one are not those of the other: the hash of a check's has a key.
 public struct UsageDigest: Hashable, Sendable {
     /// How many bytes it has.
     public static let length = 12
 
     let bytes: [UInt8]
 
-    /// The digest of an id of any length.
-    public init(of id: [UInt8]) {
-        // libsodium makes hashes of 16 bytes at least; it cannot fail on lengths that it knows.
+    private static let checkKey = Array("llm-rate-limit check".utf8)
+
+    /// The digest of a usage's id, of any length.
+    public init(of id: [UInt8]) { self.init(of: id, key: []) }
+
+    /// The digest of a check's id, of any length.
+    public init(ofCheck id: [UInt8]) { self.init(of: id, key: Self.checkKey) }
+
+    private init(of id: [UInt8], key: [UInt8]) {
+        // libsodium makes hashes of 16 bytes at least, with keys of as many; it cannot fail on lengths that it knows.
         var hash = [UInt8](repeating: 0, count: 16)
-        let status = crypto_generichash(&hash, hash.count, id, UInt64(id.count), nil, 0)
+        let status = crypto_generichash(&hash, hash.count, id, UInt64(id.count), key, key.count)
         precondition(status == 0)
         bytes = Array(hash.prefix(Self.length))
     }

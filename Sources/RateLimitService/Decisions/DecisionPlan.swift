@@ -40,7 +40,7 @@ final class DecisionPlan: Sendable {
     let amountCount: Int
     /// Whether its requests have an id.
     let hasID: Bool
-    /// For how long a lease that lapsed and the id of a usage are remembered.
+    /// For how long a lease that lapsed and the id of a usage or check are remembered.
     let rememberMilliseconds: Int
     /// The argument of the command, a bulk string of RESP.
     let argument: [UInt8]
@@ -49,7 +49,8 @@ final class DecisionPlan: Sendable {
     /// Makes a plan of each subject's terms, in the order of the keys.
     ///
     /// - Parameter lifeMilliseconds: how long a lease that is given or renewed lives.
-    /// - Parameter rememberMilliseconds: for how long a lease that lapsed and the id of a usage are remembered.
+    /// - Parameter rememberMilliseconds: for how long a lease that lapsed and the id of a usage or check are
+    ///   remembered.
     /// - Parameter mostValues: for each subject how many of its kind its user or group may have, one for each value of
     ///   what calls say, within ``valueBounds``; none, or 0, for no bound. A subject with a bound has a key
     ///   `{<base>}:by:<name>=<value>,…`. Of a reset it says instead that the terms' limits are forgotten of all values.

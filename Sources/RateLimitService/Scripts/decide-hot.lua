@@ -289,8 +289,9 @@
     end
     if not is_plain then break end
 
-    -- A usage's id is noted as `notes` does it, where that has been begun and the id is not known.
-    if operation == USAGE and plan[HAS_ID] then
+    -- The id of a usage, or of a check that is admitted, is noted as `notes` does it, where that has been begun and the
+    -- id is not known.
+    if plan[HAS_ID] and (operation == USAGE or operation == CHECK) then
       local key = KEYS[first]
       local base = byte(key) == BRACE and key:match('^{[^}]*}') or '{' .. key .. '}'
       local ids, field, rest = base .. ':ids', sub(operands, from, from), sub(operands, from + 1, from + 11)
@@ -301,9 +302,11 @@
       then
         break
       end
-      local noted = try('HSET', ids, field, (known or '') .. rest)
-      if type(noted) ~= 'number' then break end
-      try('PEXPIREAT', ids, ('%d'):format(now_ms + plan[REMEMBER]))
+      if not is_denied and (operation == USAGE or s > 0) then
+        local noted = try('HSET', ids, field, (known or '') .. rest)
+        if type(noted) ~= 'number' then break end
+        try('PEXPIREAT', ids, ('%d'):format(now_ms + plan[REMEMBER]))
+      end
     end
 
     for w = 1, n, 3 do

@@ -182,12 +182,12 @@
     if not subject.has_more_lapsed then subject.earliest = tonumber(following[2]) end
   end
 
-  -- Whether an id has been dealt with; if not, it has been from now on, for `remember` at least.
+  -- Whether an id has been dealt with; if not, it has been from now on, for `remember` at least, unless `looks`.
   --
   -- {key}:ids is a hash of 256 fields: under an id's first byte stand the 11 others of all that begin with it. Its
   -- field `since` says when it was begun. When it has been filled for so long, it becomes {key}:ids:before, and another
   -- begins. What is dealt with under a value is noted for its base: there it outlives the value's window.
-  local function notes(subject, id, remember)
+  local function notes(subject, id, remember, looks)
     local owner = { key = string.match(subject.key, '^{([^}]*)}') or subject.key }
     local key, before = further(owner, 'ids'), further(owner, 'ids:before')
     local field, rest = sub(id, 1, 1), sub(id, 2, 12)
@@ -199,6 +199,7 @@
     end
     local since, text = call('HGET', key, 'since'), call('HGET', key, field)
     if holds(text) or holds(call('HGET', before, field)) then return true end
+    if looks then return false end
     if since and tonumber(since) + remember <= now_ms then
       call('RENAME', key, before)
       call('PEXPIREAT', before, decimal(now_ms + remember))

@@ -242,6 +242,9 @@
     local status, decider, retry, least = DONE, 0, 0, 0
     if asks then status, decider, retry, least = judge(terms) end
     if operation == CHECK then
+      -- The id of one that is denied is not noted, nor is that of one without terms: it asks for the id alone.
+      local looks = status ~= DONE or #terms == 0
+      if request.digest and notes(subjects[1], request.digest, request.remember, looks) then status = REPEATED end
       for _, term in ipairs(status == DONE and terms or {}) do
         if term.wait == 0 then charge(term, term.cost) end
       end

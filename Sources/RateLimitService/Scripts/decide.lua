@@ -11,10 +11,10 @@
 -- ARGV[2]    the requests' operands, one behind the other: where the plan has an id, 22 bytes, which are the id of a
 --            lease in 8, when it was given I6, as the reserve replied, and when it lapses I6, as the reserve or the
 --            latest renew did, both the latest where several servers replied, and by how much they differ about when
---            it was given I2 (65,535: nobody knows), or the digest of a usage's id in 12 and 10 zeros; then the plan's
---            amounts, I6 each
+--            it was given I2 (65,535: nobody knows), or the digest of the id of a check or usage in 12 and 10 zeros; then
+--            the plan's amounts, I6 each
 -- ARGV[3..]  the plans: operation B, subjects B, whether it has an id B, amounts B, how long a lease that is given or
---            renewed lives I4, for how long a lapsed lease and the id of a usage are remembered I4, both in
+--            renewed lives I4, for how long a lapsed lease and the id of a check or usage are remembered I4, both in
 --            milliseconds; then for each subject the number of its terms B and the most values I3, and for each term, by
 --            ascending limits:
 --     limit I4, no limit twice under one subject
@@ -32,7 +32,8 @@
 -- denied where not even 1 is left.
 --
 --   1 check    admits where each cost fits under its quota, and charges; cost 0 looks; takes no concurrency slot, and
---              asks for one only where it costs one
+--              asks for one only where it costs one; with an id, once for each that was admitted, and without terms it
+--              says whether the id was
 --   2 reserve  admits likewise, also slots, and holds instead, under a lease with that id
 --   3 renew    lets the lease live for its life from now
 --   4 settle   frees the lease and charges, never denies, once for each id; also where the lease has lapsed
@@ -62,9 +63,9 @@ for r = 1, #ARGV[1] do
   if plan[HAS_ID] then operand = operand + 22 end
   for amount = 1, plan[AMOUNTS] do costs[amount], operand = unpack('<I6', operands, operand) end
 
-  -- The plainest: a check of a short window that is alone in its bundle, of which nothing has to go.
+  -- The plainest: a check of a short window that is alone in its bundle, of which nothing has to go. It has no id.
   if operation == CHECK and subjects == 1 and plan[TERMS] == 1 and plan[TERMS + BOUND] == 0
-    and plan[TERMS + 2 + KIND] == SLIDING and tries_hot_path
+    and plan[TERMS + 2 + KIND] == SLIDING and not plan[HAS_ID] and tries_hot_path
   then
     local key, d = KEYS[first], TERMS + 2
     local cost, window, text = costs[plan[d + AMOUNT]] or plan[d + COST], plan[d + WINDOW], try('GET', key)

@@ -209,6 +209,7 @@ func fuzzRouter(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
     request.callers = fuzzedCallers
     switch Result(catching: { () throws(RequestError) in try Router.route(request) }) {
     case .success(.check(let check)): try hold(Limit.costs.contains(check.cost), "a cost of \(check.cost)")
+    case .success(.call(let call)): try hold(Limit.costs.contains(call.request.cost), "a cost of \(call.request.cost)")
     case .success(.authorize(let asked)): try holdAuthorization(asked, of: request)
     case .success(.reset): try hold(request.isAdmin && request.method == .DELETE, "a reset through \(request)")
     case .success(.admin(let asked)):

@@ -148,9 +148,29 @@ struct CallerRulesTests {
         }
         for problem in [
             CallerProblem.nobody, .repeated(.userID), .notUTF8(.userID), .notASubject(.userID), .reserved(.userID),
+            .longID(.idempotencyKey),
         ] {
             let text = problem.description
             #expect(text.utf8.allSatisfy { 0x20..<0x7f ~= $0 } && text.hasSuffix("."), "\(text)")
+        }
+    }
+
+    @Test("A call has the id that the gateway's header says, and none where no header is configured")
+    func ids() throws {
+        let header = try #require(HeaderName("X-Request-Id"))
+        func id(_ headers: [(String, String)], _ rules: CallerRules) throws(CallerProblem) -> String? {
+            try rules.callID { values(headers, $0) }.map { String(decoding: $0, as: UTF8.self) }
+        }
+        let rules = CallerRules(idHeader: header)
+        #expect(try id([("x-request-id", " a b ")], rules) == "a b")
+        #expect(try id([("X-Request-Id", "")], rules) == nil && id([("Idempotency-Key", "a")], rules) == nil)
+        #expect(try id([("X-Request-Id", "a"), ("Idempotency-Key", "a")], CallerRules()) == nil)
+        let longest = String(repeating: "a", count: 256)
+        #expect(try id([("X-Request-Id", longest)], rules) == longest)
+        #expect(throws: CallerProblem.longID(header)) { try id([("X-Request-Id", longest + "a")], rules) }
+        #expect(throws: CallerProblem.notUTF8(header)) { try id([("X-Request-Id", "\u{fffd}")], rules) }
+        #expect(throws: CallerProblem.repeated(header)) {
+            try id([("X-Request-Id", "a"), ("X-Request-Id", "a")], rules)
         }
     }
 
