@@ -47,14 +47,10 @@ public final class GRPCServer: Sendable {
         try await make(
             service: service, group: group, eventLoops: eventLoops, connectionCount: connectionCount, filter: filter,
             options: options, isReady: isReady,
-            methods: { engine in
-                let authorization = AuthorizationCheckMethod(
-                    engine: engine, callers: options.callers, limitName: service.policy.limit.name)
-                authorization.quotaHeaders = options.quotaHeaders
-                return [
-                    (ShouldRateLimitMethod.path, ShouldRateLimitMethod(engine: engine)),
-                    (AuthorizationCheckMethod.path, authorization),
-                ]
+            methods: {
+                EnvoyMethods.make(
+                    $0, callers: options.callers, quotaHeaders: options.quotaHeaders,
+                    limitName: service.policy.limit.name)
             })
     }
 

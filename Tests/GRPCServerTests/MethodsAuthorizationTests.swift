@@ -12,7 +12,8 @@ struct AuthorizationMethodTests {
         startsConnected: Bool = true
     ) async throws -> MethodUnderTest {
         try await MethodUnderTest(redis, policy, startsConnected: startsConnected) { engine in
-            let methods = EnvoyMethods.make(engine, callers: callers, limitName: "requests")
+            let methods = EnvoyMethods.make(
+                engine, callers: callers, quotaHeaders: .ietf, limitName: "requests")
             guard let own = methods.first(where: { $0.path == "/envoy.service.auth.v3.Authorization/Check" }) else {
                 preconditionFailure("it is not served")
             }
