@@ -195,6 +195,7 @@ struct OverallCodeTests {
         #expect(RateLimitResponse.code(of: outcome(.allowed, [within(plain), within(nil), within(quota)])) == .ok)
         let denied = outcome(.denied(retryAfterMilliseconds: 5), [over(plain)], isShadowDenied: true)
         #expect(RateLimitResponse.code(of: denied) == .ok)
+        #expect(RateLimitResponse.code(of: outcome(.allowed, [over(plain)]), isShadow: true) == .ok)
     }
 
     @Test("is over where a report passes its limit, though it was charged; a shadow says nothing")

@@ -222,11 +222,23 @@ struct LimitsDomainTests {
     @Test("lets everything pass in shadow mode, and says which descriptor would have been denied")
     func shadow() async throws {
         let redis = try RedisServer()
-        let method = try await MethodUnderTest(redis, try policy([try userLimit("rpm", .requests, 1)], isShadow: true))
+        let method = try await MethodUnderTest(
+            redis,
+            try policy(
+                [try userLimit("rpm", .requests, 1), try userLimit("tpm", .tokens(.total), 10)], isShadow: true))
         let ask = limitsRequest([TestDescriptor(["user": "ada"])])
         #expect(try await method.outcome(ask).details?.descriptors.map(\.isOver) == [false])
         let over = try await method.outcome(ask)
         #expect(code(over) == .ok && over.details?.descriptors.map(\.isOver) == [true])
+        // Also what passes its limit by a report, and a value that cannot be used.
+        let unusable = limitsRequest([TestDescriptor(["user": ""])])
+        let report = limitsRequest([TestDescriptor(["user": "ada", "charge": "tokens"], hits: 50)])
+        for request in [unusable, report] {
+            let answer = try await method.call(request)
+            let message = try #require(answer.message)
+            #expect(
+                try #require(Protoc.decode([message], as: "RateLimitResponse").first).hasPrefix("overall_code: OK "))
+        }
     }
 
     @Test("meets the limit of checks where there are no others")

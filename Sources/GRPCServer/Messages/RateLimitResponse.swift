@@ -17,10 +17,11 @@ enum RateLimitResponse {
     ///
     /// The verdict speaks of the descriptors that ask. One that reports is charged whatever is left, and its limit is over
     /// all the same where it did not fit; those in quota mode count where all of them are over.
-    static func code(of outcome: Outcome) -> Code {
+    ///
+    /// - Parameter isShadow: whether the daemon lets denials pass: then nothing is over.
+    static func code(of outcome: Outcome, isShadow: Bool = false) -> Code {
         guard outcome.isAllowed else { return .overLimit }
-        // All of it is a shadow.
-        if outcome.isShadowDenied { return .ok }
+        if isShadow || outcome.isShadowDenied { return .ok }
         guard let standings = outcome.details?.descriptors, !standings.isEmpty else { return .ok }
         var hasQuota = false
         var isAnyLeft = false
@@ -37,8 +38,8 @@ enum RateLimitResponse {
     }
 
     /// Writes what became of a request.
-    static func write(_ outcome: Outcome, to message: inout ByteBuffer) {
-        let code = code(of: outcome)
+    static func write(_ outcome: Outcome, isShadow: Bool = false, to message: inout ByteBuffer) {
+        let code = code(of: outcome, isShadow: isShadow)
         message.writeField(1, number: code.rawValue)
         if let details = outcome.details {
             for standing in details.descriptors { message.writeField(2) { write(standing, to: &$0) } }

@@ -63,7 +63,9 @@ final class LimitsDomain: DecisionRequester {
                 continue
             }
             guard let request = step.request else {
-                try note(Outcome(.deniedForGood, source: .off), of: step, in: &call)
+                var denial = Outcome(.deniedForGood, source: .off)
+                denial.isShadowDenied = engine.isShadow
+                try note(denial, of: step, in: &call)
                 continue
             }
             let asked = asked(request, by: step, in: &call, at: now)

@@ -25,5 +25,7 @@ final class ShouldRateLimitMethod: UnaryMethod {
         return engine.call(request, arrivedAt: now, requester: responder, ticket: ticket)
     }
 
-    func write(_ outcome: Outcome, to message: inout ByteBuffer) { RateLimitResponse.write(outcome, to: &message) }
+    func write(_ outcome: Outcome, to message: inout ByteBuffer) {
+        RateLimitResponse.write(outcome, isShadow: engine.isShadow, to: &message)
+    }
 }

@@ -8,6 +8,9 @@ extension CheckEngine {
     /// The limits in force beside the one of checks.
     package var limits: LimitsInForce { policy.limits }
 
+    /// Whether denials are let pass, whatever denies.
+    package var isShadow: Bool { policy.isShadow }
+
     /// How long leases live.
     package var leases: LeaseTimes { policy.limits.leases }
 
