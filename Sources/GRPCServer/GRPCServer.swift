@@ -4,6 +4,7 @@ import NIOPosix
 import NIOSSL
 public import RateLimitCore
 package import RateLimitService
+import Synchronization
 
 /// Serves gRPC on sockets that are bound already, one acceptor for each socket, its connections spread over the event
 /// loops.
@@ -30,6 +31,7 @@ public final class GRPCServer: Sendable {
 
     private let group: any EventLoopGroup
     private let loops: [NIOLoopBound<GRPCLoopState>]
+    private let hasClosed = Atomic(false)
     private let count: ConnectionCount
     private let filter: PeerFilter
 
@@ -83,6 +85,11 @@ public final class GRPCServer: Sendable {
         self.loops = loops
         self.count = count
         self.filter = filter
+    }
+
+    deinit {
+        guard !hasClosed.load(ordering: .relaxed) else { return }
+        for loop in loops { loop.eventLoop.execute { loop.value.end() } }
     }
 
     /// Accepts on a bound socket; the socket belongs to the returned channel from then on.
@@ -143,6 +150,7 @@ public final class GRPCServer: Sendable {
         while await openConnections() > 0, NIODeadline.now() < end, !Task.isCancelled {
             try? await Task.sleep(for: .milliseconds(5))
         }
+        hasClosed.store(true, ordering: .relaxed)
         for loop in loops { loop.eventLoop.execute { loop.value.closeAll() } }
     }
 

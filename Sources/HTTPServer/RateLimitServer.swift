@@ -5,6 +5,7 @@ public import NIOCore
 import NIOPosix
 public import RateLimitCore
 public import RateLimitService
+import Synchronization
 
 /// Serves the HTTP routes on sockets that are bound already, one acceptor for each socket, its connections spread over
 /// the event loops.
@@ -46,6 +47,7 @@ public final class RateLimitServer: Sendable {
     private let service: CheckService
     private let group: any EventLoopGroup
     private let loops: [NIOLoopBound<EventLoopState>]
+    private let hasClosed = Atomic(false)
     /// The connections of all listening sockets, whatever they speak, have one bound.
     package let connectionCount: ConnectionCount
     /// Who may connect on Unix sockets, whatever they speak.
@@ -85,6 +87,11 @@ public final class RateLimitServer: Sendable {
         self.loops = loops
         self.connectionCount = connectionCount
         self.filter = filter
+    }
+
+    deinit {
+        guard !hasClosed.load(ordering: .relaxed) else { return }
+        for loop in loops { loop.eventLoop.execute { loop.value.end() } }
     }
 
     /// Accepts on a bound socket; the socket belongs to the returned channel from then on.
@@ -149,6 +156,7 @@ public final class RateLimitServer: Sendable {
     public func close(patience: TimeAmount) async {
         for loop in loops { loop.eventLoop.execute { loop.value.leave() } }
         await waitUntilUnused(patience: patience)
+        hasClosed.store(true, ordering: .relaxed)
         for loop in loops { loop.eventLoop.execute { loop.value.closeAll() } }
     }
 }

@@ -35,6 +35,8 @@ final class EmbeddedGRPC: Sendable {
         }.get()
     }
 
+    deinit { eventLoop.execute { [state] in state.value.loop.end() } }
+
     /// A service; without Redis its failure mode decides at once.
     static func service(
         quota: Int = 20, redisPath: String = "/nowhere", eventLoops: [any EventLoop]

@@ -35,6 +35,8 @@ final class EmbeddedServer: Sendable {
         }.get()
     }
 
+    deinit { eventLoop.execute { [context] in context.value.end() } }
+
     /// A connection; called on the event loop.
     ///
     /// - Parameter breaksAtWrite: whether the client is found to be gone when something is written to it.

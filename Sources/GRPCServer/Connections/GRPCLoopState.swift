@@ -29,10 +29,11 @@ final class GRPCLoopState {
         engine.whenDelivered(self) { [unowned self] in flush() }
     }
 
-    deinit {
-        engine.endDelivery(to: self)
-        gathered.deallocate()
-    }
+    deinit { gathered.deallocate() }
+
+    /// Hears of no more decisions. The last reference to it may go on another thread, where the engine must not be touched:
+    /// so whoever made it ends it first, on its event loop.
+    func end() { engine.endDelivery(to: self) }
 
     func willFlush(_ connection: GRPCConnection) { unflushed.append(connection) }
 
@@ -73,5 +74,6 @@ final class GRPCLoopState {
     /// Closes what is still open.
     func closeAll() {
         for connection in Array(connections.values) { connection.close() }
+        end()
     }
 }

@@ -43,7 +43,9 @@ final class EventLoopState {
         engine.whenDelivered(self) { [unowned self] in flush() }
     }
 
-    deinit { engine.endDelivery(to: self) }
+    /// Hears of no more decisions. The last reference to it may go on another thread, where the engine must not be touched:
+    /// so whoever made it ends it first, on its event loop.
+    func end() { engine.endDelivery(to: self) }
 
     func willFlush(_ connection: ConnectionHandler) {
         unflushed.append(connection)
@@ -90,6 +92,7 @@ final class EventLoopState {
     /// Closes what is still open.
     func closeAll() {
         for connection in Array(connections.values) { connection.close() }
+        end()
     }
 }
 
