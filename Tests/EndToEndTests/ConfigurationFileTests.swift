@@ -66,7 +66,7 @@ extension EndToEnd {
             #expect(health.text.contains("limits.yaml: Permission denied; accepted are "))
             let page = try client.request("GET", "/v1/config").json
             let readings = try #require(page["readings"] as? [[String: Any]])
-            #expect(readings.map { $0["part"] as? String } == ["options", "limits"])
+            #expect(readings.map { $0["part"] as? String } == ["options", "limits", "descriptors"])
             #expect(readings[0]["problem"] is NSNull && readings[1]["problem"] is String)
             // It is tried again, and told once.
             #expect(

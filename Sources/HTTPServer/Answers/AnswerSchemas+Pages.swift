@@ -41,7 +41,7 @@ extension BodySchema {
             ]))
 
     private static let unixSeconds = JSONValue.number.described("In Unix seconds.")
-    private static let part = JSONValue.string(of: ["options", "limits"])
+    private static let part = JSONValue.string(of: ["options", "limits", "descriptors"])
 
     static let configuration = BodySchema(
         "Configuration",
