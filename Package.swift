@@ -53,7 +53,7 @@ let package = Package(
 
         // The daemon, from the bottom up.
         .target(name: "BoundedFiles"),
-        .target(name: "Listeners", dependencies: [.coreMetrics, .logging, .nioCore]),
+        .target(name: "Listeners", dependencies: ["BoundedFiles", .coreMetrics, .logging, .nioCore, .nioSSL]),
         .target(name: "PrometheusMetrics", dependencies: [.coreMetrics]),
         .target(name: "StructuredLog", dependencies: [.logging]),
         .target(name: "RateLimitCore", dependencies: ["CSodium"]),
@@ -83,7 +83,7 @@ let package = Package(
         .target(
             name: "GRPCServer",
             dependencies: [
-                "BoundedFiles", "CNGHTTP2", "HTTPServer", "Listeners", "RateLimitCore", "RateLimitService",
+                "CNGHTTP2", "HTTPServer", "Listeners", "RateLimitCore", "RateLimitService",
                 .coreMetrics, .logging,
                 .nioCore, .nioPosix, .nioSSL, .nioTLS,
             ],
@@ -94,7 +94,8 @@ let package = Package(
         .target(
             name: "DaemonConfiguration",
             dependencies: [
-                "BoundedFiles", "LimitsFile", "RateLimitCore", "RateLimitService", "RedisClient", "StructuredLog",
+                "BoundedFiles", "LimitsFile", "Listeners", "RateLimitCore", "RateLimitService", "RedisClient",
+                "StructuredLog",
                 .configuration, .logging,
             ]
         ),
@@ -158,7 +159,7 @@ let package = Package(
             name: "DaemonConfigurationTests",
             dependencies: [
                 "BoundedFiles", "DaemonConfiguration", "RateLimitCore", "RateLimitService", "RedisClient",
-                "StructuredLog",
+                "StructuredLog", "TestSupport",
                 .logging,
             ]
         ),

@@ -1,4 +1,4 @@
-package import Listeners
+public import Listeners
 public import NIOCore
 import NIOPosix
 import NIOSSL
@@ -94,8 +94,8 @@ public final class GRPCServer: Sendable {
 
     /// Accepts on a bound socket; the socket belongs to the returned channel from then on.
     ///
-    /// - Throws: ``TLSError`` where a file of `tls` cannot be used, and errors of the socket's.
-    public func listen(on socket: CInt, tls: TLS? = nil) async throws -> any Channel {
+    /// - Throws: ``ServerTLSError`` where a file of `tls` cannot be used, and errors of the socket's.
+    public func listen(on socket: CInt, tls: ServerTLS? = nil) async throws -> any Channel {
         try tls?.check()
         let filter = PeerCredentials.areKnown(on: socket) ? filter : nil
         return try await ServerBootstrap(group: group)
@@ -109,13 +109,13 @@ public final class GRPCServer: Sendable {
     }
 
     /// Takes in a connection that was just accepted; one that is not to be kept is closed by the error.
-    private func addHandlers(to channel: any Channel, _ filter: PeerFilter?, _ tls: TLS?) throws {
+    private func addHandlers(to channel: any Channel, _ filter: PeerFilter?, _ tls: ServerTLS?) throws {
         guard let loop = loops.first(where: { $0.eventLoop === channel.eventLoop })?.value else {
             preconditionFailure("each event loop of the group has a state")
         }
         let pipeline = channel.pipeline.syncOperations
         // There is no answer to a connection, only to calls: a peer that may not connect is closed, and logged.
-        if let filter, filter.rejection(of: try pipeline.socketDescriptor) != nil { throw ChannelError.alreadyClosed }
+        if let filter, filter.rejection(of: try pipeline.descriptor) != nil { throw ChannelError.alreadyClosed }
         guard count.open() else { throw ChannelError.alreadyClosed }
         channel.closeFuture.whenComplete { [count] _ in count.close() }
         if let tls { try pipeline.addHandler(NIOSSLServerHandler(context: try tls.context())) }
@@ -159,12 +159,5 @@ public final class GRPCServer: Sendable {
         var open = 0
         for loop in loops { open += (try? await loop.eventLoop.submit { loop.value.connections.count }.get()) ?? 0 }
         return open
-    }
-}
-
-extension ChannelPipeline.SynchronousOperations {
-    /// The channel's descriptor, which stays the channel's; nil where there is none.
-    var socketDescriptor: CInt? {
-        get throws { try withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 } }
     }
 }

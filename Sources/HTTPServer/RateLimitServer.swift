@@ -160,10 +160,3 @@ public final class RateLimitServer: Sendable {
         for loop in loops { loop.eventLoop.execute { loop.value.closeAll() } }
     }
 }
-
-extension ChannelPipeline.SynchronousOperations {
-    /// The channel's descriptor, which stays the channel's; nil where there is none.
-    var descriptor: CInt? {
-        get throws { try withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 } }
-    }
-}

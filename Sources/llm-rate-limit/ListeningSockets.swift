@@ -1,5 +1,4 @@
 import DaemonConfiguration
-import GRPCServer
 import Glibc
 import HTTPServer
 import Listeners
@@ -11,7 +10,7 @@ struct ListeningSockets: Sendable {
         /// HTTP/1.1, for an audience.
         case http(RateLimitServer.Audience)
         /// gRPC over HTTP/2, encrypted or in the clear.
-        case grpc(GRPCServer.TLS?)
+        case grpc(ServerTLS?)
     }
 
     struct Socket: Sendable {
@@ -69,7 +68,7 @@ struct ListeningSockets: Sendable {
     }
 
     private mutating func openGRPC(_ settings: Settings, _ activated: CInt?) throws(ListenerError) {
-        let tls = GRPCServer.TLS(settings)
+        let tls = settings.grpcTLS
         if let socket = activated {
             let isUnix = PeerCredentials.areKnown(on: socket)
             if !isUnix, !settings.isListenPublic { try TCPListener.requireLoopback(socket) }
@@ -94,14 +93,5 @@ struct ListeningSockets: Sendable {
     /// Removes the files of the daemon's own sockets, where they are still its own.
     func remove() {
         for socket in all { socket.file?.removeIfStillOurs() }
-    }
-}
-
-extension GRPCServer.TLS {
-    /// What TCP connections are encrypted by; nil where they are in the clear.
-    fileprivate init?(_ settings: Settings) {
-        guard let certificate = settings.grpcCertificateFile, let key = settings.grpcKeyFile else { return nil }
-        self.init(
-            certificateFile: certificate, keyFile: key, clientAuthoritiesFile: settings.grpcClientAuthoritiesFile)
     }
 }

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import DaemonConfiguration
@@ -39,10 +40,26 @@ struct GRPCOptionTests {
         #expect(key.option == .grpcKeyFile && key.reason == "LLM_RATE_LIMIT_GRPC_CERT_FILE is missing")
         let clients = try problem([.grpcListen: "127.0.0.1:8081", .grpcClientCAFile: "/ca.pem"])
         #expect(clients.option == .grpcClientCAFile && clients.reason == "LLM_RATE_LIMIT_GRPC_CERT_FILE is missing")
-        let both = try load([
-            .grpcListen: "127.0.0.1:8081", .grpcCertificateFile: "/both.pem", .grpcKeyFile: "/both.pem",
-        ])
-        #expect(both.warnings.isEmpty)
+        let authority = try CertificateAuthority()
+        let certificate = try authority.issue("server")
+        var flags: [OptionName: String] = [
+            .grpcListen: "127.0.0.1:8081", .grpcCertificateFile: certificate.file, .grpcKeyFile: certificate.keyFile,
+            .grpcClientCAFile: authority.file,
+        ]
+        #expect(try load(flags).settings.grpcTLS != nil)
+        // Each file is tried before anybody is served.
+        for (option, reason) in [
+            (OptionName.grpcCertificateFile, "it holds no PEM certificate"),
+            (.grpcKeyFile, "it holds no PEM key that needs no passphrase"),
+            (.grpcClientCAFile, "it holds no PEM certificate"),
+        ] {
+            var broken = flags
+            broken[option] = folder.write("broken.pem", "nothing\n")
+            let found = try problem(broken)
+            #expect(found.option == option && found.reason == reason)
+        }
+        flags[.grpcCertificateFile] = "/nowhere/cert.pem"
+        #expect(try problem(flags).reason == "No such file or directory")
     }
 
     @Test("warn of what is not used")
@@ -50,13 +67,15 @@ struct GRPCOptionTests {
         let file = folder.write("limits.yaml", "domain: a\n")
         let unused = try load([.envoyConfig: file]).warnings
         #expect(unused.count == 1 && unused[0].hasPrefix("LLM_RATE_LIMIT_ENVOY_CONFIG is not used: neither"))
+        let authority = try CertificateAuthority()
+        let certificate = try authority.issue("server")
         let clear = try load([
-            .grpcSocket: "/run/grpc.sock", .grpcCertificateFile: "/both.pem", .grpcKeyFile: "/both.pem",
+            .grpcSocket: "/run/grpc.sock", .grpcCertificateFile: certificate.file, .grpcKeyFile: certificate.keyFile,
         ])
         #expect(
             clear.warnings == [
                 "LLM_RATE_LIMIT_GRPC_CERT_FILE is not used: LLM_RATE_LIMIT_GRPC_LISTEN names no address"
-            ])
+            ], "by \(authority.file)")
         let uids = try load([.grpcListen: "127.0.0.1:8081", .allowedUIDs: "0"]).warnings
         #expect(uids.count == 1 && uids[0].contains("LLM_RATE_LIMIT_GRPC_LISTEN=127.0.0.1:8081: TCP knows no users"))
     }

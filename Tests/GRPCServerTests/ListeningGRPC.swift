@@ -25,7 +25,7 @@ final class ListeningGRPC: Sendable {
 
     /// - Parameter predecessor: a server that takes no more connections, and whose socket's path this one takes over.
     init(
-        tls: GRPCServer.TLS? = nil, requestTimeoutMilliseconds: Int = 5_000, connectionLimit: Int = 100,
+        tls: ServerTLS? = nil, requestTimeoutMilliseconds: Int = 5_000, connectionLimit: Int = 100,
         after predecessor: ListeningGRPC? = nil
     ) async throws {
         folder = try predecessor?.folder ?? TemporaryFolder()

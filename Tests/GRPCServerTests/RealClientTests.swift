@@ -1,4 +1,5 @@
 import Glibc
+import Listeners
 import NIOCore
 import Synchronization
 import TestSupport
@@ -102,13 +103,13 @@ struct TLSTests {
         let clients = try CertificateAuthority()
         let certificate = try authority.issue("server")
         let open = try await ListeningGRPC(
-            tls: GRPCServer.TLS(certificateFile: certificate.file, keyFile: certificate.keyFile))
+            tls: ServerTLS(certificateFile: certificate.file, keyFile: certificate.keyFile))
         #expect(try PythonClient.lines(try PythonClient.start("tls", open.target, authority.file)) == ["hello"])
         #expect(try PythonClient.lines(try PythonClient.start("tls", open.target, clients.file)) == ["UNAVAILABLE"])
         try await open.stop()
 
         let closed = try await ListeningGRPC(
-            tls: GRPCServer.TLS(
+            tls: ServerTLS(
                 certificateFile: certificate.file, keyFile: certificate.keyFile, clientAuthoritiesFile: clients.file))
         let known = try clients.issue("client")
         let unknown = try authority.issue("client")
@@ -130,8 +131,8 @@ struct TLSTests {
         let one = try authority.issue("one")
         let other = try authority.issue("other")
         func problem(_ certificate: String, _ key: String, _ clients: String? = nil) -> String? {
-            do throws(GRPCServer.TLSError) {
-                let tls = GRPCServer.TLS(certificateFile: certificate, keyFile: key, clientAuthoritiesFile: clients)
+            do throws(ServerTLSError) {
+                let tls = ServerTLS(certificateFile: certificate, keyFile: key, clientAuthoritiesFile: clients)
                 try tls.check()
                 return nil
             } catch {

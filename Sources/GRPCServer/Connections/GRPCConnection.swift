@@ -1,4 +1,5 @@
 import Glibc
+import Listeners
 import NIOCore
 import NIOTLS
 import RateLimitService
@@ -53,7 +54,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        if writesToSocket { socket = try? context.pipeline.syncOperations.socketDescriptor }
+        if writesToSocket { socket = try? context.pipeline.syncOperations.descriptor }
         if context.channel.isActive { begin() }
     }
 

@@ -8,7 +8,7 @@ import RateLimitService
 /// has written is an error, and a value that cannot be used denies.
 struct LimitsDomainRequest: Hashable {
     /// The domain.
-    static let domain = "llm-rate-limit"
+    static let domain = DescriptorDomain.ofLimits
 
     /// One thing that the engine is asked, or told.
     struct Step: Hashable {

@@ -33,9 +33,6 @@ public struct DescriptorRules: Sendable {
         lookup = Dictionary(uniqueKeysWithValues: known)
     }
 
-    /// Whether there is a domain of a name.
-    public func hasDomain(_ name: String) -> Bool { lookup[ExactText(name)] != nil }
-
     /// What each descriptor of a call meets, in the call's order.
     ///
     /// Nothing is met in an unknown domain. A descriptor's own quota is met in place of the configuration's.

@@ -1,56 +1,54 @@
 import BoundedFiles
 import NIOCore
-import NIOSSL
+package import NIOSSL
 import Synchronization
 
-extension GRPCServer {
-    /// How connections are encrypted, and by which certificates clients prove who they are.
-    public struct TLS: Sendable {
-        /// The file of the server's PEM certificate chain.
-        public var certificateFile: String
-        /// The file of that certificate's PEM key.
-        public var keyFile: String
-        /// A file of PEM certificates; each client must show a certificate that one of them vouches for. Nil where clients
-        /// show none.
-        public var clientAuthoritiesFile: String?
+/// How connections are encrypted, and by which certificates clients prove who they are.
+public struct ServerTLS: Sendable {
+    /// The file of the server's PEM certificate chain.
+    public var certificateFile: String
+    /// The file of that certificate's PEM key.
+    public var keyFile: String
+    /// A file of PEM certificates; each client must show a certificate that one of them vouches for. Nil where clients
+    /// show none.
+    public var clientAuthoritiesFile: String?
 
-        /// The longest file that is read, in bytes.
-        public static let maximumFileBytes = 1 << 20
+    /// The longest file that is read, in bytes.
+    public static let maximumFileBytes = 1 << 20
 
-        private let cache = TLSContextCache()
+    private let cache = TLSContextCache()
 
-        /// Makes the options.
-        public init(certificateFile: String, keyFile: String, clientAuthoritiesFile: String? = nil) {
-            self.certificateFile = certificateFile
-            self.keyFile = keyFile
-            self.clientAuthoritiesFile = clientAuthoritiesFile
-        }
-
-        /// Whether TLS can be spoken: reads the files.
-        public func check() throws(TLSError) { _ = try context() }
-
-        /// What connections are made with. The files are read again when they have not been for 10 s, and where one has
-        /// changed, as certificates do before they expire, the context is made anew. Files that cannot be used, as while
-        /// they are being replaced, leave in force what there was.
-        func context() throws(TLSError) -> NIOSSLContext { try cache.context(for: self) }
+    /// Makes the options.
+    public init(certificateFile: String, keyFile: String, clientAuthoritiesFile: String? = nil) {
+        self.certificateFile = certificateFile
+        self.keyFile = keyFile
+        self.clientAuthoritiesFile = clientAuthoritiesFile
     }
 
-    /// Which file of ``TLS`` cannot be used, and why; each reason stands without "cannot …" in front.
-    public enum TLSError: Error, Equatable, CustomStringConvertible {
-        /// The server's certificate.
-        case certificate(String)
-        /// The key of the server's certificate.
-        case key(String)
-        /// The authorities of the clients' certificates.
-        case clientAuthorities(String)
+    /// Whether TLS can be spoken: reads the files.
+    public func check() throws(ServerTLSError) { _ = try context() }
 
-        /// One line: which file, and why.
-        public var description: String {
-            switch self {
-            case .certificate(let reason): "cannot use the gRPC certificate: \(reason)"
-            case .key(let reason): "cannot use the gRPC certificate's key: \(reason)"
-            case .clientAuthorities(let reason): "cannot use the authorities of gRPC clients: \(reason)"
-            }
+    /// What connections are made with. The files are read again when they have not been for 10 s, and where one has
+    /// changed, as certificates do before they expire, the context is made anew. Files that cannot be used, as while
+    /// they are being replaced, leave in force what there was.
+    package func context() throws(ServerTLSError) -> NIOSSLContext { try cache.context(for: self) }
+}
+
+/// Which file of ``ServerTLS`` cannot be used, and why; each reason stands without "cannot …" in front.
+public enum ServerTLSError: Error, Equatable, CustomStringConvertible {
+    /// The server's certificate.
+    case certificate(String)
+    /// The key of the server's certificate.
+    case key(String)
+    /// The authorities of the clients' certificates.
+    case clientAuthorities(String)
+
+    /// One line: which file, and why.
+    public var description: String {
+        switch self {
+        case .certificate(let reason): "cannot use the gRPC certificate: \(reason)"
+        case .key(let reason): "cannot use the gRPC certificate's key: \(reason)"
+        case .clientAuthorities(let reason): "cannot use the authorities of gRPC clients: \(reason)"
         }
     }
 }
@@ -67,12 +65,12 @@ private final class TLSContextCache: Sendable, CustomReflectable {
     private static let age = TimeAmount.seconds(10)
     private let made = Mutex<Made?>(nil)
 
-    func context(for tls: GRPCServer.TLS) throws(GRPCServer.TLSError) -> NIOSSLContext {
+    func context(for tls: ServerTLS) throws(ServerTLSError) -> NIOSSLContext {
         let result = made.withLock { made in
-            Result { () throws(GRPCServer.TLSError) in
+            Result { () throws(ServerTLSError) in
                 let now = NIODeadline.now()
                 if let made, now - made.readAt < Self.age { return made.context }
-                do throws(GRPCServer.TLSError) {
+                do throws(ServerTLSError) {
                     let files = try TLSFiles(tls)
                     if let former = made, former.files == files {
                         made?.readAt = now
@@ -101,7 +99,7 @@ private struct TLSFiles: Equatable {
     private let key: [UInt8]
     private let clientAuthorities: [UInt8]?
 
-    init(_ tls: GRPCServer.TLS) throws(GRPCServer.TLSError) {
+    init(_ tls: ServerTLS) throws(ServerTLSError) {
         certificate = try Self.read(tls.certificateFile) { .certificate($0) }
         key = try Self.read(tls.keyFile) { .key($0) }
         if let file = tls.clientAuthoritiesFile {
@@ -112,17 +110,17 @@ private struct TLSFiles: Equatable {
     }
 
     private static func read(
-        _ path: String, _ refuse: (String) -> GRPCServer.TLSError
-    ) throws(GRPCServer.TLSError) -> [UInt8] {
+        _ path: String, _ refuse: (String) -> ServerTLSError
+    ) throws(ServerTLSError) -> [UInt8] {
         do throws(BoundedFile.Problem) {
-            let file = try BoundedFile(path: path, maximumBytes: GRPCServer.TLS.maximumFileBytes)
+            let file = try BoundedFile(path: path, maximumBytes: ServerTLS.maximumFileBytes)
             return Array(withoutByteOrderMark(file.bytes))
         } catch {
             throw refuse("\(error)")
         }
     }
 
-    func makeContext() throws(GRPCServer.TLSError) -> NIOSSLContext {
+    func makeContext() throws(ServerTLSError) -> NIOSSLContext {
         guard let chain = try? NIOSSLCertificate.fromPEMBytes(certificate) else {
             throw .certificate("it holds no PEM certificate")
         }
