@@ -53,13 +53,15 @@ let package = Package(
 
         // The daemon, from the bottom up.
         .target(name: "BoundedFiles"),
-        .target(name: "Listeners", dependencies: ["BoundedFiles", .coreMetrics, .logging, .nioCore, .nioSSL]),
+        .target(name: "TLSContexts", dependencies: ["BoundedFiles", .nioCore, .nioSSL]),
+        .target(name: "Listeners", dependencies: ["TLSContexts", .coreMetrics, .logging, .nioCore, .nioSSL]),
         .target(name: "PrometheusMetrics", dependencies: [.coreMetrics]),
         .target(name: "StructuredLog", dependencies: [.logging]),
         .target(name: "RateLimitCore", dependencies: ["CSodium"]),
         .target(name: "LimitsFile", dependencies: ["BoundedFiles", "CYAML", "RateLimitCore"]),
         .target(
-            name: "RedisClient", dependencies: ["BoundedFiles", "CHiredis", .nioCore, .nioPosix, .nioSSL, .nioTLS]
+            name: "RedisClient",
+            dependencies: ["BoundedFiles", "CHiredis", "TLSContexts", .nioCore, .nioPosix, .nioSSL, .nioTLS]
         ),
         .target(
             name: "RateLimitService",
@@ -127,6 +129,7 @@ let package = Package(
 
         // Tests of one module each.
         .testTarget(name: "ListenersTests", dependencies: ["Listeners", "TestSupport", .coreMetrics, .logging]),
+        .testTarget(name: "TLSContextsTests", dependencies: ["TLSContexts", "TestSupport", .nioCore]),
         .testTarget(name: "PrometheusMetricsTests", dependencies: ["PrometheusMetrics", .coreMetrics]),
         .testTarget(name: "StructuredLogTests", dependencies: ["StructuredLog", .logging]),
         .testTarget(name: "RateLimitCoreTests", dependencies: ["RateLimitCore", "TestSupport"]),
@@ -158,7 +161,7 @@ let package = Package(
         .testTarget(
             name: "DaemonConfigurationTests",
             dependencies: [
-                "BoundedFiles", "DaemonConfiguration", "RateLimitCore", "RateLimitService", "RedisClient",
+                "BoundedFiles", "DaemonConfiguration", "LimitsFile", "RateLimitCore", "RateLimitService", "RedisClient",
                 "StructuredLog", "TestSupport",
                 .logging,
             ]

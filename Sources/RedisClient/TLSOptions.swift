@@ -1,7 +1,5 @@
-import BoundedFiles
-import NIOCore
 import NIOSSL
-import Synchronization
+import TLSContexts
 
 /// How a connection to Redis is encrypted; the defaults verify the server by the system's own authorities.
 public struct TLSOptions: Sendable {
@@ -19,9 +17,6 @@ public struct TLSOptions: Sendable {
     /// What the copies of these options share, so that links need not each read the files.
     private let cache = TLSContextCache()
 
-    /// The longest file that is read, in bytes.
-    public static let maximumFileBytes = 1 << 20
-
     /// The defaults.
     public init() {}
 
@@ -31,7 +26,16 @@ public struct TLSOptions: Sendable {
     /// What connections are made with. The files are read again each time, and where one has changed, as certificates
     /// do before they expire, the context is made anew. Files that cannot be used, as while they are being replaced,
     /// leave in force what there was.
-    func context() throws(TLSFileError) -> NIOSSLContext { try cache.context(for: self) }
+    func context() throws(TLSFileError) -> NIOSSLContext {
+        let end = TLSEnd(
+            role: .client(verifiesServer: verifiesServer), authoritiesFile: authoritiesFile,
+            certificateFile: certificateFile, keyFile: keyFile)
+        do throws(TLSProblem) {
+            return try cache.context(for: end)
+        } catch {
+            throw TLSFileError(error)
+        }
+    }
 }
 
 extension TLSOptions: Equatable {
@@ -64,94 +68,13 @@ extension TLSFileError: CustomStringConvertible {
     }
 }
 
-/// The context that the links share, with the files that it was made from.
-private final class TLSContextCache: Sendable, CustomReflectable {
-    private struct Made {
-        var options: TLSOptions
-        var files: TLSFiles
-        var context: NIOSSLContext
-    }
-
-    private let made = Mutex<Made?>(nil)
-
-    func context(for options: TLSOptions) throws(TLSFileError) -> NIOSSLContext {
-        // Held while the files are read: two links that find a new certificate make one context of it.
-        let result = made.withLock { made in
-            Result { () throws(TLSFileError) in
-                let former = made?.options == options ? made : nil
-                do throws(TLSFileError) {
-                    let files = try TLSFiles(options)
-                    if let former, former.files == files { return former.context }
-                    let context = try files.makeContext(options)
-                    made = Made(options: options, files: files, context: context)
-                    return context
-                } catch {
-                    guard let former else { throw error }
-                    return former.context
-                }
+extension TLSFileError {
+    fileprivate init(_ problem: TLSProblem) {
+        self =
+            switch problem.file {
+            case .authorities: .authorities(problem.reason)
+            case .certificate: .certificate(problem.reason)
+            case .key: .key(problem.reason)
             }
-        }
-        return try result.get()
-    }
-
-    /// Empty: a key must not be found by `dump`.
-    var customMirror: Mirror { Mirror(self, children: EmptyCollection<Mirror.Child>()) }
-}
-
-/// What is in the files of some options.
-private struct TLSFiles: Equatable {
-    private var authorities: [UInt8]?
-    private var certificate: [UInt8]?
-    private var key: [UInt8]?
-
-    init(_ options: TLSOptions) throws(TLSFileError) {
-        authorities = try Self.read(options.authoritiesFile) { .authorities($0) }
-        certificate = try Self.read(options.certificateFile) { .certificate($0) }
-        key = try Self.read(options.keyFile) { .key($0) }
-    }
-
-    private static func read(_ path: String?, _ refuse: (String) -> TLSFileError) throws(TLSFileError) -> [UInt8]? {
-        guard let path else { return nil }
-        do throws(BoundedFile.Problem) {
-            return Array(
-                withoutByteOrderMark(try BoundedFile(path: path, maximumBytes: TLSOptions.maximumFileBytes).bytes))
-        } catch {
-            throw refuse("\(error)")
-        }
-    }
-
-    func makeContext(_ options: TLSOptions) throws(TLSFileError) -> NIOSSLContext {
-        var configuration = TLSConfiguration.makeClientConfiguration()
-        configuration.minimumTLSVersion = .tlsv12
-        configuration.certificateVerification = options.verifiesServer ? .fullVerification : .none
-        // A Redis that hangs never says goodbye; the default of 5 s would let closed connections pile up.
-        configuration.shutdownTimeout = .milliseconds(100)
-        if let authorities {
-            guard let certificates = try? NIOSSLCertificate.fromPEMBytes(authorities) else {
-                throw .authorities("it holds no PEM certificate")
-            }
-            configuration.trustRoots = .certificates(certificates)
-        }
-        if let certificate {
-            guard let certificates = try? NIOSSLCertificate.fromPEMBytes(certificate) else {
-                throw .certificate("it holds no PEM certificate")
-            }
-            configuration.certificateChain = certificates.map { .certificate($0) }
-        }
-        if let key {
-            guard let privateKey = try? NIOSSLPrivateKey(bytes: key, format: .pem) else {
-                throw .key("it holds no PEM key that needs no passphrase")
-            }
-            configuration.privateKey = .privateKey(privateKey)
-        }
-        do {
-            return try NIOSSLContext(configuration: configuration)
-        } catch NIOSSLError.failedToLoadPrivateKey {
-            throw .key("it is not the key of the client certificate")
-        } catch NIOSSLError.failedToLoadCertificate {
-            throw .certificate("TLS does not take it")
-        } catch {
-            throw .authorities("the system has none (Debian's package ca-certificates)")
-        }
     }
 }
