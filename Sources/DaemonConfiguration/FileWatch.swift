@@ -1,3 +1,5 @@
+import LimitsFile
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Musl)
@@ -5,7 +7,7 @@
 #endif
 
 /// What the file system says of a file: another one in its place, and a change to its content, its permissions or its
-/// owner, show in it; of a folder, also what it says of the files in it.
+/// owner, show in it; of a folder, also what it says of the files of a configuration of Envoy's in it.
 public struct FileState: Sendable, Hashable {
     private let device: UInt64
     private let number: UInt64
@@ -15,9 +17,6 @@ public struct FileState: Sendable, Hashable {
     private let modifiedSeconds: Int
     private let modifiedNanoseconds: Int
     private let files: [String: FileState]
-
-    /// The most files of a folder that are looked at.
-    public static let mostFiles = 1_024
 
     /// Looks at the file that a path leads to, through symbolic links; nil where none can be looked at.
     public init?(path: String) { self.init(path: path, looksIntoFolders: true) }
@@ -35,26 +34,12 @@ public struct FileState: Sendable, Hashable {
         modifiedNanoseconds = status.st_mtim.tv_nsec
         var files: [String: FileState] = [:]
         if looksIntoFolders, status.st_mode & S_IFMT == S_IFDIR {
-            for name in Self.names(inFolder: path) {
-                files[name] = FileState(path: "\(path)/\(name)", looksIntoFolders: false)
+            // A folder that cannot be used is read again now and then, whatever its files are.
+            for file in (try? EnvoyConfiguration.files(at: path)) ?? [] {
+                files[file] = FileState(path: file, looksIntoFolders: false)
             }
         }
         self.files = files
-    }
-
-    /// The names in a folder, of the first ``mostFiles``.
-    private static func names(inFolder path: String) -> [String] {
-        guard let folder = opendir(path) else { return [] }
-        defer { closedir(folder) }
-        var names: [String] = []
-        while names.count < mostFiles, let entry = readdir(folder) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            // What a configuration map of Kubernetes has beside the files themselves begins with a dot.
-            if !name.hasPrefix(".") { names.append(name) }
-        }
-        return names
     }
 }
 

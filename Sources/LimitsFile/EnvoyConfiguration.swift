@@ -56,7 +56,9 @@ public struct EnvoyConfiguration: Hashable, Sendable {
         }
     }
 
-    private static func files(at path: String) throws(EnvoyConfigurationError) -> [String] {
+    /// The files of which the configuration at a path consists, in the order in which they are read: those that are watched
+    /// as well.
+    package static func files(at path: String) throws(EnvoyConfigurationError) -> [String] {
         var status = stat()
         guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return [path] }
         guard let folder = opendir(path) else { throw EnvoyConfigurationError(path, errno: errno) }

@@ -1,3 +1,4 @@
+import LimitsFile
 import TestSupport
 import Testing
 
@@ -111,5 +112,22 @@ struct GRPCOptionTests {
         _ = other.write("a.yaml", "domain: ab\n")
         #expect(FileState(path: other.path) != second)
         #expect(FileState(path: file) != nil && FileState(path: other.path + "/nothing") == nil)
+    }
+
+    @Test("The files of a folder that are watched are those that are read, however many others stand in it")
+    func watchedIsRead() throws {
+        let other = TemporaryFolder()
+        for number in 0..<1_100 { _ = other.write("\(number).txt", "") }
+        for name in ["a.yaml", "b.yml", ".hidden.yaml", "notes.txt"] { _ = other.write(name, "domain: \(name)\n") }
+        let read = try EnvoyConfiguration(readingAt: other.path).files.map {
+            String($0.dropFirst(other.path.count + 1))
+        }
+        #expect(read == ["a.yaml", "b.yml"])
+        for name in ["a.yaml", "b.yml", ".hidden.yaml", "notes.txt"] {
+            let before = FileState(path: other.path)
+            // The folder itself stays as it is: no name comes or goes.
+            _ = other.write(name, "domain: changed\n")
+            #expect((FileState(path: other.path) != before) == read.contains(name), "\(name)")
+        }
     }
 }
