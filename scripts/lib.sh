@@ -1,6 +1,7 @@
 # Shared by the scripts here; sourced, not run. Expects `set -euo pipefail`.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+script=$(realpath "$0")
 cd "$root"
 
 # How the daemon is built to be run. Exclusivity is checked by the compiler where it can be, and at run time in the
@@ -12,6 +13,44 @@ say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 fail() {
     say "$*"
     exit 1
+}
+
+# Prints what a script says of itself at its top, where --help or -h is among its arguments: show_help "$@"
+show_help() {
+    local argument
+    for argument in "$@"; do
+        [[ $argument == --help || $argument == -h ]] || continue
+        sed -n "2,/^[^#]/ s/^# \\{0,1\\}//p" "$script"
+        exit
+    done
+}
+
+# Refuses what is not accepted before anything takes long. A value is a number (N), one of several (a|b), or any text:
+# accept [OPTION|"OPTION VALUE"]… -- "$@"
+accept() {
+    local known=() said entry value found
+    while [ "$1" != -- ]; do
+        known+=("$1")
+        shift
+    done
+    shift
+    printf -v said '%s, ' "${known[@]+"${known[@]}"}" --help
+    said=${said%, }
+    while [ $# -gt 0 ]; do
+        found=
+        for entry in "${known[@]+"${known[@]}"}"; do [ "${entry%% *}" != "$1" ] || found=$entry; done
+        [ -n "$found" ] || fail "cannot use $1: accepted $([[ $said == *,* ]] && echo are || echo is) $said"
+        if [[ $found == *" "* ]]; then
+            value=${found#* }
+            case $value in
+                N) [[ ${2-} =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "cannot use $1 \"${2-}\": accepted is a number" ;;
+                *"|"*) [[ -n ${2-} && "|$value|" == *"|$2|"* ]] || fail "cannot use $1 \"${2-}\": accepted are ${value//|/, }" ;;
+                *) [ -n "${2-}" ] || fail "cannot use $1 without a value: accepted is $found" ;;
+            esac
+            shift
+        fi
+        shift
+    done
 }
 
 # Installs what is missing, with nothing done by hand.

@@ -56,6 +56,46 @@ struct ScriptTests {
         #expect(process.output == "slept\ngone\n", "\(process.errors)")
     }
 
+    /// Those that people call.
+    private static let named = Repository.files.filter { file in
+        file.firstMatch(of: /^scripts\/[^.\/]+$/) != nil
+            && readFile(Repository.path(file)).hasPrefix("#!/usr/bin/env bash")
+    }
+
+    @Test("Each says with --help what it does and how it is called, in 80 columns, and does nothing", arguments: named)
+    func help(script: String) throws {
+        let process = try ChildProcess(Repository.path(script), ["--help"])
+        #expect(try process.wait() == 0 && process.errors.isEmpty, "\(process.errors)")
+        let lines = process.output.split(separator: "\n", omittingEmptySubsequences: false)
+        #expect(lines.first?.isEmpty == false && process.output.contains("\n  \(script)"), "\(process.output)")
+        for line in lines { #expect(line.count <= 80 && !line.contains("set -euo"), "\(line)") }
+    }
+
+    @Test("Each refuses what it does not accept before anything takes long, and says what it does", arguments: named)
+    func refusal(script: String) throws {
+        let process = try ChildProcess(Repository.path(script), ["--nonsense"])
+        let name = script.dropFirst("scripts/".count)
+        #expect(try process.wait() == 1 && process.output.isEmpty)
+        let refusal = try Regex("^\(name): cannot [a-z ]+ --nonsense: accepted (are|is) .*\n$")
+        #expect(process.errors.wholeMatch(of: refusal) != nil, "\(process.errors)")
+    }
+
+    @Test(
+        "A value that cannot be used is refused with what can",
+        arguments: [
+            (
+                ["scripts/test", "--sanitize", "memory"],
+                "test: cannot use --sanitize \"memory\": accepted are address, thread\n"
+            ),
+            (["scripts/test", "--filter"], "test: cannot use --filter without a value: accepted is --filter X\n"),
+            (["scripts/chaos", "--minutes", "long"], "chaos: cannot use --minutes \"long\": accepted is a number\n"),
+            (["scripts/run", "now"], "run: cannot use now: accepted is --help\n"),
+        ])
+    func values(call: [String], text: String) throws {
+        let process = try ChildProcess(Repository.path(call[0]), Array(call.dropFirst()))
+        #expect(try process.wait() == 1 && process.errors == text, "\(process.errors)")
+    }
+
     @Test("Every script that builds does it through the function that tells how far it is")
     func builds() {
         for (name, text) in Repository.texts where name.hasPrefix("scripts/") && name != "scripts/lib.sh" {

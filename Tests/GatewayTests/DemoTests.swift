@@ -3,18 +3,35 @@ import TestSupport
 import Testing
 
 /// `scripts/demo`, which shows a real gateway under limits.
-@Suite("The demo", .serialized, .needs("litellm", "nginx", "haproxy", "caddy", "envoy"))
+@Suite("The demo", .serialized, .needs("litellm", "nginx", "haproxy", "caddy", "traefik", "envoy"))
 struct DemoTests {
     @Test(
         "It ends by itself, and its picture has who was allowed, who was denied for how long, and who passed uncounted")
     func picture() throws {
         try check("litellm")
         // These have next to nothing to do, and wait most of the time.
-        let gateways = ["nginx", "haproxy", "caddy", "envoy"]
-        _ = try concurrently(gateways.count) { try check(gateways[$0]) }
+        let gateways = ["nginx", "haproxy", "caddy", "traefik", "envoy-ext-authz"]
+        _ = try concurrently(gateways.count) { _ = try check(gateways[$0]) }
     }
 
-    private func check(_ gateway: String) throws {
+    @Test("Envoy's shows who was denied for requests and who for tokens, and one line of what the daemon counts")
+    func tokens() throws {
+        // Envoy's own answers have no body.
+        let demo = try check("envoy", denial: "429, 5 of 5 used, Retry-After: ")
+        let output = demo.process.output
+        let carol = try demo.row("carol")
+        #expect(carol.allSatisfy { "+o 123456789".contains($0) }, "\(output)")
+        #expect(carol.contains("+") && carol.contains { $0.isNumber }, "\(output)")
+        for text in ["4,000 tokens are charged", "carol  denied   429, 8,000 of 8,000 tokens used, Retry-After: "] {
+            #expect(output.contains(text), "\(text)\n\(output)")
+        }
+        let metric = /\n  llm_rate_limit_descriptors_total\{domain="api",path="user",result="over"\} [1-9]\d*\n/
+        #expect(output.firstMatch(of: metric) != nil, "\(output)")
+    }
+
+    /// Runs a demo to its end, and checks what all of them show.
+    @discardableResult
+    private func check(_ gateway: String, denial: String = "429, 5 of 5 used, \"Try again in") throws -> Demo {
         let demo = try Demo(gateway)
         #expect(try demo.process.wait(seconds: 400) == 0, "\(gateway): \(demo.process.errors)")
         let output = demo.process.output
@@ -31,18 +48,18 @@ struct DemoTests {
         let stopped = bob.index(bob.startIndex, offsetBy: 24)
         #expect(bob[stopped] == "o" && bob[stopped...].contains("+"), "\(output)")
         let told = [
-            "alice  denied   429, 5 of 5 used, \"Try again in", "Redis  stops answering", "Redis  answers again",
+            "alice  denied   \(denial)", "Redis  stops answering", "Redis  answers again",
             "bob    open     200, not counted (", "scripts/demo \(gateway) --stay",
         ]
         for text in told { #expect(output.contains(text), "\(text)\n\(output)") }
         demo.expectNothingLeft()
+        return demo
     }
 
     @Test("With --stay it goes on, its commands work as they are printed, and Ctrl-C ends it all")
     func stay() throws {
         let demo = try Demo("litellm", "--stay")
-        try demo.until("Ctrl-C stops all of it.")
-        let commands = demo.process.output.split(separator: "\n").filter { $0.hasPrefix("  ") }.joined(separator: "\n")
+        let commands = try demo.commands()
         let (curl, explain) = (
             try #require(commands.firstMatch(of: /(?s)  curl .*?\}\]\}'/)).0,
             try #require(commands.firstMatch(of: /export LLM_RATE_LIMIT_SOCKET=.*\n.* explain alice/)).0
@@ -59,9 +76,31 @@ struct DemoTests {
         demo.expectNothingLeft()
     }
 
-    @Test("Ctrl-C leaves no process and no folder behind", arguments: ["starting LiteLLM", "stops answering"])
-    func interrupted(moment: String) throws {
-        let demo = try Demo("litellm")
+    @Test("With --stay Envoy's is asked, and tells what became of requests and tokens, as is printed")
+    func stayWithEnvoy() throws {
+        let demo = try Demo("envoy", "--stay")
+        let commands = try demo.commands()
+        let (curl, metrics) = (
+            try #require(commands.firstMatch(of: /(?s)  curl -i .*?\}\]\}'/)).0,
+            try #require(commands.firstMatch(of: /(?s)  curl -s .*descriptors_total/)).0
+        )
+        let told = try run("for _ in 1 2 3 4 5 6; do \(curl); done; \(metrics)")
+        #expect(told.contains("429 Too Many Requests") && told.contains("retry-after: "), "\(told)")
+        #expect(told.contains(#"path="user_tokens",result="ok"} "#), "\(told)")
+        demo.noteProcesses()
+        demo.process.send(SIGINT)
+        #expect(try demo.process.wait(seconds: 60) == 0)
+        demo.expectNothingLeft()
+    }
+
+    @Test(
+        "Ctrl-C leaves no process and no folder behind",
+        arguments: [
+            ("litellm", "starting LiteLLM"), ("litellm", "stops answering"), ("envoy", "stops answering"),
+            ("traefik", "asks twice a second"),
+        ])
+    func interrupted(gateway: String, moment: String) throws {
+        let demo = try Demo(gateway)
         try demo.until(moment)
         demo.noteProcesses()
         demo.process.send(SIGINT)
@@ -99,7 +138,7 @@ private final class Demo {
     private var children: [pid_t] = []
 
     init(_ arguments: String...) throws {
-        if let name = arguments.first { _ = try UnpackedGateway(name) }
+        if let program = arguments.first?.split(separator: "-").first { _ = try UnpackedGateway(String(program)) }
         process = try ChildProcess(Self.script, arguments + ["--daemon", Daemon.program])
         try until("starting ")
         noteProcesses()
@@ -129,6 +168,12 @@ private final class Demo {
     func expectNothingLeft() {
         for child in children { #expect(kill(child, 0) == -1 && errno == ESRCH, "process \(child) is left") }
         #expect(!FileManager.default.fileExists(atPath: folder))
+    }
+
+    /// The commands that it prints with --stay, once it stays.
+    func commands() throws -> String {
+        try until("Ctrl-C stops all of it.")
+        return process.output.split(separator: "\n").filter { $0.hasPrefix("  ") }.joined(separator: "\n")
     }
 
     /// One row of the picture.

@@ -1,4 +1,5 @@
-"""A model that is none, on loopback: answers every chat with "hello", in OpenAI's protocol.
+"""A model that is none, on loopback: answers every chat with "hello", in OpenAI's protocol. It takes
+980 tokens each time, and 4,000 as "o3".
 
 model.py PATH: writes where it listens to the file at PATH.
 """
@@ -11,5 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy/python"))
 sys.dont_write_bytecode = True
 from tests.upstream import Upstream  # noqa: E402
 
-Path(sys.argv[1]).write_text(Upstream().url.removesuffix("/v1"))
+upstream = Upstream()
+# A model that thinks long.
+upstream.completion_tokens["o3"] = 3_100
+Path(sys.argv[1]).write_text(upstream.url.removesuffix("/v1"))
 signal.pause()

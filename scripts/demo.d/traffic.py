@@ -1,4 +1,4 @@
-"""Sends the requests of two users through a gateway, stops Redis meanwhile, and draws what each was answered.
+"""Sends the requests of some users through a gateway, stops Redis meanwhile, and draws what each was answered.
 
 The picture has a column for each half second, a line for each user, and one for Redis. All of it fits 80 columns, and
 has no escape codes, so that it can be kept as it is.
@@ -21,8 +21,20 @@ from pathlib import Path
 
 SLOT_SECONDS = 0.5
 SLOTS = 44
-#: Each user asks in every so manieth slot.
-USERS = {"alice": 1, "bob": 4}
+
+@dataclass(frozen=True)
+class User:
+    """Who asks, in every so manieth slot, and which model."""
+
+    name: str
+    pace: int
+    model: str = "gpt-4o"
+
+
+USERS = [User("alice", 1), User("bob", 4)]
+#: Where tokens are limited as well.
+TOKEN_USERS = [*USERS, User("carol", 4, model="o3")]
+
 #: The slots in which Redis is stopped.
 OUTAGE = range(24, 28)
 #: How long a request may take.
@@ -30,6 +42,7 @@ PATIENCE_SECONDS = 60
 
 ALLOWED, OPEN, FAILED, DENIED = "+", "o", "!", "denied"
 DEGRADED = "llm_rate_limit_degraded_checks_total"
+DENIED_DESCRIPTORS = 'llm_rate_limit_descriptors_total{domain="api",path="user",result="over"}'
 
 
 @dataclass
@@ -52,13 +65,15 @@ class Setting:
     port: int
     key: str
     daemon: str
+    #: How many tokens a user has, where the gateway limits them.
+    token_quota: int | None = None
     #: How many checks of each reason were degraded, when last asked.
     degraded: dict[str, float] = field(default_factory=dict)
 
-    def ask(self, user: str) -> Answer:
+    def ask(self, user: User) -> Answer:
         """Send one request and read its answer."""
-        body = {"model": "gpt-4o", "user": user, "messages": [{"role": "user", "content": "hello"}]}
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json", "X-User-Id": user}
+        body = {"model": user.model, "user": user.name, "messages": [{"role": "user", "content": "hello"}]}
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json", "X-User-Id": user.name}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
@@ -71,12 +86,13 @@ class Setting:
         # LiteLLM's answers have no such header.
         reason = self.newly_degraded() or response.headers.get("X-Rate-Limit-Degraded")
         if response.status == 429:
-            return denial(response.headers, text)
+            return denial(response.headers, text, self.token_quota)
         if response.status != 200:
             return Answer(FAILED, f"status {response.status}: {text[:200]}")
         if reason:
             return Answer(OPEN, f"200, not counted ({reason})")
-        return Answer(ALLOWED, "200, the model's answer")
+        tokens = re.search(r'"total_tokens": ?(\d+)', text) if self.token_quota else None
+        return Answer(ALLOWED, "200, the model's answer" + (f"; {int(tokens[1]):,} tokens are charged" if tokens else ""))
 
     def newly_degraded(self) -> str | None:
         """Say why the last check was not decided by Redis; None where it was."""
@@ -88,23 +104,33 @@ class Setting:
 
     def counters(self) -> dict[str, float]:
         """Read the daemon's counters of checks that Redis did not decide, by reason."""
+        found = re.findall(DEGRADED + r'\{reason="(\w+)"\} (\S+)', self.metrics())
+        return {reason: float(count) for reason, count in found}
+
+    def metrics(self) -> str:
+        """Read what the daemon counts."""
         connection = http.client.HTTPConnection("localhost", timeout=PATIENCE_SECONDS)
         connection.sock = socket.socket(socket.AF_UNIX)
         try:
             connection.sock.connect(self.daemon)
             connection.request("GET", "/metrics")
-            page = connection.getresponse().read().decode()
+            return connection.getresponse().read().decode()
         finally:
             connection.close()
-        return {reason: float(count) for reason, count in re.findall(DEGRADED + r'\{reason="(\w+)"\} (\S+)', page)}
 
 
-def denial(headers: Message, text: str) -> Answer:
+def denial(headers: Message, text: str, token_quota: int | None) -> Answer:
     """Tell a denial: its mark is the seconds to wait, 9 for more."""
     wait = headers.get("Retry-After") or ""
+    # The limit that binds, in the names of the daemon or in those of Envoy.
     quota = re.search(r"q=(\d+)", headers.get("RateLimit-Policy") or "")
+    quota = quota or re.match(r"(\d+)", headers.get("X-RateLimit-Limit") or "")
     left = re.search(r"r=(\d+)", headers.get("RateLimit") or "")
-    used = f"{int(quota[1]) - int(left[1])} of {quota[1]} used, " if quota and left else ""
+    left = left or re.match(r"(\d+)$", headers.get("X-RateLimit-Remaining") or "")
+    used = ""
+    if quota and left:
+        unit = " tokens" if int(quota[1]) == token_quota else ""
+        used = f"{int(quota[1]) - int(left[1]):,} of {int(quota[1]):,}{unit} used, "
     message = re.search(r'"message": ?"([^"]+)"', text)
     said = f'"{message[1]}"' if message else f"Retry-After: {wait}"
     return Answer(str(min(int(wait), 9)) if wait.isdigit() else FAILED, f"429, {used}{said}")
@@ -116,7 +142,7 @@ NAMES = {ALLOWED: "allowed", OPEN: "open", FAILED: "failed", DENIED: "denied"}
 def reason_of(answer: Answer, before: str | None, window: int) -> str:
     """Say why an answer differs from the one before."""
     if answer.kind == ALLOWED and before == DENIED:
-        return f"200, a request of {window} s ago counts no more"
+        return f"200, what was used {window} s ago counts no more"
     if answer.kind == ALLOWED and before == OPEN:
         return "200, Redis decides again"
     return answer.text
@@ -136,9 +162,9 @@ def stop(process: int) -> None:
         time.sleep(0.001)
 
 
-def send(setting: Setting, redis: int, window: int) -> tuple[dict[str, list[str]], list[float]]:
+def send(setting: Setting, users: list[User], redis: int, window: int) -> tuple[dict[str, list[str]], list[float]]:
     """Send everything, and tell each change; gives the marks of each user, and when each slot began."""
-    marks: dict[str, list[str]] = {user: [] for user in USERS}
+    marks: dict[str, list[str]] = {user.name: [] for user in users}
     last: dict[str, str] = {}
     times: list[float] = []
     start = time.monotonic()
@@ -154,16 +180,17 @@ def send(setting: Setting, redis: int, window: int) -> tuple[dict[str, list[str]
             elif slot == OUTAGE.stop:
                 os.kill(redis, signal.SIGCONT)
                 line(times[-1], "Redis", "answers again")
-            for user, pace in USERS.items():
-                if slot % pace:
-                    marks[user].append(" ")
+            for user in users:
+                if slot % user.pace:
+                    marks[user.name].append(" ")
                     continue
                 asked = time.monotonic() - start
                 answer = setting.ask(user)
-                marks[user].append(answer.mark)
-                if answer.kind != last.get(user) or answer.mark == FAILED:
-                    line(asked, user, f"{NAMES[answer.kind]:<8} {reason_of(answer, last.get(user), window)}")
-                last[user] = answer.kind
+                before = last.get(user.name)
+                marks[user.name].append(answer.mark)
+                if answer.kind != before or answer.mark == FAILED:
+                    line(asked, user.name, f"{NAMES[answer.kind]:<8} {reason_of(answer, before, window)}")
+                last[user.name] = answer.kind
     finally:
         os.kill(redis, signal.SIGCONT)
     return marks, times
@@ -199,6 +226,21 @@ LEGEND = """\
   = .     Redis answers, Redis is stopped"""
 
 
+def introduction(quota: int, token_quota: int | None, window: int) -> str:
+    """Say what is limited, and who asks."""
+    if token_quota is None:
+        return f"""\
+{quota} requests in any {window} seconds for each user.
+alice asks twice a second, bob every two seconds. What changes for them:
+"""
+    return f"""\
+{quota} requests and {token_quota:,} tokens in any {window} seconds for each user. Tokens are
+charged when an answer has ended. alice asks twice a second, bob every two
+seconds; carol asks as bob does, a model that takes more tokens.
+What changes for them:
+"""
+
+
 def main() -> int:
     """Show it all; 1 where a request got another answer than the picture has marks for."""
     parser = argparse.ArgumentParser()
@@ -206,19 +248,24 @@ def main() -> int:
         parser.add_argument(f"--{name}", required=True)
     for name in ("port", "redis", "quota", "window"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--token-quota", type=int)
     given = parser.parse_args()
-    setting = Setting(given.port, given.key, given.daemon)
+    setting = Setting(given.port, given.key, given.daemon, given.token_quota)
     setting.degraded = setting.counters()
     # What a gateway does at its first request only is over then.
-    warm = setting.ask("warm-up")
+    warm = setting.ask(User("warm-up", 1))
     if warm.mark == FAILED:
         print(f"cannot show {given.gateway}: {warm.text}", file=sys.stderr)
         return 1
     print(f"\n{given.gateway} with {given.file}, limited by llm-rate-limit:")
-    print(f"{given.quota} requests in any {given.window} seconds for each user.")
-    print("alice asks twice a second, bob every two seconds. What changes for them:\n", flush=True)
-    marks, times = send(setting, given.redis, given.window)
+    users = TOKEN_USERS if given.token_quota else USERS
+    print(introduction(given.quota, given.token_quota, given.window))
+    marks, times = send(setting, users, given.redis, given.window)
     print(f"\n{picture(marks, times)}")
+    if given.token_quota:
+        told = [line for line in setting.metrics().splitlines() if line.startswith(DENIED_DESCRIPTORS)]
+        print("\nHow many were over the limit of requests, from the daemon's /metrics:\n")
+        print("\n".join(f"  {line}" for line in told))
     return 1 if any(FAILED in row for row in marks.values()) else 0
 
 

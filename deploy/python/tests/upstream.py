@@ -24,6 +24,8 @@ class Upstream:
         #: Models that answer with status 500, and how often they still do.
         self.broken: dict[str, int] = {}
         self.part_seconds = 0.05
+        #: How many tokens the answer of a model has, where it is not the usual number.
+        self.completion_tokens: dict[str, int] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
@@ -66,11 +68,12 @@ class Upstream:
                     self._send(200, self._completion(model))
 
             @staticmethod
-            def _usage() -> dict[str, Any]:
+            def _usage(model: str) -> dict[str, Any]:
+                completion_tokens = upstream.completion_tokens.get(model, COMPLETION_TOKENS)
                 return {
                     "prompt_tokens": PROMPT_TOKENS,
-                    "completion_tokens": COMPLETION_TOKENS,
-                    "total_tokens": PROMPT_TOKENS + COMPLETION_TOKENS,
+                    "completion_tokens": completion_tokens,
+                    "total_tokens": PROMPT_TOKENS + completion_tokens,
                     "prompt_tokens_details": {"cached_tokens": 0},
                 }
 
@@ -78,7 +81,7 @@ class Upstream:
                 message = {"role": "assistant", "content": "hello"}
                 choice = {"index": 0, "finish_reason": "stop", "message": message}
                 head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model}
-                return {**head, "choices": [choice], "usage": self._usage()}
+                return {**head, "choices": [choice], "usage": self._usage(model)}
 
             def _send(self, status: int, answer: dict[str, Any]) -> None:
                 payload = json.dumps(answer).encode()
@@ -109,7 +112,7 @@ class Upstream:
                             return
                     self._event({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
                     if (body.get("stream_options") or {}).get("include_usage"):
-                        self._event({**head, "choices": [], "usage": self._usage()})
+                        self._event({**head, "choices": [], "usage": self._usage(body["model"])})
                     self.wfile.write(b"data: [DONE]\n\n")
                 except OSError:
                     pass  # The proxy went away, which is what some tests are about.
