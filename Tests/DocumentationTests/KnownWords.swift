@@ -25,6 +25,13 @@ enum KnownWords {
         "what a gateway calls its asking of another service": [
             "auth_request", "ext_authz", "forwardAuth", "forward_auth",
         ],
+        "a setting of a gateway that cannot be run here": [
+            "HTTPRouteExternalAuthGRPC", "HTTPRouteExternalAuthHTTP", "allow_degradation", "allowedHeaders",
+            "appProtocol",
+            "client_headers", "envoyExtAuthzHttp", "failOpen", "headersToDownstreamOnAllow",
+            "includeRequestHeadersInCheck", "pathPrefix", "request_headers", "statusOnError", "status_on_error",
+            "{path: /v1/auth/-, allowedHeaders: [X-User-Id, X-Api-Key]}",
+        ],
         "a header with a value of the client's": ["Authorization: Bearer …"],
         "a path with a user in it": ["/v1/users/address:192.0.2.7"],
         "a variable that Kubernetes sets": ["LLM_RATE_LIMIT_REDIS_PORT_6379_TCP_ADDR"],
