@@ -19,6 +19,8 @@ public struct SlidingWindowLog: Sendable {
     var dead = 0
     var merged = 0
     var total = 0
+    /// The time of the last admission, also of one that was given back: time never goes behind it.
+    var newestMicroseconds: Int?
 
     /// An empty window.
     public init() {}
@@ -34,10 +36,10 @@ public struct SlidingWindowLog: Sendable {
     ///   - clockMicroseconds: a clock that may step back: time then stands still until it has caught up.
     public mutating func check(cost: Int, limit: Limit, clockMicroseconds: Int) -> Decision {
         let window = limit.windowMilliseconds * 1000
-        let now = max(clockMicroseconds, entries.last?.timeMicroseconds ?? clockMicroseconds)
+        let now = max(clockMicroseconds, newestMicroseconds ?? clockMicroseconds)
         let (first, expired) = firstLive(now: now, window: window)
         var used = total - expired
-        var newest = first < entries.count ? entries.last?.timeMicroseconds : nil
+        var newest = first < entries.count ? newestMicroseconds : nil
         var verdict = Decision.Verdict.allowed
         if cost > limit.quota {
             verdict = .deniedForGood
@@ -58,10 +60,30 @@ public struct SlidingWindowLog: Sendable {
         return Decision(verdict: verdict, quota: limit.quota, used: used, resetAfterMilliseconds: reset)
     }
 
+    /// Takes back what is in the window, from the newest admission on, and says how much: never more than there is.
+    ///
+    /// What has left the window stays, as at a denial.
+    @discardableResult
+    public mutating func refund(_ cost: Int, limit: Limit, clockMicroseconds: Int) -> Int {
+        let now = max(clockMicroseconds, newestMicroseconds ?? clockMicroseconds)
+        let (first, expired) = firstLive(now: now, window: limit.windowMilliseconds * 1000)
+        let refunded = max(0, min(cost, total - expired))
+        var left = refunded
+        while left > 0, let last = entries.indices.last, last >= first {
+            let taken = min(left, entries[last].cost)
+            left -= taken
+            entries[last].cost -= taken
+            if entries[last].cost == 0 { entries.removeLast() }
+        }
+        total -= refunded
+        merged = min(merged, liveEntries)
+        return refunded
+    }
+
     /// Whether nothing is left in the window at `clockMicroseconds`.
     public func isEmpty(limit: Limit, clockMicroseconds: Int) -> Bool {
-        guard let newest = entries.last else { return true }
-        return clockMicroseconds - newest.timeMicroseconds >= limit.windowMilliseconds * 1000
+        guard let newestMicroseconds else { return true }
+        return clockMicroseconds - newestMicroseconds >= limit.windowMilliseconds * 1000
     }
 
     private func firstLive(now: Int, window: Int) -> (index: Int, expired: Int) {
@@ -88,6 +110,7 @@ public struct SlidingWindowLog: Sendable {
             rewrite(window: window)
         }
         total += cost
+        newestMicroseconds = now
         entries.append(Entry(timeMicroseconds: now, cost: cost))
     }
 

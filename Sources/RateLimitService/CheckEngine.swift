@@ -21,6 +21,7 @@ package final class CheckEngine {
     let metrics: CheckMetrics
     private let health: RedisHealth
     let localWindows: LocalWindows
+    let refundTimes: RefundTimes
     /// Finds out whether Redis decides, for all event loops; nil on all but one.
     var heartbeat: Heartbeat?
 
@@ -60,7 +61,7 @@ package final class CheckEngine {
 
     init(
         index: Int, eventLoop: any EventLoop, lanes: ScriptLanes, keyPrefix: String, policy: CheckPolicy,
-        bounds: Bounds, metrics: CheckMetrics, health: RedisHealth, localWindows: LocalWindows
+        bounds: Bounds, metrics: CheckMetrics, health: RedisHealth, localWindows: LocalWindows, refundTimes: RefundTimes
     ) {
         self.index = index
         self.eventLoop = eventLoop
@@ -74,6 +75,7 @@ package final class CheckEngine {
         self.metrics = metrics
         self.health = health
         self.localWindows = localWindows
+        self.refundTimes = refundTimes
         limitTally.setLimits(policy.limits.definitions)
         lanes.setEngine(self)
     }

@@ -44,7 +44,7 @@ public struct CheckMetrics: Sendable {
         /// Windows for values of each `limit` that were forgotten to make room for others.
         public static let limitValuesForgotten = "llm_rate_limit_limit_values_forgotten_total"
         /// What became of descriptors of Envoy's rate limit service, by `domain`, `path` of the limit and `result` (ok, near,
-        /// over, shadow_over, refund_ignored).
+        /// over, shadow_over, refund).
         public static let descriptors = "llm_rate_limit_descriptors_total"
         /// What calls said and was passed over, by `member`.
         public static let ignoredMembers = "llm_rate_limit_ignored_members_total"

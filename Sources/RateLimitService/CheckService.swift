@@ -63,6 +63,7 @@ public final class CheckService: Sendable {
     ) async throws -> CheckService {
         let health = RedisHealth(eventLoops: eventLoops.count, logger: logger, metrics: metrics)
         let localWindows = LocalWindows()
+        let refundTimes = RefundTimes()
         let watch = DataLossWatch(
             keyPrefix: options.keyPrefix, window: policy.longestWindow, metrics: metrics, logger: logger
         )
@@ -80,7 +81,7 @@ public final class CheckService: Sendable {
                         lanes: .make(options.redis, lanes, health, index: index, on: eventLoop),
                         keyPrefix: options.keyPrefix, policy: policy,
                         bounds: CheckEngine.Bounds(queue: options.queueLimit), metrics: metrics, health: health,
-                        localWindows: localWindows
+                        localWindows: localWindows, refundTimes: refundTimes
                     )
                     if index == 0 {
                         engine.heartbeat = Heartbeat(

@@ -76,6 +76,15 @@ final class LocalWindows: Sendable {
                     report.key, cost: min(report.cost, left), limit: report.limit, clockMicroseconds: clockMicroseconds)
             }
         }
+
+        /// Gives back of each as much as there is.
+        mutating func refund(_ refunds: [Question], clockMicroseconds: Int) {
+            for refund in refunds {
+                let (key, cost, limit) = (refund.key, refund.cost, refund.limit)
+                young[key]?.refund(cost, limit: limit, clockMicroseconds: clockMicroseconds)
+                old[key]?.refund(cost, limit: limit, clockMicroseconds: clockMicroseconds)
+            }
+        }
     }
 
     private let generations = Mutex(Generations())
@@ -108,7 +117,7 @@ final class LocalWindows: Sendable {
     }
 
     /// Decides a request about descriptors while Redis is away, under this replica's share of each window that may deny it.
-    /// Of what is reported so much is charged as there is room for.
+    /// Of what is reported so much is charged as there is room for, and of what is given back as much as there is.
     func check(_ call: PlannedDescriptors, replicas: Int, clockMicroseconds: Int) -> DescriptorOutcome {
         func question(_ term: DescriptorTerm, cost: Int, need: Int) -> Question {
             let limit = Limit(
@@ -124,9 +133,13 @@ final class LocalWindows: Sendable {
             return question(term, cost: term.asked, need: max(1, term.asked))
         }
         let reports = call.terms.filter(\.kind.reports).map { question($0, cost: $0.reported, need: 0) }
+        let refunds = call.terms.filter(\.kind.refunds).map { question($0, cost: $0.refunded, need: 0) }
         let (verdict, decider) = generations.withLock { generations in
             let decided = generations.decide(questions, clockMicroseconds: clockMicroseconds)
-            if decided.verdict == .allowed { generations.charge(reports, clockMicroseconds: clockMicroseconds) }
+            if decided.verdict == .allowed {
+                generations.charge(reports, clockMicroseconds: clockMicroseconds)
+                generations.refund(refunds, clockMicroseconds: clockMicroseconds)
+            }
             return decided
         }
         return DescriptorOutcome(verdict, of: call, by: decider.map { asking[$0] })

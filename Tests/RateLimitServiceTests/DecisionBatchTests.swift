@@ -55,7 +55,8 @@ struct DecideScriptTests {
             operands += littleEndian(lease.instants.givenAtMilliseconds, 6)
             operands += littleEndian(lease.instants.lapsesAtMilliseconds, 6)
             operands += littleEndian(lease.instants.spreadMilliseconds, 2)
-        case .usage(let digest), .check(let digest): operands += digest.bytes + [UInt8](repeating: 0, count: 10)
+        case .usage(let digest), .check(let digest), .refund(let digest):
+            operands += digest.bytes + [UInt8](repeating: 0, count: 10)
         case nil: break
         }
         let head = [
@@ -112,7 +113,7 @@ struct DecideScriptTests {
             let most = Bool.random(using: &random) ? Int.random(in: DecisionPlan.valueBounds, using: &random) : 0
             return SubjectTerms(key: key, terms: terms, mostValues: most)
         }
-        let operation = DecisionOperation(rawValue: .random(in: 1...7, using: &random)) ?? .check
+        let operation = DecisionOperation(rawValue: .random(in: 1...8, using: &random)) ?? .check
         let instants = LeaseInstants(
             givenAtMilliseconds: .random(in: LeaseInstants.bounds, using: &random),
             lapsesAtMilliseconds: .random(in: LeaseInstants.bounds, using: &random),
@@ -122,6 +123,7 @@ struct DecideScriptTests {
             case .reset: nil
             case .check: Bool.random(using: &random) ? nil : .check(UsageDigest(ofCheck: [UInt8(subjects.count)]))
             case .usage: Bool.random(using: &random) ? nil : .usage(UsageDigest(of: [UInt8(subjects.count)]))
+            case .refund: Bool.random(using: &random) ? nil : .refund(UsageDigest(ofRefund: [UInt8(subjects.count)]))
             case .reserve, .renew, .settle, .release: .lease(LeaseMark(id: random.next(), instants: instants))
             }
         return DecisionCall(

@@ -15,12 +15,13 @@ private struct DescriptorModel {
 
         var window: String { limit.key?.text ?? "" }
         var quota: Int { limit.limit.definition.quota?.requestsPerUnit ?? 0 }
+        var isRefund: Bool { if case .refund = use { true } else { false } }
         var isInQuotaMode: Bool { limit.limit.definition.isQuotaMode && !limit.limit.definition.isShadow && use.asks }
 
         var hits: Int {
             switch use {
-            case .ask(let hits), .report(let hits): hits
-            case .peek, .refund: 0
+            case .ask(let hits), .report(let hits), .refund(let hits): hits
+            case .peek: 0
             }
         }
     }
@@ -33,7 +34,7 @@ private struct DescriptorModel {
 
     mutating func ask(_ all: [Asked]) -> Told {
         func sum(_ window: String, asked: Bool) -> Int {
-            all.filter { $0.window == window && $0.use.asks == asked && $0.use != .refund }.reduce(0) { $0 + $1.hits }
+            all.filter { $0.window == window && $0.use.asks == asked && !$0.isRefund }.reduce(0) { $0 + $1.hits }
         }
         // Whether what is asked of the descriptor's window does not fit.
         let lacks = all.map { one in
@@ -53,7 +54,14 @@ private struct DescriptorModel {
             }
         }
         if !isDenied, !isDeniedTogether {
-            for one in all where !one.use.asks && one.use != .refund { used[one.window, default: 0] += one.hits }
+            for one in all where !one.use.asks && !one.isRefund { used[one.window, default: 0] += one.hits }
+        }
+        let reported = used
+        if !isDenied, !isDeniedTogether {
+            // Once all is charged, and never below nothing.
+            for one in all where one.isRefund {
+                used[one.window] = max(0, used[one.window, default: 0] - one.hits)
+            }
         }
         let isOver = all.indices.map { place in
             let one = all[place]
@@ -62,7 +70,7 @@ private struct DescriptorModel {
             // Beside one that asks for more than is left something may be left.
             case .peek: return lacks[place] && before[one.window, default: 0] >= one.quota
             case .report:
-                let after = used[one.window, default: 0]
+                let after = reported[one.window, default: 0]
                 return (isDenied || isDeniedTogether ? after + sum(one.window, asked: false) : after) > one.quota
             case .refund: return false
             }
@@ -88,7 +96,8 @@ struct DescriptorModelTests {
         switch Int.random(in: 0..<8, using: &random) {
         case 0: return Descriptor(entries, hits: 0)
         case 1: return Descriptor(entries, hits: Int.random(in: 1...5, using: &random))
-        case 2: return Descriptor(entries, hits: 3, isRefund: true)
+        case 2:
+            return Descriptor(entries, hits: [nil, 0, 1, 3, 9].randomElement(using: &random) ?? nil, isRefund: true)
         default: return Descriptor(entries)
         }
     }

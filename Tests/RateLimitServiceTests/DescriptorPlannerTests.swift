@@ -46,11 +46,13 @@ struct DescriptorPlannerTests {
     func uses() {
         let asked = request(
             descriptor(), descriptor(hits: 0), descriptor(hits: 7), descriptor(hits: 7, isRefund: true),
-            descriptor(isRefund: true), descriptor(hits: .max), hits: 0)
+            descriptor(isRefund: true), descriptor(hits: .max), descriptor(hits: .max, isRefund: true), hits: 0)
         let uses = asked.descriptors.map { DescriptorUse($0, of: asked) }
-        #expect(uses == [.ask(1), .peek, .report(7), .refund, .refund, .report(Descriptor.mostHits)])
+        let most = Descriptor.mostHits
+        #expect(uses == [.ask(1), .peek, .report(7), .refund(7), .refund(1), .report(most), .refund(most)])
+        #expect(DescriptorUse(descriptor(isRefund: true), of: request(hits: 4)) == .refund(4))
         #expect(DescriptorUse(descriptor(), of: request(descriptor(), hits: .max)) == .ask(Descriptor.mostHits))
-        #expect(uses.map(\.asks) == [true, true, false, false, false, false])
+        #expect(uses.map(\.asks) == [true, true, false, false, false, false, false])
     }
 
     @Test("asks for room and charges nothing where a descriptor peeks")
@@ -61,16 +63,12 @@ struct DescriptorPlannerTests {
         #expect(call.asks && call.isEnforced)
     }
 
-    @Test("charges a report without asking, and looks where hits are given back")
+    @Test("charges a report without asking")
     func reports() {
         let report = plan(request(descriptor(hits: 7)), tenant)
         #expect(report.plan?.check == nil && report.laidOut(keyPrefix: "x").operation == .usage)
         #expect(report.laidOut(keyPrefix: "x").subjects[0].terms[0].cost == 7)
         #expect(!report.asks && !report.isEnforced)
-        let refund = plan(request(descriptor(hits: 7, isRefund: true)), tenant)
-        let term = refund.laidOut(keyPrefix: "x").subjects[0].terms[0]
-        #expect(refund.plan?.report == nil && term.cost == 0 && !term.needsRoom)
-        #expect(!refund.asks && !refund.isEnforced)
     }
 
     @Test("asks first and charges what is reported after, where a request does both")
@@ -80,7 +78,7 @@ struct DescriptorPlannerTests {
         #expect(checked.operation == .check)
         #expect(checked.subjects.map { $0.terms[0].cost } == [2, 0])
         let states = [LimitState(used: 2, resetAfterMilliseconds: 5), LimitState(used: 9, resetAfterMilliseconds: 5)]
-        #expect(call.reportFollows(CallAnswer(verdict: .done, states: states), whereDenied: false))
+        #expect(call.goesOn(CallAnswer(verdict: .done, states: states), whereDenied: false))
         let reported = call.laidOut(keyPrefix: "x")
         #expect(reported.operation == .usage && reported.subjects.map { $0.terms[0].cost } == [7])
         #expect(reported.subjects.map(\.key) == [Array("x:descriptor:edge:global".utf8)])
@@ -100,7 +98,7 @@ struct DescriptorPlannerTests {
             verdict: .denied(term: 0, retryAfterMilliseconds: 40), states: states, leastWaitMilliseconds: 40)
         for isShadow in [false, true] {
             let call = plan(request(descriptor(), descriptor(hits: 7)), tenant, global)
-            #expect(call.reportFollows(answer, whereDenied: isShadow) == isShadow)
+            #expect(call.goesOn(answer, whereDenied: isShadow) == isShadow)
             guard !isShadow else { continue }
             let outcome = call.outcome(answer)
             #expect(outcome.verdict == .denied(retryAfterMilliseconds: 40))

@@ -150,20 +150,6 @@ struct DescriptorRequestTests {
         await service.service.stop()
     }
 
-    @Test("gives nothing back, looks, and counts that it was asked to")
-    func refunds() async throws {
-        let redis = try RedisServer()
-        let service = try await service(redis)
-        _ = try await service.requests([request(descriptor(), hits: 4)], matching: [tenant.match])
-        let refund = request(descriptor(hits: 3, isRefund: true))
-        let outcome = try await service.requests([refund], matching: [tenant.match])[0]
-        #expect(outcome.verdict == .allowed && outcome.standings[0].remaining == 6 && !outcome.standings[0].isOver)
-        try await service.reportMetrics()
-        let name = CheckMetrics.Name.descriptors
-        #expect(service.metrics.counted["\(name){domain=edge,path=tenant,result=refund_ignored}"] == 1)
-        await service.service.stop()
-    }
-
     @Test("denies nothing by a shadow, which counts what it would have admitted")
     func shadow() async throws {
         let redis = try RedisServer()
@@ -444,7 +430,7 @@ struct DescriptorsWithoutRedisTests {
             let states = [
                 LimitState(used: 1, resetAfterMilliseconds: 5), LimitState(used: 4, resetAfterMilliseconds: 5),
             ]
-            #expect(call.reportFollows(CallAnswer(verdict: .done, states: states), whereDenied: false))
+            #expect(call.goesOn(CallAnswer(verdict: .done, states: states), whereDenied: false))
             let told = ToldOutcome()
             let pending = PendingRequest(call, ticket: 0, arrivedAt: .now(), requester: told)
             engine.undecided(pending, call, because: .redisTimeout)

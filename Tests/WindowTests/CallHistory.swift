@@ -9,6 +9,7 @@ enum CallStep: Hashable, Sendable {
     case settle(id: UInt8, costs: [Int])
     case release(id: UInt8)
     case usage(id: UInt8?, costs: [Int])
+    case refund(id: UInt8?, costs: [Int])
     case reset(limit: Int)
     /// Forgets everything of one subject.
     case resetAll(subject: Int)
@@ -78,11 +79,12 @@ struct CallShape: Sendable {
         var id = UInt8.random(in: 1...250, using: &random)
         let recent = leased.suffix(8).randomElement(using: &random)
         guard Int.random(in: 0..<100, using: &random) < sharesOfLeases else {
-            switch Int.random(in: 0..<20, using: &random) {
+            switch Int.random(in: 0..<22, using: &random) {
             case 0..<2: return .usage(id: Bool.random(using: &random) ? recent ?? id : nil, costs: costs(&random))
             case 2..<4: return .look
             // Few ids, so that they come again.
             case 4..<9: return .check(id: .random(in: 1...6, using: &random), costs: costs(&random))
+            case 20..<22: return .refund(id: Bool.random(using: &random) ? recent ?? id : nil, costs: costs(&random))
             default: return .check(id: nil, costs: costs(&random))
             }
         }
@@ -131,6 +133,8 @@ extension CallStep: GeneratedStep {
         case .settle(let id, let costs): Self.simpler(costs).map { .settle(id: id, costs: $0) }
         case .usage(let id, let costs):
             (id == nil ? [] : [.usage(id: nil, costs: costs)]) + Self.simpler(costs).map { .usage(id: id, costs: $0) }
+        case .refund(let id, let costs):
+            (id == nil ? [] : [.refund(id: nil, costs: costs)]) + Self.simpler(costs).map { .refund(id: id, costs: $0) }
         case .setQuota(let limit, let quota): smaller(quota, than: 0).map { .setQuota(limit: limit, $0) }
         case .say(let value): smaller(value, than: 0).map { .say(value: $0) }
         case .advance(let microseconds): smaller(microseconds, than: 1).map { .advance(microseconds: $0) }

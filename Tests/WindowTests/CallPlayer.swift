@@ -32,7 +32,7 @@ struct CallPlayer {
                 denied = nil
                 step = index
                 continue
-            case .check, .look, .reserve, .renew, .settle, .release, .usage, .reset, .resetAll:
+            case .check, .look, .reserve, .renew, .settle, .release, .usage, .refund, .reset, .resetAll:
                 step = index
                 try decide(next)
                 continue
@@ -177,6 +177,7 @@ struct CallPlayer {
         case .settle(let id, let costs): return call(.settle, costs, lease: id)
         case .release(let id): return call(.release, none, lease: id)
         case .usage(let id, let costs): return call(.usage, costs, usage: id)
+        case .refund(let id, let costs): return call(.refund, costs, refund: id)
         case .reset(let limit): return call(.reset, none, only: limit)
         case .resetAll(let subject):
             // The user's own key is that of all values as well.
@@ -201,7 +202,7 @@ struct CallPlayer {
 
     private func call(
         _ operation: DecisionOperation, _ costs: [Int], lease: UInt8? = nil, usage: UInt8? = nil, check: UInt8? = nil,
-        ttl: Int = 60_000, only: Int? = nil, looks: Bool = false
+        refund: UInt8? = nil, ttl: Int = 60_000, only: Int? = nil, looks: Bool = false
     ) -> DecisionCall {
         let subjects = keys.enumerated().compactMap { subject, key in
             let terms = model.limits.indices.compactMap { index -> LimitTerm? in
@@ -218,6 +219,7 @@ struct CallPlayer {
         let mark = lease.map { LeaseMark(id: UInt64($0), instants: model.instants[$0] ?? .unknown) }
         let id =
             mark.map { .lease($0) } ?? usage.map { .usage(UsageDigest(of: [$0])) }
+            ?? refund.map { .refund(UsageDigest(ofRefund: [$0])) }
             ?? check.map { DecisionID.check(UsageDigest(ofCheck: [$0])) }
         return DecisionCall(
             operation, id: id, lifeMilliseconds: ttl,

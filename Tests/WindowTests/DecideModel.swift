@@ -49,7 +49,7 @@ struct DecideModel {
     }
 
     var limits: [ModelLimit]
-    /// For how long a lease that lapsed is remembered, and the id of a usage or check.
+    /// For how long a lease that lapsed is remembered, and the id of a usage, refund or check.
     let rememberMilliseconds: Int
     /// Of a subject that there is one of for each value, those of the current one.
     var logs: [ModelLog]
@@ -144,6 +144,11 @@ struct DecideModel {
             if let id, ids.note(.usage(id), for: rememberMilliseconds, at: clock / 1000) { kind = .repeated }
             for limit in limits.indices where kind == .done {
                 if charge(limit, costs[limit], clock: clock) { charged.insert(limit) }
+            }
+        case .refund(let id, let costs):
+            if let id, ids.note(.refund(id), for: rememberMilliseconds, at: clock / 1000) { kind = .repeated }
+            for limit in limits.indices where kind == .done {
+                if logs[limit].refund(costs[limit], limits[limit].window, clock: clock) { charged.insert(limit) }
             }
         case .reset(let limit): forget(limit)
         case .resetAll(let subject):

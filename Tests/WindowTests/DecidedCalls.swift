@@ -152,6 +152,7 @@ final class LeaseBook {
         case .reset: nil
         case .check: name.isEmpty ? nil : .check(UsageDigest(ofCheck: Array(name.utf8)))
         case .usage: name.isEmpty ? nil : .usage(UsageDigest(of: Array(name.utf8)))
+        case .refund: name.isEmpty ? nil : .refund(UsageDigest(ofRefund: Array(name.utf8)))
         case .reserve, .renew, .settle, .release: lease(name)
         }
     }

@@ -1,7 +1,7 @@
 /// Which ids have been dealt with: in two sets, of which the older is forgotten when the newer has been filled for as
 /// long as an id is remembered.
 struct ModelIDs {
-    enum ID: Hashable { case usage(UInt8), check(UInt8), lease(UInt8) }
+    enum ID: Hashable { case usage(UInt8), check(UInt8), lease(UInt8), refund(UInt8) }
 
     /// Whether the sets expire, when nothing has come to them for that long.
     let expires: Bool

@@ -8,11 +8,11 @@ struct ModelLog {
         Limit(name: "model", quota: Limit.quotas.upperBound, windowMilliseconds: milliseconds)
     }
 
-    /// The time of the last charge; 0 where there is none.
-    var newest: Int { log.entries.last?.timeMicroseconds ?? 0 }
+    /// The time of the last charge, also of one that was given back; 0 where there is none.
+    var newest: Int { log.newestMicroseconds ?? 0 }
 
     /// Where the clock has stepped back, time stands still at the last charge.
-    private func time(_ clock: Int) -> Int { max(clock, log.entries.last?.timeMicroseconds ?? clock) }
+    private func time(_ clock: Int) -> Int { max(clock, newest) }
 
     /// What counts, and how long until nothing does, in milliseconds.
     func counted(_ window: ModelWindow, clock: Int) -> (used: Int, reset: Int) {
@@ -43,6 +43,23 @@ struct ModelLog {
             log = SlidingWindowLog()
             log.entries = [SlidingWindowLog.Entry(timeMicroseconds: now, cost: total)]
             log.total = total
+            log.newestMicroseconds = now
         }
     }
+
+    /// Takes back what counts, from the newest charge on; whether anything did.
+    mutating func refund(_ cost: Int, _ window: ModelWindow, clock: Int) -> Bool {
+        switch window {
+        case .concurrency: return false
+        case .sliding(let milliseconds):
+            return log.refund(cost, limit: Self.unbounded(milliseconds), clockMicroseconds: clock) > 0
+        case .calendar:
+            // What the period counts is the newest, and no more than that is taken.
+            let refunded = min(cost, counted(window, clock: clock).used)
+            return refunded > 0
+                && log.refund(refunded, limit: Self.unbounded(Self.longest), clockMicroseconds: clock) > 0
+        }
+    }
+
+    private static let longest = 31_536_000_000
 }

@@ -74,8 +74,8 @@ final class CallAcrossSlots {
     private func part(_ index: Int, _ operation: DecisionOperation) -> DecisionCall {
         let id: DecisionID?
         switch operation {
-        // A usage without an id is charged each time, in each slot.
-        case .usage, .check, .reset: id = call.id
+        // A usage or refund without an id is done each time, in each slot.
+        case .usage, .refund, .check, .reset: id = call.id
         case .reserve, .renew, .settle, .release: id = self.id
         }
         return DecisionCall(
@@ -96,7 +96,7 @@ final class CallAcrossSlots {
             if case .check(let digest)? = call.id { return finishOnce(digest, merged, isAdmitted: isDone) }
             finishAll(isDone ? .settle : .release)
         case .reserve: if !isDone { finishAll(.release) }
-        case .renew, .settle, .release, .usage, .reset: break
+        case .renew, .settle, .release, .usage, .refund, .reset: break
         }
         done(merged)
     }

@@ -103,7 +103,7 @@ struct CallKind: Hashable, Sendable {
         switch operation {
         case .check: !isLook
         case .reserve, .settle, .usage: true
-        case .renew, .release, .reset: false
+        case .renew, .release, .reset, .refund: false
         }
     }
 

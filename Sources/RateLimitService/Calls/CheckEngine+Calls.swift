@@ -168,7 +168,7 @@ extension CheckEngine {
         switch call.plan.kind.operation {
         case .reserve: lease = instants.flatMap { call.lease?.given(at: $0) }
         case .renew: lease = instants.flatMap { call.lease?.renewed(until: $0) }
-        case .check, .settle, .release, .usage, .reset: return
+        case .check, .settle, .release, .usage, .reset, .refund: return
         }
         details.lease = lease ?? call.lease
         details.leaseMilliseconds = call.plan.kind.lifeMilliseconds

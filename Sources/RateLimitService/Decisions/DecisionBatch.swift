@@ -49,7 +49,7 @@ struct DecisionBatch {
             operands.writeAmount(lease.instants.givenAtMilliseconds)
             operands.writeAmount(lease.instants.lapsesAtMilliseconds)
             operands.writeInteger(UInt16(lease.instants.spreadMilliseconds), endianness: .little)
-        case .usage(let digest), .check(let digest):
+        case .usage(let digest), .check(let digest), .refund(let digest):
             operands.writeBytes(digest.bytes)
             operands.writeRepeatingByte(0, count: 22 - UsageDigest.length)
         }

@@ -14,6 +14,9 @@ public enum DecisionOperation: UInt8, Hashable, Sendable {
     case usage
     /// Forgets the terms' limits, or everything of a subject without terms.
     case reset
+    /// Takes back what was charged, from the newest charge on and never below nothing, once for each id; each time where
+    /// there is none.
+    case refund
 
     /// Whether it gives or renews a lease.
     var givesLease: Bool { self == .reserve || self == .renew }
@@ -30,11 +33,11 @@ public struct DecisionCall: Hashable, Sendable {
     public static let largestCount = 255
     /// What it wants.
     public let operation: DecisionOperation
-    /// The id of the lease, the usage or the check; nil where it has none.
+    /// The id of the lease, the usage, the refund or the check; nil where it has none.
     public let id: DecisionID?
     /// How long a lease that is given or renewed lives from now, in milliseconds.
     public let lifeMilliseconds: Int
-    /// For how long a lease that lapses and the id of a usage or check are remembered, in milliseconds.
+    /// For how long a lease that lapses and the id of a usage, refund or check are remembered, in milliseconds.
     public let rememberMilliseconds: Int
     /// Whose limits apply, no key twice. The first carries what is known of the id: let it be the same for each id.
     public let subjects: [SubjectTerms]
@@ -60,6 +63,7 @@ public struct DecisionCall: Hashable, Sendable {
             switch (operation, id) {
             case (.reserve, .lease), (.renew, .lease), (.settle, .lease), (.release, .lease): true
             case (.check, nil), (.check, .check), (.reset, nil), (.usage, nil), (.usage, .usage): true
+            case (.refund, nil), (.refund, .refund): true
             default: false
             }
         return fits && Self.lives ~= lifeMilliseconds && Self.memories ~= rememberMilliseconds
@@ -80,7 +84,8 @@ public enum CallVerdict: Hashable, Sendable {
     case atCapacity(term: Int, retryAfterMilliseconds: Int)
     /// There is no lease with this id, or not any more.
     case unknownLease
-    /// The id is that of a lease that stands, or was settled, released, charged or admitted before; nothing was done.
+    /// The id is that of a lease that stands, or was settled, released, charged, given back or admitted before; nothing
+    /// was done.
     case repeated
     /// The lease lapsed so long ago that Redis does not know whether it was settled; nothing was done.
     case tooLate
@@ -106,7 +111,7 @@ public struct LimitState: Hashable, Sendable {
     public var isShadowDenied: Bool
     /// Whether no wait helps.
     public var isForGood: Bool
-    /// Whether a settle or usage was charged to it.
+    /// Whether a settle or usage was charged to it, or a refund took something back.
     public var isCharged: Bool
     /// Whether it denied the call, or would have, while leases held some of ``used``.
     public var isHeld: Bool

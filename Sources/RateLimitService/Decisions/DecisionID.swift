@@ -1,6 +1,6 @@
 import CSodium
 
-/// Which lease, which usage or which check a call is about.
+/// Which lease, which usage, which refund or which check a call is about.
 public enum DecisionID: Hashable, Sendable {
     /// A lease.
     case lease(LeaseMark)
@@ -8,6 +8,8 @@ public enum DecisionID: Hashable, Sendable {
     case usage(UsageDigest)
     /// A check that whoever asks it named.
     case check(UsageDigest)
+    /// A refund that its teller named.
+    case refund(UsageDigest)
 }
 
 /// What Redis knows a lease by.
@@ -73,8 +75,8 @@ public struct LeaseInstants: Hashable, Sendable {
     }
 }
 
-/// What stands for the id of a usage or of a check: the first 96 bits of its BLAKE2b hash, so that Redis can keep many of
-/// them. The ids of the one are not those of the other: the hash of a check's has a key.
+/// What stands for the id of a usage, of a check or of a refund: the first 96 bits of its BLAKE2b hash, so that Redis can
+/// keep many of them. The ids of the one are not those of the others: the hashes of checks' and refunds' have keys.
 public struct UsageDigest: Hashable, Sendable {
     /// How many bytes it has.
     public static let length = 12
@@ -82,12 +84,16 @@ public struct UsageDigest: Hashable, Sendable {
     let bytes: [UInt8]
 
     private static let checkKey = Array("llm-rate-limit check".utf8)
+    private static let refundKey = Array("llm-rate-limit refund".utf8)
 
     /// The digest of a usage's id, of any length.
     public init(of id: [UInt8]) { self.init(of: id, key: []) }
 
     /// The digest of a check's id, of any length.
     public init(ofCheck id: [UInt8]) { self.init(of: id, key: Self.checkKey) }
+
+    /// The digest of a refund's id, of any length: that of the usage that it takes back may be the same.
+    public init(ofRefund id: [UInt8]) { self.init(of: id, key: Self.refundKey) }
 
     private init(of id: [UInt8], key: [UInt8]) {
         // libsodium makes hashes of 16 bytes at least, with keys of as many; it cannot fail on lengths that it knows.

@@ -24,7 +24,7 @@ extension CheckEngine {
         guard call.plan != nil else {
             return counted(told(DescriptorOutcome(.allowed, undecided: call), source: .off), call)
         }
-        if let answer = descriptorDenials.denial(of: call, at: now) {
+        if let answer = descriptorDenials.denial(of: call, after: refundTimes, at: now) {
             return counted(told(call.outcome(answer), source: .memory), call)
         }
         let pending = PendingRequest(call, ticket: ticket, arrivedAt: now, requester: requester)
@@ -57,8 +57,8 @@ extension CheckEngine {
         }
     }
 
-    /// Tells the decision that Redis took, and remembers a denial; where something is reported besides, tells it when
-    /// that has been charged.
+    /// Tells the decision that Redis took, and remembers a denial; where something is reported or given back besides, tells
+    /// it when that has been done.
     func decided(
         _ pending: PendingRequest, _ call: PlannedDescriptors, _ answer: CallAnswer, sentAt: NIODeadline,
         memoryEpoch epoch: Int, at now: NIODeadline
@@ -67,7 +67,8 @@ extension CheckEngine {
             descriptorDenials.remember(
                 call, answer, sentAt: sentAt, receivedAt: now, cacheMilliseconds: policy.denyCacheMilliseconds)
         }
-        if call.reportFollows(answer, whereDenied: policy.isShadow) {
+        noteRefunds(call, at: now)
+        if call.goesOn(answer, whereDenied: policy.isShadow) {
             // It had its place in the queue when it was taken.
             if let reason = enqueue(pending, call, queueLimit: .max) {
                 return undecided(pending, call, because: reason)
@@ -80,7 +81,15 @@ extension CheckEngine {
 
     /// Answers a request that Redis did not decide.
     func undecided(_ pending: PendingRequest, _ call: PlannedDescriptors, because reason: FailureReason) {
+        // It may have run.
+        noteRefunds(call, at: .now())
         tell(pending, counted(withoutRedis(call, because: reason), call))
+    }
+
+    /// Takes note of the windows that were given something back, where that was asked: what was denied before may pass.
+    private func noteRefunds(_ call: PlannedDescriptors, at now: NIODeadline) {
+        guard call.next.step == .refund else { return }
+        for term in call.terms where term.kind.refunds { refundTimes.note(term.key, at: now) }
     }
 
     private func told(
@@ -94,12 +103,11 @@ extension CheckEngine {
         return outcome
     }
 
-    /// The failure mode's answer. What is only reported, and what no limit may deny, passes whatever the mode is; what
-    /// was admitted stays so where only what is reported besides was not charged.
+    /// The failure mode's answer. What is only reported or given back, and what no limit may deny, passes whatever the mode
+    /// is; what was admitted stays so where only what comes besides was not done.
     private func withoutRedis(_ call: PlannedDescriptors, because reason: FailureReason) -> Outcome {
-        if let checked = call.checked {
-            let decided = DescriptorOutcome(call, checked: checked, reported: nil)
-            return told(decided, source: .redis, degradedReason: reason)
+        if !call.said.isEmpty {
+            return told(DescriptorOutcome(call, call.said), source: .redis, degradedReason: reason)
         }
         var verdict = Outcome.Verdict.allowed
         switch policy.failureMode {

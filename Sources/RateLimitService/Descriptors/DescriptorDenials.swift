@@ -10,7 +10,13 @@ struct DescriptorQuestion: DenialQuestion {
 
 /// The denials of requests about descriptors that report nothing, by their windows: a proxy asks the same for each call
 /// of a client that is over its limit. What the windows that did not deny have left is told as it was then.
-typealias DescriptorDenials = DenialMemory<DescriptorQuestion, CallAnswer>
+typealias DescriptorDenials = DenialMemory<DescriptorQuestion, DescriptorDenial>
+
+/// What Redis said, and when it was asked at the earliest.
+struct DescriptorDenial {
+    let answer: CallAnswer
+    let sentAt: NIODeadline
+}
 
 extension DescriptorDenials {
     /// The most windows of a request whose denial is remembered, and the most bytes of their keys together: so what is
@@ -18,11 +24,17 @@ extension DescriptorDenials {
     static var mostWindows: Int { 4 }
     static var mostKeyBytes: Int { 512 }
 
-    /// What Redis said of this very request, as it stands now, if it is remembered.
-    func denial(of call: PlannedDescriptors, at now: NIODeadline) -> CallAnswer? {
-        guard !isEmpty, call.isRememberedWhereDenied else { return nil }
-        let remembered = denial(of: Self.owner(of: call.terms), kind: 0, now: now) { $0.terms == call.terms }
-        return remembered.map { $0.denial.aged($0.age) }
+    /// What Redis said of this very request, as it stands now, if it is remembered and none of its windows was given
+    /// something back since it was asked.
+    func denial(
+        of call: PlannedDescriptors, after refunds: RefundTimes, at now: NIODeadline
+    ) -> CallAnswer? {
+        guard !isEmpty, call.isRememberedWhereDenied,
+            let (denial, age) = denial(
+                of: Self.owner(of: call.terms), kind: 0, now: now, isSame: { $0.terms == call.terms }),
+            call.terms.allSatisfy({ refunds.latest(of: $0.key) < denial.sentAt })
+        else { return nil }
+        return denial.answer.aged(age)
     }
 
     /// Remembers a denial for at most `cacheMilliseconds`, and only for as long as it is certain.
@@ -32,7 +44,8 @@ extension DescriptorDenials {
     ) {
         guard case .denied = answer.verdict, call.isRememberedWhereDenied else { return }
         remember(
-            Self.owner(of: call.terms), DescriptorQuestion(terms: call.terms), answer,
+            Self.owner(of: call.terms), DescriptorQuestion(terms: call.terms),
+            DescriptorDenial(answer: answer, sentAt: sentAt),
             certainMilliseconds: answer.leastWaitMilliseconds, sentAt: sentAt, receivedAt: receivedAt,
             cacheMilliseconds: cacheMilliseconds)
     }
@@ -48,7 +61,9 @@ extension DescriptorDenials {
 extension PlannedDescriptors {
     /// Whether a denial of it is the same answer for all that ask the same.
     fileprivate var isRememberedWhereDenied: Bool {
-        guard plan?.report == nil, asks, terms.count <= DescriptorDenials.mostWindows else { return false }
+        guard plan?.report == nil, plan?.refund == nil, asks, terms.count <= DescriptorDenials.mostWindows else {
+            return false
+        }
         return terms.reduce(0) { $0 + $1.key.text.utf8.count } <= DescriptorDenials.mostKeyBytes
     }
 }

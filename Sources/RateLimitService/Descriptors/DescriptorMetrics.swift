@@ -18,8 +18,8 @@ final class DescriptorMetrics: Sendable {
         case over
         /// It is over, and a shadow or everything is, or it denies only together with others.
         case shadowOver
-        /// It asked to give hits back, which nothing does yet.
-        case refundIgnored
+        /// It was given hits back.
+        case refund
 
         var label: String {
             switch self {
@@ -27,7 +27,7 @@ final class DescriptorMetrics: Sendable {
             case .near: "near"
             case .over: "over"
             case .shadowOver: "shadow_over"
-            case .refundIgnored: "refund_ignored"
+            case .refund: "refund"
             }
         }
     }
@@ -98,7 +98,7 @@ final class DescriptorMetrics: Sendable {
             of part: PlannedDescriptors.Part, _ standing: DescriptorStanding, _ limit: DescriptorLimit.Definition,
             _ outcome: Outcome
         ) -> Result {
-            if part.use == .refund { return .refundIgnored }
+            if case .refund = part.use { return .refund }
             guard let quota = limit.quota?.requestsPerUnit, let remaining = standing.remaining else { return .ok }
             if standing.isOver {
                 let isShadow = limit.isShadow || limit.isQuotaMode && outcome.verdict == .allowed

@@ -8,12 +8,8 @@ struct DescriptorOutcome: Hashable {
     let standings: [DescriptorStanding]
 
     /// Makes an outcome of what Redis said.
-    ///
-    /// - Parameters:
-    ///   - checked: what it said of what is asked; nil where nothing is.
-    ///   - reported: what it said of what is reported; nil where nothing is, or was not charged.
-    init(_ call: PlannedDescriptors, checked: CallAnswer?, reported: CallAnswer?) {
-        let answers = Answers(call: call, checked: checked, reported: reported)
+    init(_ call: PlannedDescriptors, _ said: DescriptorAnswers) {
+        let answers = Answers(call: call, said: said)
         verdict = answers.verdict
         standings = call.parts.map(answers.standing)
     }
@@ -40,8 +36,9 @@ struct DescriptorOutcome: Hashable {
 /// What Redis said of a request's terms.
 private struct Answers {
     let call: PlannedDescriptors
-    let checked: CallAnswer?
-    let reported: CallAnswer?
+    let said: DescriptorAnswers
+
+    private var checked: CallAnswer? { said[.check] }
 
     var verdict: Outcome.Verdict {
         switch checked?.verdict {
@@ -73,8 +70,11 @@ private struct Answers {
         let term = call.terms[place]
         let quota = term.kind.quota
         let before = checked?.states[place]
-        let after = reportedState(of: place)
-        guard let state = after ?? before else { preconditionFailure("each term is asked or reported") }
+        let after = state(of: place, after: .report)
+        // Redis did not come to one that is only given something back where it failed before.
+        guard let state = state(of: place, after: .refund) ?? after ?? before else {
+            return DescriptorStanding(part.limit)
+        }
         let isDenied = before.map { $0.isDenied || $0.isShadowDenied } ?? false
         let isOver: Bool
         let need: Int
@@ -102,8 +102,9 @@ private struct Answers {
         return decider == place ? wait : min(wait, reset)
     }
 
-    private func reportedState(of place: Int) -> LimitState? {
-        guard let reported, let at = call.plan?.reporting.firstIndex(of: place) else { return nil }
-        return reported.states[at]
+    /// How a term stood after a step; nil where the step was not done, or is not about it.
+    private func state(of place: Int, after step: DescriptorStep) -> LimitState? {
+        guard let answer = said[step], let at = call.plan?.places(step).firstIndex(of: place) else { return nil }
+        return answer.states[at]
     }
 }

@@ -8,13 +8,13 @@ enum DescriptorUse: Hashable {
     case peek
     /// To be charged for these hits, which have been used already: so it is never denied.
     case report(Int)
-    /// To give hits back. The window is a log of charges, out of which none is taken: so it only looks.
-    case refund
+    /// To be given these hits back, which were charged before.
+    case refund(Int)
 
     /// What a descriptor of a request wants.
     init(_ descriptor: Descriptor, of request: DescriptorRequest) {
         if descriptor.isRefund {
-            self = .refund
+            self = .refund(min(descriptor.hits ?? max(1, request.hits), Descriptor.mostHits))
         } else if let hits = descriptor.hits {
             self = hits > 0 ? .report(min(hits, Descriptor.mostHits)) : .peek
         } else {
@@ -52,6 +52,8 @@ struct DescriptorTerm: Hashable {
         var question: Question
         /// Whether something is charged that is not asked for.
         var reports: Bool
+        /// Whether something is given back.
+        var refunds: Bool
     }
 
     let key: DescriptorKey
@@ -60,6 +62,8 @@ struct DescriptorTerm: Hashable {
     var asked = 0
     /// The hits that are reported together.
     var reported = 0
+    /// The hits that are given back together.
+    var refunded = 0
     /// Whether it denies only a request that all such terms deny.
     private(set) var isInQuotaMode: Bool
 
@@ -69,17 +73,17 @@ struct DescriptorTerm: Hashable {
         self.key = key
         kind = Kind(
             quota: quota.requestsPerUnit, windowMilliseconds: quota.windowMilliseconds,
-            isShadow: limit.isShadow || !use.asks, question: .look, reports: false)
+            isShadow: limit.isShadow || !use.asks, question: .look, reports: false, refunds: false)
         isInQuotaMode = limit.isQuotaMode && !limit.isShadow && use.asks
         switch use {
         case .ask(let hits): (kind.question, asked) = (.hits, hits)
         case .peek: kind.question = .room
         case .report(let hits): (kind.reports, reported) = (true, hits)
-        case .refund: break
+        case .refund(let hits): (kind.refunds, refunded) = (hits > 0, hits)
         }
     }
 
-    /// Takes in what another descriptor wants of the same window: the sum of what each asks and of what each reports,
+    /// Takes in what another descriptor wants of the same window: the sums of what each asks, reports and gives back,
     /// under the lower quota where a proxy gives the window two.
     mutating func add(_ other: DescriptorTerm) {
         kind.quota = min(kind.quota, other.kind.quota)
@@ -87,8 +91,10 @@ struct DescriptorTerm: Hashable {
         isInQuotaMode = isInQuotaMode || other.isInQuotaMode
         if other.kind.question.rawValue > kind.question.rawValue { kind.question = other.kind.question }
         kind.reports = kind.reports || other.kind.reports
+        kind.refunds = kind.refunds || other.kind.refunds
         asked = min(asked + other.asked, Descriptor.mostHits)
         reported = min(reported + other.reported, Descriptor.mostHits)
+        refunded = min(refunded + other.refunded, Descriptor.mostHits)
     }
 }
 
@@ -96,20 +102,42 @@ struct DescriptorTerm: Hashable {
 final class DescriptorPlan: Sendable {
     /// The terms' kinds, in the order of the keys.
     let kinds: [DescriptorTerm.Kind]
-    /// Admits what is asked, and charges it; nil where nothing is but reported.
+    /// Admits what is asked, and charges it; nil where each window is only reported or given something back.
     let check: DecisionPlan?
     /// Charges what is reported; nil where nothing is.
     let report: DecisionPlan?
-    /// The places of the terms under ``report``.
-    let reporting: [Int]
+    /// Gives back what is to be given back; nil where nothing is.
+    let refund: DecisionPlan?
+    /// The places of the terms under ``report``, and of those under ``refund``.
+    let reporting, refunding: [Int]
 
     /// Lays the kinds out, at least one.
     init(_ kinds: [DescriptorTerm.Kind]) {
         self.kinds = kinds
         reporting = kinds.indices.filter { kinds[$0].reports }
+        refunding = kinds.indices.filter { kinds[$0].refunds }
         report = reporting.isEmpty ? nil : Self.laidOut(.usage, reporting.map { kinds[$0] }) { _ in .hits }
-        let onlyReports = kinds.allSatisfy { $0.reports && $0.question == .look }
-        check = onlyReports ? nil : Self.laidOut(.check, kinds, \.question)
+        refund = refunding.isEmpty ? nil : Self.laidOut(.refund, refunding.map { kinds[$0] }) { _ in .hits }
+        let asksNothing = kinds.allSatisfy { ($0.reports || $0.refunds) && $0.question == .look }
+        check = asksNothing ? nil : Self.laidOut(.check, kinds, \.question)
+    }
+
+    /// What Redis is asked in a step of a request; nil where there is no such step.
+    func decision(_ step: DescriptorStep) -> DecisionPlan? {
+        switch step {
+        case .check: check
+        case .report: report
+        case .refund: refund
+        }
+    }
+
+    /// The places of the terms that a step is about.
+    func places(_ step: DescriptorStep) -> [Int] {
+        switch step {
+        case .check: Array(kinds.indices)
+        case .report: reporting
+        case .refund: refunding
+        }
     }
 
     private static func laidOut(
@@ -177,8 +205,9 @@ struct RememberedDescriptorPlans {
         var mixed: UInt64 = 0
         for term in terms {
             let kind = term.kind
-            let flags = kind.question.rawValue << 2 | (kind.isShadow ? 2 : 0) | (kind.reports ? 1 : 0)
-            for word in [kind.quota, kind.windowMilliseconds << 4 | flags] {
+            let flags =
+                kind.question.rawValue << 3 | (kind.refunds ? 4 : 0) | (kind.isShadow ? 2 : 0) | (kind.reports ? 1 : 0)
+            for word in [kind.quota, kind.windowMilliseconds << 5 | flags] {
                 mixed = (mixed ^ UInt64(truncatingIfNeeded: word)) &* 0x9e37_79b9_7f4a_7c15
                 mixed ^= mixed &>> 29
             }

@@ -11,16 +11,13 @@ extension PlannedDescriptors {
 
     /// The same as one call with everything laid out in it, of which each slot is sent its part.
     func laidOut(keyPrefix: String) -> DecisionCall {
-        let (decision, isReport) = next
-        let places = isReport ? plan?.reporting ?? [] : Array(terms.indices)
-        let subjects = places.map { place in
-            let term = terms[place]
+        let (decision, step) = next
+        let subjects = terms.filter { $0.isPart(of: step) }.map { term in
             let kind = term.kind
-            let cost = isReport ? term.reported : kind.question == .hits ? term.asked : 0
             let limit = LimitTerm(
                 id: LimitDefinition.requestsID, kind: .sliding(windowMilliseconds: kind.windowMilliseconds),
-                isShadow: kind.isShadow, quota: kind.quota, cost: cost,
-                needsRoom: !isReport && kind.question == .room)
+                isShadow: kind.isShadow, quota: kind.quota, cost: term.hits(in: step),
+                needsRoom: step == .check && kind.question == .room)
             return SubjectTerms(key: Array("\(keyPrefix):\(term.key.text)".utf8), terms: [limit])
         }
         return DecisionCall(decision.operation, subjects: subjects)
@@ -29,7 +26,7 @@ extension PlannedDescriptors {
     /// The answer as one script would have given it: each slot has told how its windows stand while they held what is
     /// asked, which has been charged since, or given back where another slot denied it.
     func settled(_ answer: CallAnswer, by slots: UserSlots) -> CallAnswer {
-        guard !next.isReport else { return answer }
+        guard next.step == .check else { return answer }
         let isAdmitted = answer.verdict == .done
         let slotsOfTerms = terms.map { slots.slot(of: $0.key) }
         let denying = Set(zip(slotsOfTerms, answer.states).filter { $0.1.isDenied }.map(\.0))

@@ -23,8 +23,8 @@ final class PlannedDescriptors {
     let deniesTogether: Bool
     /// What Redis is asked; nil where no window counts anything.
     let plan: DescriptorPlan?
-    /// What Redis said of what is asked, once it has: then what is reported follows.
-    private(set) var checked: CallAnswer?
+    /// What Redis has said of the steps before this one.
+    private(set) var said = DescriptorAnswers()
 
     init(_ parts: [Part], _ terms: [DescriptorTerm], deniesTogether: Bool, under plan: DescriptorPlan?) {
         self.parts = parts
@@ -40,27 +40,69 @@ final class PlannedDescriptors {
     var isEnforced: Bool { deniesTogether || terms.contains { !$0.kind.isShadow } }
 
     /// What Redis is asked next.
-    var next: (decision: DecisionPlan, isReport: Bool) {
-        if checked == nil, let check = plan?.check { return (check, false) }
-        guard let report = plan?.report else { preconditionFailure("a request without a window asks nothing of Redis") }
-        return (report, true)
+    var next: (decision: DecisionPlan, step: DescriptorStep) {
+        for step in DescriptorStep.allCases where said[step] == nil {
+            if let decision = plan?.decision(step) { return (decision, step) }
+        }
+        preconditionFailure("a request whose steps are all done asks nothing of Redis")
     }
 
-    /// Takes what Redis said of what is asked, and says whether something is reported besides.
-    func reportFollows(_ answer: CallAnswer, whereDenied: Bool) -> Bool {
-        guard checked == nil, plan?.report != nil, plan?.check != nil else { return false }
-        guard whereDenied || DescriptorOutcome(self, checked: answer, reported: nil).verdict == .allowed else {
-            return false
-        }
-        checked = answer
+    /// Takes what Redis said in a step, and says whether another one follows. Where what is asked is denied none does,
+    /// unless that is let pass: then nothing of the request is charged or given back.
+    func goesOn(_ answer: CallAnswer, whereDenied: Bool) -> Bool {
+        let step = next.step
+        guard DescriptorStep.allCases.contains(where: { $0 > step && plan?.decision($0) != nil }) else { return false }
+        guard step != .check || whereDenied || outcome(answer).verdict == .allowed else { return false }
+        said[step] = answer
         return true
     }
 
     /// What Redis has said with this answer, its last.
     func outcome(_ answer: CallAnswer) -> DescriptorOutcome {
-        next.isReport
-            ? DescriptorOutcome(self, checked: checked, reported: answer)
-            : DescriptorOutcome(self, checked: answer, reported: nil)
+        var said = said
+        said[next.step] = answer
+        return DescriptorOutcome(self, said)
+    }
+}
+
+/// What Redis is asked at once, in this order.
+enum DescriptorStep: Int, CaseIterable, Comparable {
+    /// What is asked, which may be denied.
+    case check
+    /// What is reported.
+    case report
+    /// What is given back.
+    case refund
+
+    static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
+}
+
+/// What Redis has said of a request, step by step.
+struct DescriptorAnswers: Hashable {
+    private var checked, reported, refunded: CallAnswer?
+
+    /// Nothing yet.
+    init() {}
+
+    /// Whether it has said nothing.
+    var isEmpty: Bool { DescriptorStep.allCases.allSatisfy { self[$0] == nil } }
+
+    /// The answer to a step; nil where there is none.
+    subscript(step: DescriptorStep) -> CallAnswer? {
+        get {
+            switch step {
+            case .check: checked
+            case .report: reported
+            case .refund: refunded
+            }
+        }
+        set {
+            switch step {
+            case .check: checked = newValue
+            case .report: reported = newValue
+            case .refund: refunded = newValue
+            }
+        }
     }
 }
 
@@ -68,15 +110,11 @@ extension PlannedDescriptors: PendingCall {
     func slot(by slots: UserSlots) -> HashSlot { slots.slot(of: terms[0].key) }
 
     func layOut(in batch: inout DecisionBatch, _ keys: SubjectKeys) -> Bool {
-        let (decision, isReport) = next
+        let (decision, step) = next
         guard batch.begin(decision) else { return false }
-        for term in terms where !isReport || term.kind.reports {
+        for term in terms where term.isPart(of: step) {
             batch.writeKeys { keys.write(term.key, to: &$0) }
-            if isReport {
-                batch.writeAmount(term.reported)
-            } else if term.kind.question == .hits {
-                batch.writeAmount(term.asked)
-            }
+            if step != .check || term.kind.question == .hits { batch.writeAmount(term.hits(in: step)) }
         }
         return true
     }
@@ -100,8 +138,28 @@ extension PlannedDescriptors: PendingCall {
     func isAnswer(_ answer: CallAnswer) -> Bool {
         switch answer.verdict {
         case .done: true
-        case .denied, .deniedForGood: !next.isReport
+        case .denied, .deniedForGood: next.step == .check
         case .atCapacity, .unknownLease, .repeated, .tooLate: false
+        }
+    }
+}
+
+extension DescriptorTerm {
+    /// Whether a step is about it.
+    func isPart(of step: DescriptorStep) -> Bool {
+        switch step {
+        case .check: true
+        case .report: kind.reports
+        case .refund: kind.refunds
+        }
+    }
+
+    /// Its hits in a step that is about it.
+    func hits(in step: DescriptorStep) -> Int {
+        switch step {
+        case .check: kind.question == .hits ? asked : 0
+        case .report: reported
+        case .refund: refunded
         }
     }
 }

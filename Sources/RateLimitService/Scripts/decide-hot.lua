@@ -3,7 +3,7 @@
   -- (A loop that is left by `break` is Lua's way to go on below.) A denial is found out in a first round, and said in a
   -- second one, which charges nothing.
   local is_denied = false
-  if not answer and tries_hot_path and operation ~= RESET then for _ = 1, 2 do repeat
+  if not answer and tries_hot_path and operation < RESET then for _ = 1, 2 do repeat
     local m, id, is_plain = TERMS, nil, true
     if operation ~= CHECK and operation ~= USAGE then id = sub(operands, from, from + 7) end
     if operation == RESERVE then server = server or tonumber(sub(tostring(call), -11), 16) or 0 end

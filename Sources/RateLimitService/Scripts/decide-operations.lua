@@ -34,7 +34,7 @@
           section = section_of(subject, limit), wait = 0, least = 0, is_charged = false,
         }
         terms[#terms + 1] = term
-        if not term.section and cost > 0 then expect_section(subject) end
+        if not term.section and cost > 0 and request.operation ~= REFUND then expect_section(subject) end
         look(term, keeps and need > 0)
         if asks and need > 0 then
           local section = term.section
@@ -256,11 +256,13 @@
       end
     elseif operation == RENEW then
       status, retry, least = renew(request, subjects)
-    elseif operation == USAGE then
+    elseif operation == USAGE or operation == REFUND then
       if request.digest and notes(subjects[1], request.digest, request.remember) then
         status = REPEATED
-      else
+      elseif operation == USAGE then
         charge_all(terms, {})
+      else
+        for _, term in ipairs(terms) do term.is_charged = take_back(term, term.cost) end
       end
     else
       status = finish(request, subjects, terms)

@@ -282,3 +282,36 @@
     term.reset = ends - now_ms
     if term.kind == SLIDING then term.reset = ceil((term.now + term.window - redis_now) / 1000) end
   end
+
+  -- Takes back what a window counts, from its newest charge on, and says whether it counted anything. What has left the
+  -- window stays, since it is in it again where the clock steps back; and so does `newest`, behind which time never goes.
+  local function take_back(term, amount)
+    local subject, section = term.subject, term.section
+    amount = math.min(amount, term.total)
+    if amount <= 0 then return false end
+    term.total, section.total, subject.is_dirty = term.total - amount, section.total - amount, true
+    if term.total == 0 then term.reset = 0 end
+    if section.form == PLAIN then return true end
+    local size, dead, merged, live = open(subject, section)
+    local key, format, all, rest = window_key(subject, section), entry_format(size), section.body, ''
+    if section.form == LONG then all = call('GETRANGE', key, dead * size, (dead + live) * size - 1) end
+    while amount > 0 and live > 0 do
+      local time, charged = unpack(format, all, (live - 1) * size + 1)
+      if charged > amount then rest = pack(format, time, charged - amount) end
+      amount, live = amount - charged, live - 1
+    end
+    all = sub(all, 1, live * size) .. rest
+    live = #all / size
+    merged = math.min(merged, live)
+    if section.form ~= LONG then
+      section.body = all
+    elseif live < HOME and merged == 0 then
+      section.form, section.body = size, all
+      call('DEL', key)
+    else
+      section.body = pack('<BI2I2I2', size, 0, merged, live)
+      call('SET', key, all, 'PXAT', decimal(section.ends))
+    end
+    if live == 0 then section.form, section.oldest = PLAIN, 0 end
+    return true
+  end

@@ -42,11 +42,14 @@
 --   7 reset    forgets what the terms' limits count and hold, or everything where a subject has none, then of each of
 --              its values too, up to VALUES of them; a bound says that the terms' limits are to be forgotten there as
 --              well. A later settle of a lease that stood charges all the same
+--   8 refund   takes back what was charged, from the newest charge on, of each term as much as it counts at most; once
+--              for each id; without an id each time
 --
 -- Returns a string for each request: status B, deciding term I2 (from 1; 0 none), retry in milliseconds I6, how much of
 -- the retry what is charged needs, however early leases end, I6, and for each term: used I6 (held costs included),
 -- milliseconds until its window is empty I6, flags B (1 denied, 2 denied by a shadow limit, 4 for good, 8 charged by a
--- settle or usage, 16 denied while leases hold some of it, 32 another value's windows were forgotten for this subject).
+-- settle or usage, or taken back by a refund, 16 denied while leases hold some of it, 32 another value's windows were
+-- forgotten for this subject).
 -- An admitted reserve has, in place of the two waits, when the lease was given, which is never before the latest that
 -- one of its subjects was given, and when it lapses; a renew the time now, and when it lapses. A string that begins with
 -- ! is the error that failed this request alone; nothing of it was charged. Status: 0 done, 1 denied, 2 denied for good,
