@@ -103,6 +103,30 @@ extension ClusterSuite {
             #expect(!denied.isAllowed && denied.details?.descriptors.map(\.remaining) == [1, 0])
             await service.service.stop()
         }
+
+        @Test(
+            "What is given back in several slots is given back in each, never below nothing, beside what is asked or alone"
+        )
+        func refunds() async throws {
+            let service = try await DescriptorService(cluster)
+            let three = try matches(newUser(), [10, 10, 10])
+            func refund(_ hits: Int) -> Descriptor {
+                Descriptor([DescriptorEntry("key", "value")], hits: hits, isRefund: true)
+            }
+            _ = try await service.requests([request(8, 3, 10)], matching: three)
+            let alone = DescriptorRequest(domain: "edge", descriptors: [refund(5), refund(50), refund(0)])
+            let given = try await service.requests([alone], matching: three)[0]
+            #expect(given.isAllowed && given.source == .redis)
+            #expect(given.details?.descriptors.map(\.remaining) == [7, 10, 0])
+            let asked = Descriptor([DescriptorEntry("key", "value")])
+            let mixed = DescriptorRequest(domain: "edge", descriptors: [asked, refund(1), refund(4)])
+            let passed = try await service.requests([mixed], matching: three)[0]
+            #expect(passed.isAllowed && passed.details?.descriptors.map(\.remaining) == [6, 10, 4])
+            let denied = DescriptorRequest(domain: "edge", descriptors: [refund(3), asked, refund(4)], hits: 11)
+            let outcome = try await service.requests([denied], matching: three)[0]
+            #expect(!outcome.isAllowed && outcome.details?.descriptors.map(\.remaining) == [6, 10, 4])
+            await service.service.stop()
+        }
     }
 }
 

@@ -244,6 +244,21 @@ struct DecidePropertyTests {
         .onHotPath(15, "if bound > 0 and floor(expiry / HOUR) > floor(stood_until / HOUR) then", "if false then"),
         // Forgets a value's windows with the user's and leaves it in the set for good, or does not forget them.
         PlantedBug(15, "if byte(key) ~= BRACE and (count == 0 or bound > 0) then", "if false then"),
+        // Gives back more than is counted, or what it counts already; the oldest charge, or all of one of which a part is.
+        PlantedBug(0, "amount = math.min(amount, term.total)\n    if", "if"),
+        PlantedBug(0, "term.total - amount, section.total - amount, true", "term.total - amount, section.total, true"),
+        PlantedBug(0, "unpack(format, all, (live - 1) * size + 1)", "unpack(format, all, 1)"),
+        PlantedBug(0, "if charged > amount then rest = pack(format, time, charged - amount) end", ""),
+        // Gives back twice for one id, or takes it for that of a usage; says that nothing was given back.
+        PlantedBug(
+            0, "if request.digest and notes(subjects[1], request.digest, request.remember) then",
+            "if operation == USAGE and request.digest and notes(subjects[1], request.digest, request.remember) then"),
+        PlantedBug(0, "term.is_charged = take_back(term, term.cost)", "take_back(term, term.cost)"),
+        // Lets time go behind a charge that was given back; waits for a window that is empty.
+        PlantedBug(
+            0, "if live == 0 then section.form, section.oldest = PLAIN, 0 end",
+            "if live == 0 then section.form, section.oldest, section.newest = PLAIN, 0, 0 end"),
+        PlantedBug(0, "if term.total == 0 then term.reset = 0 end", ""),
         // Settles another lease than the one that is meant.
         .onHotPath(2, "for _ = 1, place do record", "for _ = 2, place do record"),
     ]
