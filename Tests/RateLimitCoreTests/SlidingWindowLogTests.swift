@@ -73,6 +73,37 @@ struct SlidingWindowLogTests {
         }
     }
 
+    @Test("gives back from the newest admission on, and no more than is in the window")
+    func refunds() {
+        for seed in UInt64(0)..<60 {
+            var random = SeededGenerator(seed: seed)
+            let limit = Limit(
+                name: "requests", quota: Int.random(in: 1...40, using: &random), windowMilliseconds: 1_000)
+            var log = SlidingWindowLog()
+            var admitted: [(at: Int, cost: Int)] = []
+            var clock = 1_000_000_000
+            for _ in 0..<400 {
+                clock += Int.random(in: 0...200_000, using: &random)
+                let first = admitted.firstIndex { $0.at > clock - 1_000_000 } ?? admitted.count
+                let used = admitted[first...].reduce(0) { $0 + $1.cost }
+                if Int.random(in: 0..<3, using: &random) == 0 {
+                    let asked = Int.random(in: 0...12, using: &random)
+                    #expect(log.refund(asked, limit: limit, clockMicroseconds: clock) == min(asked, used))
+                    var left = min(asked, used)
+                    while left > 0, let last = admitted.popLast() {
+                        if last.cost > left { admitted.append((last.at, last.cost - left)) }
+                        left -= min(left, last.cost)
+                    }
+                } else {
+                    let cost = Int.random(in: 1...8, using: &random)
+                    let decision = log.check(cost: cost, limit: limit, clockMicroseconds: clock)
+                    #expect(decision.isAllowed == (used + cost <= limit.quota), "seed \(seed)")
+                    if decision.isAllowed { admitted.append((clock, cost)) }
+                }
+            }
+        }
+    }
+
     @Test("never over: whatever is asked, the admitted cost of any window stays within the limit")
     func neverOver() {
         for seed in UInt64(0)..<60 {

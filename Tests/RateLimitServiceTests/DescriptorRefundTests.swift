@@ -176,6 +176,34 @@ struct DescriptorRefundTests {
         #expect(isRemembered(sentAt: now + .nanoseconds(1)))
     }
 
+    @Test(
+        "is done once where the connection is lost before its answer has come, and ends what is remembered all the same"
+    )
+    func lostAnswer() async throws {
+        let redis = try RedisServer()
+        let proxy = try FaultProxy(to: redis)
+        let service = try await ServiceUnderTest(
+            redis, CheckPolicy(limit: Self.off, denyCacheMilliseconds: 60_000), through: proxy.socketPath)
+        func ask(_ descriptor: Descriptor) async throws -> Outcome {
+            try await service.requests([request(descriptor)], matching: [tenant.match])[0]
+        }
+        _ = try await ask(descriptor(hits: 10))
+        #expect(try await !ask(descriptor()).isAllowed)
+        #expect(try await ask(descriptor()).source == .memory)
+        proxy.set(.cutReplies)
+        let lost = try await ask(refund(3))
+        #expect(lost.verdict == .allowed && lost.degradedReason != nil)
+        proxy.set(.none)
+        var left: Int?
+        let isBack = try await service.eventually {
+            left = try await ask(descriptor(hits: 0)).standings[0].remaining
+            return left != nil
+        }
+        #expect(isBack && left == 3)
+        #expect(try await ask(descriptor()).isAllowed)
+        await service.service.stop()
+    }
+
     @Test("is OK where Redis is away, and gives back to the window of this process in failure mode local")
     func withoutRedis() async throws {
         for (mode, source) in [
