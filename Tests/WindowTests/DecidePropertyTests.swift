@@ -128,7 +128,7 @@ struct DecidePropertyTests {
         let server = try RedisServer()
         defer { server.end() }
         let redis = try server.connect()
-        return try smallestFailure(runs: runs, maximumTries: 350, of: { shape.history(&$0) }) { history in
+        return try smallestFailure(runs: runs, maximumTries: 500, of: { shape.history(&$0) }) { history in
             var player = CallPlayer(try DecidedCalls(redis, script: script), shape)
             try player.play(history)
         }
