@@ -23,26 +23,27 @@ public struct EnvoyConfiguration: Hashable, Sendable {
 
     /// Reads the configuration at a path: that of a file, whatever its name, or a folder, of which every file counts that ends
     /// in `.yaml` or `.yml`, in the order of their names' bytes. Those that begin with a dot do not, nor do folders in it.
+    /// Files of one domain are joined, in that order.
     ///
     /// - Throws: The first thing that cannot be used; nothing of such a configuration counts.
     public init(readingAt path: String) throws(EnvoyConfigurationError) {
         let files = try Self.files(at: path)
-        var domains: [DescriptorDomain] = []
+        var domains: [JoinedDomain] = []
         for file in files {
-            let (domain, line) = try Self.domain(in: file)
-            let earlier = domains.firstIndex { $0.name.utf8.elementsEqual(domain.name.utf8) }
-            if let earlier {
-                throw EnvoyConfigurationError(
-                    file,
-                    LimitsFileError(line: line, "the domain \(shown(domain.name)) stands already in \(files[earlier])"))
+            let (domain, lines) = try Self.domain(in: file)
+            if let known = domains.firstIndex(where: { $0.domain.name.utf8.elementsEqual(domain.name.utf8) }) {
+                try domains[known].join(domain, lines, of: file)
+            } else {
+                domains.append(JoinedDomain(domain: domain, places: lines.mapValues { (file, $0) }))
             }
-            domains.append(domain)
         }
-        rules = DescriptorRules(domains)
+        rules = DescriptorRules(domains.map(\.domain))
         self.files = files
     }
 
-    private static func domain(in file: String) throws(EnvoyConfigurationError) -> (DescriptorDomain, line: Int) {
+    private static func domain(in file: String) throws(EnvoyConfigurationError) -> (
+        DescriptorDomain, lines: [DescriptorEntry: Int]
+    ) {
         let bytes: [UInt8]
         do throws(BoundedFile.Problem) {
             bytes = try BoundedFile(path: file, maximumBytes: FileNode.maximumBytes).bytes
@@ -96,6 +97,29 @@ public struct EnvoyConfiguration: Hashable, Sendable {
         let ends = [".yaml", ".yml"]
         return name.utf8.first != UInt8(ascii: ".")
             && ends.contains { name.utf8.suffix($0.utf8.count).elementsEqual($0.utf8) }
+    }
+}
+
+/// A domain of one file or of several, with where each descriptor of its first level stands.
+private struct JoinedDomain {
+    var domain: DescriptorDomain
+    var places: [DescriptorEntry: (file: String, line: Int)]
+
+    /// Adds what another file says of the domain. What stands in both is refused, as it is in one file.
+    mutating func join(
+        _ other: DescriptorDomain, _ lines: [DescriptorEntry: Int], of file: String
+    ) throws(EnvoyConfigurationError) {
+        for rule in other.rules {
+            if let earlier = places[rule.entry] {
+                throw EnvoyConfigurationError(
+                    file, line: lines[rule.entry],
+                    reason:
+                        "\(rule.shownName) of domain \(shown(domain.name)) stands already in line \(earlier.line) of \(earlier.file)"
+                )
+            }
+        }
+        domain.rules += other.rules
+        places.merge(lines.mapValues { (file, $0) }) { first, _ in first }
     }
 }
 

@@ -13,8 +13,8 @@ enum EnvoyReader {
         "detailed_metric", "metadata",
     ]
 
-    /// Reads a file of at most 1 MiB; the line is that of the domain.
-    static func domain(_ bytes: [UInt8]) throws(LimitsFileError) -> (DescriptorDomain, line: Int) {
+    /// Reads a file of at most 1 MiB; the lines are those of the descriptors of the first level.
+    static func domain(_ bytes: [UInt8]) throws(LimitsFileError) -> (DescriptorDomain, lines: [DescriptorEntry: Int]) {
         let root = try FileNode(reading: bytes, maximumDepth: maximumDepth)
         let map = try MapReader(root, what: "the file", keys: ["domain", "descriptors"])
         let accepted =
@@ -23,11 +23,14 @@ enum EnvoyReader {
         let name = try map.read(node, "domain", accepted: accepted) {
             $0.isEmpty || $0 == DescriptorDomain.ofLimits ? nil : $0
         }
-        return (DescriptorDomain(name, try rules(map, level: 1)), node.line)
+        let (rules, lines) = try rules(map, level: 1)
+        return (DescriptorDomain(name, rules), lines)
     }
 
-    private static func rules(_ map: MapReader, level: Int) throws(LimitsFileError) -> [DescriptorRule] {
-        guard let node = try map.value("descriptors") else { return [] }
+    private static func rules(
+        _ map: MapReader, level: Int
+    ) throws(LimitsFileError) -> ([DescriptorRule], lines: [DescriptorEntry: Int]) {
+        guard let node = try map.value("descriptors") else { return ([], [:]) }
         guard level <= maximumLevels else {
             throw LimitsFileError(line: node.line, "descriptors stand in more than \(maximumLevels) levels")
         }
@@ -39,18 +42,18 @@ enum EnvoyReader {
         var lines: [DescriptorEntry: Int] = [:]
         for node in nodes {
             let rule = try rule(node, level: level)
-            if let earlier = lines.updateValue(node.line, forKey: DescriptorEntry(rule.key, rule.value)) {
-                throw LimitsFileError(line: node.line, "\(text(of: rule)) stands already in line \(earlier)")
+            if let earlier = lines.updateValue(node.line, forKey: rule.entry) {
+                throw LimitsFileError(line: node.line, "\(rule.shownName) stands already in line \(earlier)")
             }
             rules.append(rule)
         }
-        return rules
+        return (rules, lines)
     }
 
     private static func rule(_ node: FileNode, level: Int) throws(LimitsFileError) -> DescriptorRule {
         let map = try MapReader(node, what: "a descriptor", keys: keys)
         var rule = DescriptorRule(try key(map), try map.text("value") ?? "")
-        let named = try MapReader(node, what: text(of: rule), keys: keys)
+        let named = try MapReader(node, what: rule.shownName, keys: keys)
         rule.isShadow = try named.flag("shadow_mode")
         rule.isQuotaMode = try named.flag("quota_mode")
         rule.hasValueInMetric = try named.flag("value_to_metric")
@@ -62,10 +65,10 @@ enum EnvoyReader {
                 "\(named.what) has share_threshold, which is for values with a *; remove it, or put a * into the value")
         }
         if let node = try named.value("metadata") {
-            _ = try MapReader.entries(of: node, what: "metadata of \(named.what)")
+            rule.metadata = try EnvoyMetadataReader(what: "metadata of \(named.what)").metadata(node)
         }
         if let node = try named.value("rate_limit") { rule.limit = try EnvoyLimitReader(node, of: named.what).limit() }
-        rule.rules = try rules(named, level: level + 1)
+        rule.rules = try rules(named, level: level + 1).0
         return rule
     }
 
@@ -76,11 +79,14 @@ enum EnvoyReader {
             key.isEmpty || key.utf8.contains(UInt8(ascii: "*")) ? nil : key
         }
     }
+}
 
-    /// What messages call a descriptor: `descriptor tenant=gold`.
-    private static func text(of rule: DescriptorRule) -> String {
-        "descriptor " + shown(rule.key) + (rule.value.isEmpty ? "" : "=\(shown(rule.value))")
-    }
+extension DescriptorRule {
+    /// What no two of one level have alike.
+    var entry: DescriptorEntry { DescriptorEntry(key, value) }
+
+    /// What messages call it: `descriptor tenant=gold`.
+    var shownName: String { "descriptor " + shown(key) + (value.isEmpty ? "" : "=\(shown(value))") }
 }
 
 /// Reads what stands under `rate_limit:`.

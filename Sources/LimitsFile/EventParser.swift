@@ -91,7 +91,8 @@ final class EventParser {
         case .scalar(let text, let isPlain):
             let isNull = isPlain && ["~", "null", "Null", "NULL"].contains(text)
             let isNothing = isPlain && text.isEmpty
-            return FileNode(line: line, content: isNull ? .null : isNothing ? .nothing : .text(text))
+            return FileNode(
+                line: line, content: isNull ? .null : isNothing ? .nothing : .text(text), isQuoted: !isPlain)
         case .listStart:
             var elements: [FileNode] = []
             while true {

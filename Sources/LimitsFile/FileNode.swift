@@ -22,6 +22,8 @@ struct FileNode: Hashable {
 
     var line: Int
     var content: Content
+    /// Whether a text stands in quotes, or as a block, and so is no number, truth value or null.
+    var isQuoted = false
 
     /// How long a file may be, in bytes.
     static let maximumBytes = 1 << 20
@@ -60,9 +62,10 @@ struct FileNode: Hashable {
         }
     }
 
-    init(line: Int, content: Content) {
+    init(line: Int, content: Content, isQuoted: Bool = false) {
         self.line = line
         self.content = content
+        self.isQuoted = isQuoted
     }
 
     private static func lineOfBadText(_ bytes: [UInt8]) -> Int {

@@ -43,7 +43,7 @@ struct JSONReader {
         switch next ?? 0 {
         case UInt8(ascii: "{"): return FileNode(line: line, content: .map(try entries(depth: depth)))
         case UInt8(ascii: "["): return FileNode(line: line, content: .list(try elements(depth: depth)))
-        case UInt8(ascii: "\""): return FileNode(line: line, content: .text(try string()))
+        case UInt8(ascii: "\""): return FileNode(line: line, content: .text(try string()), isQuoted: true)
         case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"):
             return FileNode(line: line, content: .text(try number()))
         default:

@@ -86,6 +86,7 @@ enum Protoc {
         syntax = "proto3";
         import "google/protobuf/wrappers.proto";
         import "google/protobuf/duration.proto";
+        import "google/protobuf/struct.proto";
 
         message Batch { repeated Item items = 1; }
         message Item {
@@ -125,6 +126,7 @@ enum Protoc {
           repeated HeaderValue response_headers_to_add = 3;
           repeated HeaderValue request_headers_to_add = 4;
           bytes raw_body = 5;
+          google.protobuf.Struct dynamic_metadata = 6;
         }
 
         // envoy/extensions/common/ratelimit/v3/ratelimit.proto

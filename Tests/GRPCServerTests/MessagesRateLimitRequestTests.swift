@@ -71,11 +71,11 @@ struct RateLimitRequestTests {
     func hits() throws {
         let descriptor = "descriptors { entries { key: 'k' } "
         for (text, hits, own) in [
-            ("\(descriptor)}", 1, nil), ("\(descriptor)} hits_addend: 0", 1, nil),
+            ("\(descriptor)}", 0, nil), ("\(descriptor)} hits_addend: 0", 0, nil),
             ("\(descriptor)} hits_addend: 4294967295", 4_294_967_295, nil),
-            ("\(descriptor) hits_addend {} }", 1, 0), ("\(descriptor) hits_addend { value: 0 } } hits_addend: 7", 7, 0),
-            ("\(descriptor) hits_addend { value: 1000000000001 } }", 1, 1_000_000_000_000),
-            ("\(descriptor) hits_addend { value: 18446744073709551615 } }", 1, 1_000_000_000_000),
+            ("\(descriptor) hits_addend {} }", 0, 0), ("\(descriptor) hits_addend { value: 0 } } hits_addend: 7", 7, 0),
+            ("\(descriptor) hits_addend { value: 1000000000001 } }", 0, 1_000_000_000_000),
+            ("\(descriptor) hits_addend { value: 18446744073709551615 } }", 0, 1_000_000_000_000),
         ] as [(String, Int, Int?)] {
             let request = try read(try encode("domain: 'd' \(text)"))
             #expect(request.hits == hits && request.descriptors[0].hits == own, "\(text)")
@@ -178,7 +178,7 @@ private struct RandomRequest {
     var text: String
 
     init(hasLaterFields: Bool = false, using generator: inout some RandomNumberGenerator) {
-        request = DescriptorRequest(domain: "d" + Self.word(using: &generator), descriptors: [])
+        request = DescriptorRequest(domain: "d" + Self.word(using: &generator), descriptors: [], hits: 0)
         text = "domain: \(Protoc.quoted(request.domain)) \(Self.later(hasLaterFields, using: &generator))"
         if Bool.random(using: &generator) {
             request.hits = Int.random(in: 1...Int(UInt32.max), using: &generator)

@@ -55,7 +55,7 @@ struct ReflectionTests {
                 Set(files.dropFirst().map(\.name)) == [
                     "envoy/config/core/v3/base.proto", "envoy/extensions/common/ratelimit/v3/ratelimit.proto",
                     "envoy/type/v3/ratelimit_unit.proto", "google/protobuf/duration.proto",
-                    "google/protobuf/wrappers.proto",
+                    "google/protobuf/struct.proto", "google/protobuf/wrappers.proto",
                 ])
         }
         #expect(known.file(defining: "envoy.type.v3.RateLimitUnit") != nil)

@@ -140,6 +140,43 @@ struct EnvoyRateLimitTests {
         #expect(try setting.get(user).status == 429)
     }
 
+    @Test(
+        "What the limits say under metadata is Envoy's dynamic metadata, and their metrics are of the values asked for")
+    func metadata() throws {
+        let limits = """
+            domain: api
+            descriptors:
+              - key: user
+                detailed_metric: true
+                metadata: {plan: {name: gold, weight: 1.5}}
+                rate_limit: {name: users, unit: hour, requests_per_unit: 2}
+              - key: user_tokens
+                rate_limit: {unit: day, requests_per_unit: 1000000}
+
+            """
+        func told(_ key: String) -> String { "%DYNAMIC_METADATA(envoy.filters.http.ratelimit:\(key))%" }
+        let setting = try GatewaySetting(
+            .envoyGRPC, envoyLimits: limits,
+            responseHeaders: [
+                "x-plan": told("metadata:plan:name"), "x-weight": told("metadata:plan:weight"),
+                "x-asked": told("descriptors"), "x-domain": told("domain"),
+            ])
+        let user = newUser()
+        for _ in 0..<2 {
+            let response = try setting.get(user)
+            #expect(response.status == 200 && response["x-plan"] == "gold", "\(response)")
+            #expect(response["x-weight"] == "1.5" && response["x-domain"] == "api", "\(response)")
+            #expect(response["x-asked"]?.contains("user=\(user)") == true, "\(response)")
+            #expect(response["x-ratelimit-limit"]?.contains(#"name="users""#) == true, "\(response)")
+        }
+        // A limit that is over says nothing of its own; what was asked is told all the same.
+        let denied = try setting.get(user)
+        #expect(denied.status == 429 && denied["x-domain"] == "api", "\(denied)")
+        #expect(denied["x-plan"] != "gold", "\(denied)")
+        let series = #"llm_rate_limit_descriptors_total{domain="api",path="user_\#(user)",result="#
+        #expect(try setting.daemon.metric(series + #""over"}"#) == 1)
+    }
+
     @Test("The daemon drains without a request being lost")
     func drain() throws {
         let setting = try setting(1_000_000, ["DRAIN_TIMEOUT_MS": "2000"])

@@ -74,8 +74,12 @@ final class GatewaySetting {
     /// - Parameters:
     ///   - limits: a file of limits; none where it is nil.
     ///   - envoyLimits: a file of limits for Envoy's rate limit service; that of `deploy/` where it is nil.
+    ///   - responseHeaders: those that Envoy's file adds to each answer, as it writes them.
     ///   - settings: of the daemon.
-    init(_ door: Door, limits: String? = nil, envoyLimits: String? = nil, _ settings: [String: String] = [:]) throws {
+    init(
+        _ door: Door, limits: String? = nil, envoyLimits: String? = nil, responseHeaders: [String: String] = [:],
+        _ settings: [String: String] = [:]
+    ) throws {
         let unpacked = try UnpackedGateway(door.package)
         redis = try RedisServer()
         folder = try TemporaryFolder()
@@ -101,7 +105,7 @@ final class GatewaySetting {
         let paths = GatewayPaths(
             folder: folder, daemonSocket: daemon.socketPath, daemonPort: daemonPort, port: port, modelPort: modelPort,
             unpacked: unpacked,
-            isClosed: settings["FAILURE_MODE"] == "closed")
+            isClosed: settings["FAILURE_MODE"] == "closed", responseHeaders: responseHeaders)
         gateway = RunningGateway(process: try door.start(paths))
         let (gateway, port) = (gateway.process, port)
         let isServing = try eventually(within: 20) {
@@ -189,6 +193,8 @@ struct GatewayPaths {
     let unpacked: UnpackedGateway
     /// Whether the daemon's failure mode is closed.
     let isClosed: Bool
+    /// What Envoy adds to each answer.
+    let responseHeaders: [String: String]
 
     var log: String { readFile(folder.file("gateway.log")) }
 }
@@ -299,6 +305,13 @@ extension Door {
         try configuration.replace("port_value: 8000", with: "port_value: \(paths.modelPort)")
         if paths.isClosed, file == "envoy.yaml" {
             try configuration.replace("failure_mode_allow: true", with: "failure_mode_allow: false")
+        }
+        if !paths.responseHeaders.isEmpty {
+            let headers = paths.responseHeaders.map { #"{header: {key: \#($0), value: "\#($1)"}}"# }
+            try configuration.replace(
+                #"domains: ["*"]"#,
+                with: #"domains: ["*"]\#n"# + String(repeating: " ", count: 22)
+                    + "response_headers_to_add: [\(headers.joined(separator: ", "))]")
         }
         let path = try folder.write(configuration.text, to: "envoy.yaml")
         let libraries = "\(paths.unpacked.root)/lib"

@@ -44,6 +44,8 @@ struct EnvoyConfigurationTests {
         tenant.sharesThreshold = true
         tenant.hasValueInMetric = true
         tenant.hasDetailedMetric = true
+        let inner = DescriptorMetadata([DescriptorMetadata.Entry("at", .text("all"))])
+        tenant.metadata = DescriptorMetadata([DescriptorMetadata.Entry("any", .list([.text("thing"), .map(inner)]))])
         #expect(domain == DescriptorDomain("edge", [tenant]))
     }
 
@@ -147,6 +149,49 @@ struct EnvoyConfigurationTests {
         #expect(one.rules.domains.map(\.name) == ["c"])
     }
 
+    @Test("is of one domain in several files as if it stood in one, in the order of the files' names")
+    func joined() throws {
+        let folder = try TemporaryFolder()
+        func limit(_ key: String, _ requests: Int, _ more: String = "") -> String {
+            "- {key: \(key), rate_limit: {unit: day, requests_per_unit: \(requests)\(more)}}\n"
+        }
+        try folder.write(
+            "domain: a\ndescriptors:\n" + limit("k, value: v*", 1) + limit("r", 2, ", name: r"), to: "1.yaml")
+        try folder.write("domain: b\ndescriptors:\n" + limit("k", 3), to: "2.yaml")
+        try folder.write(
+            "domain: a\ndescriptors:\n" + limit("k, value: vw*", 4) + limit("k", 5)
+                + limit("s", 6, ", replaces: [{name: r}]"), to: "3.yaml")
+        let rules = try EnvoyConfiguration(readingAt: folder.path).rules
+        #expect(rules.domains.map(\.name) == ["a", "b"] && rules.domains[0].rules.count == 5)
+        func met(_ entries: (String, String)...) -> [Int?] {
+            let asked = entries.map { Descriptor([DescriptorEntry($0.0, $0.1)]) }
+            return rules.matches(asked, in: "a").map { $0.limit?.definition.quota?.requestsPerUnit }
+        }
+        #expect(met(("k", "vw"), ("k", "x"), ("r", "y")) == [1, 5, 2])
+        // A limit of one file replaces that of another.
+        #expect(met(("r", "y"), ("s", "y")) == [nil, 6])
+    }
+
+    @Test("tells no descriptor of a domain twice, in whichever files")
+    func joinedTwice() throws {
+        let folder = try TemporaryFolder()
+        try folder.write("domain: a\ndescriptors:\n- {key: k, value: v}\n- {key: k}\n", to: "a.yaml")
+        try folder.write("domain: a\n\ndescriptors:\n- {key: l}\n- {key: k, value: v}\n", to: "b.yaml")
+        #expect(
+            refusal(at: folder.path)
+                == "cannot read \(folder.file("b.yaml")): line 5: descriptor k=v of domain a stands already in line 3 of "
+                + folder.file("a.yaml"))
+        try folder.write("domain: a\ndescriptors: [{key: l}]\n", to: "b.yaml")
+        try folder.write("domain: a\ndescriptors: [{key: l}]\n", to: "c.yaml")
+        #expect(
+            refusal(at: folder.path)
+                == "cannot read \(folder.file("c.yaml")): line 2: descriptor l of domain a stands already in line 2 of "
+                + folder.file("b.yaml"))
+        // In another domain it is another one.
+        try folder.write("domain: c\ndescriptors: [{key: l}]\n", to: "c.yaml")
+        #expect(refusal(at: folder.path) == "read")
+    }
+
     /// What an operator reads of a configuration that is refused.
     private func refusal(at path: String) -> String {
         do {
@@ -164,11 +209,6 @@ struct EnvoyConfigurationTests {
         #expect(
             refusal(at: folder.path) == "cannot read \(folder.path): the folder has no file that ends in .yaml or .yml")
         try folder.write("domain: a\n", to: "a.yaml")
-        try folder.write("# the same\ndomain: a\n", to: "b.yaml")
-        #expect(
-            refusal(at: folder.path)
-                == "cannot read \(folder.file("b.yaml")): line 2: the domain a stands already in \(folder.file("a.yaml"))"
-        )
         try folder.write("domain: b\ndescriptors:\n- kee: k\n", to: "b.yaml")
         #expect(
             refusal(at: folder.path).hasPrefix(

@@ -42,6 +42,17 @@ struct DescriptorPlannerTests {
         #expect(try #require(call.plan?.check).isEqual(to: check))
     }
 
+    @Test("keeps the request where a limit that it met has metadata, and not else")
+    func described() {
+        let asked = request(descriptor(), descriptor(), hits: 3)
+        #expect(plan(asked, tenant, global).described == nil)
+        var definition = global.limit.definition
+        definition.metadata = DescriptorMetadata()
+        let told = DescriptorMatch(DescriptorLimit(definition), in: global.key)
+        var planner = DescriptorPlanner()
+        #expect(planner.plan(asked, [tenant.match, told]).described?.request == asked)
+    }
+
     @Test("takes 1 for hits of 0, and a descriptor's own hits for what they are")
     func uses() {
         let asked = request(

@@ -14,6 +14,18 @@ extension ByteBuffer {
         writeField(field, number: UInt64(bitPattern: Int64(value)))
     }
 
+    /// Writes a number also where it is 0, as one of several alternatives has to be.
+    mutating func writeField(_ field: Int, alternative value: UInt64) {
+        writeTag(field, 0)
+        writeVarint(value)
+    }
+
+    /// Writes a `double`, also 0.
+    mutating func writeField(_ field: Int, alternative value: Double) {
+        writeTag(field, 1)
+        writeInteger(value.bitPattern, endianness: .little)
+    }
+
     /// Writes a text.
     mutating func writeField(_ field: Int, text: String) {
         guard !text.isEmpty else { return }

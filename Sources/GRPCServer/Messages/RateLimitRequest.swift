@@ -11,7 +11,7 @@ extension DescriptorRequest {
     /// - Throws: `internalError` for bytes that are no such message, as gRPC's libraries answer them; `invalidArgument` for a
     ///   message that nobody can decide.
     init(protobuf bytes: UnsafeRawBufferPointer) throws(GRPCError) {
-        self.init(domain: "", descriptors: [])
+        self.init(domain: "", descriptors: [], hits: 0)
         var problem: GRPCError?
         do throws(ProtobufError) {
             problem = try read(ProtobufReader(bytes))
@@ -46,7 +46,7 @@ extension DescriptorRequest {
                 case .failure(let problem):
                     return .invalid("cannot decide for descriptor \(descriptors.count + 1): \(problem.text)")
                 }
-            case .varint(3): hits = max(1, Int(try reader.uint32()))
+            case .varint(3): hits = Int(try reader.uint32())
             default: try reader.skip(field)
             }
         }

@@ -51,15 +51,22 @@ enum RateLimitResponse {
         if let reason = outcome.degradedReason {
             writeHeader(degradedHeader, reason.rawValue, to: &message)
         }
+        if let details = outcome.details, let described = details.described {
+            message.writeField(6) { DynamicMetadata.write(described.request, details.descriptors, to: &$0) }
+        }
     }
 
     /// Says why Redis did not decide, where it should have.
     static let degradedHeader = "x-rate-limit-degraded"
 
+    /// What a proxy is told of one descriptor.
+    static func code(of standing: DescriptorStanding) -> Code {
+        standing.isOver && standing.limit?.definition.isShadow != true ? .overLimit : .ok
+    }
+
     private static func write(_ standing: DescriptorStanding, to status: inout ByteBuffer) {
         let limit = standing.limit?.definition
-        let isOver = standing.isOver && limit?.isShadow != true
-        status.writeField(1, number: (isOver ? Code.overLimit : .ok).rawValue)
+        status.writeField(1, number: code(of: standing).rawValue)
         guard let limit else { return }
         guard let quota = limit.quota else { return status.writeField(3, number: mostRemaining) }
         // Of what nobody counted nothing is said: a proxy would tell its client that nothing is left.

@@ -148,7 +148,7 @@ private struct NamedCall {
             labels: labels.filter { limits.set.labelNames.contains($0.key) }, groups: groups.compactMap { $0 })
         // A longer one is no id, so that what is remembered of ids is bounded: then nothing is held.
         requestID = single["x-request-id"].map { Array($0.utf8) }.flatMap { Self.idLengths ~= $0.count ? $0 : nil }
-        self.hits = descriptor.hits ?? hits
+        self.hits = descriptor.hits ?? max(1, hits)
         isUnusable = user == nil || groups.contains(nil)
     }
 

@@ -17,6 +17,8 @@ public final class DescriptorLimit: Sendable {
         public var isQuotaMode = false
         /// The names of limits that do not count in a call that meets this one.
         public var replaces: [String] = []
+        /// What the proxy is told where the limit is not over; nil where the configuration says nothing.
+        public var metadata: DescriptorMetadata?
 
         /// Makes a definition.
         public init(domain: String, path: String, name: String? = nil, quota: DescriptorQuota?) {

@@ -56,6 +56,8 @@ final class DescriptorNode: Sendable {
             definition.isShadow = rule?.isShadow ?? false
             definition.isQuotaMode = rule?.isQuotaMode ?? false
             definition.replaces = limit.replaces
+            // Of what is unlimited envoyproxy/ratelimit tells nothing.
+            definition.metadata = limit.quota == nil ? nil : rule?.metadata
             return DescriptorLimit(definition)
         }
         var keys: [ExactText: Values] = [:]

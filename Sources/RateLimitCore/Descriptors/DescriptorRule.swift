@@ -52,6 +52,8 @@ public struct DescriptorRule: Hashable, Sendable {
     public var hasValueInMetric = false
     /// Whether all values of the call stand in the metric of the limit.
     public var hasDetailedMetric = false
+    /// What the proxy is told where the limit is not over; nil where nothing is said.
+    public var metadata: DescriptorMetadata?
 
     /// Makes a descriptor.
     public init(_ key: String, _ value: String = "", limit: Limit? = nil, rules: [DescriptorRule] = []) {

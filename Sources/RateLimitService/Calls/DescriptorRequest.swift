@@ -6,7 +6,8 @@ public struct DescriptorRequest: Hashable, Sendable {
     public var domain: String
     /// What is said of the call; each may meet a limit.
     public var descriptors: [Descriptor]
-    /// What the call counts for under each descriptor that does not say it, at least 1.
+    /// What the call counts for under each descriptor that does not say it; 0, as a request says that says nothing, counts
+    /// for 1.
     public var hits: Int
 
     /// The most descriptors of a request.
@@ -18,6 +19,15 @@ public struct DescriptorRequest: Hashable, Sendable {
         self.descriptors = descriptors
         self.hits = hits
     }
+}
+
+/// A request as it is told where a limit that it met has metadata: an object, so that all others pay for a reference alone.
+public final class DescribedRequest: Sendable {
+    /// The request.
+    public let request: DescriptorRequest
+
+    /// Keeps a request.
+    public init(_ request: DescriptorRequest) { self.request = request }
 }
 
 /// How one descriptor of a request stands after it.

@@ -221,6 +221,7 @@ extension OutcomeDetails {
         var uncounted: [Uncounted] = []
         var lacking: LackingLimit?
         var descriptors: [DescriptorStanding] = []
+        var described: DescribedRequest?
     }
 
     /// Unchecked: it is changed only where one value alone refers to it, and so nobody else reads it then.
@@ -307,6 +308,12 @@ extension OutcomeDetails {
         set { change { $0.descriptors = newValue } }
     }
 
+    /// What was asked of the descriptors, where a limit that one of them met has metadata; else nil.
+    public var described: DescribedRequest? {
+        get { shared.contents.described }
+        set { change { $0.described = newValue } }
+    }
+
     /// How the limits that apply stand, by subject and there in the order of the file. It is made anew each time.
     public var standings: [LimitStanding] {
         guard let limits = shared.contents.limits else { return [] }
@@ -366,7 +373,7 @@ extension OutcomeDetails: Hashable {
         left.standings == right.standings && left.decider == right.decider && left.lease == right.lease
             && left.leaseMilliseconds == right.leaseMilliseconds && left.estimate == right.estimate
             && left.ignored == right.ignored && left.uncounted == right.uncounted
-            && left.descriptors == right.descriptors
+            && left.descriptors == right.descriptors && left.described?.request == right.described?.request
             && left.retryAfterAtMostMilliseconds == right.retryAfterAtMostMilliseconds
     }
 

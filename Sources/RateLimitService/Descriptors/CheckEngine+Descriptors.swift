@@ -122,8 +122,10 @@ extension CheckEngine {
         return told(DescriptorOutcome(verdict, undecided: call), source: .failureMode, degradedReason: reason)
     }
 
-    /// Counts a decision; what is only reported or given back is none.
+    /// Counts a decision; what is only reported or given back is none. With metadata its request is told besides.
     private func counted(_ outcome: Outcome, _ call: PlannedDescriptors) -> Outcome {
+        var outcome = outcome
+        if let described = call.described { outcome.details?.described = described }
         if call.asks { tally.count(outcome) }
         descriptorTally.count(outcome, call)
         return outcome

@@ -23,10 +23,16 @@ final class PlannedDescriptors {
     let deniesTogether: Bool
     /// What Redis is asked; nil where no window counts anything.
     let plan: DescriptorPlan?
+    /// The request, where a limit that it met has metadata.
+    let described: DescribedRequest?
     /// What Redis has said of the steps before this one.
     private(set) var said = DescriptorAnswers()
 
-    init(_ parts: [Part], _ terms: [DescriptorTerm], deniesTogether: Bool, under plan: DescriptorPlan?) {
+    init(
+        _ parts: [Part], _ terms: [DescriptorTerm], deniesTogether: Bool, under plan: DescriptorPlan?,
+        described: DescribedRequest? = nil
+    ) {
+        self.described = described
         self.parts = parts
         self.terms = terms
         self.deniesTogether = deniesTogether
@@ -183,8 +189,10 @@ struct DescriptorPlanner {
         var terms: [DescriptorTerm] = []
         parts.reserveCapacity(matches.count)
         terms.reserveCapacity(matches.count)
+        var hasMetadata = false
         for (descriptor, match) in zip(request.descriptors, matches) {
             let use = DescriptorUse(descriptor, of: request)
+            if match.limit?.definition.metadata != nil { hasMetadata = true }
             var place: Int?
             if let term = DescriptorTerm(use, of: match) {
                 if let known = terms.firstIndex(where: { $0.key == term.key }) {
@@ -205,6 +213,7 @@ struct DescriptorPlanner {
             for place in terms.indices where terms[place].isInQuotaMode { terms[place].kind.isShadow = true }
         }
         return PlannedDescriptors(
-            parts, terms, deniesTogether: deniesTogether, under: terms.isEmpty ? nil : plans.plan(for: terms))
+            parts, terms, deniesTogether: deniesTogether, under: terms.isEmpty ? nil : plans.plan(for: terms),
+            described: hasMetadata ? DescribedRequest(request) : nil)
     }
 }

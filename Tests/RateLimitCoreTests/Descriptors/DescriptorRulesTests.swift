@@ -148,6 +148,30 @@ struct DescriptorRulesTests {
         #expect(try match(rules, ("file", "own/*")).key?.text == "descriptor:d:file=own/%2A")
     }
 
+    @Test("metadata is that of the limit, whatever its metric's path, and none of what is unlimited or the proxy's own")
+    func metadata() {
+        let metadata = DescriptorMetadata([DescriptorMetadata.Entry("plan", .text("gold"))])
+        func rule(_ key: String, isUnlimited: Bool = false) -> DescriptorRule {
+            var rule = DescriptorRule(
+                key, limit: DescriptorRule.Limit(quota: isUnlimited ? nil : DescriptorQuota(1, per: .day)))
+            rule.metadata = metadata
+            return rule
+        }
+        var detailed = rule("detailed")
+        detailed.hasDetailedMetric = true
+        var valued = rule("valued")
+        valued.hasValueInMetric = true
+        let rules = DescriptorRules([
+            DescriptorDomain("d", [rule("plain"), detailed, valued, rule("free", isUnlimited: true)])
+        ])
+        func met(_ key: String, _ quota: DescriptorQuota? = nil) -> DescriptorMetadata? {
+            rules.matches([Descriptor([DescriptorEntry(key, "v")], quota: quota)], in: "d")[0].limit?.definition
+                .metadata
+        }
+        #expect(met("plain") == metadata && met("detailed") == metadata && met("valued") == metadata)
+        #expect(met("free") == nil && met("plain", DescriptorQuota(2, per: .hour)) == nil)
+    }
+
     @Test("rules are equal where they were made of the same domains")
     func equality() {
         #expect(rules(DescriptorRule("k", limit: limit(1))) == rules(DescriptorRule("k", limit: limit(1))))
