@@ -70,6 +70,9 @@ private struct EnvoyImportBuilder {
         if steps.contains(where: \.rule.hasValueInMetric) || steps.last?.rule.hasDetailedMetric == true {
             withoutCounterpart.append("\(place): values of calls in metrics; the limit is taken over without them")
         }
+        if steps.last?.rule.metadata != nil {
+            withoutCounterpart.append("\(place): metadata for the proxy; the limit is taken over without it")
+        }
     }
 
     /// Refuses what other limits, or the mode, make of a limit.
@@ -93,21 +96,37 @@ private struct EnvoyImportBuilder {
 
     var text: String {
         var lines = [
-            "# The limits of envoyproxy/ratelimit's files, written by llm-rate-limit config --import envoy.",
-            "# Windows slide here. A limit counts for every call that says what it names, where Envoy's routes choose which",
-            "# descriptors they send.",
+            "# The limits of envoyproxy/ratelimit's files, as llm-rate-limit config --import",
+            "# envoy writes them: LLM_RATE_LIMIT_LIMITS_FILE names this file. Windows slide",
+            "# here. A limit counts for each call that says what it names, where Envoy's",
+            "# routes choose which descriptors they send.",
         ]
         let labels = Set(limits.flatMap(\.labels)).sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         if !labels.isEmpty {
-            lines.append("# The gateway has to send these labels: " + labels.map(quoted).joined(separator: ", "))
+            let names = labels.map(quoted).joined(separator: ", ")
+            lines += comment("The gateway has to send these labels: \(names)", after: "# ")
         }
         if !withoutCounterpart.isEmpty {
             lines.append("# Without a counterpart:")
-            lines += withoutCounterpart.map { "# - \($0)" }
+            lines += withoutCounterpart.flatMap { comment($0, after: "# - ") }
         }
         lines.append(limits.isEmpty ? "limits: []" : "limits:")
         lines += limits.flatMap(\.lines)
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// A text as comments of at most 80 columns, broken between words; a word that is longer has a line of its own.
+    private func comment(_ text: String, after start: String) -> [String] {
+        let further = "#" + String(repeating: " ", count: start.count - 1)
+        var lines: [String] = []
+        for word in text.split(separator: " ", omittingEmptySubsequences: false) {
+            if let line = lines.last, line.count + 1 + word.count <= 80 {
+                lines[lines.count - 1] = "\(line) \(word)"
+            } else {
+                lines.append((lines.isEmpty ? start : further) + word)
+            }
+        }
+        return lines
     }
 }
 

@@ -34,7 +34,7 @@ struct ImportedLimit {
     mutating func add(_ rule: DescriptorRule) throws(MissingCounterpart) {
         guard rule.key != "user" else { return try addUser(rule) }
         guard !Self.addresses.contains(rule.key) else {
-            throw MissingCounterpart("calls say no address")
+            throw MissingCounterpart("calls say no address; /v1/auth limits whoever has no name by it")
         }
         guard CallAttributes.nameLengths.contains(rule.key.utf8.count) else {
             throw MissingCounterpart("a label's name has up to \(CallAttributes.nameLengths.upperBound) bytes")

@@ -69,7 +69,8 @@ struct ConfigCommand: ParsableCommand {
     private func importReport(_ path: String) -> CommandReport {
         do throws(EnvoyConfigurationError) {
             let limits = EnvoyImport(try EnvoyConfiguration(readingAt: path).rules)
-            var report = CommandReport(errors: limits.withoutCounterpart.map { "Warning: no counterpart of \($0)" })
+            let warnings = limits.withoutCounterpart.map { "Warning: no counterpart of \($0)" }
+            var report = CommandReport(errors: warnings.flatMap { wrapped($0, indentation: 2) })
             if !check { report.output = [String(limits.text.dropLast())] }
             return report
         } catch {

@@ -61,12 +61,14 @@ struct EnvoyImportTests {
             DescriptorRule("tenant", "a\"b", limit: quota(90)), DescriptorRule("remote_address", limit: quota(1)))
         #expect(
             written.text == """
-                # The limits of envoyproxy/ratelimit's files, written by llm-rate-limit config --import envoy.
-                # Windows slide here. A limit counts for every call that says what it names, where Envoy's routes choose which
-                # descriptors they send.
+                # The limits of envoyproxy/ratelimit's files, as llm-rate-limit config --import
+                # envoy writes them: LLM_RATE_LIMIT_LIMITS_FILE names this file. Windows slide
+                # here. A limit counts for each call that says what it names, where Envoy's
+                # routes choose which descriptors they send.
                 # The gateway has to send these labels: "tenant"
                 # Without a counterpart:
-                # - d: remote_address: calls say no address
+                # - d: remote_address: calls say no address; /v1/auth limits whoever has no name
+                #   by it
                 limits:
                   # d: tenant=a"b
                   - name: "tenant_a-b"
@@ -98,7 +100,7 @@ struct EnvoyImportTests {
         #expect(
             written.withoutCounterpart == [
                 "d: user=alice: a user's own quota is a budget: PUT /v1/users/<user>/budget",
-                "d: masked_remote_address: calls say no address",
+                "d: masked_remote_address: calls say no address; /v1/auth limits whoever has no name by it",
                 "d: path=*/x: texts of match have up to 256 bytes, and a * only at their end",
                 "d: q: quota_mode, which denies what all such limits deny",
                 "d: a, b, c, d, e: a window is of up to 4 values",
@@ -107,7 +109,9 @@ struct EnvoyImportTests {
                 "d: user, user: a call says one user",
             ])
         #expect(try limits(written).map(\.name.text) == ["kept"])
-        for line in written.withoutCounterpart { #expect(written.text.contains("# - \(line)\n")) }
+        let text = written.text.replacing("\n#   ", with: " ")
+        for line in written.withoutCounterpart { #expect(text.contains("# - \(line)\n")) }
+        #expect(written.text.split(separator: "\n").filter { $0.hasPrefix("#") }.allSatisfy { $0.count <= 80 })
     }
 
     @Test("leaves out a limit from which a more specific one exempts, but not where that one is stricter")
@@ -152,6 +156,15 @@ struct EnvoyImportTests {
                     "inner.user", per: .user, quota: 2, [LabelMatch(.label("domain"), anyOf: [.exact("Inner")])]),
             ])
         #expect(written.withoutCounterpart == ["a*: user: a domain with a *"])
+    }
+
+    @Test("says that nothing is told to the proxy, and takes the limit over")
+    func metadata() throws {
+        var rule = DescriptorRule("t", limit: quota(1))
+        rule.metadata = DescriptorMetadata([DescriptorMetadata.Entry("plan", .text("gold"))])
+        let written = imported(rule)
+        #expect(written.withoutCounterpart == ["d: t: metadata for the proxy; the limit is taken over without it"])
+        #expect(try limits(written).count == 1)
     }
 
     @Test("says that metrics have no values of calls, and takes the limit over")
