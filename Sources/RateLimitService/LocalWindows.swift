@@ -172,6 +172,14 @@ final class LocalWindows: Sendable {
         }
     }
 
+    /// Forgets a descriptor's window.
+    func reset(_ key: DescriptorKey) {
+        generations.withLock { generations in
+            generations.young[.descriptor(key)] = nil
+            generations.old[.descriptor(key)] = nil
+        }
+    }
+
     var count: Int {
         generations.withLock { $0.young.count + $0.old.count }
     }

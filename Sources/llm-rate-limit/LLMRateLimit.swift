@@ -13,13 +13,14 @@ struct LLMRateLimit: AsyncParsableCommand {
               llm-rate-limit serve --requests 20 --window 1h
               llm-rate-limit check 6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11
 
-            Exit codes of check, status, explain, reset, grant and health: 0 allowed or healthy, 1 \
+            Exit codes of check, status, explain, reset, reset-descriptor, grant and health: 0 allowed or healthy, 1 \
             denied or unhealthy, 2 error. serve and config exit with 78 on a bad configuration.
             """,
         version: programTitle,
         subcommands: [
             ServeCommand.self, CheckCommand.self, StatusCommand.self, ExplainCommand.self, ResetCommand.self,
-            GrantCommand.self, HealthCommand.self, ConfigCommand.self, BenchCommand.self, VersionCommand.self,
+            ResetDescriptorCommand.self, GrantCommand.self, HealthCommand.self, ConfigCommand.self, BenchCommand.self,
+            VersionCommand.self,
         ])
 
     static func main() async {
@@ -49,8 +50,8 @@ struct LLMRateLimit: AsyncParsableCommand {
     /// - Returns: the exit code of a usage error in a command that asks the daemon, or nil for every other error.
     static func clientExitCode(of error: any Error, arguments: [String]) -> ExitCode? {
         let clients: [any ParsableCommand.Type] = [
-            CheckCommand.self, StatusCommand.self, ExplainCommand.self, ResetCommand.self, GrantCommand.self,
-            HealthCommand.self,
+            CheckCommand.self, StatusCommand.self, ExplainCommand.self, ResetCommand.self,
+            ResetDescriptorCommand.self, GrantCommand.self, HealthCommand.self,
         ]
         guard exitCode(for: error) == .validationFailure,
             clients.contains(where: { $0.configuration.commandName == arguments.first })

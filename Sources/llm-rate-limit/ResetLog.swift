@@ -36,6 +36,28 @@ struct ResetLog: Sendable {
     }
 }
 
+extension ResetLog {
+    /// Writes the line of a descriptor's window; its values may be users, and are not told.
+    func log(_ report: DescriptorResetReport) {
+        var metadata: Logger.Metadata = [
+            "domain": "\(report.reset.domain)", "keys": "\(report.reset.entries.map(\.key).joined(separator: ","))",
+        ]
+        if let peer = report.peer {
+            metadata["by_uid"] = "\(peer.userIdentifier)"
+            metadata["by_pid"] = "\(peer.processIdentifier)"
+        }
+        switch report.failure {
+        case nil: logger.notice("reset a descriptor", metadata: metadata)
+        case .redis(let reason)?:
+            metadata["reason"] = "\(reason.rawValue)"
+            logger.warning("cannot reset a descriptor", metadata: metadata)
+        case .noLimit?:
+            metadata["reason"] = "no_limit"
+            logger.warning("cannot reset a descriptor", metadata: metadata)
+        }
+    }
+}
+
 extension ResetError {
     /// Why, as a log line has it.
     fileprivate var text: String {

@@ -58,7 +58,8 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         ),
         factory: factory, logger: logger,
         reports: AdminReports(
-            reset: ResetLog(inForce: inForce, logger: logger).log,
+            reset: { ResetLog(inForce: inForce, logger: logger).log($0) },
+            descriptorReset: { ResetLog(inForce: inForce, logger: logger).log($0) },
             budget: BudgetLog(inForce: inForce, logger: logger).log
         )
     )

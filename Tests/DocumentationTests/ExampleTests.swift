@@ -137,7 +137,13 @@ struct ExampleTests {
               - {name: team, per: group, unit: requests, quota: 1000, window: 1h}
             """
         let file = try folder.write(limits, to: "file")
-        let daemon = try daemon(for: page, ["LIMITS_FILE": file, "GROUPS": "given"])
+        let descriptors = "domain: api\ndescriptors: [{key: user, rate_limit: {unit: day, requests_per_unit: 5}}]\n"
+        let daemon = try daemon(
+            for: page,
+            [
+                "LIMITS_FILE": file, "GROUPS": "given", "GRPC_SOCKET": folder.file("grpc"),
+                "ENVOY_CONFIG": try folder.write(descriptors, to: "descriptors.yaml"),
+            ])
         let client = try daemon.connect()
         func lease() throws -> String {
             let body = #"{"user":"ada","output_tokens":500}"#

@@ -32,6 +32,10 @@ enum KnownWords {
             "includeRequestHeadersInCheck", "pathPrefix", "request_headers", "statusOnError", "status_on_error",
             "{path: /v1/auth/-, allowedHeaders: [X-User-Id, X-Api-Key]}",
         ],
+        "a variable of envoyproxy/ratelimit's": ["MERGE_DOMAIN_CONFIG", "RESPONSE_DYNAMIC_METADATA"],
+        "a format of Envoy's, and what it shows": [
+            "%DYNAMIC_METADATA(envoy.filters.http.ratelimit:metadata:plan)%", "metadata: {plan: gold}",
+        ],
         "a header with a value of the client's": ["Authorization: Bearer …"],
         "a path with a user in it": ["/v1/users/address:192.0.2.7"],
         "a variable that Kubernetes sets": ["LLM_RATE_LIMIT_REDIS_PORT_6379_TCP_ADDR"],

@@ -41,7 +41,7 @@ struct TableTests {
     @Test("Operating has every command, and the program every command of it")
     func commands() throws {
         let table = try #require(try Page.named("Operating").tables.first { $0.section == "Commands" })
-        let named = table.rows.flatMap { row in matches(of: "`([a-z]+)", in: row[0]) }
+        let named = table.rows.flatMap { row in matches(of: "`([a-z-]+)", in: row[0]) }
         let commands = LLMRateLimit.configuration.subcommands.compactMap { $0.configuration.commandName }
         #expect(named.sorted() == commands.sorted())
     }

@@ -177,6 +177,32 @@ struct EnvoyRateLimitTests {
         #expect(try setting.daemon.metric(series + #""over"}"#) == 1)
     }
 
+    @Test("An operator gives one user the quota back by a command, and the next request passes")
+    func resetDescriptor() throws {
+        let setting = try setting(1, ["DENY_CACHE_MS": "60000"])
+        let (user, other) = (newUser(), newUser())
+        for user in [user, other] {
+            #expect(try setting.get(user).status == 200)
+            #expect(try setting.get(user).status == 429)
+        }
+        func reset(_ entry: String) throws -> (Int32, String) {
+            let command = try ChildProcess(
+                Daemon.program,
+                ["reset-descriptor", "api", entry, "--admin-socket", setting.daemon.adminSocketPath])
+            return (try command.wait(), command.output + command.errors)
+        }
+        let (code, text) = try reset("user=\(user)")
+        #expect(code == 0 && text == "reset: api: user=\(user)\n", "\(code) \(text)")
+        #expect(try setting.get(user).status == 200)
+        #expect(try setting.get(user).status == 429)
+        #expect(try setting.get(other).status == 429)
+        let (refused, reason) = try reset("tenant=acme")
+        #expect(
+            refused == 2 && reason.contains("answered: The descriptor meets no limit that counts in a"), "\(reason)")
+        let lines = setting.daemon.logLines(containing: #""reset a descriptor""#)
+        #expect(lines.count == 1 && lines[0].contains(#""keys":"user""#) && !lines[0].contains(user), "\(lines)")
+    }
+
     @Test("The daemon drains without a request being lost")
     func drain() throws {
         let setting = try setting(1_000_000, ["DRAIN_TIMEOUT_MS": "2000"])

@@ -43,6 +43,34 @@ struct RouterTests {
         if !isUser { #expect(route(.DELETE, uri) == .failure(.methodNotAllowed(allowed: allowed))) }
     }
 
+    @Test("reset a descriptor on the admin socket alone, and nothing where the query is not understood")
+    func resetDescriptor() {
+        func asked(_ query: String) -> Result<RoutedRequest, RequestError> {
+            route(.DELETE, "/v1/descriptors" + query, admin: true)
+        }
+        func reset(_ domain: String, _ entries: (String, String)...) -> Result<RoutedRequest, RequestError> {
+            let entries = entries.map { DescriptorEntry($0.0, $0.1) }
+            return .success(.admin(.resetDescriptor(DescriptorReset(entries, in: domain))))
+        }
+        #expect(asked("?domain=edge&key=tenant&value=acme") == reset("edge", ("tenant", "acme")))
+        #expect(
+            asked("?key=a%3Db&value=&domain=e%20f&key=c&value=%2Fv1%26") == reset("e f", ("a=b", ""), ("c", "/v1&")))
+        let longest = String(repeating: "&key=k&value=v", count: 32)
+        guard case .success = asked("?domain=d" + longest) else { return #expect(Bool(false), "32 are accepted") }
+        for query in [
+            "", "?", "?domain=d", "?key=k&value=v", "?domain=&key=k&value=v", "?domain=d&key=k", "?domain=d&value=v",
+            "?domain=d&key=&value=v", "?domain=d&key=k&key=l&value=v", "?domain=d&key=k&value=v&value=w",
+            "?domain=d&domain=e&key=k&value=v", "?domain=d&key=k&value=%ff", "?domain=d&key=k&value=v&x=y",
+            "?domain=d&key=k&value=v" + longest,
+        ] {
+            guard case .failure(.malformedQuery) = asked(query) else {
+                Issue.record("\(query) was understood")
+                continue
+            }
+        }
+        #expect(route(.DELETE, "/v1/descriptors?domain=d&key=k&value=v") == .failure(.adminOnly))
+    }
+
     @Test("reset a user on the admin socket alone")
     func reset() {
         let uri = "/v1/users/\(someText)"

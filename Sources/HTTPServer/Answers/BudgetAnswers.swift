@@ -109,6 +109,17 @@ extension Answer {
         }
     }
 
+    /// That a descriptor's window was not reset.
+    static func notReset(_ error: DescriptorResetError) -> Answer {
+        switch error {
+        case .redis(let reason):
+            .problem(
+                .serviceUnavailable, "The descriptor cannot be reset: \(reason.rawValue).",
+                headers: [("Retry-After", "1")])
+        case .noLimit: .problem(.notFound, "The descriptor meets no limit that counts in a window.")
+        }
+    }
+
     /// A page of the audit.
     static func audit(_ page: AuditPage) -> Answer {
         let entries = page.entries.map { entry in

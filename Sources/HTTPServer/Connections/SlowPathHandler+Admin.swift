@@ -29,6 +29,7 @@ extension SlowPathHandler {
                     absent: "The user \(user) is not a member of the group \(group)."
                 )
             }
+        case .resetDescriptor(let reset): perform(reset, ticket: ticket, eventLoop)
         case .audit(let limit, let cursor):
             answer(budgets.audit(limit: limit, olderThan: cursor, on: eventLoop), ticket) { .audit($0) }
         case .change(let change, let exempt):
@@ -71,6 +72,18 @@ extension SlowPathHandler {
             let failure: ResetError? = if case .failure(let error) = result { error } else { nil }
             loop.reports.reset(ResetReport(reset: reset, peer: peer, failure: failure))
             connection.answer(failure.map { .notReset(reset, $0) } ?? Answer(status: .noContent), ticket: ticket)
+            loop.flush()
+        }
+    }
+
+    private func perform(_ reset: DescriptorReset, ticket: Int, _ eventLoop: any EventLoop) {
+        let loop = connection.loop
+        // Now, while the connection is there for certain.
+        let peer = connection.peer
+        loop.service.reset(reset, on: eventLoop).assumeIsolated().whenSuccess { [connection] result in
+            let failure: DescriptorResetError? = if case .failure(let error) = result { error } else { nil }
+            loop.reports.descriptorReset(DescriptorResetReport(reset: reset, peer: peer, failure: failure))
+            connection.answer(failure.map { .notReset($0) } ?? Answer(status: .noContent), ticket: ticket)
             loop.flush()
         }
     }

@@ -91,6 +91,17 @@ extension RouteContract {
             unavailable,
         ])
 
+    static let descriptorReset = RouteContract(
+        query: [
+            QueryField("domain", "The domain.", .string()),
+            QueryField("key", "A key of the descriptor, in its order; each is followed by its value.", .string()),
+            QueryField("value", "The value of the key before it, which may be empty.", .string()),
+        ],
+        answers: [
+            .empty(.noContent, "It is reset."), .problem(.notFound, "The descriptor meets no limit that counts."),
+            unavailable,
+        ])
+
     private static let onlyLimit = QueryField("limit", "The one limit that is meant.", .limitName)
 }
 

@@ -9,6 +9,7 @@ enum AdminRequest: Hashable {
     /// A change, and which parts of a budget may have no effect, as an earlier answer told.
     case change(BudgetChange, exempt: Set<String> = [])
     case grant(BudgetSubject, GrantBody)
+    case resetDescriptor(DescriptorReset)
     /// So many entries of the audit, the newest or those older than a cursor.
     case audit(limit: Int, olderThan: AuditCursor?)
 }

@@ -87,6 +87,34 @@ extension RouteMatch {
 
     func globalReset() throws(RequestError) -> RoutedRequest { .reset(LimitReset(.global, limit: try onlyLimit)) }
 
+    /// The domain comes first, then each key with its value. Everything else is refused, as of ``onlyLimit``.
+    func descriptorReset() throws(RequestError) -> RoutedRequest {
+        var domain: String?
+        var entries: [DescriptorEntry] = []
+        var isComplete = true
+        for parameter in QueryParameters(query) {
+            guard let value = parameter.value else { throw Self.noDescriptor }
+            switch (parameter.name, isComplete) {
+            case ("domain", true) where domain == nil: domain = value
+            case ("key", true) where entries.count < Self.mostEntries && !value.isEmpty:
+                entries.append(DescriptorEntry(value, ""))
+                isComplete = false
+            case ("value", false):
+                entries[entries.count - 1].value = value
+                isComplete = true
+            default: throw Self.noDescriptor
+            }
+        }
+        guard let domain, !domain.isEmpty, isComplete, !entries.isEmpty else { throw Self.noDescriptor }
+        return .admin(.resetDescriptor(DescriptorReset(entries, in: domain)))
+    }
+
+    /// As many as a proxy may send.
+    private static let mostEntries = 32
+    private static let noDescriptor = RequestError.malformedQuery(
+        "accepted here are domain=<domain> and 1 to \(mostEntries) times key=<key>&value=<value>, in the descriptor's order"
+    )
+
     /// The limit that the query names; nil where there is no query. Everything else is refused: a word misspelt must not
     /// take away more than was meant.
     private var onlyLimit: LimitName? {

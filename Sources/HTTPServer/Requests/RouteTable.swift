@@ -150,6 +150,9 @@ extension RouteTable {
             .delete, "/v1/groups/<group>/usage", "Begins anew the windows that a group shares.", .reset, Read.groupReset
         ),
         admin(.delete, "/v1/global/usage", "Begins anew the windows that all users share.", .reset, Read.globalReset),
+        admin(
+            .delete, "/v1/descriptors", "Begins anew the window of a descriptor of Envoy's rate limit service.",
+            .descriptorReset, Read.descriptorReset),
         admin(.read, "/v1/audit", "Lists the changes to budgets, the newest first.", .audit, Read.audit),
     ]
 

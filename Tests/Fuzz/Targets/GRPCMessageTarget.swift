@@ -20,7 +20,7 @@ private func fuzzRateLimitRequest(_ bytes: UnsafeRawBufferPointer) throws(FuzzFi
         try hold(error.message.hasPrefix("cannot "), "an error that says \(error.message)")
         return try hold([.internalError, .invalidArgument].contains(error.code), "the code \(error.code)")
     }
-    try hold(!request.domain.isEmpty && request.hits >= 1, "\(request)")
+    try hold(!request.domain.isEmpty && 0...Int(UInt32.max) ~= request.hits, "\(request)")
     try hold(1...DescriptorRequest.mostDescriptors ~= request.descriptors.count, "\(request.descriptors.count)")
     for descriptor in request.descriptors {
         try hold(descriptor.entries.count <= DescriptorRequest.mostEntries, "\(descriptor.entries.count) entries")

@@ -216,6 +216,7 @@ func fuzzRouter(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
         let methods: [HTTPMethod] =
             switch asked {
             case .change: [.PUT, .DELETE]
+            case .resetDescriptor: [.DELETE]
             case .grant: [.POST]
             case .userBudget, .groupBudget, .membership, .audit: [.GET, .HEAD]
             }
