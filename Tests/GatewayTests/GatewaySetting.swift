@@ -23,13 +23,13 @@ enum Door: String, CustomTestStringConvertible {
     var speaksGRPC: Bool { self == .envoyGRPC || self == .envoyAuthorization }
 
     /// Those that reserve before a call and settle after it.
-    static let settling: [Self] = [.nginxLua, .nginxNJS]
+    static let settling: [Self] = [.nginxLua, .nginxNJS, .haproxy]
 
     /// Whether the client's answer to a denial is the gateway's own, in the form of OpenAI's errors.
     var answersItself: Bool { ![.caddy, .envoy, .traefik].contains(self) }
 
     /// Those whose file hands on the three `X-RateLimit-…` as it is.
-    var copiesOlderHeaders: Bool { [.nginxLua, .nginxNJS, .envoy].contains(self) }
+    var copiesOlderHeaders: Bool { [.nginxLua, .nginxNJS, .haproxy, .envoy].contains(self) }
 
     var package: String {
         switch self {
