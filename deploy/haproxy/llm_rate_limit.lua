@@ -12,13 +12,13 @@
 local SOCKET = "unix@/run/haproxy/llm-rate-limit.sock"
 -- Above the deadlines of that listener: the client in here sends again what does not answer in time.
 local PATIENCE_MS = 2000
--- Seconds after which what a process that died held is free again. Above what a call may last.
-local LEASE_SECONDS = 600
+-- Seconds after which what nobody settles is free again, such as of a process that died, and those between renewals.
+local LEASE_SECONDS, RENEWAL_SECONDS = 60, 20
 -- What is kept of one answer, at most: the line of a stream, or an answer that is no stream.
 local KEPT_BYTES = 1048576
 -- Settlements that a thread keeps for a daemon that is away, how many it sends at a time, and for how long.
 local QUEUE_LENGTH, SENDERS, RETRIED_SECONDS = 4096, 16, 90
--- Nothing that goes wrong for each request is logged more often than so many seconds.
+-- Seconds between two lines of the log about the same: each thread has lines of its own.
 local LOG_PAUSE_SECONDS = 10
 -- What the client gets of the daemon's headers, where they are there.
 local HEADERS = {
@@ -129,12 +129,13 @@ end
 
 -- Decisions ----------------------------------------------------------------------------------------------------------
 
-local is_away = false
+local is_away, noted_at = false, 0
 
 -- One line for each change, and not one for each request.
 local function note(failure)
-  if (failure ~= nil) == is_away then return end
-  is_away = failure ~= nil
+  local now = core.now().sec
+  if (failure ~= nil) == is_away or now - noted_at < LOG_PAUSE_SECONDS then return end
+  is_away, noted_at = failure ~= nil, now
   if is_away then
     core.log(core.err, "llm-rate-limit does not decide, requests are let through: " .. failure)
   else
@@ -148,7 +149,8 @@ local function ask(path, body)
     url = "http://localhost" .. path, dst = SOCKET, timeout = PATIENCE_MS,
     headers = { ["content-type"] = { "application/json" } }, body = body,
   })
-  return answer.status or 0, members(answer.body), answer.headers or {}
+  -- Without an answer at all it is as without a daemon.
+  return answer.status or 503, members(answer.body), answer.headers or {}
 end
 
 local function refuse(txn, status, kind, message, headers)
@@ -199,11 +201,16 @@ end
 
 core.register_action("rate-limit-check", { "http-req" }, function(txn) decide(txn, "/v1/check") end)
 
+-- The model that a call asks for, as a member of what the daemon is asked; nothing where it names none.
+local function requested_model(text)
+  local model = members(text).model or ""
+  return model:sub(1, 1) == '"' and ',"model":' .. model or ""
+end
+
 core.register_action("rate-limit-reserve", { "http-req" }, function(txn)
-  local text = txn.sf:req_body()
-  local model = members(text).model
-  if not model or model:sub(1, 1) ~= '"' then model = nil end
-  local body, user = decide(txn, "/v1/reserve", (model and ',"model":' .. model or "") .. ',"ttl":' .. LEASE_SECONDS)
+  local text = txn.sf:req_body() or ""
+  local model = requested_model(text)
+  local body, user = decide(txn, "/v1/reserve", model .. ',"ttl":' .. LEASE_SECONDS)
   if not body then return end
   local estimate = members(body.estimate)
   local input = tonumber(estimate.input_tokens) or 0
@@ -214,6 +221,7 @@ core.register_action("rate-limit-reserve", { "http-req" }, function(txn)
   txn:set_var("txn.rate_limit_held", ('"input_tokens":%d,"cache_read_input_tokens":%d,"cache_write_input_tokens":%d'):format(
     input, tonumber(estimate.cache_read_input_tokens) or 0, tonumber(estimate.cache_write_input_tokens) or 0))
   txn:set_var("txn.rate_limit_held_output", tonumber(estimate.output_tokens) or 0)
+  txn:set_var("txn.rate_limit_is_cut", model == "" and 1 or 0)
 end)
 
 -- Settlements --------------------------------------------------------------------------------------------------------
@@ -238,12 +246,12 @@ local function send(sender)
     while true do
       seen[sender] = core.now().sec
       local status, body = ask(one.path, one.body)
-      if status < 500 and status > 0 then
+      if status < 500 then
         if status ~= 200 and one.path == "/v1/settle" then lose(("status %d, %s"):format(status, body.detail)) end
         break
       end
       if core.now().sec >= one.until_second then
-        lose("status " .. status)
+        if one.path ~= "/v1/renew" then lose("status " .. status) end
         break
       end
       core.msleep(1000)
@@ -253,10 +261,11 @@ local function send(sender)
 end
 
 local function enqueue(path, body)
-  if last - first + 1 >= QUEUE_LENGTH then return lose("too many wait") end
+  local is_renewal = path == "/v1/renew"
+  if last - first + 1 >= QUEUE_LENGTH then return is_renewal or lose("too many wait") end
   last = last + 1
   local now = core.now().sec
-  queue[last] = { path = path, body = body, until_second = now + RETRIED_SECONDS }
+  queue[last] = { path = path, body = body, until_second = is_renewal and 0 or now + RETRIED_SECONDS }
   for sender = 1, SENDERS do
     -- One that has not been seen for a minute has failed.
     if not seen[sender] or now - seen[sender] > 60 then
@@ -274,7 +283,9 @@ local Answer = { id = "llm-rate-limit", flags = filter.FLT_CFG_FL_HTX }
 Answer.__index = Answer
 
 function Answer:new()
-  return setmetatable({ parts = {}, bytes = 0, rest = "", events = 0, is_whole = false }, Answer)
+  return setmetatable({
+    request = { bytes = 0 }, answer = { bytes = 0 }, rest = "", events = 0, is_whole = false, model = "",
+  }, Answer)
 end
 
 -- Takes the usage out of an answer or of a stream's event: OpenAI's chat and responses, Anthropic's, Gemini's.
@@ -319,6 +330,16 @@ function Answer:take_stream(chunk)
   end
 end
 
+-- The calls that are under way; of one that HAProxy forgot nothing is left.
+local open = setmetatable({}, { __mode = "k" })
+
+core.register_task(function()
+  while true do
+    core.sleep(RENEWAL_SECONDS)
+    for _, lease in pairs(open) do enqueue("/v1/renew", "{" .. lease .. ',"ttl":' .. LEASE_SECONDS .. "}") end
+  end
+end)
+
 function Answer:start_analyze(txn, channel)
   if not channel:is_resp() then return end
   self.has_begun = true
@@ -326,7 +347,12 @@ function Answer:start_analyze(txn, channel)
 end
 
 function Answer:http_headers(txn, message)
-  if not message:is_resp() then return filter.CONTINUE end
+  if not message:is_resp() then
+    open[self] = txn:get_var("txn.rate_limit_lease")
+    -- The model's name is not in what the buffer holds of the call.
+    if open[self] and txn:get_var("txn.rate_limit_is_cut") == 1 then filter.register_data_filter(self, message.channel) end
+    return filter.CONTINUE
+  end
   local type = message:get_headers()["content-type"]
   self.is_stream = type ~= nil and type[0]:find("text/event-stream", 1, true) ~= nil
   for name, value in (txn:get_var("txn.rate_limit_headers") or ""):gmatch("(%S+) ([^\n]*)") do
@@ -335,26 +361,26 @@ function Answer:http_headers(txn, message)
   return filter.CONTINUE
 end
 
--- The client gets the bytes as they are, whatever is read in them.
+-- Both sides get the bytes as they are, whatever is read in them.
 function Answer:http_payload(_, message)
-  local chunk = message:is_resp() and message:body()
+  local chunk = message:body()
   if not chunk or chunk == "" then return end
-  if self.is_stream then return self:take_stream(chunk) end
-  self.bytes = self.bytes + #chunk
-  if self.bytes <= KEPT_BYTES then
-    self.parts[#self.parts + 1] = chunk
-  else
-    self.parts = {}
-  end
+  if message:is_resp() and self.is_stream then return self:take_stream(chunk) end
+  local kept = message:is_resp() and self.answer or self.request
+  kept.bytes = kept.bytes + #chunk
+  if kept.bytes <= KEPT_BYTES then kept[#kept + 1] = chunk end
 end
 
 function Answer:http_end(_, message)
-  if not message:is_resp() then return filter.CONTINUE end
-  self.is_whole = true
-  if self.is_stream then
-    self:take_line(self.rest)
-  elseif self.bytes <= KEPT_BYTES then
-    self:take_usage(table.concat(self.parts))
+  if not message:is_resp() then
+    self.model, self.request = requested_model(table.concat(self.request)), {}
+  else
+    self.is_whole = true
+    if self.is_stream then
+      self:take_line(self.rest)
+    elseif self.answer.bytes <= KEPT_BYTES then
+      self:take_usage(table.concat(self.answer))
+    end
   end
   return filter.CONTINUE
 end
@@ -368,10 +394,10 @@ function Answer:settlement(txn)
   if self.is_whole and self.usage then
     local told = {}
     for name, value in pairs(self.usage) do told[#told + 1] = '"' .. name .. '":' .. value end
-    return "/v1/settle", ',"usage":{' .. table.concat(told, ",") .. "}"
+    return "/v1/settle", self.model .. ',"usage":{' .. table.concat(told, ",") .. "}"
   end
   local output = math.max(txn:get_var("txn.rate_limit_held_output") or 0, self.events)
-  return "/v1/settle", ("," .. (txn:get_var("txn.rate_limit_held") or "") .. ',"output_tokens":%d'):format(output)
+  return "/v1/settle", self.model .. ("," .. (txn:get_var("txn.rate_limit_held") or "") .. ',"output_tokens":%d'):format(output)
 end
 
 -- Comes once for the request and once for the answer, and for the request alone where there was no answer.
@@ -379,7 +405,7 @@ function Answer:end_analyze(txn, channel)
   if self.has_begun and not channel:is_resp() then return end
   local lease = txn:get_var("txn.rate_limit_lease")
   if not lease or self.is_settled then return end
-  self.is_settled = true
+  self.is_settled, open[self] = true, nil
   local path, body = self:settlement(txn)
   enqueue(path, "{" .. lease .. body .. "}")
 end
