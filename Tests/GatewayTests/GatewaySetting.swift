@@ -22,6 +22,9 @@ enum Door: String, CustomTestStringConvertible {
     /// Whether it asks by gRPC.
     var speaksGRPC: Bool { self == .envoyGRPC || self == .envoyAuthorization }
 
+    /// Those whose user is the client's address where no header names one, as a header of a test's has it.
+    static let countingAddresses: [Self] = [.nginxLua, .nginxNJS, .nginxAuthRequest, .haproxy]
+
     /// Those that reserve before a call and settle after it.
     static let settling: [Self] = [.nginxLua, .nginxNJS, .haproxy]
 
@@ -75,9 +78,11 @@ final class GatewaySetting {
     ///   - limits: a file of limits; none where it is nil.
     ///   - envoyLimits: a file of limits for Envoy's rate limit service; that of `deploy/` where it is nil.
     ///   - responseHeaders: those that Envoy's file adds to each answer, as it writes them.
+    ///   - addressHeader: a header in which the gateway finds the client's address; it also listens on `::1` then.
     ///   - settings: of the daemon.
     init(
         _ door: Door, limits: String? = nil, envoyLimits: String? = nil, responseHeaders: [String: String] = [:],
+        addressHeader: String? = nil,
         _ settings: [String: String] = [:]
     ) throws {
         let unpacked = try UnpackedGateway(door.package)
@@ -104,7 +109,7 @@ final class GatewaySetting {
         port = try freePort()
         let paths = GatewayPaths(
             folder: folder, daemonSocket: daemon.socketPath, daemonPort: daemonPort, port: port, modelPort: modelPort,
-            unpacked: unpacked,
+            unpacked: unpacked, addressHeader: addressHeader,
             isClosed: settings["FAILURE_MODE"] == "closed", responseHeaders: responseHeaders)
         gateway = RunningGateway(process: try door.start(paths))
         let (gateway, port) = (gateway.process, port)
@@ -144,16 +149,27 @@ final class GatewaySetting {
     func stream(
         _ user: String, path: String = "/v1/chat/completions", _ members: String = "", until end: String? = nil
     ) throws -> String {
-        let socket = try StreamSocket(.tcp(port))
-        let more = #""stream":true\#(members.isEmpty ? "" : ",")\#(members)"#
-        let headers = ["X-User-Id": user, "Content-Type": "application/json", "Connection": "close"]
-        try socket.send(HTTPConnection.text("POST", path, headers, body: Self.body(more)).utf8)
+        let socket = try begin(user, path: path, #""stream":true\#(members.isEmpty ? "" : ",")\#(members)"#)
         var received: [UInt8] = []
         while let bytes = try socket.receive(), !bytes.isEmpty {
             received += bytes
             if let end, String(decoding: received, as: UTF8.self).contains(end) { break }
         }
         return String(decoding: received, as: UTF8.self)
+    }
+
+    /// Begins a call of a model on a connection of its own.
+    func begin(_ user: String, path: String = "/v1/chat/completions", _ members: String = "") throws -> StreamSocket {
+        let socket = try StreamSocket(.tcp(port))
+        let headers = ["X-User-Id": user, "Content-Type": "application/json", "Connection": "close"]
+        try socket.send(HTTPConnection.text("POST", path, headers, body: Self.body(members)).utf8)
+        return socket
+    }
+
+    /// How many requests a user, whatever its text, has used.
+    func requests(of user: String) throws -> Int {
+        let path = user.utf8.map { "%" + ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        return try daemon.connect().request("GET", "/v1/users/\(path)").number("used") ?? -1
     }
 
     /// What is used and held of each limit of a user.
@@ -191,6 +207,8 @@ struct GatewayPaths {
     let port: UInt16
     let modelPort: UInt16
     let unpacked: UnpackedGateway
+    /// The header in which the gateway finds the client's address; nil where that is the peer's.
+    let addressHeader: String?
     /// Whether the daemon's failure mode is closed.
     let isClosed: Bool
     /// What Envoy adds to each answer.
@@ -221,7 +239,11 @@ extension Door {
         let (folder, unpacked) = (paths.folder, paths.unpacked)
         var configuration = try Configuration("nginx/\(file)")
         try configuration.replace("/run/llm-rate-limit/llm-rate-limit.sock", with: paths.daemonSocket)
-        try configuration.replace("listen 8080;", with: "listen 127.0.0.1:\(paths.port);")
+        var listens = "listen 127.0.0.1:\(paths.port);"
+        if let header = paths.addressHeader {
+            listens += " listen [::1]:\(paths.port); set_real_ip_from 127.0.0.1; real_ip_header \(header);"
+        }
+        try configuration.replace("listen 8080;", with: listens)
         try configuration.replace("127.0.0.1:8000", with: "127.0.0.1:\(paths.modelPort)")
         try configuration.replace("user www-data;", with: isRoot ? "user root;" : "")
         try configuration.replace("worker_processes auto;", with: "worker_processes 1;")
@@ -259,7 +281,12 @@ extension Door {
         var configuration = try Configuration("haproxy/haproxy.cfg")
         try configuration.replace("/run/haproxy/llm-rate-limit.sock user haproxy mode 600", with: folder.file("inner"))
         try configuration.replace("/run/llm-rate-limit/llm-rate-limit.sock", with: paths.daemonSocket)
-        try configuration.replace("bind :8080", with: "bind 127.0.0.1:\(paths.port)")
+        var binds = "bind 127.0.0.1:\(paths.port)"
+        if let header = paths.addressHeader {
+            binds += "\n    bind ::1:\(paths.port)"
+            binds += "\n    http-request set-src hdr(\(header)) if { hdr(\(header)) -m found }"
+        }
+        try configuration.replace("bind :8080", with: binds)
         try configuration.replace("127.0.0.1:8000", with: "127.0.0.1:\(paths.modelPort)")
         try configuration.replace("    user haproxy\n    group haproxy\n", with: "")
         try configuration.replace("log /dev/log local0", with: "log stdout format raw local0")

@@ -3,10 +3,12 @@ import TestSupport
 import Testing
 
 /// The configurations that reserve before a call and settle with what it took.
-@Suite("Gateways that settle", .serialized, .needs("nginx"))
+@Suite("Gateways that settle", .serialized, .needs("nginx", "haproxy"))
 struct SettlementTests {
     /// What the model's answers say that they took.
     private static let told = ["tokens": 980, "input": 900, "output": 80]
+
+    private static let oneAtATime = "\n  - {name: calls, per: user, unit: concurrency, quota: 1}"
 
     private func setting(_ door: Door, _ more: String = "") throws -> GatewaySetting {
         try GatewaySetting(door, limits: GatewaySetting.limits + more, ["REQUESTS": "1000"])
@@ -67,8 +69,7 @@ struct SettlementTests {
 
     @Test("A call that the model refuses costs its request alone, and frees its slot", arguments: Door.settling)
     func refused(door: Door) throws {
-        let more = "\n  - {name: calls, per: user, unit: concurrency, quota: 1}"
-        let setting = try setting(door, more)
+        let setting = try setting(door, Self.oneAtATime)
         let user = newUser()
         for status in [400, 429, 500] {
             #expect(try setting.call(user, #""status":\#(status)"#).status == status)
@@ -78,8 +79,7 @@ struct SettlementTests {
 
     @Test("A call at capacity is 429 with Retry-After", arguments: Door.settling)
     func capacity(door: Door) throws {
-        let more = "\n  - {name: calls, per: user, unit: concurrency, quota: 1}"
-        let setting = try setting(door, more)
+        let setting = try setting(door, Self.oneAtATime)
         let user = newUser()
         let held = try setting.daemon.connect().request(
             "POST", "/v1/reserve", body: #"{"user":"\#(user)","model":"gpt-4o"}"#)
@@ -88,15 +88,123 @@ struct SettlementTests {
         #expect(denied.status == 429 && denied["Retry-After"] != nil, "\(denied)")
     }
 
-    @Test("What a call took is charged though the daemon was away when it ended", arguments: [Door.nginxLua])
+    @Test("A stream that the model breaks off is charged the estimate that was held", arguments: Door.settling)
+    func broken(door: Door) throws {
+        let setting = try setting(door)
+        let user = newUser()
+        for _ in 0..<4 { #expect(try setting.call(user).status == 200) }
+        try expectUsed(["tokens": 3_920, "input": 3_600, "output": 320], setting, user, "four calls")
+        let text = try setting.stream(user, #""breaks":true"#)
+        #expect(text.contains("delta") && !text.hasSuffix("0\r\n\r\n"))
+        try expectUsed(["tokens": 4_900, "input": 4_500, "output": 400], setting, user, "a broken stream")
+    }
+
+    @Test("A call whose client goes away before the answer is charged, and frees its slot", arguments: Door.settling)
+    func abandoned(door: Door) throws {
+        let setting = try setting(door, Self.oneAtATime)
+        let user = newUser()
+        #expect(try setting.call(user).status == 200)
+        try expectUsed(Self.told.merging(["calls": 0]) { $1 }, setting, user, "a call")
+        var socket: StreamSocket? = try setting.begin(user, #""wait":2"#)
+        #expect(try eventually(within: 10) { try setting.used(user)["calls"] == 1 })
+        withExtendedLifetime(socket) {}
+        socket = nil
+        let both = ["tokens": 1_960, "input": 1_800, "output": 160, "calls": 0]
+        try expectUsed(both, setting, user, "a call that nobody waited for")
+    }
+
+    @Test("Where the model is away a call costs nothing, and frees its slot", arguments: Door.settling)
+    func modelAway(door: Door) throws {
+        let setting = try setting(door, Self.oneAtATime)
+        let user = newUser()
+        setting.endModel()
+        for _ in 0..<2 {
+            #expect([502, 503].contains(try setting.call(user).status))
+            try expectUsed(["tokens": 0, "input": 0, "output": 0, "calls": 0], setting, user, "without a model")
+        }
+    }
+
+    @Test(
+        "Of twenty calls at once as many pass as the limit has, and each is charged what it took",
+        arguments: Door.settling)
+    func concurrent(door: Door) throws {
+        let more = "\n  - {name: calls, per: user, unit: concurrency, quota: 100}"
+        let setting = try GatewaySetting(door, limits: GatewaySetting.limits + more, ["REQUESTS": "12"])
+        let user = newUser()
+        let sockets = try (0..<20).map { number in
+            try setting.begin(
+                user, number.isMultiple(of: 2) ? "" : #""stream":true,"stream_options":{"include_usage":true}"#)
+        }
+        let texts = try sockets.map { socket in
+            var received: [UInt8] = []
+            while let bytes = try socket.receive(), !bytes.isEmpty { received += bytes }
+            return String(decoding: received, as: UTF8.self)
+        }
+        #expect(texts.filter { $0.hasPrefix("HTTP/1.1 200 ") }.count == 12)
+        #expect(texts.filter { $0.hasPrefix("HTTP/1.1 429 ") }.count == 8)
+        let all = ["tokens": 12 * 980, "input": 12 * 900, "output": 12 * 80, "calls": 0]
+        try expectUsed(all, setting, user, "twelve calls")
+    }
+
+    @Test(
+        "A long call passes as it is, and is charged to the model that it names at its end",
+        arguments: Door.settling)
+    func long(door: Door) throws {
+        let more = "\n  - {name: of-model, per: user, unit: tokens, quota: 1000000, window: 1h, match: {model: gpt-4o}}"
+        let setting = try setting(door, more)
+        let padding = String(repeating: "long ", count: 60_000)
+        let user = newUser()
+        let response = try setting.connect().request(
+            "POST", "/v1/chat/completions", ["X-User-Id": user],
+            body: #"{"messages":["\#(padding)"],"model":"gpt-4o"}"#)
+        #expect(response.status == 200 && response.text.contains("usage"))
+        try expectUsed(Self.told.merging(["of-model": 980]) { $1 }, setting, user, "a long call")
+    }
+
+    @Test("While the daemon is away, or hangs, calls of a model pass and cost nothing", arguments: Door.settling)
+    func daemonAway(door: Door) throws {
+        let setting = try setting(door)
+        let user = newUser()
+        try setting.holdDaemon()
+        let response = try setting.call(user)
+        #expect(response.status == 200 && response["X-Rate-Limit-Degraded"] == "daemon_unreachable", "\(response)")
+        setting.daemon.process.send(SIGCONT)
+        // What was asked late is reserved once at most, and never charged for tokens.
+        #expect(try setting.call(newUser()).status == 200)
+        #expect(try setting.used(user)["requests"] ?? 9 <= 1)
+        setting.daemon.kill()
+        let text = try setting.stream(user, #""stream_options":{"include_usage":true}"#)
+        #expect(text.hasPrefix("HTTP/1.1 200 ") && text.hasSuffix("0\r\n\r\n"))
+        try setting.daemon.restart()
+        #expect(try setting.call(user).status == 200)
+        #expect(try eventually(within: 10) { try setting.used(user)["output"] == 80 })
+    }
+
+    @Test(
+        "While Redis is away calls of a model pass with the reason; once it is back they are charged",
+        arguments: Door.settling)
+    func redisAway(door: Door) throws {
+        let setting = try setting(door)
+        let user = newUser()
+        #expect(try setting.call(user).status == 200)
+        setting.redis.end()
+        let response = try setting.call(user)
+        #expect(response.status == 200 && response["X-Rate-Limit-Degraded"]?.hasPrefix("redis_") == true, "\(response)")
+        try setting.redis.restart()
+        let other = newUser()
+        #expect(
+            try eventually(within: 20) {
+                let response = try setting.call(other)
+                return response.status == 200 && response["RateLimit"] != nil
+            })
+        #expect(try eventually(within: 10) { try setting.used(other)["output"] ?? 0 >= 80 })
+    }
+
+    @Test("What a call took is charged though the daemon was away when it ended", arguments: [Door.nginxLua, .haproxy])
     func settledLater(door: Door) throws {
         let setting = try setting(door)
         let user = newUser()
-        let socket = try StreamSocket(.tcp(setting.port))
-        let body =
-            #"{"model":"gpt-4o","messages":[],"stream":true,"slow":true,"stream_options":{"include_usage":true}}"#
-        let headers = ["X-User-Id": user, "Content-Type": "application/json", "Connection": "close"]
-        try socket.send(HTTPConnection.text("POST", "/v1/chat/completions", headers, body: body).utf8)
+        let socket = try setting.begin(user, #""stream":true,"slow":true,"stream_options":{"include_usage":true}"#)
         var received = ""
         while !received.contains("delta"), let bytes = try socket.receive(), !bytes.isEmpty {
             received += String(decoding: bytes, as: UTF8.self)

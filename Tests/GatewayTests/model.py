@@ -1,12 +1,13 @@
 """A model's API for the gateways' tests, on a port of 127.0.0.1 that is printed.
 
 It speaks OpenAI's chat completions and responses and Anthropic's messages as far as a gateway reads them. In a request's
-body ``stream`` is theirs; ``slow`` has a stream take its time, and ``status`` is the status of the answer. Every GET is
-answered with the headers that came.
+body ``stream`` is theirs; ``slow`` has a stream take its time, ``breaks`` ends one in its middle, ``wait`` is the seconds
+before an answer, and ``status`` is its status. Every GET is answered with the headers that came.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,10 +72,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        time.sleep(request.get("wait", 0))
         if request.get("status"):
             self.send(request["status"], {"error": {"message": "refused"}})
         elif request.get("stream"):
-            self.stream(self.events(request), request.get("slow", False))
+            events = self.events(request)
+            if request.get("breaks"):
+                self.stream(itertools.islice(events, PARTS // 2), is_slow=False, is_whole=False)
+            else:
+                self.stream(events, request.get("slow", False))
         elif self.path.endswith("/messages"):
             self.send(200, {"content": [{"text": TEXT}], "usage": MESSAGES_USAGE})
         elif self.path.endswith("/responses"):
@@ -95,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(payload)
 
-    def stream(self, events: Iterator[str], is_slow: bool) -> None:
+    def stream(self, events: Iterator[str], is_slow: bool, is_whole: bool = True) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -108,7 +114,10 @@ class Handler(BaseHTTPRequestHandler):
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece.encode()))
                 if is_slow:
                     time.sleep(PAUSE_SECONDS)
-            self.wfile.write(b"0\r\n\r\n")
+            if is_whole:
+                self.wfile.write(b"0\r\n\r\n")
+            else:
+                self.close_connection = True
         except OSError:
             self.close_connection = True  # The gateway went away, which is what some tests are about.
 

@@ -107,22 +107,17 @@ end
 
 -- The user that is an address, in the form of /v1/auth: of IPv6 the first 64 bits.
 local function user_at(address)
+  -- A Unix socket has none; the daemon refuses a user without a text.
+  if not address:find("^[%x.:]+$") then return "" end
   if not address:find(":", 1, true) then return "address:" .. address end
   local head, tail = address:match("^(.-)::(.*)$")
   local all, behind = groups(head or address, {}), groups(tail or "", {})
   for place = #all + 1, 8 do all[place] = behind[place - 8 + #behind] or 0 end
-  local function begins(with)
-    for place, group in ipairs(with) do
-      if all[place] ~= group then return false end
-    end
-    return true
-  end
-  if begins({ 0, 0, 0, 0, 0, 0xffff }) then
+  if table.concat(all, ":", 1, 6) == "0:0:0:0:0:65535" then
     return ("address:%d.%d.%d.%d"):format(all[7] // 256, all[7] % 256, all[8] // 256, all[8] % 256)
   end
-  local written = 4
+  local written, texts = 4, {}
   while written > 0 and all[written] == 0 do written = written - 1 end
-  local texts = {}
   for place = 1, written do texts[place] = ("%x"):format(all[place]) end
   return "address:" .. table.concat(texts, ":") .. "::/64"
 end

@@ -18,6 +18,52 @@ const HEADERS = [
 
 // Decisions ----------------------------------------------------------------------------------------------------------
 
+// The groups of a part of an IPv6 address; an IPv4 address at its end is two of them.
+function groups(part) {
+    const found = [];
+    part.split(':').filter((group) => group != '').forEach((group) => {
+        const bytes = group.split('.').map(Number);
+        if (bytes.length == 4) found.push(bytes[0] * 256 + bytes[1], bytes[2] * 256 + bytes[3]);
+        else found.push(parseInt(group, 16));
+    });
+    return found;
+}
+
+// The user that is an address, in the form of /v1/auth: of IPv6 the first 64 bits.
+function userAt(address) {
+    // A Unix socket has none; the daemon refuses a user without a text.
+    if (!/^[0-9a-fA-F.:]+$/.test(address)) return '';
+    if (!address.includes(':')) return 'address:' + address;
+    const halves = address.split('::');
+    const head = groups(halves[0]), tail = groups(halves[1] || '');
+    const all = [];
+    for (let place = 0; place < 8; place += 1) {
+        all.push(head[place] === undefined ? tail[place - 8 + tail.length] || 0 : head[place]);
+    }
+    if (all.slice(0, 6).join(':') == '0:0:0:0:0:65535') {
+        return 'address:' + [all[6] >> 8, all[6] & 255, all[7] >> 8, all[7] & 255].join('.');
+    }
+    let written = 4;
+    while (written > 0 && all[written - 1] == 0) written -= 1;
+    return 'address:' + all.slice(0, written).map((group) => group.toString(16)).join(':') + '::/64';
+}
+
+// Who is charged; nothing where that cannot be said, and the client has been answered.
+function charged(r) {
+    const user = r.variables.rate_limit_user;
+    if (!user) return userAt(r.remoteAddress);
+    if (/^(address|api-key):/.test(user)) {
+        refuse(r, 400, 'invalid_user', 'A user begins with address: or api-key:, which are not for users.');
+        return undefined;
+    }
+    // Of two headers the first is in the variable, and nobody can tell which is the proxy's.
+    if (r.rawHeadersIn.filter((header) => header[0].toLowerCase() == 'x-user-id').length > 1) {
+        refuse(r, 400, 'invalid_user', 'The header X-User-Id stands more than once.');
+        return undefined;
+    }
+    return user;
+}
+
 function parse(text) {
     try {
         const value = JSON.parse(text);
@@ -50,8 +96,10 @@ function admit(r, answer, body) {
         // A user whom the daemon cannot limit does not pass unlimited.
         refuse(r, 400, 'invalid_user', body.detail);
     } else {
-        // 502 and 504 are nginx's own: nobody answered, or not in time.
-        r.error('llm-rate-limit does not decide, the request is let through: status ' + answer.status);
+        // 502 and 504 are nginx's own: nobody answered, or not in time, and it has logged why.
+        if (answer.status != 502 && answer.status != 504) {
+            r.error('llm-rate-limit does not decide, the request is let through: status ' + answer.status);
+        }
         r.headersOut['X-Rate-Limit-Degraded'] = 'daemon_unreachable';
         return true;
     }
@@ -59,14 +107,18 @@ function admit(r, answer, body) {
 }
 
 async function check(r) {
-    const call = { user: r.variables.rate_limit_user };
+    const user = charged(r);
+    if (user === undefined) return;
+    const call = { user: user };
     const answer = await r.subrequest('/_rate_limit/check', { method: 'POST', body: JSON.stringify(call) });
     if (admit(r, answer, parse(answer.responseText))) r.internalRedirect('@passed');
 }
 
 async function reserve(r) {
+    const user = charged(r);
+    if (user === undefined) return;
     const request = r.requestText || '';
-    const call = { user: r.variables.rate_limit_user, ttl: LEASE_SECONDS };
+    const call = { user: user, ttl: LEASE_SECONDS };
     const model = parse(request).model;
     if (typeof model == 'string') call.model = model;
     const answer = await r.subrequest('/_rate_limit/reserve', { method: 'POST', body: JSON.stringify(call) });
@@ -78,6 +130,7 @@ async function reserve(r) {
         // Nothing is known yet of this user's calls or this model's: about four bytes are a token.
         if (estimate.source == 'none') estimate.input_tokens = Math.ceil(request.length / 4);
         r.variables.rate_limit_lease = body.lease;
+        r.variables.rate_limit_owner = user;
         r.variables.rate_limit_estimate = JSON.stringify(estimate);
     }
     r.internalRedirect('@model');
@@ -162,7 +215,7 @@ function ending(r) {
 // What is charged for a call that does not tell what it took, such as a stream that the client cut, is the estimate, and
 // a token at least for each event that was passed on. Were it less, cutting streams would be free.
 function settlement(r) {
-    const call = { lease: r.variables.rate_limit_lease, user: r.variables.rate_limit_user };
+    const call = { lease: r.variables.rate_limit_lease, user: r.variables.rate_limit_owner };
     if (r.variables.rate_limit_usage) {
         call.usage = parse(r.variables.rate_limit_usage);
     } else if (ending(r) == 'settle') {

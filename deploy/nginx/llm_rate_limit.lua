@@ -2,6 +2,7 @@
 --
 -- check(user)     in access_by_lua: lets a request through, or answers it with 429
 -- reserve(user)   in access_by_lua: the same, and holds what the call may take of tokens and money
+--                 Where the user is empty it is the client's address.
 -- watch()         in body_filter_by_lua: reads from the model's answer what the call took, and charges it at the end
 -- settle()        in log_by_lua: charges what has not come to its end in place of what was held
 --
@@ -23,6 +24,8 @@ local KEPT_BYTES = 1048576
 -- A settlement is sent again after so many seconds: longer than the daemon or Redis need to start.
 local PAUSES = { 1, 2, 5, 20, 60 }
 local SETTLEMENT_DEADLINE_MS = 2000
+-- Seconds between two lines of the log about the same: each worker has lines of its own.
+local LOG_PAUSE_SECONDS = 10
 -- What the client gets of the daemon's headers, where they are there.
 local HEADERS = {
   "RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After",
@@ -104,14 +107,48 @@ local function ask(path, call, deadline_ms)
   return nil, failure
 end
 
+-- Who asks -----------------------------------------------------------------------------------------------------------
+
+-- The groups of a part of an IPv6 address, behind those that are there; an IPv4 address at its end is two of them.
+local function groups(part, found)
+  for group in part:gmatch("[^:]+") do
+    local a, b, c, d = group:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
+    if a then
+      found[#found + 1] = a * 256 + b
+      found[#found + 1] = c * 256 + d
+    else
+      found[#found + 1] = tonumber(group, 16)
+    end
+  end
+  return found
+end
+
+-- The user that is an address, in the form of /v1/auth: of IPv6 the first 64 bits.
+local function user_at(address)
+  -- A Unix socket has none; the daemon refuses a user without a text.
+  if not address:find("^[%x.:]+$") then return "" end
+  if not address:find(":", 1, true) then return "address:" .. address end
+  local head, tail = address:match("^(.-)::(.*)$")
+  local all, behind = groups(head or address, {}), groups(tail or "", {})
+  for place = #all + 1, 8 do all[place] = behind[place - 8 + #behind] or 0 end
+  if table.concat(all, ":", 1, 6) == "0:0:0:0:0:65535" then
+    return ("address:%d.%d.%d.%d"):format(
+      math.floor(all[7] / 256), all[7] % 256, math.floor(all[8] / 256), all[8] % 256)
+  end
+  local written, texts = 4, {}
+  while written > 0 and all[written] == 0 do written = written - 1 end
+  for place = 1, written do texts[place] = ("%x"):format(all[place]) end
+  return "address:" .. table.concat(texts, ":") .. "::/64"
+end
+
 -- Decisions ----------------------------------------------------------------------------------------------------------
 
-local is_away = false
+local is_away, noted_at = false, 0
 
 -- One line for each change, and not one for each request.
 local function note(failure)
-  if (failure ~= nil) == is_away then return end
-  is_away = failure ~= nil
+  if (failure ~= nil) == is_away or ngx.now() - noted_at < LOG_PAUSE_SECONDS then return end
+  is_away, noted_at = failure ~= nil, ngx.now()
   if is_away then
     ngx.log(ngx.ERR, "llm-rate-limit does not decide, requests are let through: ", failure)
   else
@@ -166,13 +203,29 @@ local function requested_model()
   return type(model) == "string" and model or nil, text and #text or 0
 end
 
+-- Who is charged; nothing where that cannot be said, and the client has been answered.
+local function charged(user)
+  if not user or user == "" then return user_at(ngx.var.remote_addr) end
+  if user:find("^address:") or user:find("^api%-key:") then
+    return refuse(400, "invalid_user", "A user begins with address: or api-key:, which are not for users.")
+  end
+  -- Of two headers the first is in the variable, and nobody can tell which is the proxy's.
+  if type(ngx.req.get_headers(0)["X-User-Id"]) == "table" then
+    return refuse(400, "invalid_user", "The header X-User-Id stands more than once.")
+  end
+  return user
+end
+
 --- Charges one request, in access_by_lua.
 function M.check(user)
-  admit(ask("/v1/check", { user = user }, settings.deadline_ms))
+  user = charged(user)
+  if user then admit(ask("/v1/check", { user = user }, settings.deadline_ms)) end
 end
 
 --- Charges one request and holds the estimate of what it takes, in access_by_lua.
 function M.reserve(user)
+  user = charged(user)
+  if not user then return end
   local model, bytes = requested_model()
   local answer, failure =
     ask("/v1/reserve", { user = user, model = model, ttl = settings.ttl }, settings.deadline_ms)
