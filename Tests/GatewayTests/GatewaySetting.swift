@@ -79,11 +79,11 @@ final class GatewaySetting {
     ///   - envoyLimits: a file of limits for Envoy's rate limit service; that of `deploy/` where it is nil.
     ///   - responseHeaders: those that Envoy's file adds to each answer, as it writes them.
     ///   - addressHeader: a header in which the gateway finds the client's address; it also listens on `::1` then.
+    ///   - bounds: what else is in HAProxy's script in place of a line of bounds.
     ///   - settings: of the daemon.
     init(
         _ door: Door, limits: String? = nil, envoyLimits: String? = nil, responseHeaders: [String: String] = [:],
-        addressHeader: String? = nil,
-        _ settings: [String: String] = [:]
+        addressHeader: String? = nil, bounds: [String: String] = [:], _ settings: [String: String] = [:]
     ) throws {
         let unpacked = try UnpackedGateway(door.package)
         redis = try RedisServer()
@@ -109,7 +109,7 @@ final class GatewaySetting {
         port = try freePort()
         let paths = GatewayPaths(
             folder: folder, daemonSocket: daemon.socketPath, daemonPort: daemonPort, port: port, modelPort: modelPort,
-            unpacked: unpacked, addressHeader: addressHeader,
+            unpacked: unpacked, addressHeader: addressHeader, bounds: bounds,
             isClosed: settings["FAILURE_MODE"] == "closed", responseHeaders: responseHeaders)
         gateway = RunningGateway(process: try door.start(paths))
         let (gateway, port) = (gateway.process, port)
@@ -120,6 +120,15 @@ final class GatewaySetting {
             return (try? HTTPConnection(.tcp(port)).request("GET", "/health").status).map { $0 < 300 } ?? false
         }
         guard isServing else { throw TestFailure("\(door.rawValue) does not answer: \(gateway.errors) \(paths.log)") }
+    }
+
+    /// Ends the gateway at once, with all that it knows.
+    func endGateway() { gateway.process.end() }
+
+    /// The lines that the gateway has logged and that have a text in them.
+    func logged(_ text: String) -> [Substring] {
+        let all = gateway.process.output + gateway.process.errors + readFile(folder.file("gateway.log"))
+        return all.split(separator: "\n").filter { $0.contains(text) }
     }
 
     /// Ends the model: nobody listens on its port any more.
@@ -209,6 +218,8 @@ struct GatewayPaths {
     let unpacked: UnpackedGateway
     /// The header in which the gateway finds the client's address; nil where that is the peer's.
     let addressHeader: String?
+    /// What else is in HAProxy's script in place of a line of bounds.
+    let bounds: [String: String]
     /// Whether the daemon's failure mode is closed.
     let isClosed: Bool
     /// What Envoy adds to each answer.
@@ -278,6 +289,7 @@ extension Door {
         let folder = paths.folder
         var script = try Configuration("haproxy/llm_rate_limit.lua")
         try script.replace("/run/haproxy/llm-rate-limit.sock", with: folder.file("inner"))
+        for (line, other) in paths.bounds { try script.replace(line, with: other) }
         var configuration = try Configuration("haproxy/haproxy.cfg")
         try configuration.replace("/run/haproxy/llm-rate-limit.sock user haproxy mode 600", with: folder.file("inner"))
         try configuration.replace("/run/llm-rate-limit/llm-rate-limit.sock", with: paths.daemonSocket)
@@ -288,7 +300,8 @@ extension Door {
         }
         try configuration.replace("bind :8080", with: binds)
         try configuration.replace("127.0.0.1:8000", with: "127.0.0.1:\(paths.modelPort)")
-        try configuration.replace("    user haproxy\n    group haproxy\n", with: "")
+        // Each thread has a state of Lua of its own: two on any machine.
+        try configuration.replace("    user haproxy\n    group haproxy\n", with: "    nbthread 2\n")
         try configuration.replace("log /dev/log local0", with: "log stdout format raw local0")
         try configuration.replace(
             "/etc/haproxy/llm_rate_limit.lua", with: try folder.write(script.text, to: "llm_rate_limit.lua"))

@@ -67,13 +67,14 @@ struct SettlementTests {
         #expect(try eventually(within: 10) { try setting.used(user)["tokens"] ?? 0 >= 20 })
     }
 
-    @Test("A call that the model refuses costs its request alone, and frees its slot", arguments: Door.settling)
+    @Test("A call that the model refuses costs nothing, and frees its slot", arguments: Door.settling)
     func refused(door: Door) throws {
         let setting = try setting(door, Self.oneAtATime)
         let user = newUser()
         for status in [400, 429, 500] {
             #expect(try setting.call(user, #""status":\#(status)"#).status == status)
             try expectUsed(["tokens": 0, "input": 0, "output": 0, "calls": 0], setting, user, "\(status)")
+            #expect(try setting.used(user)["requests"] == 0)
         }
     }
 
@@ -214,5 +215,59 @@ struct SettlementTests {
         #expect(received.hasSuffix("0\r\n\r\n"))
         try setting.daemon.restart()
         try expectUsed(Self.told, setting, user, "after the daemon's restart")
+    }
+
+    @Test("What HAProxy holds for a call is renewed while it lasts, and free a while after HAProxy has died")
+    func renewed() throws {
+        let line = "LEASE_SECONDS, RENEWAL_SECONDS = 60, 20"
+        let setting = try GatewaySetting(
+            .haproxy, limits: GatewaySetting.limits + Self.oneAtATime,
+            bounds: [line: "LEASE_SECONDS, RENEWAL_SECONDS = 6, 1"])
+        let user = newUser()
+        let socket = try setting.begin(user, #""wait":120"#)
+        #expect(try eventually(within: 10) { try setting.used(user)["calls"] == 1 })
+        // Nobody else asks anything of Redis; the metrics do not.
+        let before = try setting.daemon.metric("llm_rate_limit_redis_duration_seconds_count") ?? -1
+        #expect(
+            try eventually(within: 20) {
+                try setting.daemon.metric("llm_rate_limit_redis_duration_seconds_count") ?? -1 >= before + 3
+            })
+        setting.endGateway()
+        #expect(try eventually(within: 30) { try setting.used(user)["calls"] == 0 })
+        withExtendedLifetime(socket) {}
+    }
+
+    @Test("Settlements that HAProxy loses are counted in its log, in few lines")
+    func lost() throws {
+        let setting = try GatewaySetting(
+            .haproxy, limits: GatewaySetting.limits,
+            bounds: [
+                "QUEUE_LENGTH, SENDERS, RETRIED_SECONDS = 4096, 16, 90":
+                    "QUEUE_LENGTH, SENDERS, RETRIED_SECONDS = 2, 1, 2",
+                "LEASE_SECONDS, RENEWAL_SECONDS = 60, 20": "LEASE_SECONDS, RENEWAL_SECONDS = 60, 1",
+                "LOG_PAUSE_SECONDS = 10": "LOG_PAUSE_SECONDS = 2",
+            ], ["REQUESTS": "1000"])
+        let sockets = try (0..<12).map { _ in try setting.begin(newUser(), #""stream":true,"slow":true"#) }
+        for socket in sockets { #expect(try socket.receive()?.isEmpty == false) }
+        setting.daemon.kill()
+        for socket in sockets { while let bytes = try socket.receive(), !bytes.isEmpty {} }
+        func counts() -> [Int] {
+            setting.logged("was not told what").filter { $0.hasPrefix("llm-rate-limit ") }.compactMap { line in
+                line.split(separator: " ").lazy.compactMap { Int($0) }.first
+            }
+        }
+        let areCounted = eventually(within: 20) { counts().reduce(0, +) == 12 }
+        #expect(areCounted && counts().count < 12, "\(counts())")
+    }
+
+    @Test(
+        "While the daemon is away the log has a line, and not one for each call", arguments: [Door.nginxLua, .haproxy])
+    func quiet(door: Door) throws {
+        let setting = try setting(door)
+        setting.daemon.kill()
+        for _ in 0..<40 { #expect(try setting.call(newUser()).status == 200) }
+        // HAProxy has one for each of two threads, and writes it to its standard error as well.
+        let count = setting.logged("does not decide").count
+        #expect(1...4 ~= count, "\(count)")
     }
 }

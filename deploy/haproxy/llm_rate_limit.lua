@@ -223,14 +223,18 @@ end)
 
 -- The settlements of this thread that wait, and when each of its senders was last seen.
 local queue, first, last, seen = {}, 1, 0, {}
-local lost, told_at = 0, 0
+local lost, last_reason, told_at = 0, "", 0
+
+local function report()
+  local now = core.now().sec
+  if lost == 0 or now - told_at < LOG_PAUSE_SECONDS then return end
+  core.log(core.err, ("llm-rate-limit was not told what %d calls took: %s"):format(lost, last_reason))
+  lost, told_at = 0, now
+end
 
 local function lose(reason)
-  lost = lost + 1
-  local now = core.now().sec
-  if now - told_at < LOG_PAUSE_SECONDS then return end
-  core.log(core.err, ("llm-rate-limit was not told what %d calls took: %s"):format(lost, reason))
-  lost, told_at = 0, now
+  lost, last_reason = lost + 1, reason
+  report()
 end
 
 -- Sends what waits, one after the other; each is sent again for a while, since what is told twice counts once.
@@ -331,6 +335,7 @@ local open = setmetatable({}, { __mode = "k" })
 core.register_task(function()
   while true do
     core.sleep(RENEWAL_SECONDS)
+    report()
     for _, lease in pairs(open) do enqueue("/v1/renew", "{" .. lease .. ',"ttl":' .. LEASE_SECONDS .. "}") end
   end
 end)
