@@ -116,6 +116,18 @@ struct CallerTests {
         #expect(try setting.used(victim) == before)
     }
 
+    @Test("A client cannot ask the daemon by the paths of nginx's own", arguments: [Door.nginxNJS, .nginxAuthRequest])
+    func ownPaths(door: Door) throws {
+        let setting = try GatewaySetting(door)
+        let user = newUser()
+        for path in ["/_rate_limit", "/_rate_limit/check", "/_rate_limit/reserve", "/_rate_limit/end"] {
+            let response = try setting.connect().request(
+                "POST", path, ["X-User-Id": newUser()], body: #"{"user":"\#(user)","cost":3}"#)
+            #expect(!response.text.contains("allowed"), "\(path): \(response)")
+        }
+        #expect(try setting.requests(of: user) == 0)
+    }
+
     @Test("A call is one however its path is written", arguments: Door.settling)
     func paths(door: Door) throws {
         let setting = try GatewaySetting(door, limits: GatewaySetting.limits, ["REQUESTS": "1000"])

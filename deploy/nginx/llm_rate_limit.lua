@@ -299,17 +299,32 @@ local function assumed(call)
   }
 end
 
+local lost, last_reason, is_reported = 0, "", true
+
+-- The lines of a while are one.
+local function report()
+  ngx.log(ngx.ERR, "llm-rate-limit was not told what ", lost, " calls took: ", last_reason)
+  lost, is_reported = 0, true
+end
+
+local function lose(reason)
+  lost, last_reason = lost + 1, reason
+  if not is_reported then return end
+  is_reported = false
+  if not ngx.timer.at(LOG_PAUSE_SECONDS, report) then report() end
+end
+
 local function deliver(is_ending, path, body, attempt)
   local answer, failure = ask(path, body, SETTLEMENT_DEADLINE_MS)
   if answer and answer.status < 500 then
     if answer.status ~= 200 and path ~= "/v1/release" then
-      ngx.log(ngx.ERR, "llm-rate-limit does not settle: status ", answer.status, ", ", answer.body.detail)
+      lose("status " .. answer.status .. ", " .. tostring(answer.body.detail))
     end
     return
   end
   local pause = PAUSES[attempt]
   if is_ending or not pause or not ngx.timer.at(pause, deliver, path, body, attempt + 1) then
-    ngx.log(ngx.ERR, "llm-rate-limit was not told what a call took: ", failure or answer.status)
+    lose(failure or "status " .. answer.status)
   end
 end
 
@@ -330,7 +345,7 @@ function M.settle()
   end
   -- There are no sockets in these phases; a timer has them.
   local is_set, failure = ngx.timer.at(0, deliver, path, body, 1)
-  if not is_set then ngx.log(ngx.ERR, "llm-rate-limit was not told what a call took: ", failure) end
+  if not is_set then lose(failure) end
 end
 
 --- Reads one part of the answer, in body_filter_by_lua.
