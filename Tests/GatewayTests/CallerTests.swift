@@ -128,6 +128,23 @@ struct CallerTests {
         #expect(try setting.requests(of: user) == 0)
     }
 
+    @Test(
+        "A user or a model that the daemon does not read for its length is refused, and not let through",
+        arguments: Door.settling)
+    func lengths(door: Door) throws {
+        let setting = try GatewaySetting(door)
+        for user in [String(repeating: "x", count: 257), String(repeating: #"""#, count: 14_000)] {
+            #expect(try setting.get(user).status == 400, "\(user.count)")
+            #expect(try setting.call(user).status == 400, "\(user.count)")
+        }
+        for model in [String(repeating: "m", count: 50_000), String(repeating: #"\u0022"#, count: 1_100)] {
+            let response = try setting.connect().request(
+                "POST", "/v1/chat/completions", ["X-User-Id": newUser()], body: #"{"model":"\#(model)"}"#)
+            #expect(response.status == 400 && response.text.contains("invalid_model"), "\(model.count): \(response)")
+        }
+        #expect(try setting.call(newUser()).status == 200)
+    }
+
     @Test("A call is one however its path is written", arguments: Door.settling)
     func paths(door: Door) throws {
         let setting = try GatewaySetting(door, limits: GatewaySetting.limits, ["REQUESTS": "1000"])

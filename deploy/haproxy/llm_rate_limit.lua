@@ -1,4 +1,4 @@
--- Limits of llm-rate-limit in HAProxy (tried with 2.6), to be loaded with lua-load-per-thread.
+-- Limits of llm-rate-limit in HAProxy (tried with 2.6 and 2.8), to be loaded with lua-load-per-thread.
 --
 -- rate-limit-check     http-request action: lets a request through, or answers it with 429
 -- rate-limit-reserve   http-request action: the same, and holds what the call may take of tokens and money
@@ -16,6 +16,9 @@ local PATIENCE_MS = 2000
 local LEASE_SECONDS, RENEWAL_SECONDS = 60, 20
 -- What is kept of one answer, at most: the line of a stream, or an answer that is no stream.
 local KEPT_BYTES = 1048576
+-- The longest user that the daemon takes, and the longest model and usage that it is asked with: above what it refuses
+-- without reading the call, such a call would be let through.
+local USER_BYTES, MODEL_BYTES, USAGE_BYTES = 256, 1024, 16384
 -- Settlements that a thread keeps for a daemon that is away, how many it sends at a time, and for how long.
 local QUEUE_LENGTH, SENDERS, RETRIED_SECONDS = 4096, 16, 90
 -- Seconds between two lines of the log about the same: each thread has lines of its own.
@@ -162,6 +165,9 @@ local function decide(txn, path, call)
   elseif user:find("^address:") or user:find("^api%-key:") then
     return refuse(txn, 400, "invalid_user", '"A user begins with address: or api-key:, which are not for users."', {})
   end
+  if #user > USER_BYTES then
+    return refuse(txn, 400, "invalid_user", ('"The user is above %d bytes."'):format(USER_BYTES), {})
+  end
   call = call or ""
   local status, body, headers = ask(path, '{"user":' .. quoted(user) .. call .. "}")
   local handed_on, lines = {}, {}
@@ -205,6 +211,9 @@ end
 core.register_action("rate-limit-reserve", { "http-req" }, function(txn)
   local text = txn.sf:req_body() or ""
   local model = requested_model(text)
+  if #model > MODEL_BYTES then
+    return refuse(txn, 400, "invalid_model", ('"The model\'s name is above %d bytes."'):format(MODEL_BYTES), {})
+  end
   local body, user = decide(txn, "/v1/reserve", model .. ',"ttl":' .. LEASE_SECONDS)
   if not body then return end
   local estimate = members(body.estimate)
@@ -293,7 +302,8 @@ function Answer:take_usage(text)
   local object = members(text)
   local response, message = members(object.response), members(object.message)
   local holder = next(response) and response or next(message) and message or object
-  local usage = members(holder.usage or holder.usageMetadata)
+  local told = holder.usage or holder.usageMetadata
+  local usage = told and #told <= USAGE_BYTES and members(told) or {}
   if not next(usage) then return end
   self.usage = self.usage or {}
   for name, value in pairs(usage) do self.usage[name] = value end
@@ -374,6 +384,7 @@ end
 function Answer:http_end(_, message)
   if not message:is_resp() then
     self.model, self.request = requested_model(table.concat(self.request)), {}
+    if #self.model > MODEL_BYTES then self.model = "" end
   else
     self.is_whole = true
     if self.is_stream then

@@ -11,6 +11,8 @@
 const LEASE_SECONDS = 600;
 // What is kept of one answer, at most: the line of a stream, or an answer that is no stream.
 const KEPT_BYTES = 1048576;
+// The longest model that the daemon is asked with: what it refuses without reading the call would be let through.
+const MODEL_LENGTH = 1024;
 // What the client gets of the daemon's headers, where they are there.
 const HEADERS = [
     'RateLimit', 'RateLimit-Policy', 'X-RateLimit-Limit', 'X-RateLimit-Remaining', 'X-RateLimit-Reset', 'Retry-After',
@@ -120,6 +122,10 @@ async function reserve(r) {
     const request = r.requestText || '';
     const call = { user: user, ttl: LEASE_SECONDS };
     const model = parse(request).model;
+    if (typeof model == 'string' && model.length > MODEL_LENGTH) {
+        refuse(r, 400, 'invalid_model', "The model's name is above " + MODEL_LENGTH + ' characters.');
+        return;
+    }
     if (typeof model == 'string') call.model = model;
     const answer = await r.subrequest('/_rate_limit/reserve', { method: 'POST', body: JSON.stringify(call) });
     const body = parse(answer.responseText);

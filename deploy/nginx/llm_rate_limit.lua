@@ -21,6 +21,8 @@ local settings = {
 
 -- What is kept of one answer, at most: the line of a stream, or an answer that is no stream.
 local KEPT_BYTES = 1048576
+-- The longest model that the daemon is asked with: what it refuses without reading the call would be let through.
+local MODEL_BYTES = 1024
 -- A settlement is sent again after so many seconds: longer than the daemon or Redis need to start.
 local PAUSES = { 1, 2, 5, 20, 60 }
 local SETTLEMENT_DEADLINE_MS = 2000
@@ -227,6 +229,9 @@ function M.reserve(user)
   user = charged(user)
   if not user then return end
   local model, bytes = requested_model()
+  if model and #model > MODEL_BYTES then
+    return refuse(400, "invalid_model", "The model's name is above " .. MODEL_BYTES .. " bytes.")
+  end
   local answer, failure =
     ask("/v1/reserve", { user = user, model = model, ttl = settings.ttl }, settings.deadline_ms)
   if not admit(answer, failure) or not answer or not answer.body.lease then return end
