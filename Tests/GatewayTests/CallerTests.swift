@@ -149,7 +149,8 @@ struct CallerTests {
     func paths(door: Door) throws {
         let setting = try GatewaySetting(door, limits: GatewaySetting.limits, ["REQUESTS": "1000"])
         for path in [
-            "/v1/chat/completions/", "/v1/chat/%63ompletions", "//v1//chat/completions", "/v1/./chat/completions",
+            "/v1/chat/completions/", "/v1/chat/%63ompletions", "/V1/Chat/Completions", "//v1//chat/completions",
+            "/v1/./chat/completions",
         ] {
             let user = newUser()
             #expect(try setting.call(user, path: path).status == 200)

@@ -85,7 +85,8 @@ local function members(text)
     local last = value and value_end(text, value)
     if not last then break end
     -- Who writes "mo\u0064el" means the model.
-    local name = text:sub(start + 1, stop - 1):gsub("\\u00(%x%x)", function(code) return string.char(tonumber(code, 16)) end)
+    local name = text:sub(start + 1, stop - 1)
+    name = name:gsub("\\u00(%x%x)", function(code) return string.char(tonumber(code, 16)) end)
     found[name] = text:sub(value, last)
     at = text:match("^%s*,()", last + 1)
   end
@@ -222,7 +223,8 @@ core.register_action("rate-limit-reserve", { "http-req" }, function(txn)
   if estimate.source == '"none"' then input = math.ceil(math.max(#text, txn.f:req_body_size() or 0) / 4) end
   -- Variables reach the filter; what else this script knows does not.
   txn:set_var("txn.rate_limit_lease", '"lease":' .. body.lease .. ',"user":' .. quoted(user))
-  txn:set_var("txn.rate_limit_held", ('"input_tokens":%d,"cache_read_input_tokens":%d,"cache_write_input_tokens":%d'):format(
+  local form = ',"input_tokens":%d,"cache_read_input_tokens":%d,"cache_write_input_tokens":%d'
+  txn:set_var("txn.rate_limit_held", form:format(
     input, tonumber(estimate.cache_read_input_tokens) or 0, tonumber(estimate.cache_write_input_tokens) or 0))
   txn:set_var("txn.rate_limit_held_output", tonumber(estimate.output_tokens) or 0)
   txn:set_var("txn.rate_limit_is_cut", model == "" and 1 or 0)
@@ -360,7 +362,9 @@ function Answer:http_headers(txn, message)
   if not message:is_resp() then
     open[self] = txn:get_var("txn.rate_limit_lease")
     -- The model's name is not in what the buffer holds of the call.
-    if open[self] and txn:get_var("txn.rate_limit_is_cut") == 1 then filter.register_data_filter(self, message.channel) end
+    if open[self] and txn:get_var("txn.rate_limit_is_cut") == 1 then
+      filter.register_data_filter(self, message.channel)
+    end
     return filter.CONTINUE
   end
   local type = message:get_headers()["content-type"]
@@ -408,7 +412,8 @@ function Answer:settlement(txn)
     return "/v1/settle", self.model .. ',"usage":{' .. table.concat(told, ",") .. "}"
   end
   local output = math.max(txn:get_var("txn.rate_limit_held_output") or 0, self.events)
-  return "/v1/settle", self.model .. ("," .. (txn:get_var("txn.rate_limit_held") or "") .. ',"output_tokens":%d'):format(output)
+  local held = txn:get_var("txn.rate_limit_held") or ""
+  return "/v1/settle", self.model .. held .. (',"output_tokens":%d'):format(output)
 end
 
 -- Comes once for the request and once for the answer, and for the request alone where there was no answer.
