@@ -207,6 +207,17 @@ struct ReservedCallsTests {
         }
     }
 
+    @Test("are not forgotten while a long lease of theirs may hold, however many generations others begin")
+    func longLeases() throws {
+        var calls = ReservedCalls()
+        let lease = try lease()
+        calls.set(.held(lease, lapsesAt: start + .hours(2)), of: try key(0), at: start)
+        for minutes in 1...23 {
+            calls.set(.reserving, of: try key(minutes), at: start + .minutes(Int64(minutes) * 5))
+        }
+        #expect(calls.remove(try key(0)) == lease)
+    }
+
     @Test("are forgotten in time, and one that is told of again is younger")
     func time() throws {
         var calls = ReservedCalls()

@@ -10,7 +10,8 @@ import RateLimitService
 struct ReservedCalls {
     /// How many are kept in each of two generations: the older one is dropped when the younger is full.
     static let capacity = 16_384
-    /// After so long the younger generation becomes the older one.
+    /// After so long the younger generation becomes the older one, and not before the longest lease in it may have lapsed:
+    /// a call that is forgotten is charged beside what it still holds.
     static let span = TimeAmount.minutes(10)
 
     /// Who calls, and the id of the request.
@@ -31,6 +32,7 @@ struct ReservedCalls {
     private var young: [Key: State] = [:]
     private var old: [Key: State] = [:]
     private var startedAt = NIODeadline.uptimeNanoseconds(0)
+    private var longestLife = Self.span
 
     init(capacity: Int = Self.capacity) { self.capacity = capacity }
 
@@ -48,7 +50,8 @@ struct ReservedCalls {
     mutating func set(_ state: State, of key: Key, at now: NIODeadline) {
         old[key] = nil
         young[key] = state
-        guard young.count > capacity || now - startedAt >= Self.span else { return }
+        if case .held(_, let lapsesAt) = state { longestLife = max(longestLife, lapsesAt - now) }
+        guard young.count > capacity || now - startedAt >= longestLife else { return }
         (old, young, startedAt) = (young, [:], now)
     }
 
