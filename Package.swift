@@ -152,8 +152,8 @@ let package = Package(
         .testTarget(
             name: "GRPCServerTests",
             dependencies: [
-                "CNGHTTP2", "GRPCServer", "HTTPServer", "Listeners", "RateLimitCore", "RateLimitService", "RedisClient",
-                "TestSupport",
+                "CNGHTTP2", "GRPCServer", "HTTPServer", "Listeners", "PrometheusMetrics", "RateLimitCore",
+                "RateLimitService", "RedisClient", "TestSupport",
                 .coreMetrics, .logging, .nioCore, .nioEmbedded, .nioPosix, .nioSSL,
             ],
             exclude: ["client.py"]

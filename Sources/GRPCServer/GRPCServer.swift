@@ -40,15 +40,15 @@ public final class GRPCServer: Sendable {
     /// - Parameters:
     ///   - connectionCount: the bound on connections, which all servers share.
     ///   - filter: who may connect on Unix sockets.
-    ///   - isReady: whether calls are decided now, for gRPC's health protocol.
+    ///   - metrics: what its connections report to.
     package static func make(
         service: CheckService, group: any EventLoopGroup, eventLoops: [any EventLoop],
         connectionCount: ConnectionCount, filter: PeerFilter, options: Options = Options(),
-        isReady: @escaping @Sendable () -> Bool
+        metrics: GRPCMetrics
     ) async throws -> GRPCServer {
         try await make(
             service: service, group: group, eventLoops: eventLoops, connectionCount: connectionCount, filter: filter,
-            options: options, isReady: isReady,
+            options: options, metrics: metrics,
             methods: {
                 EnvoyMethods.make(
                     $0, callers: options.callers, quotaHeaders: options.quotaHeaders,
@@ -59,7 +59,7 @@ public final class GRPCServer: Sendable {
     static func make(
         service: CheckService, group: any EventLoopGroup, eventLoops: [any EventLoop],
         connectionCount: ConnectionCount, filter: PeerFilter, options: Options = Options(),
-        isReady: @escaping @Sendable () -> Bool, methods: @escaping MethodTable.Factory
+        metrics: GRPCMetrics, methods: @escaping MethodTable.Factory
     ) async throws -> GRPCServer {
         let timeout = TimeAmount.milliseconds(Int64(options.requestTimeoutMilliseconds))
         var loops: [NIOLoopBound<GRPCLoopState>] = []
@@ -67,10 +67,9 @@ public final class GRPCServer: Sendable {
             loops.append(
                 try await eventLoop.submit {
                     let engine = service.engine(on: eventLoop)
-                    let table = MethodTable(own: methods, engine: engine) {
-                        ServingHealth(services: $0, isReady: isReady, eventLoop: eventLoop)
-                    }
-                    let state = GRPCLoopState(engine: engine, methods: table, requestTimeout: timeout)
+                    let table = MethodTable(own: methods, engine: engine)
+                    let state = GRPCLoopState(
+                        engine: engine, methods: table, requestTimeout: timeout, metrics: metrics)
                     return NIOLoopBound(state, eventLoop: eventLoop)
                 }.get()
             )

@@ -1,3 +1,4 @@
+import GRPCServer
 import HTTPServer
 import Listeners
 import PrometheusMetrics
@@ -93,6 +94,13 @@ enum MetricCatalogue {
         .init(
             name: GatewayMetricName.accepted,
             help: "Client connections that came, by result: accepted, refused at the bound, forbidden to their user.",
+            kind: .counter
+        ),
+        .init(name: GRPCMetrics.Name.connections, help: "Of these, connections of gRPC.", kind: .gauge),
+        .init(
+            name: GRPCMetrics.Name.ended,
+            help:
+                "Connections of gRPC that ended, by reason: client, drain, incomplete, unread, flood, protocol_error, tls.",
             kind: .counter
         ),
         .init(

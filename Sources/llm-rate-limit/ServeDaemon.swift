@@ -71,8 +71,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
             options: GRPCServer.Options(
                 requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds, callers: settings.callers,
                 quotaHeaders: settings.quotaHeaders),
-            // As /readyz has it: without Redis it answers all the same.
-            isReady: { true }))
+            metrics: GRPCMetrics(factory: factory)))
     // A daemon whose Redis is there answers its first check exactly; one whose Redis is away starts all the same.
     await service.start(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds)))
 

@@ -22,7 +22,10 @@ final class EmbeddedGRPC: Sendable {
 
     let service: CheckService
 
-    init(quota: Int = 20, redisPath: String = "/nowhere", eventLoop: any EventLoop) async throws {
+    init(
+        quota: Int = 20, redisPath: String = "/nowhere", eventLoop: any EventLoop,
+        metrics: any MetricsFactory = NOOPMetricsHandler.instance
+    ) async throws {
         let service = try await Self.service(quota: quota, redisPath: redisPath, eventLoops: [eventLoop])
         self.service = service
         self.eventLoop = eventLoop
@@ -30,7 +33,8 @@ final class EmbeddedGRPC: Sendable {
             let engine = service.engine(on: eventLoop)
             let methods = Methods()
             let loop = GRPCLoopState(
-                engine: engine, methods: Self.table(methods, engine), requestTimeout: .seconds(5))
+                engine: engine, methods: Self.table(methods, engine), requestTimeout: .seconds(5),
+                metrics: GRPCMetrics(factory: metrics))
             return NIOLoopBound((loop, methods), eventLoop: eventLoop)
         }.get()
     }
@@ -58,9 +62,7 @@ final class EmbeddedGRPC: Sendable {
                 (CheckingMethod.path, CheckingMethod(engine)),
             ]
         }
-        return MethodTable(own: own, engine: engine) {
-            ServingHealth(services: $0, isReady: { true }, eventLoop: engine.eventLoop)
-        }
+        return MethodTable(own: own, engine: engine)
     }
 
     /// Called on the event loop.
@@ -77,12 +79,13 @@ final class EmbeddedGRPC: Sendable {
 
     /// Runs a test's body on an event loop of its own.
     static func run<Value: Sendable>(
-        quota: Int = 20, _ body: @escaping @Sendable (EmbeddedGRPC) throws -> Value
+        quota: Int = 20, metrics: any MetricsFactory = NOOPMetricsHandler.instance,
+        _ body: @escaping @Sendable (EmbeddedGRPC) throws -> Value
     ) async throws -> Value {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let result: Result<Value, any Error>
         do {
-            let server = try await EmbeddedGRPC(quota: quota, eventLoop: group.next())
+            let server = try await EmbeddedGRPC(quota: quota, eventLoop: group.next(), metrics: metrics)
             result = .success(try await server.eventLoop.submit { try body(server) }.get())
         } catch {
             result = .failure(error)

@@ -6,7 +6,6 @@ import Logging
 import NIOCore
 import NIOPosix
 import RateLimitService
-import Synchronization
 import TestSupport
 import Testing
 
@@ -17,8 +16,6 @@ final class ListeningGRPC: Sendable {
     /// How clients name it.
     let target: String
     let server: GRPCServer
-    /// What the server is told of its readiness.
-    let isReady = ReadinessFlag()
     private let folder: TemporaryFolder
     private let service: CheckService
     private let channel: any Channel
@@ -26,7 +23,7 @@ final class ListeningGRPC: Sendable {
     /// - Parameter predecessor: a server that takes no more connections, and whose socket's path this one takes over.
     init(
         tls: ServerTLS? = nil, requestTimeoutMilliseconds: Int = 5_000, connectionLimit: Int = 100,
-        after predecessor: ListeningGRPC? = nil
+        after predecessor: ListeningGRPC? = nil, metrics: any MetricsFactory = NOOPMetricsHandler.instance
     ) async throws {
         folder = try predecessor?.folder ?? TemporaryFolder()
         let group = MultiThreadedEventLoopGroup.singleton
@@ -40,7 +37,7 @@ final class ListeningGRPC: Sendable {
                 allowed: nil, logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
                 factory: factory),
             options: GRPCServer.Options(requestTimeoutMilliseconds: requestTimeoutMilliseconds),
-            isReady: { [isReady] in isReady.value.load(ordering: .relaxed) },
+            metrics: GRPCMetrics(factory: metrics),
             methods: { engine in
                 let methods = EmbeddedGRPC.Methods()
                 return [
@@ -76,11 +73,6 @@ final class ListeningGRPC: Sendable {
         await server.close(patience: .milliseconds(0))
         await service.stop()
     }
-}
-
-/// Whether a server is ready, as a test says it.
-final class ReadinessFlag: Sendable {
-    let value = Atomic(true)
 }
 
 /// gRPC's own client for Python.

@@ -93,6 +93,33 @@ struct RealSocketTests {
         try await server.stop()
     }
 
+    @Test("closes a client that never reads, and one that opens no window, and serves others meanwhile and after")
+    func unreadAnswers() async throws {
+        let server = try await ListeningGRPC(requestTimeoutMilliseconds: 250)
+        let deaf = try RawClient(server.path)
+        deaf.send(Self.hello + Frame.windowUpdate(0, 1 << 30).bytes)
+        var bytes: [UInt8] = []
+        let message = framed(Array(repeating: 7, count: 2_000))
+        for index: Int32 in 0..<4_000 {
+            bytes +=
+                Frame.headers(2 * index + 1, EmbeddedClient.call()).bytes + Frame.data(2 * index + 1, message).bytes
+        }
+        #expect(deaf.send(bytes) < bytes.count)
+        let closed = try RawClient(server.path)
+        closed.send(Frame.preface + Frame.settings([(4, 0)]).bytes)
+        closed.send(Frame.headers(1, EmbeddedClient.call()).bytes + Frame.data(1, framed([1])).bytes)
+        // It is told why: ENHANCE_YOUR_CALM.
+        let frames = try #require(closed.frames { $0.contains { $0.kind == .goAway } })
+        #expect(frames.last { $0.kind == .goAway }?.errorCode == 11)
+        #expect(closed.frames { _ in false } == nil)
+        #expect(eventually(within: 20) { server.server.connections == 0 })
+        withExtendedLifetime(deaf) {}
+        let other = try RawClient(server.path)
+        other.send(Self.hello + Frame.headers(1, EmbeddedClient.call()).bytes + Frame.data(1, framed([1])).bytes)
+        #expect(other.frames { answered($0) == 1 } != nil)
+        try await server.stop()
+    }
+
     @Test("closes a connection above the bound at once, and takes one again when another has gone")
     func connectionLimit() async throws {
         let server = try await ListeningGRPC(connectionLimit: 1)

@@ -9,7 +9,7 @@ enum ConnectionEnd {
     case final
 }
 
-/// Requests that never arrive whole, and the end.
+/// Requests that never arrive whole, answers that are never taken, and the end.
 extension GRPCConnection {
     /// What a client may not have read yet is waited for so long.
     private static let announcement = TimeAmount.milliseconds(100)
@@ -17,30 +17,37 @@ extension GRPCConnection {
     /// A client that has been told the end may take so long to close.
     private static let lingering = TimeAmount.seconds(1)
 
-    /// Something that has begun to arrive has one to two request timeouts for the rest: what is there when the timer is
-    /// set must be whole when it fires. A connection on which nothing has begun may be silent for as long as it likes.
+    /// Something that has begun to arrive has one to two request timeouts for the rest, and a client as long to take an
+    /// answer: what is there when the timer is set must be whole, or taken, when it fires. A connection on which neither
+    /// waits may be silent for as long as it likes.
     func setTimer() {
-        guard timer == nil, let context, let session, session.hasIncomplete || boundary.isInside || isOver else {
-            return
-        }
-        let wasOver = isOver
-        let mark = boundary.isInside ? boundary.completed : nil
+        guard timer == nil, let context, let session else { return }
+        let wait = self.wait
+        guard wait != ClientWait() || session.hasIncomplete || session.hasUnsentAnswers else { return }
         session.beginPeriod()
         timer = context.eventLoop.assumeIsolated().scheduleTask(in: loop.requestTimeout) { [self] in
             timer = nil
-            timerFired(mark, wasOver)
+            timerFired(wait)
         }
     }
 
-    private func timerFired(_ mark: Int?, _ wasOver: Bool) {
+    private var wait: ClientWait {
+        ClientWait(
+            arrivingAfter: boundary.isInside ? boundary.completed : nil,
+            writingAfter: queuedWrites > 0 ? takenWrites : nil, isOver: isOver)
+    }
+
+    private func timerFired(_ before: ClientWait) {
         guard let session else { return }
-        // What it was told at the end is not taken.
-        if wasOver { return close() }
-        if let mark, boundary.isInside, boundary.completed == mark {
-            // Half a frame, or not even the preface: nobody is there who would read an answer.
-            return close()
+        let hasUnsentAnswers = session.hasOldUnsentAnswers
+        if let reason = before.end(at: wait, hasUnsentAnswers: hasUnsentAnswers) {
+            // Who reads, and only opens no window, is told; nobody else would read it.
+            guard reason == .unread, hasUnsentAnswers, queuedWrites == 0, !isOver else { return close(because: reason) }
+            endsBecause(reason)
+            session.refuse()
+        } else {
+            session.failIncomplete()
         }
-        session.failIncomplete()
         willFlush()
         takeListed()
         loop.flush()
@@ -56,6 +63,7 @@ extension GRPCConnection {
     func beginEnd() {
         guard ending == .none, let context, let session else { return }
         ending = .announced
+        endsBecause(.drain)
         session.announceEnd()
         willFlush()
         _ = context.eventLoop.assumeIsolated().scheduleTask(in: Self.announcement) { [self] in
@@ -76,6 +84,8 @@ extension GRPCConnection {
     /// Gives the client some time to close.
     func linger(_ context: ChannelHandlerContext) {
         timer?.cancel()
-        timer = context.eventLoop.assumeIsolated().scheduleTask(in: Self.lingering) { [self] in close() }
+        timer = context.eventLoop.assumeIsolated().scheduleTask(in: Self.lingering) { [self] in
+            close(because: .drain)
+        }
     }
 }

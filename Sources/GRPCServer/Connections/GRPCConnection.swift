@@ -23,7 +23,9 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     private var output = ByteBuffer()
     /// Writes that NIO holds because the socket was full. Until they are through, nothing is taken from the session, whose
     /// own bounds on what waits hold then, and nothing is read.
-    private var queuedWrites = 0
+    private(set) var queuedWrites = 0
+    /// Of these, how many have got through.
+    private(set) var takenWrites = 0
     /// Calls that were asked and have no decision, those included whose streams are gone.
     private var pendingCalls = 0
     /// Whether TLS is being agreed on. What is written then waits for what is read.
@@ -41,6 +43,8 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     var boundary = FrameBoundary()
     var timer: Scheduled<Void>?
     var ending = ConnectionEnd.none
+    /// Why it ends, from the first that decides it on.
+    private var endReason: ConnectionEndReason?
 
     init(loop: GRPCLoopState, isEncrypted: Bool = false) {
         self.loop = loop
@@ -88,8 +92,9 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         timer = nil
         guard let session else { return }
         self.session = nil
+        let reason = endReason ?? session.state.pointee.endReason ?? (isHandshaking ? .tls : .client)
         session.end()
-        loop.closed(self)
+        loop.closed(self, because: reason)
         let calls = streamingCalls.values
         streamingCalls = [:]
         for call in calls { call.ended() }
@@ -108,7 +113,15 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         context.close(promise: nil)
     }
 
-    func close() { context?.close(promise: nil) }
+    func close(because reason: ConnectionEndReason) {
+        endsBecause(reason)
+        context?.close(promise: nil)
+    }
+
+    /// Has the connection end for this reason, unless another came before.
+    func endsBecause(_ reason: ConnectionEndReason) {
+        if endReason == nil { endReason = session?.state.pointee.endReason ?? reason }
+    }
 
     // MARK: Bytes in
 
@@ -210,6 +223,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     ) {
         guard !record.pointee.state.contains(.isAnswered) else { return }
         record.pointee.state.insert(.isAnswered)
+        session.state.pointee.owe(record)
         append(message, to: &record.pointee.reply)
         if ResponseFields.submitMessages(session.library, record) != 0 { isBroken = true }
         willFlush()
@@ -269,6 +283,8 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         takeListed()
         endIfOver()
         updateReading()
+        // Also where no read follows: it waits for a decision, or for the client.
+        if queuedWrites > 0 || session?.hasUnsentAnswers == true { setTimer() }
     }
 
     /// Puts the bytes into the socket, and what it does not take into NIO's queue.
@@ -289,6 +305,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         output.clear()
         written.futureResult.assumeIsolated().whenComplete { [self] _ in
             queuedWrites -= 1
+            takenWrites += 1
             // Within a flush, that goes on by itself.
             guard !isFlushing, session != nil else { return }
             willFlush()
@@ -302,6 +319,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     /// Closes once the session has nothing more to take in or to say.
     private func endIfOver() {
         guard let context, isOver, !isLingering else { return }
+        endsBecause(isBroken ? .protocolError : .client)
         guard queuedWrites == 0 else { return setTimer() }
         guard ending == .final, !isBroken else { return context.close(promise: nil) }
         // A client that is still sending would be reset, and could lose the last answers. It closes once it has read them.
@@ -321,7 +339,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         do {
             try context.channel.syncOptions?.setOption(.autoRead, value: !isToPause)
         } catch {
-            close()
+            close(because: .client)
         }
     }
 }

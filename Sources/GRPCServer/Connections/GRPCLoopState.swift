@@ -1,3 +1,4 @@
+import CoreMetrics
 import NIOCore
 import RateLimitService
 
@@ -8,6 +9,7 @@ final class GRPCLoopState {
     let engine: CheckEngine
     let methods: MethodTable
     let requestTimeout: TimeAmount
+    private let metrics: GRPCMetrics
     /// Bytes of messages that have arrived in part; the connections' callbacks count here.
     let gathered: UnsafeMutablePointer<Int>
     /// For one answer after the other.
@@ -18,11 +20,15 @@ final class GRPCLoopState {
     /// Whether connections end as soon as their open calls are answered.
     private(set) var isLeaving = false
 
-    init(engine: CheckEngine, methods: MethodTable, requestTimeout: TimeAmount) {
+    init(
+        engine: CheckEngine, methods: MethodTable, requestTimeout: TimeAmount,
+        metrics: GRPCMetrics = GRPCMetrics(factory: NOOPMetricsHandler.instance)
+    ) {
         eventLoop = engine.eventLoop
         self.engine = engine
         self.methods = methods
         self.requestTimeout = requestTimeout
+        self.metrics = metrics
         gathered = .allocate(capacity: 1)
         gathered.initialize(to: 0)
         // Not weak: an object with weak references is retained and released more slowly, and each call does both here.
@@ -59,10 +65,14 @@ final class GRPCLoopState {
 
     func opened(_ connection: GRPCConnection) {
         connections[ObjectIdentifier(connection)] = connection
+        metrics.opened()
         if isLeaving { connection.beginEnd() }
     }
 
-    func closed(_ connection: GRPCConnection) { connections[ObjectIdentifier(connection)] = nil }
+    func closed(_ connection: GRPCConnection, because reason: ConnectionEndReason) {
+        connections[ObjectIdentifier(connection)] = nil
+        metrics.ended(reason)
+    }
 
     /// Closes each connection as soon as its client knows that it will, and its open calls are answered.
     func leave() {
@@ -73,7 +83,7 @@ final class GRPCLoopState {
 
     /// Closes what is still open.
     func closeAll() {
-        for connection in Array(connections.values) { connection.close() }
+        for connection in Array(connections.values) { connection.close(because: .drain) }
         end()
     }
 }

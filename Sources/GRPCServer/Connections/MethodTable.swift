@@ -24,12 +24,10 @@ final class MethodTable {
     }
 
     /// The methods that `own` makes, and those by which tools find out about them.
-    convenience init(
-        own: Factory, engine: CheckEngine, health: (_ services: [String]) -> ServingHealth
-    ) {
+    convenience init(own: Factory, engine: CheckEngine) {
         let own = own(engine)
         let services = Set(own.map { Self.service(of: $0.path) }).sorted()
-        let health = health(services)
+        let health = ServingHealth(services: services)
         let reflection = ReflectionMethod(
             services: services + [ServingHealth.checkPath].map(Self.service) + ReflectionMethod.paths.map(Self.service))
         self.init(

@@ -24,6 +24,8 @@ struct CallRecord {
         static let isDeferred = State(rawValue: 512)
         /// A call of many messages whose response has begun.
         static let hasResponse = State(rawValue: 1024)
+        /// Something that it was answered waits to be sent.
+        static let isUnsent = State(rawValue: 2048)
     }
 
     var state: State = []
@@ -34,7 +36,7 @@ struct CallRecord {
     var headerBytes = 0
     /// When its headers arrived, in nanoseconds of the loop's clock.
     var arrival: UInt64 = 0
-    /// Which of the connection's periods that was in.
+    /// In which of the connection's periods that was, or in which its answer came.
     var period = 0
     /// How long the client waits, in nanoseconds.
     var timeout = UInt64.max

@@ -62,6 +62,7 @@ struct HTTP2Session {
             library, bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count)
         state.pointee.isInLibrary = false
         state.pointee.keepInPlace()
+        if taken < 0 { state.pointee.failed(taken) }
         return taken == bytes.count
     }
 
@@ -89,6 +90,7 @@ struct HTTP2Session {
 
     /// Has the messages that were appended to a call's reply sent, and its trailer where it is finished.
     func goOn(_ record: UnsafeMutablePointer<CallRecord>) {
+        state.pointee.owe(record)
         if !record.pointee.state.contains(.hasResponse) {
             record.pointee.state.insert(.hasResponse)
             _ = ResponseFields.submitMessages(library, record)
@@ -109,7 +111,16 @@ struct HTTP2Session {
     /// Fails the calls that had arrived in part before this period.
     func failIncomplete() { state.pointee.failIncomplete() }
 
+    /// Whether the client has not taken all answers yet.
+    var hasUnsentAnswers: Bool { state.pointee.unsentAnswers > 0 }
+
+    /// Whether it has not taken one of those that were there before this period.
+    var hasOldUnsentAnswers: Bool { hasUnsentAnswers && state.pointee.hasOldUnsentAnswers }
+
     // MARK: The end
+
+    /// Ends the connection of a client that asks for too much.
+    func refuse() { _ = SessionCallbacks.refuse(library) }
 
     /// Says that the connection will end, and sees when the client has read it.
     func announceEnd() {

@@ -46,12 +46,12 @@ enum SessionCallbacks {
     }
 
     /// Ends a connection whose client asks for too much.
-    private static func refuse(_ session: OpaquePointer?) -> CInt {
+    static func refuse(_ session: OpaquePointer?) -> CInt {
         nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM.rawValue)
     }
 
     /// Gives out the message of an answer, and behind it the trailer.
-    static let reply: nghttp2_data_source_read_callback = { session, stream, buffer, length, flags, source, _ in
+    static let reply: nghttp2_data_source_read_callback = { session, stream, buffer, length, flags, source, user in
         guard let record = source?.pointee.ptr?.assumingMemoryBound(to: CallRecord.self), let buffer, let flags else {
             return ssize_t(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
         }
@@ -64,6 +64,7 @@ enum SessionCallbacks {
         if record.pointee.state.contains(.isStreaming), !record.pointee.state.contains(.isFinished) {
             record.pointee.reply.clear()
             record.pointee.replySent = 0
+            state(user).pointee.took(record)
             if count > 0 { return count }
             record.pointee.state.insert(.isDeferred)
             return ssize_t(NGHTTP2_ERR_DEFERRED.rawValue)

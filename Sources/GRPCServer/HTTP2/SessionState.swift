@@ -22,6 +22,10 @@ struct SessionState {
     private(set) var openStreamingCalls = 0
     /// Open calls whose requests have not arrived whole.
     private(set) var incompleteCalls = 0
+    /// Open calls of whose answers the client has not taken all.
+    private(set) var unsentAnswers = 0
+    /// Why the client's connection is ended by the library or for it; nil where it is not.
+    private(set) var endReason: ConnectionEndReason?
     /// Whether the client has answered the PING that the server sent.
     var isPingAnswered = false
     private var emptyDataFrames = 0
@@ -246,8 +250,52 @@ struct SessionState {
                     session, UInt8(NGHTTP2_FLAG_NONE.rawValue), frame.hd.stream_id, NGHTTP2_NO_ERROR.rawValue)
             }
             return true
+        case NGHTTP2_GOAWAY.rawValue:
+            ended(frame.goaway.error_code)
+            return true
         default: return true
         }
+    }
+
+    /// Notes why the library, or this server, ends the connection.
+    private mutating func ended(_ code: UInt32) {
+        guard endReason == nil, code != NGHTTP2_NO_ERROR.rawValue else { return }
+        // The library's own code for resets without end is that of an internal error.
+        let isFlood = code == NGHTTP2_ENHANCE_YOUR_CALM.rawValue || code == NGHTTP2_INTERNAL_ERROR.rawValue
+        endReason = isFlood ? .flood : .protocolError
+    }
+
+    /// Notes why the library takes no more bytes.
+    mutating func failed(_ error: Int) {
+        guard endReason == nil else { return }
+        let floods = [NGHTTP2_ERR_FLOODED.rawValue, NGHTTP2_ERR_TOO_MANY_CONTINUATIONS.rawValue]
+        endReason = floods.contains { Int($0) == error } ? .flood : .protocolError
+    }
+
+    // MARK: Answers that wait
+
+    /// Notes that a call is answered something, which the client has to take.
+    mutating func owe(_ record: Record) {
+        guard record.pointee.state.isDisjoint(with: [.isUnsent, .isClosed]) else { return }
+        record.pointee.state.insert(.isUnsent)
+        record.pointee.period = period
+        unsentAnswers += 1
+    }
+
+    /// Notes that the client has taken all that there was for a call.
+    mutating func took(_ record: Record) {
+        guard record.pointee.state.contains(.isUnsent) else { return }
+        record.pointee.state.remove(.isUnsent)
+        unsentAnswers -= 1
+    }
+
+    /// Whether an answer waits that was there before this period.
+    var hasOldUnsentAnswers: Bool {
+        var isFound = false
+        slab.forEachOpen { record in
+            if record.pointee.state.contains(.isUnsent), record.pointee.period < period { isFound = true }
+        }
+        return isFound
     }
 
     // MARK: Records
@@ -274,6 +322,7 @@ struct SessionState {
 
     mutating func streamClosed(_ record: Record) {
         openCalls -= 1
+        took(record)
         if record.pointee.state.contains(.isStreaming) {
             openStreamingCalls -= 1
         } else if !record.pointee.state.contains(.hasEnded) {

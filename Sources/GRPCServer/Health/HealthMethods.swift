@@ -1,13 +1,11 @@
 import NIOCore
 import RateLimitService
 
-/// `grpc.health.v1.Health` on one event loop: whether calls are decided, by whole server and by service.
+/// `grpc.health.v1.Health` on one event loop, by whole server and by service: as `/readyz` has it, all are served until
+/// the daemon drains. Without Redis calls are answered too.
 final class ServingHealth {
     static let checkPath = "/grpc.health.v1.Health/Check"
     static let watchPath = "/grpc.health.v1.Health/Watch"
-    /// How often it is looked whether those who watch have to be told something new.
-    private static let interval = TimeAmount.milliseconds(500)
-
     /// What `HealthCheckResponse` says.
     enum Status: Int {
         case serving = 1
@@ -15,29 +13,18 @@ final class ServingHealth {
         case serviceUnknown = 3
     }
 
-    private let eventLoop: any EventLoop
     private let services: Set<String>
-    private let isReady: @Sendable () -> Bool
     /// Whether the daemon ends soon.
     var isDraining = false { didSet { tellWatchers() } }
     private var watchers: [ObjectIdentifier: WatchCall] = [:]
-    private var timer: Scheduled<Void>?
 
-    /// - Parameters:
-    ///   - services: those that are asked about by name, beside the whole server by none.
-    ///   - isReady: whether calls are decided now, as probes are told it.
-    init(services: [String], isReady: @escaping @Sendable () -> Bool, eventLoop: any EventLoop) {
-        self.eventLoop = eventLoop
-        self.services = Set(services).union([""])
-        self.isReady = isReady
-    }
-
-    deinit { timer?.cancel() }
+    /// - Parameter services: those that are asked about by name, beside the whole server by none.
+    init(services: [String]) { self.services = Set(services).union([""]) }
 
     /// The status of a service; of the whole server for the empty name.
     func status(of service: String) -> Status {
         guard services.contains(service) else { return .serviceUnknown }
-        return !isDraining && isReady() ? .serving : .notServing
+        return isDraining ? .notServing : .serving
     }
 
     /// Reads the service's name in a `HealthCheckRequest`.
@@ -56,27 +43,9 @@ final class ServingHealth {
         return message
     }
 
-    func began(_ watcher: WatchCall) {
-        watchers[ObjectIdentifier(watcher)] = watcher
-        schedule()
-    }
+    func began(_ watcher: WatchCall) { watchers[ObjectIdentifier(watcher)] = watcher }
 
-    func ended(_ watcher: WatchCall) {
-        watchers[ObjectIdentifier(watcher)] = nil
-        guard watchers.isEmpty else { return }
-        timer?.cancel()
-        timer = nil
-    }
-
-    private func schedule() {
-        guard timer == nil else { return }
-        timer = eventLoop.assumeIsolated().scheduleTask(in: Self.interval) { [weak self] in
-            guard let self else { return }
-            timer = nil
-            tellWatchers()
-            if !watchers.isEmpty { schedule() }
-        }
-    }
+    func ended(_ watcher: WatchCall) { watchers[ObjectIdentifier(watcher)] = nil }
 
     private func tellWatchers() {
         for watcher in Array(watchers.values) { watcher.tell() }
