@@ -35,6 +35,24 @@ struct AttackTests {
         #expect(session.isOver)
     }
 
+    @Test("loses its connection by resets beyond 100,000, however it makes them, and not before")
+    func resetBound() async throws {
+        try await EmbeddedGRPC.run { server in
+            let client = server.connect()
+            defer { client.close() }
+            client.send(.headers(1, EmbeddedClient.call()))
+            // Of one stream, since each counts and these come faster than the second's 50,000 are given back.
+            let resets = Array(repeating: Frame.reset(1).bytes, count: 10_000).flatMap { $0 }
+            var sent = 0
+            while !client.isClosed, sent < 5_000_000 {
+                client.send(resets)
+                sent += 10_000
+            }
+            #expect(sent > HTTP2Bounds.resetBurst && sent < 5_000_000)
+            #expect(client.goAway == 2)
+        }
+    }
+
     @Test("ends its connection by a header block of more than 8 CONTINUATION frames")
     func continuationFlood() async throws {
         try await EmbeddedGRPC.run { server in
