@@ -227,6 +227,49 @@ struct AttackTests {
         }
     }
 
+    @Test("does no harm by what it sends behind that for which it is ended, malformed frames included: CVE-2026-27135")
+    func afterTheEnd() async throws {
+        var malformed: [[UInt8]] = []
+        for kind: UInt8 in 0...20 {
+            for length in [0, 3, 5, 9] {
+                for stream: UInt32 in [0, 1, 3] {
+                    let head = Array(bigEndian(UInt32(length)).dropFirst()) + [kind, 0xff] + bigEndian(stream)
+                    malformed.append(head + Array(repeating: 0xff, count: length))
+                }
+            }
+        }
+        // Data on a stream that there is not; a call with a server's number; too many frames without data; too many calls
+        // that the server has to reset.
+        var empty = Frame.headers(1, EmbeddedClient.call()).bytes
+        for _ in 0...HTTP2Bounds.emptyDataFrames { empty += Frame.data(1, [], ends: false).bytes }
+        var resets: [UInt8] = []
+        for index in 0...Int32(OffenceAllowance.burst + 5) {
+            let stream = 2 * index + 1
+            resets += Frame.headers(stream, EmbeddedClient.call()).bytes + Frame.windowUpdate(stream, 0x7fff_ffff).bytes
+        }
+        let offences = [Frame.data(7, [1]).bytes, Frame.headers(2, EmbeddedClient.call()).bytes, empty, resets]
+        try await EmbeddedGRPC.run { [malformed] server in
+            for offence in offences {
+                for frame in malformed {
+                    let one = server.connect()
+                    one.send(offence + frame + frame)
+                    #expect(one.isClosed)
+                    // In later reads, while what it was told does not get through.
+                    let valve = Valve()
+                    let two = server.connect([valve])
+                    valve.isShut = true
+                    two.send(Frame.ping())
+                    two.send(offence)
+                    two.send(frame)
+                    two.send(frame)
+                    two.advance(by: .seconds(21))
+                    #expect(two.isClosed)
+                }
+            }
+            #expect(server.loop.connections.isEmpty)
+        }
+    }
+
     @Test("that is no client of HTTP/2 is closed")
     func noPreface() async throws {
         try await EmbeddedGRPC.run { server in

@@ -123,6 +123,9 @@ final class EmbeddedClient {
     /// Whether the server reads on.
     var isRead: Bool { !connection.isReadPaused }
 
+    /// Whether the server waits for this client to do something.
+    var isWaitedFor: Bool { connection.timer != nil }
+
     /// Sends bytes as one read, and takes what is answered at once.
     func send(_ bytes: some Sequence<UInt8>) {
         guard channel.isActive else { return }

@@ -19,6 +19,32 @@ struct GRPCConnectionTests {
         }
     }
 
+    @Test("announces its bounds, opens a window of 1 MiB, and opens it again by halves as messages arrive")
+    func windows() async throws {
+        try await EmbeddedGRPC.run { server in
+            let client = server.connect(saysHello: false)
+            defer { client.close() }
+            func opened() -> [Int] {
+                client.frames.filter { $0.kind == .windowUpdate && $0.stream == 0 }.map { frame in
+                    frame.payload.reduce(0) { $0 << 8 | Int($1) }
+                }
+            }
+            let window = Int(HTTP2Bounds.connectionWindowBytes)
+            let settings = Frame.settings([(3, 1_024), (6, 8_192), (9, 1)])
+            #expect(client.frames == [settings, .windowUpdate(0, UInt32(window - 65_535))])
+            client.send(Frame.preface + Frame.settings().bytes)
+            let message = Array(repeating: UInt8(7), count: 16_000)
+            var sent = 0
+            for index: Int32 in 0..<200 {
+                client.call(2 * index + 1, message: message)
+                sent += framed(message).count
+                let known = window + opened().dropFirst().reduce(0, +)
+                #expect(known - sent >= window / 2 - framed(message).count && known - sent <= window)
+            }
+            #expect(opened().count <= 2 + 2 * sent / window)
+        }
+    }
+
     @Test("asks the engine, and writes what it decides")
     func check() async throws {
         try await EmbeddedGRPC.run(quota: 2) { server in

@@ -62,7 +62,11 @@ struct HTTP2Session {
             library, bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count)
         state.pointee.isInLibrary = false
         state.pointee.keepInPlace()
-        if taken < 0 { state.pointee.failed(taken) }
+        if state.pointee.isRefused {
+            refuse()
+        } else if taken < 0 {
+            state.pointee.failed(taken)
+        }
         return taken == bytes.count
     }
 
@@ -74,8 +78,12 @@ struct HTTP2Session {
             var bytes: UnsafePointer<UInt8>?
             let count = nghttp2_session_mem_send(library, &bytes)
             guard count >= 0 else { return false }
-            guard count > 0, let bytes else { return true }
-            output.writeBytes(UnsafeRawBufferPointer(start: bytes, count: count))
+            if count > 0, let bytes { output.writeBytes(UnsafeRawBufferPointer(start: bytes, count: count)) }
+            if state.pointee.isRefused {
+                refuse()
+            } else if count == 0 {
+                return true
+            }
         }
         return true
     }
@@ -119,8 +127,11 @@ struct HTTP2Session {
 
     // MARK: The end
 
-    /// Ends the connection of a client that asks for too much.
-    func refuse() { _ = SessionCallbacks.refuse(library) }
+    /// Ends the connection of a client that asks for too much: says so, and takes nothing more in. Not under a callback.
+    func refuse() {
+        state.pointee.isRefused = false
+        nghttp2_session_terminate_session(library, NGHTTP2_ENHANCE_YOUR_CALM.rawValue)
+    }
 
     /// Says that the connection will end, and sees when the client has read it.
     func announceEnd() {

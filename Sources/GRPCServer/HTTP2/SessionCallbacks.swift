@@ -3,7 +3,8 @@ import Glibc
 
 /// What the library calls while it takes bytes in or gives them out.
 ///
-/// Of its functions only those that submit frames, and look streams up, may be called from here.
+/// Of its functions only those that submit frames, and look streams up, may be called from here. None may end the session:
+/// the library would go on in the bytes that it has, and end the process at a frame that is malformed.
 enum SessionCallbacks {
     /// A table of them, which the caller gives back.
     static func make() -> OpaquePointer? {
@@ -25,11 +26,13 @@ enum SessionCallbacks {
         }
         nghttp2_session_callbacks_set_on_frame_recv_callback(table) { session, frame, user in
             guard let frame, !SessionCallbacks.state(user).pointee.frame(session, frame.pointee) else { return 0 }
-            return SessionCallbacks.refuse(session)
+            SessionCallbacks.state(user).pointee.isRefused = true
+            return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
         }
         nghttp2_session_callbacks_set_on_frame_send_callback(table) { session, frame, user in
             guard let frame, !SessionCallbacks.state(user).pointee.sent(session, frame.pointee) else { return 0 }
-            return SessionCallbacks.refuse(session)
+            SessionCallbacks.state(user).pointee.isRefused = true
+            return 0
         }
         nghttp2_session_callbacks_set_on_stream_close_callback(table) { session, stream, _, user in
             if let record = SessionCallbacks.state(user).pointee.record(session, stream) {
@@ -43,11 +46,6 @@ enum SessionCallbacks {
     private static func state(_ user: UnsafeMutableRawPointer?) -> UnsafeMutablePointer<SessionState> {
         guard let user else { preconditionFailure("each session is made with its state") }
         return user.assumingMemoryBound(to: SessionState.self)
-    }
-
-    /// Ends a connection whose client asks for too much.
-    static func refuse(_ session: OpaquePointer?) -> CInt {
-        nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM.rawValue)
     }
 
     /// Gives out the message of an answer, and behind it the trailer.

@@ -15,6 +15,8 @@ struct SessionState {
     var now: UInt64 = 0
     /// Whether the library is at work: then its session must stay.
     var isInLibrary = false
+    /// Whether a callback has found that the client asks for too much.
+    var isRefused = false
     /// Counts the times that the connection's timer was set.
     var period = 0
     /// Calls whose streams are open.
