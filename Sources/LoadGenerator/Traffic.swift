@@ -58,7 +58,8 @@ public struct CheckScript: Sendable {
         func number(_ value: Int, _ count: Int) -> [UInt8] {
             (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
         }
-        let head = [1, 1, 0, 1] + number(0, 8) + number(1, 4)
+        // Leases that it finds lapsed are remembered for an hour.
+        let head = [1, 1, 0, 1] + number(0, 4) + number(3_600_000, 4) + number(1, 4)
         let window = number(0x5281_8a05, 4) + [0, 0] + number(windowMilliseconds, 5) + number(0, 15)
         return [[0], number(cost, 6), head + window + number(limit, 6) + [1] + number(0, 6)]
     }

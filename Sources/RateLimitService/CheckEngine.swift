@@ -67,7 +67,7 @@ package final class CheckEngine {
         self.eventLoop = eventLoop
         self.lanes = lanes
         self.keyPrefix = keyPrefix
-        lanes.setLimit(policy.limit)
+        lanes.setLimit(policy.limit, rememberMilliseconds: policy.limits.leases.rememberMilliseconds)
         self.policy = policy
         planner = CallPlanner(limits: policy.limitsOfCalls, isShadow: policy.isShadow)
         hasFileLimits = !policy.limits.isEmpty
@@ -254,7 +254,7 @@ extension CheckEngine {
         if policy.descriptors != self.policy.descriptors { forgetDescriptorDenials() }
         limitTally.report(to: metrics.limits)
         limitTally.setLimits(policy.limits.definitions)
-        lanes.setLimit(policy.limit)
+        lanes.setLimit(policy.limit, rememberMilliseconds: policy.limits.leases.rememberMilliseconds)
         self.policy = policy
         planner = CallPlanner(limits: policy.limitsOfCalls, isShadow: policy.isShadow)
         hasFileLimits = !policy.limits.isEmpty

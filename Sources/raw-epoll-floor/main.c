@@ -135,7 +135,8 @@ static int64_t read_little_endian(const char *at, int bytes) {
 static void make_plan(void) {
     char *at = (char *)plan;
     at = put_little_endian(at, 0x01000101, 4);  // a check of one subject, without an id, with one amount
-    at = put_little_endian(at, 0, 8);
+    at = put_little_endian(at, 0, 4);
+    at = put_little_endian(at, 3600000, 4);  // leases that it finds lapsed are remembered for an hour
     at = put_little_endian(at, 1, 4);  // one term, of a subject whose values have no bound
     at = put_little_endian(at, 0x52818a05, 4);
     at = put_little_endian(at, 0, 2);

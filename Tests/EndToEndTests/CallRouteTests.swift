@@ -58,6 +58,22 @@ extension EndToEnd {
         }
 
         @Test(
+            "With the limit of checks alone a lease that lapsed is charged by its settle, though a plain check comes before"
+        )
+        func lateSettle() throws {
+            let daemon = try Daemon(redis: redis.url, ["REQUESTS": "5", "WINDOW": "1h"])
+            let client = try daemon.connect()
+            let late = try lease(client, #","ttl":1"#)
+            pause(milliseconds: 1_100)
+            // It finds that the lease has lapsed, and gives back what it holds.
+            #expect(try client.check(user).number("remaining") == 4)
+            let settle = #","lease":"\#(late)""#
+            #expect(try post(client, "/v1/settle", settle).text == #"{"charged":true}"#)
+            #expect(try post(client, "/v1/settle", settle).text == #"{"charged":false,"repeated":true}"#)
+            #expect(try used(client) == ["requests": 2])
+        }
+
+        @Test(
             "With no limit at all a reserve is allowed and holds nothing, and what ends it says so, without Redis too")
         func noLimit() throws {
             let daemon = try Daemon(redis: redis.url, ["REQUESTS": "0"])

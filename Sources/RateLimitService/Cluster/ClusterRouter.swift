@@ -105,9 +105,10 @@ final class ClusterRouter {
         return owner == SlotMap.nobody ? nil : nodes[Int(owner)]
     }
 
-    func setLimit(_ limit: Limit) {
+    func setLimit(_ limit: Limit, rememberMilliseconds: Int) {
         laneOptions.limit = limit
-        for node in nodes { node.lane.setLimit(limit) }
+        laneOptions.rememberMilliseconds = rememberMilliseconds
+        for node in nodes { node.lane.setLimit(limit, rememberMilliseconds: rememberMilliseconds) }
     }
 
     func stop() {

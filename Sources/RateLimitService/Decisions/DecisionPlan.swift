@@ -88,11 +88,15 @@ final class DecisionPlan: Sendable {
     }
 
     /// What all checks ask under the limit of checks: one sliding window of the user.
-    convenience init(checksUnder limit: Limit) {
+    ///
+    /// - Parameter rememberMilliseconds: as of calls: a check may be the first to find that a lease has lapsed.
+    convenience init(
+        checksUnder limit: Limit, rememberMilliseconds: Int = LeaseTimes().rememberMilliseconds
+    ) {
         let term = Term(
             id: LimitDefinition.requestsID, kind: .sliding(windowMilliseconds: limit.windowMilliseconds),
             quota: limit.quota, cost: .amount(0))
-        self.init(.check, amountCount: 1, subjects: [[term]])
+        self.init(.check, rememberMilliseconds: rememberMilliseconds, amountCount: 1, subjects: [[term]])
     }
 
     /// In which order the script goes through a subject's limits, and answers: by ascending id.

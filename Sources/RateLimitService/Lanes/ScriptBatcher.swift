@@ -26,17 +26,21 @@ final class ScriptBatcher {
     /// When the oldest request of the batch being laid out arrived.
     private(set) var oldestUnsent = NIODeadline.distantPast
 
-    init(keyPrefix: String, limit: Limit) {
+    init(
+        keyPrefix: String, limit: Limit, rememberMilliseconds: Int = LeaseTimes().rememberMilliseconds
+    ) {
         keys = SubjectKeys(prefix: keyPrefix)
-        check = DecisionPlan(checksUnder: limit)
+        check = DecisionPlan(checksUnder: limit, rememberMilliseconds: rememberMilliseconds)
         self.limit = limit.numbers
     }
 
     /// Puts the limit of checks in force, where no batch has been begun.
-    func setLimit(_ limit: Limit) {
+    ///
+    /// - Parameter rememberMilliseconds: for how long a lease is remembered that a check finds lapsed.
+    func setLimit(_ limit: Limit, rememberMilliseconds: Int = LeaseTimes().rememberMilliseconds) {
         precondition(unsentCount == 0)
-        guard limit.numbers != self.limit else { return }
-        check = DecisionPlan(checksUnder: limit)
+        guard limit.numbers != self.limit || rememberMilliseconds != check.rememberMilliseconds else { return }
+        check = DecisionPlan(checksUnder: limit, rememberMilliseconds: rememberMilliseconds)
         self.limit = limit.numbers
     }
 

@@ -21,6 +21,8 @@ final class ScriptLane: RedisLinkDelegate {
     struct Options {
         var keyPrefix: String
         var limit: Limit
+        /// For how long a lease is remembered that a check finds lapsed.
+        var rememberMilliseconds = LeaseTimes().rememberMilliseconds
         /// How long a decision may take, waiting, sending and answer together.
         var deadline: TimeAmount
         /// Requests in one call to Redis.
@@ -67,7 +69,8 @@ final class ScriptLane: RedisLinkDelegate {
         deadline = options.deadline
         batchLimit = options.batchLimit
         batchesPerWrite = options.batchesPerWrite
-        batcher = ScriptBatcher(keyPrefix: options.keyPrefix, limit: options.limit)
+        batcher = ScriptBatcher(
+            keyPrefix: options.keyPrefix, limit: options.limit, rememberMilliseconds: options.rememberMilliseconds)
         link.delegate = self
     }
 
@@ -115,9 +118,9 @@ final class ScriptLane: RedisLinkDelegate {
     }
 
     /// Puts the limit of checks in force; those already laid out go under the limit they came under.
-    func setLimit(_ limit: Limit) {
+    func setLimit(_ limit: Limit, rememberMilliseconds: Int) {
         sendUnsent()
-        batcher.setLimit(limit)
+        batcher.setLimit(limit, rememberMilliseconds: rememberMilliseconds)
     }
 
     /// Sends a command off the hot path.

@@ -64,10 +64,10 @@ enum ScriptLanes {
     }
 
     /// Puts a limit in force.
-    func setLimit(_ limit: Limit) {
+    func setLimit(_ limit: Limit, rememberMilliseconds: Int) {
         switch self {
-        case .single(let lane): lane.setLimit(limit)
-        case .cluster(let router): router.setLimit(limit)
+        case .single(let lane): lane.setLimit(limit, rememberMilliseconds: rememberMilliseconds)
+        case .cluster(let router): router.setLimit(limit, rememberMilliseconds: rememberMilliseconds)
         }
     }
 
