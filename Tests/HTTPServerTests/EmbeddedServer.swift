@@ -78,10 +78,11 @@ final class EmbeddedConnection {
     weak var handler: ConnectionHandler?
     private(set) var received: [UInt8] = []
 
-    init(_ handler: ConnectionHandler, breaksAtWrite: Bool = false) {
+    /// - Parameter address: where the client is; nil for a Unix socket.
+    init(_ handler: ConnectionHandler, from address: SocketAddress? = nil, breaksAtWrite: Bool = false) {
         self.handler = handler
         channel = EmbeddedChannel(handlers: breaksAtWrite ? [BrokenPipe(), handler] : [handler])
-        if let address = try? SocketAddress(unixDomainSocketPath: "/client") {
+        if let address = address ?? (try? SocketAddress(unixDomainSocketPath: "/client")) {
             channel.connect(to: address, promise: nil)
         }
     }

@@ -24,6 +24,7 @@ enum FuzzTarget: String, CaseIterable {
     case subject
     case http2
     case rlsMessage = "rls-message"
+    case doors
 
     /// Runs the parser on one input.
     /// - Throws: ``FuzzFinding`` where a property does not hold; a trap or a sanitizer's report is a finding as well.
@@ -48,6 +49,7 @@ enum FuzzTarget: String, CaseIterable {
         case .subject: try fuzzSubject(bytes)
         case .http2: try fuzzHTTP2(bytes)
         case .rlsMessage: try fuzzGRPCMessage(bytes)
+        case .doors: try fuzzDoors(bytes)
         }
     }
 }
