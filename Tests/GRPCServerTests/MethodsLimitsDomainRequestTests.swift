@@ -139,6 +139,19 @@ struct LimitsDomainRequestTests {
         #expect(try request([descriptor(["user": "ada"], hits: 1_000_000)]).steps[0].kind == .ask)
     }
 
+    @Test("charges what a call came to though it names a group that is none, as HTTP does")
+    func unusableGroup() throws {
+        let long = String(repeating: "g", count: 257)
+        let charge = descriptor(["user": "ada", "group": long, "group": "red", "charge": "input_tokens"], hits: 5)
+        let call = CallRequest(
+            user: ada, operation: .usage(id: []),
+            attributes: CallAttributes(groups: [try #require(SubjectID("red"))]), tokens: TokenUsage(input: 5),
+            told: [.input])
+        #expect(try request([charge]).steps == [.init(kind: .charge, request: call)])
+        // Where the user is none there is nobody to charge.
+        #expect(try request([descriptor(["user": "", "charge": "tokens"], hits: 5)]).steps == [.init(kind: .deny)])
+    }
+
     @Test("is refused for what an operator has written and nobody can mean")
     func refused() {
         var limited = descriptor(["user": "ada"])

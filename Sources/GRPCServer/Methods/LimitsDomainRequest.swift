@@ -143,6 +143,8 @@ private struct NamedCall {
         } else {
             charge = nil
         }
+        // What a call came to is not lost for a group that is none.
+        if charge != nil { groups.removeAll { $0 == nil } }
         attributes = CallAttributes(
             model: single["model"], provider: single["provider"],
             labels: labels.filter { limits.set.labelNames.contains($0.key) }, groups: groups.compactMap { $0 })
