@@ -54,6 +54,8 @@ package final class CheckEngine {
     var tally = CheckMetrics.Tally()
     var limitTally = LimitMetrics.Tally()
     var descriptorTally = DescriptorMetrics.Tally()
+    /// The clock of the windows that decide while Redis is away, in microseconds; in tests it may stand still.
+    var localClock = { Int(NIODeadline.now().uptimeNanoseconds / 1000) }
     private var isFlushScheduled = false
     /// Made once, so that asking for the flush of a turn allocates no closure.
     private var flushTask: (@Sendable () -> Void)?
@@ -196,7 +198,7 @@ extension CheckEngine {
         case .local:
             let decision = localWindows.check(
                 user, cost: cost, limit: policy.limit.share(ofReplicas: policy.replicas),
-                clockMicroseconds: Int(NIODeadline.now().uptimeNanoseconds / 1000)
+                clockMicroseconds: localClock()
             )
             let outcome = outcome(decision, source: .local, degradedReason: reason, under: policy.limit.numbers)
             return counted(outcome, cost: cost)

@@ -4,10 +4,10 @@ import NIOCore
 import NIOEmbedded
 import NIOPosix
 import RateLimitCore
-import RateLimitService
 import RedisClient
 
 @testable import HTTPServer
+@testable import RateLimitService
 
 /// What the connections of one event loop share, with a Redis that is away for good: failure mode `local` then decides,
 /// at once and always alike.
@@ -36,6 +36,9 @@ final class EmbeddedServer: Sendable {
     }
 
     deinit { eventLoop.execute { [context] in context.value.end() } }
+
+    /// Lets time stand still for its windows; called on the event loop.
+    func stopClock(atMicroseconds instant: Int) { context.value.engine.localClock = { instant } }
 
     /// A connection; called on the event loop.
     ///

@@ -203,10 +203,7 @@ extension CheckEngine {
             outcome.verdict = .refused
         } else if let call, applicable.contains(where: { $0.failureMode == .local }) {
             outcome.source = .local
-            let verdict = localWindows.check(
-                call, replicas: policy.replicas,
-                clockMicroseconds: Int(NIODeadline.now().uptimeNanoseconds / 1000)
-            )
+            let verdict = localWindows.check(call, replicas: policy.replicas, clockMicroseconds: localClock())
             outcome.verdict = Outcome.Verdict(verdict)
             outcome.isShadowDenied = policy.isShadow && verdict != .allowed
         }
