@@ -38,7 +38,9 @@ package struct IntervalBounds: Sendable {
         let own = claim.charges ? claim.cost : 0
         if claim.exceedsQuota != nil || claim.used != nil {
             let most = mostBefore(claim, own: own)
-            if let quota = claim.exceedsQuota, most + claim.cost <= quota { offences.append((.under, index)) }
+            // What it says itself that was used is no more either, whatever else may have been charged.
+            let full = min(most, claim.used?.upperBound ?? Int.max)
+            if let quota = claim.exceedsQuota, full + claim.cost <= quota { offences.append((.under, index)) }
             if let used = claim.used {
                 let isImpossible = most + own < used.lowerBound || leastBefore(claim) + own > used.upperBound
                 if isImpossible { offences.append((.miscounted, index)) }

@@ -111,6 +111,27 @@ struct HistoryCheckerTests {
         #expect(found >= operations.count - 3)
     }
 
+    @Test("A denial that was none by its own numbers shows by itself, however many others may have been charged")
+    func ownNumbers() {
+        let contract = WindowContract(windowMicroseconds: 1_000_000)
+        func denied(remaining: Int) -> [Operation] {
+            let answer = Operation.Answer(quota: 10, remaining: remaining, resetAfterSeconds: 1)
+            let others = (0..<40).map { index in
+                Operation(cost: 1, startMicroseconds: index * 500, endMicroseconds: 30_000 + index, outcome: .unknown)
+            }
+            let denial = Operation(
+                cost: 1, startMicroseconds: 15_000, endMicroseconds: 40_000,
+                outcome: .denied(answer, retryAfterSeconds: 1))
+            return others + [denial]
+        }
+        guard case .violation(let evidence) = HistoryChecker(contract).verdict(of: denied(remaining: 1)) else {
+            Issue.record("not found")
+            return
+        }
+        #expect(evidence.certainCount == 1 && evidence.kinds == [.under])
+        #expect(HistoryChecker(contract).offences(of: denied(remaining: 0)).isEmpty)
+    }
+
     @Test("Two concurrent admissions with one number are impossible, though each alone is not")
     func sameNumber() throws {
         let answer = Operation.Answer(quota: 5, remaining: 3, resetAfterSeconds: 1)
