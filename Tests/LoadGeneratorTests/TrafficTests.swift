@@ -53,7 +53,7 @@ import Testing
             "*7\r\n$7\r\nEVALSHA\r\n$3\r\nabc\r\n$1\r\n1\r\n$45\r\nllm-rate:\(users[0])\r\n$1\r\n\u{0}\r\n$6\r\n\u{2}"
         #expect(request.starts(with: start.utf8))
         // A plan of one term: 16 bytes and 39.
-        let plan = Array("\r\n$55\r\n".utf8) + [1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]
+        let plan = Array("\r\n$55\r\n".utf8) + [1, 1, 0, 1, 0, 0, 0, 0, 0x80, 0xee, 0x36, 0, 1, 0, 0, 0]
         #expect(request.dropFirst(start.utf8.count + 5).starts(with: plan))
         #expect(request.count == start.utf8.count + 5 + plan.count + 39 + 2)
     }

@@ -46,8 +46,9 @@ struct CheckBatchTests {
         let words = start + ["\(checks.count)"] + checks.map { "\(prefix):\($0.user)" }
         // One plan, of one sliding window of the limit of checks, which each check names and gives its cost.
         let window = littleEndian(limit.windowMilliseconds, 5) + [UInt8](repeating: 0, count: 15)
+        // A check may be the first to find that a lease has lapsed, which is remembered for an hour all the same.
         let plan =
-            [1, 1, 0, 1] + [UInt8](repeating: 0, count: 8) + [1, 0, 0, 0]
+            [1, 1, 0, 1] + littleEndian(0, 4) + littleEndian(3_600_000, 4) + [1, 0, 0, 0]
             + littleEndian(Int(LimitDefinition.requestsID), 4) + [0, 0] + window + littleEndian(limit.quota, 6)
             + [1] + littleEndian(0, 6)
         return encodedByHiredis(

@@ -37,8 +37,9 @@ struct DescriptorPlannerTests {
             subjects: [SubjectTerms(key: key, terms: [limit])])
         #expect(call.laidOut(keyPrefix: "x").subjects == expected.subjects)
         #expect(call.laidOut(keyPrefix: "x").operation == .check)
-        // A check of a user under such a limit asks the very same, under another key.
-        let check = DecisionPlan(checksUnder: Limit(name: "requests", quota: 10, windowMilliseconds: 3_600_000))
+        // A check of a user under such a limit asks the very same, under another key; but here nobody holds leases.
+        let check = DecisionPlan(
+            checksUnder: Limit(name: "requests", quota: 10, windowMilliseconds: 3_600_000), rememberMilliseconds: 0)
         #expect(try #require(call.plan?.check).isEqual(to: check))
     }
 
