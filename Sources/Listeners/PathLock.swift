@@ -97,8 +97,8 @@ struct PathLock: ~Copyable {
             throw .system(address: location.text, call: "make the file of its lock", errorNumber: number)
         }
         guard isOurs(found) else { throw .foreignLockFile(path: location.text, lockFile: location.text + suffix) }
-        // It was just made under a umask, and gets its mode in a moment.
-        if number == EACCES { return .changed }
+        // It was just made: under a umask, and gets its mode in a moment, or again after it was not found.
+        if number == EACCES || number == ENOENT { return .changed }
         throw .system(address: location.text, call: "open the file of its lock", errorNumber: number)
     }
 
