@@ -206,6 +206,10 @@ let package = Package(
         .testTarget(
             name: "GatewayTests", dependencies: ["TestSupport", "llm-rate-limit"],
             exclude: ["model.py", "unix_socket.py"]),
+        // The packages of deploy/, by the tools of those who install them, and the built daemon as they start it.
+        .testTarget(
+            name: "PackageTests", dependencies: ["DaemonConfiguration", "TestSupport", "llm-rate-limit"],
+            exclude: ["helm.py"]),
         // Each row of the fault matrix: a fault in real processes under load, and its figures.
         .testTarget(
             name: "FaultTests", dependencies: ["TestSupport", "llm-rate-limit"],

@@ -1,0 +1,64 @@
+"""Helm and the schemas of Kubernetes, for the tests and for scripts/kubernetes.
+
+    helm.py lint CHART                     the messages, as JSON
+    helm.py render CHART [VALUES] [NAME]   the objects and the notes, as JSON; VALUES is JSON
+    helm.py manifests CHART                the objects as YAML for those without Helm
+    helm.py package CHART FOLDER           the path of the archive
+    helm.py validate VERSION               validates the JSON list of objects on standard input
+
+What is refused is said on standard error, with exit code 1.
+"""
+
+import json
+import re
+import sys
+
+import helm_python
+import kubernetes_validate
+import yaml
+
+
+def render(chart, values="{}", name="limiter"):
+    with helm_python.Chart.load(chart) as loaded:
+        return loaded.render(json.loads(values), name=name, namespace="models")
+
+
+def documents(rendered):
+    """Each object's text, in the order in which Kubernetes should get them: what pods mount goes first."""
+    texts = []
+    for path in sorted(rendered, key=lambda path: ("configmap" not in path, path)):
+        if path.endswith(".yaml"):
+            texts += [text.strip("\n") for text in re.split(r"^---$", rendered[path], flags=re.M) if text.strip()]
+    return texts
+
+
+def main(command, *arguments):
+    if command == "lint":
+        print(json.dumps(helm_python.lint(*arguments, strict=True)))
+    elif command == "render":
+        rendered = render(*arguments)
+        notes = [text for path, text in rendered.items() if path.endswith("NOTES.txt")]
+        print(json.dumps({"objects": [yaml.safe_load(text) for text in documents(rendered)], "notes": "".join(notes)}))
+    elif command == "manifests":
+        # Helm's own labels would be untrue of what kubectl applies.
+        own = re.compile(r"^ +(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n", flags=re.M)
+        texts = documents(render(*arguments, name="llm-rate-limit"))
+        print("\n---\n".join(own.sub("", text) for text in texts))
+    elif command == "package":
+        chart, folder = arguments
+        print(helm_python.package(chart, destination=folder))
+    elif command == "validate":
+        for item in json.load(sys.stdin):
+            try:
+                kubernetes_validate.validate(item, arguments[0], strict=True)
+            except kubernetes_validate.ValidationError as error:
+                path = ".".join(str(part) for part in error.path)
+                sys.exit(f"{item['kind']}: {path}: {error.message}")
+    else:
+        sys.exit(__doc__)
+
+
+try:
+    main(*sys.argv[1:])
+except helm_python.HelmError as error:
+    sys.exit(str(error))
