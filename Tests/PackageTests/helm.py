@@ -1,10 +1,10 @@
 """Helm and the schemas of Kubernetes, for the tests and for scripts/kubernetes.
 
     helm.py lint CHART                     the messages, as JSON
-    helm.py render CHART [VALUES] [NAME]   the objects and the notes, as JSON; VALUES is JSON
+    helm.py render CHART [VALUES] [NAME]   the objects and the notes, as JSON; VALUES is YAML
     helm.py manifests CHART                the objects as YAML for those without Helm
     helm.py package CHART FOLDER           the path of the archive
-    helm.py validate VERSION               validates the JSON list of objects on standard input
+    helm.py validate VERSION FILE          holds a JSON list of objects against the strict schemas of that version
 
 What is refused is said on standard error, with exit code 1.
 """
@@ -18,9 +18,9 @@ import kubernetes_validate
 import yaml
 
 
-def render(chart, values="{}", name="limiter"):
+def render(chart, values="", name="limiter"):
     with helm_python.Chart.load(chart) as loaded:
-        return loaded.render(json.loads(values), name=name, namespace="models")
+        return loaded.render(helm_python.values_from_yaml(values or "{}"), name=name, namespace="models")
 
 
 def documents(rendered):
@@ -48,12 +48,14 @@ def main(command, *arguments):
         chart, folder = arguments
         print(helm_python.package(chart, destination=folder))
     elif command == "validate":
-        for item in json.load(sys.stdin):
+        version, path = arguments
+        with open(path) as file:
+            items = json.load(file)
+        for item in items:
             try:
-                kubernetes_validate.validate(item, arguments[0], strict=True)
+                kubernetes_validate.validate(item, version, strict=True)
             except kubernetes_validate.ValidationError as error:
-                path = ".".join(str(part) for part in error.path)
-                sys.exit(f"{item['kind']}: {path}: {error.message}")
+                sys.exit(f"{item['kind']}: {'.'.join(str(part) for part in error.path)}: {error.message}")
     else:
         sys.exit(__doc__)
 
