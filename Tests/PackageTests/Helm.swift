@@ -44,14 +44,10 @@ enum Helm {
         return Rendered(objects: value["objects"].list, notes: value["notes"].text ?? "")
     }
 
-    /// Why values are refused; nil where they are not.
-    static func refusal(of values: String) -> String? {
-        do {
-            _ = try render(values)
-            return nil
-        } catch {
-            return "\(error)"
-        }
+    /// Why each of these values is refused; nil where they are not.
+    static func refusals(of values: [String]) throws -> [String?] {
+        let text = try run(["refusals", chart] + values)
+        return Manifest(value: try JSONSerialization.jsonObject(with: Data(text.utf8))).list.map(\.text)
     }
 
     /// What Helm's linter says, at the severities of warnings and errors.

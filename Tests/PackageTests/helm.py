@@ -2,6 +2,7 @@
 
     helm.py lint CHART                     the messages, as JSON
     helm.py render CHART [VALUES] [NAME]   the objects and the notes, as JSON; VALUES is YAML
+    helm.py refusals CHART VALUES…         why each of these values is refused, null where it is not, as JSON
     helm.py manifests CHART                the objects as YAML for those without Helm
     helm.py package CHART FOLDER           the path of the archive
     helm.py validate VERSION FILE          holds a JSON list of objects against the strict schemas of that version
@@ -23,6 +24,13 @@ def render(chart, values="", name="limiter"):
         return loaded.render(helm_python.values_from_yaml(values or "{}"), name=name, namespace="models")
 
 
+def refusal(chart, values):
+    try:
+        render(chart, values)
+    except helm_python.HelmError as error:
+        return str(error)
+
+
 def documents(rendered):
     """Each object's text, in the order in which Kubernetes should get them: what pods mount goes first."""
     texts = []
@@ -39,6 +47,9 @@ def main(command, *arguments):
         rendered = render(*arguments)
         notes = [text for path, text in rendered.items() if path.endswith("NOTES.txt")]
         print(json.dumps({"objects": [yaml.safe_load(text) for text in documents(rendered)], "notes": "".join(notes)}))
+    elif command == "refusals":
+        chart, *values = arguments
+        print(json.dumps([refusal(chart, text) for text in values]))
     elif command == "manifests":
         # Helm's own labels would be untrue of what kubectl applies.
         own = re.compile(r"^ +(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n", flags=re.M)

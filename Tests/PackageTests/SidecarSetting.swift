@@ -1,0 +1,90 @@
+import Foundation
+import TestSupport
+
+/// The daemon as the chart's pod starts it, in a folder in place of the container's.
+///
+/// The container's files are beside its sockets: what the pod mounts at `/etc/llm-rate-limit/limits` is `limits` here.
+struct SidecarSetting {
+    let redis: RedisServer
+    let folder: TemporaryFolder
+    let rendered: Rendered
+    let daemon: Daemon
+    /// The folders that the kubelet makes of ConfigMaps, by their last name.
+    let maps: [String: ConfigMapVolume]
+
+    /// Starts the daemon of a pod with these values, in YAML, beside a Redis of its own.
+    ///
+    /// - Parameter secrets: what Secrets have, by `login/password` and so on.
+    init(_ values: String = "", secrets: [String: String] = [:]) throws {
+        redis = try RedisServer()
+        folder = try TemporaryFolder()
+        let login = secrets.isEmpty ? redis.url : redis.unrestrictedURL
+        // Who is not root can give a socket to a group of its own alone.
+        let group = isRoot ? 65532 : getgid()
+        rendered = try Helm.render(values.replacing("REDIS", with: login) + "\ngroup: \(group)\n")
+        maps = try Self.mount(rendered, in: folder)
+        for (name, text) in secrets {
+            let parts = name.split(separator: "/")
+            try FileManager.default.createDirectory(
+                atPath: folder.file("\(parts[0])"), withIntermediateDirectories: true)
+            try folder.write(text, to: name, mode: 0o440)
+        }
+        let paths = ["/etc/llm-rate-limit/", "/run/llm-rate-limit/"]
+        let variables = rendered.variables.mapValues { [folder] value in
+            paths.contains { value.hasPrefix($0) } ? folder.file(String(value.dropFirst(paths[0].count))) : value
+        }
+        daemon = try Daemon(redis: nil, folder: folder, environment: variables)
+    }
+
+    private static func mount(_ rendered: Rendered, in folder: TemporaryFolder) throws -> [String: ConfigMapVolume] {
+        var maps: [String: ConfigMapVolume] = [:]
+        for mount in rendered.daemon["volumeMounts"].list {
+            let volume = rendered.pod["volumes"].named(mount["name"].text ?? "")
+            guard let name = volume["configMap"]["name"].text else { continue }
+            let data = rendered.object("ConfigMap", name)["data"].value as? [String: String] ?? [:]
+            let last = String(mount["mountPath"].text?.split(separator: "/").last ?? "")
+            maps[last] = try ConfigMapVolume(at: folder.file(last), data)
+        }
+        return maps
+    }
+
+    /// Runs a command of the container, as a probe does: its exit code and what it said.
+    func execute(_ command: [String]) throws -> (code: Int32, output: String) {
+        guard command.first == "llm-rate-limit" else { throw TestFailure("the image has no \(command)") }
+        let variables = Daemon.variables(folder, [:])
+        let process = try ChildProcess(Daemon.program, Array(command.dropFirst()), environment: variables)
+        return (try process.wait(), process.output + process.errors)
+    }
+}
+
+/// A volume of a ConfigMap, which changes as the kubelet changes it: the files lie in a folder of their own, `..data` leads
+/// to it and each name leads through that. A change makes another folder, and then one rename has all of it.
+final class ConfigMapVolume {
+    private let path: String
+    private var data: [String: String]
+    private var current: String?
+    private var changes = 0
+
+    init(at path: String, _ data: [String: String]) throws {
+        self.path = path
+        self.data = [:]
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+        try change(to: data)
+    }
+
+    func change(to data: [String: String]) throws {
+        let files = FileManager.default
+        changes += 1
+        let folder = "..2026_11_28_19_00_00.\(changes)"
+        try files.createDirectory(atPath: "\(path)/\(folder)", withIntermediateDirectories: false)
+        for (name, text) in data { try Data(text.utf8).write(to: URL(fileURLWithPath: "\(path)/\(folder)/\(name)")) }
+        try files.createSymbolicLink(atPath: "\(path)/..data_tmp", withDestinationPath: folder)
+        guard rename("\(path)/..data_tmp", "\(path)/..data") == 0 else { throw TestFailure("errno \(errno)") }
+        for name in data.keys where self.data[name] == nil {
+            try files.createSymbolicLink(atPath: "\(path)/\(name)", withDestinationPath: "..data/\(name)")
+        }
+        for name in self.data.keys where data[name] == nil { try files.removeItem(atPath: "\(path)/\(name)") }
+        if let current { try files.removeItem(atPath: "\(path)/\(current)") }
+        (current, self.data) = (folder, data)
+    }
+}
