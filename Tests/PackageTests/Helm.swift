@@ -45,7 +45,7 @@ enum Helm {
     }
 
     /// Why each of these values is refused; nil where they are not.
-    static func refusals(of values: [String]) throws -> [String?] {
+    static func refusals(of values: [String], chart: String = chart) throws -> [String?] {
         let text = try run(["refusals", chart] + values)
         return Manifest(value: try JSONSerialization.jsonObject(with: Data(text.utf8))).list.map(\.text)
     }

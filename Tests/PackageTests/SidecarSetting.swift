@@ -9,6 +9,8 @@ struct SidecarSetting {
     let folder: TemporaryFolder
     let rendered: Rendered
     let daemon: Daemon
+    /// The container's variables, with the folder's paths.
+    private let variables: [String: String]
     /// The folders that the kubelet makes of ConfigMaps, by their last name.
     let maps: [String: ConfigMapVolume]
 
@@ -30,7 +32,7 @@ struct SidecarSetting {
             try folder.write(text, to: name, mode: 0o440)
         }
         let paths = ["/etc/llm-rate-limit/", "/run/llm-rate-limit/"]
-        let variables = rendered.variables.mapValues { [folder] value in
+        variables = rendered.variables.mapValues { [folder] value in
             paths.contains { value.hasPrefix($0) } ? folder.file(String(value.dropFirst(paths[0].count))) : value
         }
         daemon = try Daemon(redis: nil, folder: folder, environment: variables)
@@ -51,8 +53,9 @@ struct SidecarSetting {
     /// Runs a command of the container, as a probe does: its exit code and what it said.
     func execute(_ command: [String]) throws -> (code: Int32, output: String) {
         guard command.first == "llm-rate-limit" else { throw TestFailure("the image has no \(command)") }
-        let variables = Daemon.variables(folder, [:])
-        let process = try ChildProcess(Daemon.program, Array(command.dropFirst()), environment: variables)
+        let process = try ChildProcess(
+            Daemon.program, Array(command.dropFirst()),
+            environment: Daemon.variables(folder, [:]).merging(variables) { $1 })
         return (try process.wait(), process.output + process.errors)
     }
 }
