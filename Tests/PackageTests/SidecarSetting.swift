@@ -16,8 +16,10 @@ struct SidecarSetting {
 
     /// Starts the daemon of a pod with these values, in YAML, beside a Redis of its own.
     ///
-    /// - Parameter secrets: what Secrets have, by `login/password` and so on.
-    init(_ values: String = "", secrets: [String: String] = [:]) throws {
+    /// - Parameters:
+    ///   - secrets: what Secrets have, by `login/password` and so on.
+    ///   - isConfined: whether it runs as its container's user, with a root file system and rights as there. Takes root.
+    init(_ values: String = "", secrets: [String: String] = [:], isConfined: Bool = false) throws {
         redis = try RedisServer()
         folder = try TemporaryFolder()
         let login = secrets.isEmpty ? redis.url : redis.unrestrictedURL
@@ -29,13 +31,54 @@ struct SidecarSetting {
             let parts = name.split(separator: "/")
             try FileManager.default.createDirectory(
                 atPath: folder.file("\(parts[0])"), withIntermediateDirectories: true)
-            try folder.write(text, to: name, mode: 0o440)
+            chown(try folder.write(text, to: name, mode: 0o440), uid_t.max, group)
         }
         let paths = ["/etc/llm-rate-limit/", "/run/llm-rate-limit/"]
         variables = rendered.variables.mapValues { [folder] value in
             paths.contains { value.hasPrefix($0) } ? folder.file(String(value.dropFirst(paths[0].count))) : value
         }
-        daemon = try Daemon(redis: nil, folder: folder, environment: variables)
+        var wrapper: [String] = []
+        if isConfined {
+            // A volume that is empty, as the kubelet makes it for a pod with this fsGroup.
+            chown(folder.path, 0, group)
+            chmod(folder.path, 0o2777)
+            chmod(redis.folder.path, 0o755)
+            chmod(redis.socketPath, 0o777)
+            try FileManager.default.copyItem(atPath: Daemon.program, toPath: folder.file("llm-rate-limit"))
+            // Not everybody may reach the program where it was built.
+            wrapper = Self.confinement(folder) + Self.user(of: rendered.daemon, groups: group)
+            wrapper += ["sh", "-c", #"exec "$0" "$2""#, folder.file("llm-rate-limit")]
+        }
+        daemon = try Daemon(redis: nil, folder: folder, environment: variables, wrapper: wrapper)
+    }
+
+    /// A command that has the rest run with a root file system that is read-only, but for the folder.
+    private static func confinement(_ folder: TemporaryFolder) -> [String] {
+        let script = """
+            mount --bind "$0" "$0" && mount -o remount,bind,ro / && ! touch /tmp/a 2>/dev/null || exit 90
+            exec "$@"
+            """
+        return ["unshare", "--mount", "sh", "-c", script, folder.path]
+    }
+
+    /// A command that has the rest run as a container's user, with these further groups and without rights.
+    private static func user(of container: Manifest, groups: gid_t) -> [String] {
+        let security = container["securityContext"]
+        return [
+            "setpriv", "--reuid", "\(security["runAsUser"].number ?? 0)", "--regid",
+            "\(security["runAsGroup"].number ?? 0)", "--groups", "\(groups)", "--no-new-privs", "--inh-caps=-all",
+            "--bounding-set=-all", "--",
+        ]
+    }
+
+    /// Runs a command of the image in the gateway's container, which has the folder too: its exit code and what it said.
+    func executeInGateway(_ arguments: [String], inGroup: Bool = true) throws -> (code: Int32, output: String) {
+        let group = rendered.pod["securityContext"]["fsGroup"].number ?? 0
+        let command = Self.user(of: rendered.gateway, groups: inGroup ? gid_t(group) : 65_534)
+        let program = folder.file("llm-rate-limit")
+        let process = try ChildProcess(
+            command[0], command.dropFirst() + [program] + arguments, environment: Daemon.variables(folder, [:]))
+        return (try process.wait(), process.output + process.errors)
     }
 
     private static func mount(_ rendered: Rendered, in folder: TemporaryFolder) throws -> [String: ConfigMapVolume] {

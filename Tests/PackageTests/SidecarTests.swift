@@ -147,6 +147,31 @@ struct SidecarTests {
     }
 
     @Test(
+        "The container's user, its rights and a read-only root are enough; the gateway's user may ask, and reset nobody",
+        .enabled(if: isRoot, "only root can become another user"))
+    func confined() throws {
+        let setting = try SidecarSetting(
+            Self.filed,
+            secrets: [
+                "login/user": RedisServer.leastUser, "login/password": RedisServer.leastPassword,
+                "tokens/secret": "0123456789abcdef",
+            ], isConfined: true)
+        let status = readFile("/proc/\(setting.daemon.process.id)/status")
+        #expect(status.contains("\nUid:\t65532\t65532\t65532\t65532\n") && status.contains("\nNoNewPrivs:\t1\n"))
+        #expect(status.contains("\nCapEff:\t0000000000000000\n") && status.contains("\nCapBnd:\t0000000000000000\n"))
+        #expect(setting.daemon.logLines(containing: "warning") == [])
+        let check = ["check", newUser()]
+        #expect(try eventually(within: 20) { try setting.executeInGateway(check).output.hasPrefix("allowed") })
+        for (arguments, inGroup) in [(["reset", newUser()], true), (check, false)] {
+            let refused = try setting.executeInGateway(arguments, inGroup: inGroup)
+            #expect(refused.code == 2 && refused.output.contains("Permission denied"), "\(refused)")
+        }
+        setting.daemon.process.send(SIGTERM)
+        #expect(try setting.daemon.process.wait() == 0)
+        #expect(access(of: setting.daemon.socketPath) == nil)
+    }
+
+    @Test(
         "Who has the sockets' folder mounted read-only connects to them",
         .enabled(if: isRoot, "only root can mount a folder"))
     func readOnly() throws {

@@ -51,10 +51,10 @@ def main(command, *arguments):
         chart, *values = arguments
         print(json.dumps([refusal(chart, text) for text in values]))
     elif command == "manifests":
-        # Helm's own labels would be untrue of what kubectl applies.
-        own = re.compile(r"^ +(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n", flags=re.M)
+        # Helm's labels would be untrue of what kubectl applies, and so would the sum of a text that people edit there.
+        own = r"^ +(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n|^ +# Envoy reads .*\n +checksum/envoy: .*\n"
         texts = documents(render(*arguments, name="llm-rate-limit"))
-        print("\n---\n".join(own.sub("", text) for text in texts))
+        print("\n---\n".join(re.sub(own, "", text, flags=re.M) for text in texts))
     elif command == "package":
         chart, folder = arguments
         print(helm_python.package(chart, destination=folder))
