@@ -14,7 +14,10 @@ struct ChartGatewayTests {
         private let model: ChildProcess
         private let gateway: ChildProcess
 
-        init(_ options: String) throws {
+        /// - Parameters:
+        ///   - options: the daemon's, in YAML.
+        ///   - files: the gateway's configuration and the descriptors, from `deploy/`, in place of the chart's own.
+        init(_ options: String, files: (gateway: String, descriptors: String)? = nil) throws {
             model = try ChildProcess("python3", ["\(projectFolder)/Tests/GatewayTests/model.py"])
             let model = model
             guard eventually(within: 20, { model.output.hasSuffix("\n") }),
@@ -22,15 +25,21 @@ struct ChartGatewayTests {
             else { throw TestFailure("the model does not start: \(model.errors)") }
             port = try freePort()
             metricsPort = try freePort()
-            sidecar = try SidecarSetting(
-                """
+            var values = """
                 redis: {url: REDIS}
                 options: {\(options)}
                 gateway:
                   port: \(port)
                   upstream: {host: 127.0.0.1, port: \(modelPort)}
                   metrics: {port: \(metricsPort)}
-                """)
+
+                """
+            if let files {
+                let ports = [8080: port, 8000: modelPort]
+                values += "  config: \(Self.block(files.gateway, ports))"
+                values += "descriptors:\n  api.yaml: \(Self.block(files.descriptors, ports))"
+            }
+            sidecar = try SidecarSetting(values)
             gateway = try Self.start(sidecar)
             let (port, gateway) = (port, gateway)
             let isReady = try eventually(within: 30) {
@@ -40,13 +49,23 @@ struct ChartGatewayTests {
             guard isReady else { throw TestFailure("Envoy is not ready: \(gateway.errors)") }
         }
 
+        /// A file of `deploy/envoy` as a text in YAML, with other ports.
+        private static func block(_ file: String, _ ports: [Int: UInt16]) -> String {
+            var text = readFile("\(projectFolder)/deploy/envoy/\(file)")
+            for (old, new) in ports { text.replace("port_value: \(old)", with: "port_value: \(new)") }
+            return "|\n" + text.split(separator: "\n").map { "    \($0)\n" }.joined()
+        }
+
         /// Starts Envoy with the command of its container.
         private static func start(_ sidecar: SidecarSetting) throws -> ChildProcess {
             let map = sidecar.rendered.object("ConfigMap", "-envoy")["data"]["envoy.yaml"].text ?? ""
-            let socket = "/run/llm-rate-limit/llm-rate-limit.sock"
-            guard map.contains(socket) else { throw TestFailure("no \(socket) in \(map)") }
-            let path = try sidecar.folder.write(
-                map.replacing(socket, with: sidecar.daemon.socketPath), to: "envoy.yaml")
+            let sockets = [
+                "llm-rate-limit.sock": sidecar.daemon.socketPath, "grpc.sock": sidecar.folder.file("grpc.sock"),
+            ]
+            var text = map
+            for (name, path) in sockets { text.replace("/run/llm-rate-limit/\(name)", with: path) }
+            guard text != map else { throw TestFailure("no socket in \(map)") }
+            let path = try sidecar.folder.write(text, to: "envoy.yaml")
             let command = sidecar.rendered.gateway["command"].texts
             guard command.first == "envoy", command.contains("/etc/envoy/envoy.yaml") else {
                 throw TestFailure("the command is \(command)")
@@ -116,6 +135,17 @@ struct ChartGatewayTests {
         let map = setting.sidecar.rendered.object("ConfigMap", "-envoy")["data"]["envoy.yaml"].text ?? ""
         #expect(map.contains("- exact: x-account\n") && map.contains("- exact: x-tenant\n"))
         #expect(!map.contains("x-user-id"))
+    }
+
+    @Test("Envoy's rate limit service limits with deploy/envoy's files as the gateway's configuration and descriptors")
+    func descriptors() throws {
+        let setting = try Setting("REQUESTS: 0", files: ("rate-limit-service.yaml", "limits.yaml"))
+        let user = ["X-User-Id": newUser()]
+        for left in (0..<20).reversed() {
+            let answer = try setting.get(user)
+            #expect(answer.status == 200 && answer["x-ratelimit-remaining"] == "\(left)", "\(answer)")
+        }
+        #expect(try setting.get(user).status == 429)
     }
 
     @Test("A model's API with TLS is a configuration that Envoy takes")

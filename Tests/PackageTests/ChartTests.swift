@@ -144,6 +144,8 @@ extension ChartTests {
             ("options: {REQUEST: 5}", "additional properties 'REQUEST' not allowed"),
             ("options: {SOCKET: /tmp/s}", "additional properties 'SOCKET' not allowed"),
             ("options: {FAILURE_MODE: opn}", "/options/FAILURE_MODE': value must be one of 'open', 'closed', 'local'"),
+            ("options: {REQUESTS: many}", "/options/REQUESTS': got string, want integer"),
+            ("options: {DRAIN_TIMEOUT_MS: -1}", "/options/DRAIN_TIMEOUT_MS': minimum: got -1, want 0"),
             ("gateway: {replicas: 0}", "/gateway/replicas"),
             ("gateway: {port: 70000}", "/gateway/port"),
             ("gateway: {podDisruptionBudget: {maxUnavailable: 0}}", "/gateway/podDisruptionBudget/maxUnavailable"),
@@ -195,6 +197,31 @@ extension ChartTests {
         #expect(given.isDisjoint(with: fixed))
         let both: Set = ["REPLICAS", "REQUESTS", "WINDOW", "SHADOW", "FAILURE_MODE"]
         #expect(given.intersection(own) == both)
+    }
+
+    @Test("The schema's bounds and choices of options are the catalogue's")
+    func bounds() throws {
+        let schema = try JSONSerialization.jsonObject(with: Data(readFile("\(Helm.chart)/values.schema.json").utf8))
+        let properties = Manifest(value: schema)["properties"]["options"]["properties"]
+        func digits(_ text: Substring) -> Int? { Int(text.replacing(",", with: "")) }
+        var bounded = 0
+        for name in properties.names {
+            let option = try #require(OptionName(variable: OptionName.variablePrefix + name))
+            let (accepted, property) = (OptionCatalogue[option].accepted, properties[name])
+            if let match = accepted.firstMatch(of: /^whole numbers from ([0-9,]+) to ([0-9,]+)/) {
+                #expect(property["minimum"].number == digits(match.1), "\(name)")
+                #expect(property["maximum"].number == digits(match.2), "\(name)")
+                bounded += 1
+            } else if accepted.wholeMatch(of: /[a-z]+(, [a-z]+)* and [a-z]+/) != nil {
+                #expect(property["enum"].texts == accepted.replacing(" and ", with: ", ").components(separatedBy: ", "))
+                bounded += 1
+            } else if OptionCatalogue[option].isSwitch {
+                // YAML makes yes and no of the unquoted words by itself.
+                #expect(property["enum"].texts == ["yes", "no"], "\(name)")
+                bounded += 1
+            }
+        }
+        #expect(bounded > 15)
     }
 
     @Test("Pods pass the restricted standard of Kubernetes: no root, no rights, nothing to write to but volumes")
