@@ -306,6 +306,8 @@ extension ChartTests {
         let name = try #require(open.object("Deployment")["metadata"]["name"].text)
         #expect(open.notes.contains("-n models exec deploy/\(name) -c llm-rate-limit -- llm-rate-limit health"))
         #expect(open.notes.contains("service/\(name) 8080:80") && open.notes.contains("requests pass unlimited"))
-        #expect(try Helm.render("options: {FAILURE_MODE: closed}").notes.contains("every request is 503"))
+        for (mode, text) in [("closed", "every request is 503:"), ("local", "each pod limits by itself:")] {
+            #expect(try Helm.render("options: {FAILURE_MODE: \(mode)}").notes.contains(text))
+        }
     }
 }
