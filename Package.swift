@@ -52,7 +52,7 @@ let package = Package(
         .systemLibrary(name: "CNGHTTP2"),
 
         // The daemon, from the bottom up.
-        .target(name: "BoundedFiles"),
+        .target(name: "BoundedFiles", dependencies: ["CSodium"]),
         .target(name: "TLSContexts", dependencies: ["BoundedFiles", .nioCore, .nioSSL]),
         .target(name: "Listeners", dependencies: ["TLSContexts", .coreMetrics, .logging, .nioCore, .nioSSL]),
         .target(name: "PrometheusMetrics", dependencies: [.coreMetrics]),

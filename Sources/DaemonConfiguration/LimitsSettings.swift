@@ -10,6 +10,8 @@ public struct LimitsFileSetting: Sendable, Equatable {
     public let path: String
     /// What it says.
     public let content: LimitsFileContent
+    /// What tells its bytes from others: a number below 2^48.
+    let hash: Int
 }
 
 /// Whose groups count for a call.
@@ -41,7 +43,10 @@ extension LimitsFileSetting {
             throw ValueRejection("\(error)")
         }
         do throws(LimitsFileError) {
-            self.init(path: path, content: try LimitsFileContent(reading: bytes, timeZones: TimeZoneFolder()))
+            let content = try LimitsFileContent(reading: bytes, timeZones: TimeZoneFolder())
+            var hash = ContentHash()
+            hash.add(bytes)
+            self.init(path: path, content: content, hash: hash.number())
         } catch {
             let place = error.line.map { "line \($0): " } ?? ""
             throw ValueRejection(place + error.reason, accepted: error.accepted)

@@ -15,6 +15,8 @@ public struct EnvoyConfiguration: Hashable, Sendable {
     public let rules: DescriptorRules
     /// The files that were read, in the order in which they were.
     public let files: [String]
+    /// What tells the bytes of the files from others: a number below 2^48.
+    public let hash: Int
 
     /// The most files of a folder.
     public static let maximumFiles = 256
@@ -29,8 +31,9 @@ public struct EnvoyConfiguration: Hashable, Sendable {
     public init(readingAt path: String) throws(EnvoyConfigurationError) {
         let files = try Self.files(at: path)
         var domains: [JoinedDomain] = []
+        var hash = ContentHash()
         for file in files {
-            let (domain, lines) = try Self.domain(in: file)
+            let (domain, lines) = try Self.domain(in: file, &hash)
             if let known = domains.firstIndex(where: { $0.domain.name.utf8.elementsEqual(domain.name.utf8) }) {
                 try domains[known].join(domain, lines, of: file)
             } else {
@@ -39,17 +42,19 @@ public struct EnvoyConfiguration: Hashable, Sendable {
         }
         rules = DescriptorRules(domains.map(\.domain))
         self.files = files
+        self.hash = hash.number()
     }
 
-    private static func domain(in file: String) throws(EnvoyConfigurationError) -> (
-        DescriptorDomain, lines: [DescriptorEntry: Int]
-    ) {
+    private static func domain(
+        in file: String, _ hash: inout ContentHash
+    ) throws(EnvoyConfigurationError) -> (DescriptorDomain, lines: [DescriptorEntry: Int]) {
         let bytes: [UInt8]
         do throws(BoundedFile.Problem) {
             bytes = try BoundedFile(path: file, maximumBytes: FileNode.maximumBytes).bytes
         } catch {
             throw EnvoyConfigurationError(file, reason: "\(error)")
         }
+        hash.add(bytes)
         do throws(LimitsFileError) {
             return try EnvoyReader.domain(bytes)
         } catch {

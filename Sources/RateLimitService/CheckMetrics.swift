@@ -46,6 +46,8 @@ public struct CheckMetrics: Sendable {
         /// What became of descriptors of Envoy's rate limit service, by `domain`, `path` of the limit and `result` (ok, near,
         /// over, shadow_over, refund).
         public static let descriptors = "llm_rate_limit_descriptors_total"
+        /// What became of leases, by `event` (given, renewed, settled, released, unknown, too_late).
+        public static let leases = "llm_rate_limit_leases_total"
         /// What calls said and was passed over, by `member`.
         public static let ignoredMembers = "llm_rate_limit_ignored_members_total"
     }
@@ -75,6 +77,7 @@ public struct CheckMetrics: Sendable {
     let limit: Gauge
     let window: Gauge
     let limits: LimitMetrics
+    let leases: LeaseMetrics
     let descriptors: DescriptorMetrics
 
     /// Makes every series in `factory`.
@@ -112,6 +115,7 @@ public struct CheckMetrics: Sendable {
         limit = Gauge(label: Name.limit, dimensions: [], factory: factory)
         window = Gauge(label: Name.window, dimensions: [], factory: factory)
         limits = LimitMetrics(factory: factory)
+        leases = LeaseMetrics(factory: factory)
         descriptors = DescriptorMetrics(factory: factory)
     }
 

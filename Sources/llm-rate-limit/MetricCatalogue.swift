@@ -87,6 +87,11 @@ enum MetricCatalogue {
             kind: .counter
         ),
         .init(
+            name: CheckMetrics.Name.leases,
+            help: "What became of leases: given, renewed, settled, released, unknown (lapsed or ended), too_late.",
+            kind: .counter
+        ),
+        .init(
             name: CheckMetrics.Name.ignoredMembers,
             help: "What calls said and was passed over so that the rest of them counts, by member.", kind: .counter
         ),
@@ -116,6 +121,11 @@ enum MetricCatalogue {
         .init(
             name: ReloadMetrics.Name.failures,
             help: "Readings of the options, and of the limits file, that could not be put in force.", kind: .counter
+        ),
+        .init(
+            name: ReloadMetrics.Name.hash,
+            help: "What tells each part of the configuration in force from others; replicas should have the same.",
+            kind: .gauge
         ),
         .init(name: buildInfo, help: "Always 1; the labels say what is running.", kind: .gauge),
     ]

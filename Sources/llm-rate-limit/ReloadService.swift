@@ -72,7 +72,7 @@ actor Reloader {
         self.logger = logger
         self.apply = apply
         told = Set(inForce.value.warnings)
-        metrics.report(inForce.readings)
+        metrics.report(inForce.value, inForce.readings)
     }
 
     /// Reads everything at once.
@@ -129,7 +129,7 @@ actor Reloader {
         }
         let former = inForce.value
         inForce.replace(reloaded.configuration, readings: readings)
-        metrics.report(readings)
+        metrics.report(reloaded.configuration, readings)
         if former.settings != reloaded.configuration.settings { apply(reloaded.configuration.settings) }
         if parts.contains(.options), reloaded.failures[.options] == nil { tellWarnings(reloaded) }
         let isAnswer = isAsked && reloaded.failures[.options] == nil

@@ -222,6 +222,7 @@ extension CheckEngine {
             if !details.ignored.isEmpty { tally.count(details.ignored) }
             limitTally.countForgotten(details)
         }
+        metrics.leases.count(request.operation, outcome)
         guard request.operation.asks else { return outcome }
         tally.count(outcome)
         limitTally.count(outcome)
