@@ -210,6 +210,10 @@ let package = Package(
         .testTarget(
             name: "PackageTests", dependencies: ["DaemonConfiguration", "TestSupport", "llm-rate-limit"],
             exclude: ["helm.py"]),
+        // The files of deploy/monitoring, under promtool and in a real Prometheus that scrapes real daemons.
+        .testTarget(
+            name: "MonitoringTests", dependencies: ["LoadGenerator", "TestSupport", "llm-rate-limit"],
+            exclude: ["Rules"]),
         // Each row of the fault matrix: a fault in real processes under load, and its figures.
         .testTarget(
             name: "FaultTests", dependencies: ["TestSupport", "llm-rate-limit"],
