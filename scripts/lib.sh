@@ -149,3 +149,12 @@ build_release() {
     done
     binaries=$(swift build "${release_flags[@]}" --show-bin-path)
 }
+
+# Installs the packages of commands that are missing: require_commands dh:debhelper rpmbuild:rpm
+require_commands() {
+    local wanted missing=()
+    for wanted in "$@"; do
+        command -v "${wanted%%:*}" >/dev/null || missing+=("${wanted#*:}")
+    done
+    [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+}
