@@ -115,6 +115,8 @@ struct ChartTests {
         for (name, value) in monitor["spec"]["selector"]["matchLabels"].value as? [String: String] ?? [:] {
             #expect(labels[name].text == value)
         }
+        // What the alert rules of deploy/monitoring call the job.
+        #expect(labels[monitor["spec"]["jobLabel"].text ?? ""].text == "llm-rate-limit")
     }
 
     @Test("The manifests for those without Helm are the chart with its default values")
