@@ -101,6 +101,11 @@ extension CheckEngine {
         let terms = limitID.map { [LimitTerm(id: $0, kind: .concurrency, quota: 0, cost: 0)] } ?? []
         let key = Array(owner.key(prefix: keyPrefix).utf8)
         let call = DecisionCall(.reset, subjects: [SubjectTerms(key: key, terms: terms, mostValues: hasValues ? 1 : 0)])
+        reset(call, done)
+    }
+
+    /// Sends a reset; `done` is told why it was not done.
+    func reset(_ call: DecisionCall, _ done: @escaping (FailureReason?) -> Void) {
         let pending = PendingRequest(call, arrivedAt: .now()) { result in
             switch result {
             case .success: done(nil)

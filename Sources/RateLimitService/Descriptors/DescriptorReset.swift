@@ -52,14 +52,6 @@ extension CheckEngine {
     /// Forgets a descriptor's window in Redis; `done` is told why that failed, where it did.
     fileprivate func reset(_ key: DescriptorKey, _ done: @escaping (FailureReason?) -> Void) {
         let name = Array("\(keyPrefix):\(key.text)".utf8)
-        let call = DecisionCall(.reset, subjects: [SubjectTerms(key: name, terms: [])])
-        let pending = PendingRequest(call, arrivedAt: .now()) { result in
-            switch result {
-            case .success: done(nil)
-            case .failure(let reason): done(reason)
-            }
-        }
-        if let reason = lanes.enqueue(pending, queueLimit: bounds.queue) { return done(reason) }
-        askForFlush()
+        reset(DecisionCall(.reset, subjects: [SubjectTerms(key: name, terms: [])]), done)
     }
 }
