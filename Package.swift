@@ -214,6 +214,10 @@ let package = Package(
         .testTarget(
             name: "MonitoringTests", dependencies: ["LoadGenerator", "TestSupport", "llm-rate-limit"],
             exclude: ["Rules"]),
+        // What scripts/package has built, by the tools of those who run it, and Compose.
+        .testTarget(
+            name: "ImageTests", dependencies: ["DaemonConfiguration", "TestSupport", "llm-rate-limit"],
+            exclude: ["yaml-to-json.py"]),
         // Each row of the fault matrix: a fault in real processes under load, and its figures.
         .testTarget(
             name: "FaultTests", dependencies: ["TestSupport", "llm-rate-limit"],
