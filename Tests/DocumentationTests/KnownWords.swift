@@ -18,6 +18,7 @@ enum KnownWords {
         "a name of the kernel's": [
             "SCHED_BATCH", "/proc/<pid>/cmdline", "/proc/<pid>/environ", "/etc/ssl/certs",
         ],
+        "a folder of the packages": ["/usr/share/doc/llm-rate-limit"],
         "a program of the system": [
             "tr -d '\\n'",
             "ps", "xxd", "promtool check rules", "sudo -u llm-rate-limit llm-rate-limit reset …",

@@ -11,7 +11,7 @@ let projectFolder = #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }
 /// What `scripts/package` has built.
 enum Packages {
     /// Their folder; nil in an ordinary run of the tests, which builds none.
-    static let folder: String? = getenv("LLM_RATE_LIMIT_TEST_PACKAGES").map { String(cString: $0) }
+    static let folder = getenv("LLM_RATE_LIMIT_PACKAGES").map { "\(String(cString: $0))/out" }
 
     static let image = "\(folder ?? "")/llm-rate-limit-\(programVersion)-image.tar"
     static let imageName = "llm-rate-limit:\(programVersion)"

@@ -12,8 +12,10 @@ final class Podman: Sendable {
 
     /// With the image that `scripts/package` has built.
     ///
-    /// - Parameter hasNetwork: whether it has a network of its own as well, with bridges and ports that nobody else has.
-    init(hasNetwork: Bool = false) throws {
+    /// - Parameters:
+    ///   - hasNetwork: whether it has a network of its own as well, with bridges and ports that nobody else has.
+    ///   - isLoaded: whether it has the image already.
+    init(hasNetwork: Bool = false, isLoaded: Bool = true) throws {
         folder = try TemporaryFolder()
         // What Podman's networks keep is kept nowhere else.
         let script = """
@@ -48,7 +50,7 @@ final class Podman: Sendable {
         guard eventually(within: 20, { (try? start(["mountpoint", "/run/containers"]).wait()) == 0 }) else {
             throw TestFailure("there are no namespaces: \(holder.errors)")
         }
-        try must(["load", "--input", Packages.image])
+        if isLoaded { try must(["load", "--input", Packages.image]) }
     }
 
     // Control groups outlive processes.
