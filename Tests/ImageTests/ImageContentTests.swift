@@ -87,8 +87,7 @@ struct ImageContentTests {
     func owners() {
         for entry in entries {
             let isSockets = entry.path == "run/llm-rate-limit"
-            let isOfDaemon = isSockets || entry.path == "run"
-            #expect(entry.owner == (isOfDaemon ? "65532/65532" : "0/0"), "\(entry.path): \(entry.owner)")
+            #expect(entry.owner == (isSockets ? "65532/65532" : "0/0"), "\(entry.path): \(entry.owner)")
             #expect(
                 entry.mode.dropFirst().wholeMatch(of: /r[w-][x-]r-[x-]r-[x-]/) != nil, "\(entry.path): \(entry.mode)")
             #expect(entry.isFolder || entry.mode.hasPrefix("-"), "\(entry.path): \(entry.mode)")

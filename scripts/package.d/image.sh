@@ -26,8 +26,8 @@ pack_image() {
 # The commit that is built, and whether files differ from it.
 source_revision() { git describe --always --abbrev=40 --exclude='*' --dirty; }
 
-# The program with the libraries that it needs, at the paths where the loader looks for them, under root; and run, with the
-# folder of the sockets.
+# The program with the libraries that it needs, at the paths where the loader looks for them, under root; and sockets,
+# which becomes their folder.
 lay_out_image() {
     local to=$1/root library
     # Threads end by glibc's pthread_exit, which loads libgcc_s by itself: ldd does not tell.
@@ -42,9 +42,9 @@ lay_out_image() {
     printf 'llm-rate-limit:x:65532:\n' | install -D -m 0644 /dev/stdin "$to/etc/group"
     # Without it glibc asks DNS first, and /etc/hosts only where there is no DNS.
     printf 'hosts: files dns\n' | install -D -m 0644 /dev/stdin "$to/etc/nsswitch.conf"
-    install -d -m 0755 "$1/run/llm-rate-limit"
-    find "$to" "$1/run" -type d -exec chmod 0755 {} +
-    find "$to" "$1/run" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+    mkdir "$to/run" "$1/sockets"
+    find "$to" "$1/sockets" -type d -exec chmod 0755 {} +
+    find "$to" "$1/sockets" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 }
 
 # The rules of time zones; neither lists of their names nor this machine's own zone.
