@@ -214,10 +214,6 @@ let package = Package(
         .testTarget(
             name: "MonitoringTests", dependencies: ["LoadGenerator", "TestSupport", "llm-rate-limit"],
             exclude: ["Rules"]),
-        // What scripts/package has built, by the tools of those who run it, and Compose.
-        .testTarget(
-            name: "ImageTests", dependencies: ["DaemonConfiguration", "TestSupport", "llm-rate-limit"],
-            exclude: ["yaml-to-json.py"]),
         // Each row of the fault matrix: a fault in real processes under load, and its figures.
         .testTarget(
             name: "FaultTests", dependencies: ["TestSupport", "llm-rate-limit"],
@@ -232,6 +228,10 @@ let package = Package(
                 .nioCore, .nioPosix,
             ]
         ),
+        // The container image of scripts/package and the Compose file, by the tools of those who run them.
+        .testTarget(
+            name: "ImageTests", dependencies: ["DaemonConfiguration", "TestSupport", "llm-rate-limit"],
+            exclude: ["yaml-to-json.py"]),
         .testTarget(
             name: "SentinelTests",
             dependencies: ["RedisClient", "TestSupport", "llm-rate-limit", .nioCore, .nioPosix]

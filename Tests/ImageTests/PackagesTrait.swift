@@ -18,9 +18,12 @@ enum Packages {
 }
 
 extension Trait where Self == ConditionTrait {
-    /// Runs where packages have been built, which takes many minutes. `scripts/test` names at its end what was not run.
+    /// Runs where packages have been built, which takes many minutes, and as root, who alone can have namespaces for
+    /// containers. `scripts/test` names at its end what was not run.
     static var needsPackages: Self {
-        .enabled(if: Packages.folder != nil, "not run: scripts/test --packages builds the packages that it needs")
+        .enabled(
+            if: Packages.folder != nil && isRoot,
+            "not run: scripts/test --packages builds the packages that it needs, and runs it as root")
     }
 
     /// Runs where what `scripts/test` sets up is there, such as `packages/helm`: a machine may reach no registry.
