@@ -3,11 +3,11 @@ import Glibc
 import PrometheusMetrics
 import Testing
 
-/// The path of promtool: `PROMTOOL`, or where `scripts/setup-promtool` puts it.
+/// The path of promtool: `PROMTOOL`, or where `scripts/setup-monitoring` puts it.
 private func promtoolPath() -> String {
     if let path = getenv("PROMTOOL") { return String(cString: path) }
     let components = #filePath.split(separator: "/", omittingEmptySubsequences: false)
-    return components.dropLast(3).joined(separator: "/") + "/.build/tools/promtool"
+    return components.dropLast(3).joined(separator: "/") + "/.build/monitoring/promtool"
 }
 
 /// Runs `promtool check metrics` on `page`; gives its exit status and all it said.
