@@ -35,6 +35,8 @@ struct ExampleTests {
     /// What cannot be run in a test, each with the reason.
     private static let reasons = [
         "scripts/": "builds, or runs the tests themselves",
+        "sudo apt-get install ./": "InstallTests install the package",
+        "docker load": "ImageTests load the image",
         "perf ": "is not on every machine",
         "llm-rate-limit explain 2b1e9f70": "shows a month of spending, which TeamBudgetTests goes through",
         "llm-rate-limit check 2b1e9f70": "is denied after that month",
