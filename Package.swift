@@ -214,6 +214,8 @@ let package = Package(
         .testTarget(
             name: "MonitoringTests", dependencies: ["LoadGenerator", "TestSupport", "llm-rate-limit"],
             exclude: ["Rules"]),
+        // The packages of scripts/package, installed on systems of the tests' own.
+        .testTarget(name: "InstallTests", dependencies: ["TestSupport"]),
         // Each row of the fault matrix: a fault in real processes under load, and its figures.
         .testTarget(
             name: "FaultTests", dependencies: ["TestSupport", "llm-rate-limit"],

@@ -11,7 +11,7 @@ pack_deb() {
     cp -a "$folder/root/usr/lib/systemd/system/"llm-rate-limit.* "$to/debian/"
     cp -a "$folder/root/usr/lib/sysusers.d/llm-rate-limit.conf" "$to/debian/llm-rate-limit.sysusers"
     cat >"$to/debian/changelog" <<END
-llm-rate-limit ($version-1) stable; urgency=medium
+llm-rate-limit ($version-$revision) stable; urgency=medium
 
   * What changed is told in the page Changelog.
 

@@ -18,7 +18,7 @@ build_program() {
     done
     release_flags+=("${package_flags[@]}" -Xlinker "-L$archives" --scratch-path "$folder/build")
     build_release llm-rate-limit
-    strip --strip-all -o "$folder/llm-rate-limit" "$binaries/llm-rate-limit"
+    strip --strip-all --remove-section=.comment -o "$folder/llm-rate-limit" "$binaries/llm-rate-limit"
 }
 
 # Where the static archive of a library stands.

@@ -1,0 +1,79 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+/// The program of the tarball, which is that of all packages.
+@Suite("The packaged program", .needsPackages)
+struct ProgramTests {
+    let folder: TemporaryFolder
+    let root: String
+    let program: String
+
+    init() throws {
+        (folder, root) = try Packages.unpackTarball()
+        program = "\(root)/usr/bin/llm-rate-limit"
+    }
+
+    /// The paths of the libraries that the loader loads.
+    private func libraries() throws -> [String] {
+        try Command("ldd", [program]).succeeded().matches(of: /\/[^ ]+/).map { String($0.output) }
+    }
+
+    @Test("It needs no library but glibc's")
+    func needs() throws {
+        let names = try Command("ldd", [program]).succeeded().split(separator: "\n").compactMap {
+            $0.split(whereSeparator: \.isWhitespace).first?.split(separator: "/").last.map(String.init)
+        }
+        let ofGlibc = /linux-vdso\.so\.1|lib(c|m)\.so\.6|ld-linux-[a-z0-9-]+\.so\.[0-9]/
+        #expect(names.contains("libc.so.6"))
+        #expect(names.filter { $0.wholeMatch(of: ofGlibc) == nil } == [])
+    }
+
+    @Test("It needs no glibc later than 2.36, which knows the packed relocations that it has")
+    func versions() throws {
+        let text = try Command("readelf", ["--version-info", "--wide", program]).succeeded()
+        let names = Set(text.matches(of: /Name: (\S+)/).map { String($0.output.1) })
+        #expect(names.contains("GLIBC_ABI_DT_RELR"))
+        let versions = names.subtracting(["GLIBC_ABI_DT_RELR"])
+        #expect(versions.contains("GLIBC_2.34"))
+        for name in versions {
+            let version = try #require(name.wholeMatch(of: /GLIBC_2\.([0-9]+)(\.[0-9]+)?/), "\(name)")
+            #expect(try #require(Int(version.output.1)) <= 36, "\(name)")
+        }
+    }
+
+    @Test("It is below 30 MB, and stripped")
+    func size() throws {
+        let size = try #require(FileManager.default.attributesOfItem(atPath: program)[.size] as? Int)
+        print("the packaged program: \(size) bytes")
+        #expect(size < 30_000_000)
+        let sections = try Command("readelf", ["--sections", "--wide", program]).succeeded()
+        #expect(sections.contains(" .text ") && !sections.contains(" .symtab ") && !sections.contains(" .debug"))
+    }
+
+    @Test("It runs where there is nothing but glibc: it serves, fails open without Redis, and stops", .needsNamespaces)
+    func emptyRoot() throws {
+        let root = try TemporaryFolder()
+        // glibc loads the last itself where a thread ends, and the packages of glibc bring it.
+        let last = try Command("clang", ["-print-file-name=libgcc_s.so.1"]).succeeded().trimmed
+        for library in try libraries() + [last] {
+            try Command("install", ["-D", library, root.path + library]).succeeded()
+        }
+        try Command("install", ["-D", program, root.file("llm-rate-limit")]).succeeded()
+        for name in ["proc", "run"] { mkdir(root.file(name), 0o755) }
+        mkdir(root.file("run/llm-rate-limit"), 0o755)
+        let script = #"mount -t proc proc "$0/proc" && exec chroot "$0" /llm-rate-limit "$@""#
+        let start = ["--mount", "sh", "-c", script, root.path]
+
+        let version = try Command("unshare", start + ["--version"]).succeeded()
+        #expect(try version == Command(program, ["--version"]).output)
+        let daemon = try ChildProcess("unshare", start + ["serve"])
+        let socket = root.file("run/llm-rate-limit/llm-rate-limit.sock")
+        #expect(eventually(within: 60) { daemon.exitCode != nil || access(of: socket) != nil })
+        let answer = try HTTPConnection(.unix(socket)).check(newUser())
+        #expect(answer.isAllowed && answer.isDegraded, "\(answer.text)")
+        daemon.send(SIGTERM)
+        #expect(try daemon.wait(seconds: 60) == 0, "\(daemon.errors)")
+    }
+}
