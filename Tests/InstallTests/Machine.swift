@@ -26,10 +26,11 @@ final class Machine: Sendable {
         let isUp = try eventually(within: 120) {
             guard process.exitCode == nil else { throw TestFailure("the machine ended: \(process.errors)") }
             found = pid_t(readFile(children).trimmed)
-            guard let found, readFile("/proc/\(found)/root/packages/out/SHA256SUMS") != "" else { return false }
-            let states = booted ? ["running\n", "degraded\n"] : ["offline\n", "unknown\n", "\n", ""]
-            return try states.contains(
-                Command("nsenter", Self.entering(found) + ["systemctl", "is-system-running"]).output)
+            // The one that prepares it comes first, and is no process of its own.
+            guard let found, readFile("/proc/\(found)/status").contains("NSpid:\t\(found)\t1\n") else { return false }
+            let question = booted ? ["systemctl", "is-system-running"] : ["pgrep", "-x", "sleep"]
+            let answer = try Command("nsenter", Self.entering(found) + question)
+            return booted ? ["running\n", "degraded\n"].contains(answer.output) : answer.code == 0
         }
         guard isUp, let found else { throw TestFailure("the machine does not come up: \(process.errors)") }
         leader = found

@@ -43,6 +43,14 @@ struct ProgramTests {
         }
     }
 
+    @Test("It is loaded anywhere, with nothing of its stack executable and its relocations read-only")
+    func hardened() throws {
+        let segments = try Command("readelf", ["--segments", "--wide", program]).succeeded()
+        #expect(segments.contains("DYN (Position-Independent Executable file)") && segments.contains("GNU_RELRO"))
+        #expect(segments.contains(/GNU_STACK.*\sRW\s/))
+        #expect(try Command("readelf", ["--dynamic", "--wide", program]).succeeded().contains(/FLAGS_1.*NOW/))
+    }
+
     @Test("It is below 30 MB, and stripped")
     func size() throws {
         let size = try #require(FileManager.default.attributesOfItem(atPath: program)[.size] as? Int)

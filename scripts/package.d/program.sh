@@ -4,9 +4,10 @@
 static_libraries=(gcc_eh hiredis nghttp2 sodium stdc++ yaml)
 
 # Linked by lld, which knows relative relocations: with them, and without the names of functions that nobody looks up,
-# the program is an eighth smaller. glibc knows them from 2.36 on.
+# the program is an eighth smaller. glibc knows them from 2.36 on. What the loader fills in is read-only from the start.
 package_flags=(
-    -Xswiftc -use-ld=lld -Xlinker -z -Xlinker pack-relative-relocs -Xlinker --no-export-dynamic -Xlinker -lgcc_eh
+    -Xswiftc -use-ld=lld -Xlinker -z -Xlinker pack-relative-relocs -Xlinker -z -Xlinker now -Xlinker --no-export-dynamic
+    -Xlinker -lgcc_eh
 )
 
 # Builds the program, apart from other builds, and strips it into $folder/llm-rate-limit.
