@@ -78,7 +78,7 @@ struct ProgramTests {
         #expect(try version == Command(program, ["--version"]).output)
         let daemon = try ChildProcess("unshare", start + ["serve"])
         let socket = root.file("run/llm-rate-limit/llm-rate-limit.sock")
-        #expect(eventually(within: 60) { daemon.exitCode != nil || access(of: socket) != nil })
+        #expect(eventually(within: 60) { daemon.exitCode != nil || (try? HTTPConnection(.unix(socket))) != nil })
         let answer = try HTTPConnection(.unix(socket)).check(newUser())
         #expect(answer.isAllowed && answer.isDegraded, "\(answer.text)")
         daemon.send(SIGTERM)

@@ -28,8 +28,12 @@ struct ServiceTests {
         #expect(try machine.property("StatusText") == "serving")
         #expect(try machine.property("User") == "llm-rate-limit")
         #expect(try machine.run("systemctl", "--failed", "--no-legend").output == "")
-        let member = try check(machine, groups: "--groups=llm-rate-limit")
-        #expect(member.code == 0 && member.output.hasPrefix("allowed: 19 of 20"), "\(member.output)")
+        // A busy machine may not reach Redis within a decision's 50 ms.
+        #expect(
+            try eventually(within: 60) {
+                let member = try check(machine, groups: "--groups=llm-rate-limit")
+                return member.code == 0 && member.output.hasPrefix("allowed: 19 of 20")
+            })
         let other = try check(machine, groups: "--clear-groups")
         #expect(other.code == 2 && other.errors.contains("Permission denied"))
         let admin = try machine.shell("stat --format=%U:%a /run/llm-rate-limit/admin.sock")
@@ -56,7 +60,7 @@ struct ServiceTests {
         "While Redis is stopped calls pass, and answers and the journal say so; once it is back the limit is enforced")
     func redisStopped() throws {
         let machine = try installed()
-        #expect(try !machine.connect().check(newUser()).isDegraded)
+        #expect(try eventually(within: 60) { try !machine.connect().check(newUser()).isDegraded })
         try machine.shell("systemctl stop redis-server")
         #expect(
             try eventually(within: 60) {
