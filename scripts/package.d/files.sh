@@ -40,11 +40,11 @@ lay_out_completions() {
     "$program" --generate-completion-script fish >"$1/fish/vendor_completions.d/llm-rate-limit.fish"
 }
 
-# The files for gateways, and what the program is made of.
+# The files for gateways and monitoring, and what the program is made of.
 lay_out_examples() {
     local file
     install -d "$1"
-    git ls-files deploy/caddy deploy/envoy deploy/haproxy deploy/litellm deploy/nginx deploy/open-webui deploy/traefik |
+    git ls-files deploy/{caddy,compose,envoy,haproxy,litellm,monitoring,nginx,open-webui,traefik} |
         while read -r file; do install -D -m 0644 "$file" "$1/examples/${file#deploy/}"; done
     install -m 0644 README.md "$1/README.md"
     swift package show-dependencies --format json 2>/dev/null |
