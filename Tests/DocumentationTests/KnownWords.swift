@@ -21,7 +21,8 @@ enum KnownWords {
         "a folder of the packages": ["/usr/share/doc/llm-rate-limit"],
         "a program of the system": [
             "tr -d '\\n'",
-            "ps", "xxd", "promtool check rules", "sudo -u llm-rate-limit llm-rate-limit reset …",
+            "ps", "xxd", "promtool check rules", "systemd-analyze security",
+            "sudo -u llm-rate-limit llm-rate-limit reset …",
         ],
         "what a gateway calls its asking of another service": [
             "auth_request", "ext_authz", "forwardAuth", "forward_auth",
