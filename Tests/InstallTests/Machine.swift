@@ -32,14 +32,18 @@ final class Machine: Sendable {
             let answer = try Command("nsenter", Self.entering(found) + question)
             return booted ? ["running\n", "degraded\n"].contains(answer.output) : answer.code == 0
         }
-        guard isUp, let found else { throw TestFailure("the machine does not come up: \(process.errors)") }
+        guard isUp, let found else {
+            if let found { kill(found, SIGKILL) }
+            throw TestFailure("the machine does not come up: \(process.errors)")
+        }
         leader = found
     }
 
-    /// systemd powers it off on SIGTERM; one that does not end is ended by ChildProcess.
+    /// systemd powers it off on SIGTERM. One that does not end is ended by its first process: that would outlive
+    /// `systemd-nspawn`, and takes all others with it.
     deinit {
         process.send(SIGTERM)
-        eventually(within: 60) { process.exitCode != nil }
+        if !eventually(within: 60, { process.exitCode != nil }) { kill(leader, SIGKILL) }
     }
 
     private static func entering(_ leader: pid_t) -> [String] {
