@@ -5,14 +5,9 @@ import Testing
 /// What comes with the program.
 @Suite("The tarball", .needsPackages)
 struct ContentTests {
-    let folder: TemporaryFolder
-    let root: String
-    let program: String
+    let tarball: Tarball
 
-    init() throws {
-        (folder, root) = try Packages.unpackTarball()
-        program = "\(root)/usr/bin/llm-rate-limit"
-    }
+    init() throws { tarball = try Tarball() }
 
     @Test("The checksums are those of the packages, of each of them")
     func checksums() throws {
@@ -72,10 +67,10 @@ struct ContentTests {
         #expect(try check(documentation("sbom.cdx.json")).errors == "")
         // The checker reads it.
         let text = readFile(documentation("sbom.cdx.json")).replacing("\"library\"", with: "\"libary\"")
-        #expect(try check(folder.write(text, to: "bad.json")).code == 1)
+        #expect(try check(tarball.folder.write(text, to: "bad.json")).code == 1)
     }
 
-    private func documentation(_ name: String) -> String { "\(root)/usr/share/doc/llm-rate-limit/\(name)" }
+    private func documentation(_ name: String) -> String { "\(tarball.root)/usr/share/doc/llm-rate-limit/\(name)" }
 
     private func components() throws -> [(name: String, version: String, purl: String)] {
         let bytes = Data(readFile(documentation("sbom.cdx.json")).utf8)

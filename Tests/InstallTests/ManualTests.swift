@@ -5,18 +5,13 @@ import Testing
 /// The pages for `man`.
 @Suite("The manual", .needsPackages)
 struct ManualTests {
-    let folder: TemporaryFolder
-    let root: String
-    let program: String
+    let tarball: Tarball
 
-    init() throws {
-        (folder, root) = try Packages.unpackTarball()
-        program = "\(root)/usr/bin/llm-rate-limit"
-    }
+    init() throws { tarball = try Tarball() }
 
     /// A page as `man` shows it, in one line and without hyphenation.
     private func shown(_ section: Int) throws -> String {
-        let page = "\(root)/usr/share/man/man\(section)/llm-rate-limit.\(section).gz"
+        let page = "\(tarball.root)/usr/share/man/man\(section)/llm-rate-limit.\(section).gz"
         let format = "zcat '\(page)' | groff -mdoc -Tascii -P-cbou -rHY=0"
         let text = try Command("sh", ["-c", format]).succeeded()
         return text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
@@ -39,7 +34,7 @@ struct ManualTests {
         let machine = try Machine(booted: false)
         let page = machine.path("/tmp/page")
         for section in [1, 5, 7] {
-            let packed = "\(root)/usr/share/man/man\(section)/llm-rate-limit.\(section).gz"
+            let packed = "\(tarball.root)/usr/share/man/man\(section)/llm-rate-limit.\(section).gz"
             try Command("zcat", [packed]).succeeded().write(toFile: page, atomically: false, encoding: .utf8)
             let groff = try machine.run("groff", "-mdoc", "-Tutf8", "-ww", "-z", "/tmp/page")
             #expect(groff.code == 0 && groff.errors == "", "\(section)")
@@ -50,7 +45,7 @@ struct ManualTests {
 
     @Test("llm-rate-limit(1) names every command that the program has")
     func commands() throws {
-        let help = try Command(program, ["--experimental-dump-help"]).succeeded()
+        let help = try Command(tarball.program, ["--experimental-dump-help"]).succeeded()
         let tree = try JSONSerialization.jsonObject(with: Data(help.utf8)) as? [String: Any]
         let command = try #require(tree?["command"] as? [String: Any])
         let parts = try #require(command["subcommands"] as? [[String: Any]])
@@ -70,8 +65,8 @@ struct ManualTests {
             "prices: {models: {a: {other: 1}}}",
         ]
         for file in files {
-            let path = try folder.write(file + "\n", to: "limits.yaml")
-            let refusal = try Command(program, ["config", "--check", "--limits-file", path])
+            let path = try tarball.folder.write(file + "\n", to: "limits.yaml")
+            let refusal = try Command(tarball.program, ["config", "--check", "--limits-file", path])
             let accepted = try #require(refusal.errors.trimmed.firstMatch(of: /accepted are (.*)$/), "\(file)")
             let keys = accepted.output.1.split(separator: ", ")
             #expect(refusal.code == 78 && keys.count >= 2)
@@ -81,7 +76,7 @@ struct ManualTests {
 
     @Test("llm-rate-limit(7) names every variable and its option")
     func options() throws {
-        let shown = try Command(program, ["config", "--json"]).succeeded()
+        let shown = try Command(tarball.program, ["config", "--json"]).succeeded()
         let value = try JSONSerialization.jsonObject(with: Data(shown.utf8)) as? [String: Any]
         let options = try #require(value?["options"] as? [[String: Any]])
         #expect(options.count > 40)

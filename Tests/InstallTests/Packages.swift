@@ -14,14 +14,21 @@ enum Packages {
         guard files.count == 1 else { throw TestFailure("\(path) has \(files.count) files that end with \(end)") }
         return "\(path)/\(files[0])"
     }
+}
 
-    /// Everything of the tarball, unpacked.
-    static func unpackTarball() throws -> (folder: TemporaryFolder, root: String) {
-        let folder = try TemporaryFolder()
-        try Command("tar", ["-xJf", file(".tar.xz"), "-C", folder.path]).succeeded()
+/// Everything of the tarball, unpacked into a folder of its own.
+struct Tarball {
+    let folder: TemporaryFolder
+    /// Where its files are laid out as they are installed.
+    let root: String
+    var program: String { "\(root)/usr/bin/llm-rate-limit" }
+
+    init() throws {
+        folder = try TemporaryFolder()
+        try Command("tar", ["-xJf", Packages.file(".tar.xz"), "-C", folder.path]).succeeded()
         let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
         guard names.count == 1 else { throw TestFailure("the tarball has \(names)") }
-        return (folder, folder.file(names[0]))
+        root = folder.file(names[0])
     }
 }
 

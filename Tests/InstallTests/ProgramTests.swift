@@ -6,23 +6,18 @@ import Testing
 /// The program of the tarball, which is that of all packages.
 @Suite("The packaged program", .needsPackages)
 struct ProgramTests {
-    let folder: TemporaryFolder
-    let root: String
-    let program: String
+    let tarball: Tarball
 
-    init() throws {
-        (folder, root) = try Packages.unpackTarball()
-        program = "\(root)/usr/bin/llm-rate-limit"
-    }
+    init() throws { tarball = try Tarball() }
 
     /// The paths of the libraries that the loader loads.
     private func libraries() throws -> [String] {
-        try Command("ldd", [program]).succeeded().matches(of: /\/[^ ]+/).map { String($0.output) }
+        try Command("ldd", [tarball.program]).succeeded().matches(of: /\/[^ ]+/).map { String($0.output) }
     }
 
     @Test("It needs no library but glibc's")
     func needs() throws {
-        let names = try Command("ldd", [program]).succeeded().split(separator: "\n").compactMap {
+        let names = try Command("ldd", [tarball.program]).succeeded().split(separator: "\n").compactMap {
             $0.split(whereSeparator: \.isWhitespace).first?.split(separator: "/").last.map(String.init)
         }
         let ofGlibc = /linux-vdso\.so\.1|lib(c|m)\.so\.6|ld-linux-[a-z0-9-]+\.so\.[0-9]/
@@ -32,7 +27,7 @@ struct ProgramTests {
 
     @Test("It needs no glibc later than 2.36, which knows the packed relocations that it has")
     func versions() throws {
-        let text = try Command("readelf", ["--version-info", "--wide", program]).succeeded()
+        let text = try Command("readelf", ["--version-info", "--wide", tarball.program]).succeeded()
         let names = Set(text.matches(of: /Name: (\S+)/).map { String($0.output.1) })
         #expect(names.contains("GLIBC_ABI_DT_RELR"))
         let versions = names.subtracting(["GLIBC_ABI_DT_RELR"])
@@ -45,18 +40,18 @@ struct ProgramTests {
 
     @Test("It is loaded anywhere, with nothing of its stack executable and its relocations read-only")
     func hardened() throws {
-        let segments = try Command("readelf", ["--segments", "--wide", program]).succeeded()
+        let segments = try Command("readelf", ["--segments", "--wide", tarball.program]).succeeded()
         #expect(segments.contains("DYN (Position-Independent Executable file)") && segments.contains("GNU_RELRO"))
         #expect(segments.contains(/GNU_STACK.*\sRW\s/))
-        #expect(try Command("readelf", ["--dynamic", "--wide", program]).succeeded().contains(/FLAGS_1.*NOW/))
+        #expect(try Command("readelf", ["--dynamic", "--wide", tarball.program]).succeeded().contains(/FLAGS_1.*NOW/))
     }
 
     @Test("It is below 30 MB, and stripped")
     func size() throws {
-        let size = try #require(FileManager.default.attributesOfItem(atPath: program)[.size] as? Int)
+        let size = try #require(FileManager.default.attributesOfItem(atPath: tarball.program)[.size] as? Int)
         print("the packaged program: \(size) bytes")
         #expect(size < 30_000_000)
-        let sections = try Command("readelf", ["--sections", "--wide", program]).succeeded()
+        let sections = try Command("readelf", ["--sections", "--wide", tarball.program]).succeeded()
         #expect(sections.contains(" .text ") && !sections.contains(" .symtab ") && !sections.contains(" .debug"))
     }
 
@@ -68,14 +63,14 @@ struct ProgramTests {
         for library in try libraries() + [last] {
             try Command("install", ["-D", library, root.path + library]).succeeded()
         }
-        try Command("install", ["-D", program, root.file("llm-rate-limit")]).succeeded()
+        try Command("install", ["-D", tarball.program, root.file("llm-rate-limit")]).succeeded()
         for name in ["proc", "run"] { mkdir(root.file(name), 0o755) }
         mkdir(root.file("run/llm-rate-limit"), 0o755)
         let script = #"mount -t proc proc "$0/proc" && exec chroot "$0" /llm-rate-limit "$@""#
         let start = ["--mount", "sh", "-c", script, root.path]
 
         let version = try Command("unshare", start + ["--version"]).succeeded()
-        #expect(try version == Command(program, ["--version"]).output)
+        #expect(try version == Command(tarball.program, ["--version"]).output)
         let daemon = try ChildProcess("unshare", start + ["serve"])
         let socket = root.file("run/llm-rate-limit/llm-rate-limit.sock")
         #expect(eventually(within: 60) { daemon.exitCode != nil || (try? HTTPConnection(.unix(socket))) != nil })
