@@ -1,2 +1,2 @@
 /// The version of this program, in the one place where it is written.
-let programVersion = "0.1.0"
+let programVersion = "0.2.0"
