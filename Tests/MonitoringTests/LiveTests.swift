@@ -27,6 +27,12 @@ struct LiveTests {
         }
     }
 
+    /// The metrics that the rules and the dashboard ask for.
+    private func askedFor() throws -> Set<String> {
+        let expressions = try prometheus.rules().map(\.expression) + Dashboard().queries.map(\.text)
+        return expressions.reduce(into: Set()) { $0.formUnion(metrics(in: $1)) }
+    }
+
     @Test("Every query of the dashboard returns numbers while there is traffic")
     func dashboard() throws {
         let queries = try Dashboard().queries
@@ -48,8 +54,7 @@ struct LiveTests {
     func names() throws {
         try monitored.ask()
         let known = try monitored.metricNames()
-        let expressions = try prometheus.rules().map(\.expression) + Dashboard().queries.map(\.text)
-        let asked = expressions.reduce(into: Set<String>()) { $0.formUnion(metrics(in: $1)) }
+        let asked = try askedFor()
         #expect(asked.count > 20)
         #expect(asked.subtracting(known).sorted() == [])
 
@@ -57,6 +62,14 @@ struct LiveTests {
         let result = try ChildProcess("/bin/sh", ["-c", "exec '\(programs)/promtool' check metrics <'\(page)'"])
         #expect(try result.wait(seconds: 60) == 0, "\(result.output)\(result.errors)")
         #expect(result.output + result.errors == "")
+    }
+
+    @Test("Each metric that a daemon has is asked for by a panel or a rule, but for those that say what others say")
+    func everyMetric() throws {
+        try monitored.ask()
+        // llm_rate_limit_limit_quota and llm_rate_limit_limit_window_seconds have the limit named requests as well.
+        let saidByOthers: Set = ["llm_rate_limit_limit_requests", "llm_rate_limit_window_seconds"]
+        #expect(try monitored.metricNames().subtracting(askedFor()).subtracting(saidByOthers).sorted() == [])
     }
 
     @Test("Each alert's expression holds when what it tells of happens to real daemons, and not before")
