@@ -216,6 +216,8 @@ let package = Package(
             exclude: ["Rules"]),
         // The packages of scripts/package, installed on systems of the tests' own.
         .testTarget(name: "InstallTests", dependencies: ["TestSupport"]),
+        // The last release, built from its tag, beside this tree's program.
+        .testTarget(name: "UpgradeTests", dependencies: ["FaultInjection", "LoadGenerator", "TestSupport"]),
         // Each row of the fault matrix: a fault in real processes under load, and its figures.
         .testTarget(
             name: "FaultTests", dependencies: ["TestSupport", "llm-rate-limit"],

@@ -98,7 +98,7 @@ final class CallGroup: LoadedGroup {
     /// For how long a model is named at least, and a tenant.
     private static let modelMicroseconds = 4_000_000
 
-    init(_ store: any Store, _ recorder: Recorder) throws {
+    init(_ store: any Store, _ programs: [String], _ recorder: Recorder) throws {
         self.recorder = recorder
         splitsCalls = store.hasSlots
         let folder = try TemporaryFolder()
@@ -108,7 +108,9 @@ final class CallGroup: LoadedGroup {
             "REDIS_TIMEOUT_MS": "\(Testbed.deadlineMilliseconds)", "LOG_FORMAT": "text", "GROUPS": "given",
             "LIMITS_FILE": try folder.write(CallLimits.file(), to: "limits.yaml"),
         ]
-        places = try (0..<2).map { _ in try DaemonPlace(store.url, quota: CallLimits.requests, settings) }
+        places = try (0..<2).map {
+            try DaemonPlace(store.url, quota: CallLimits.requests, settings, programs: programs, first: $0)
+        }
         let prefix = keyPrefix
         current = Mutex(
             Current(

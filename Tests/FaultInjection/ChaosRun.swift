@@ -14,6 +14,8 @@ package final class ChaosRun: Sendable {
         package var clientsForEachDaemon = 5
         /// For how long one user is asked for.
         package var userSeconds = 8.0
+        /// What the daemons that share windows run, one after the other.
+        package var programs = [Daemon.program]
 
         package init(seconds: Double, seed: UInt64, on topology: Topology = .single) {
             self.seconds = seconds
@@ -52,7 +54,7 @@ package final class ChaosRun: Sendable {
 
     package init(_ options: Options) throws {
         self.options = options
-        testbed = try Testbed(options.traffic, on: options.topology)
+        testbed = try Testbed(options.traffic, on: options.topology, programs: options.programs)
         statistics = Statistics(kinds: options.faults.count)
     }
 

@@ -30,6 +30,11 @@ extension Fault {
         },
     ]
 
+    /// An upgrade, and the way back: a daemon ends, and that of the next program takes its place.
+    package static let daemonExchanged = Fault("daemon exchanged") { testbed, draw in
+        try testbed.place(draw.target).exchange()
+    }
+
     /// What clients do.
     static let clientFaults: [Fault] = [
         Fault("clients hang up") { testbed, draw in

@@ -48,7 +48,8 @@ package final class Testbed: Sendable {
     /// How often all clients were told to hang up.
     let hangUps = Tally()
 
-    package init(_ traffic: Traffic, on topology: Topology) throws {
+    /// - Parameter programs: what the daemons of each group run, one after the other.
+    package init(_ traffic: Traffic, on topology: Topology, programs: [String] = [Daemon.program]) throws {
         let recorder = Recorder()
         let store: any Store =
             switch topology {
@@ -57,19 +58,22 @@ package final class Testbed: Sendable {
             }
         self.store = store
         self.recorder = recorder
-        let checks = try traffic == .calls ? [] : Self.checkGroups(store.url, recorder)
-        let calls = try traffic == .checks ? [] : [CallGroup(store, recorder)]
+        let checks = try traffic == .calls ? [] : Self.checkGroups(store.url, programs, recorder)
+        let calls = try traffic == .checks ? [] : [CallGroup(store, programs, recorder)]
         groups = checks + calls
         // Daemons that have just started do not know a cluster's masters yet.
         try settleEventually()
     }
 
-    private static func checkGroups(_ redis: String, _ recorder: Recorder) throws -> [any LoadedGroup] {
+    private static func checkGroups(
+        _ redis: String, _ programs: [String], _ recorder: Recorder
+    ) throws -> [any LoadedGroup] {
         try [
             // No denial is remembered: every answer's numbers are the window's at one instant, and are judged whole.
-            DaemonGroup("a", quota: 5, windowSeconds: 1, denyCacheMilliseconds: 0, redis, recorder),
-            DaemonGroup("b", quota: 40, windowSeconds: 2, denyCacheMilliseconds: 0, largestCost: 4, redis, recorder),
-            DaemonGroup("c", quota: 20, windowSeconds: 5, denyCacheMilliseconds: 1_000, redis, recorder),
+            DaemonGroup("a", quota: 5, windowSeconds: 1, denyCacheMilliseconds: 0, redis, programs, recorder),
+            DaemonGroup(
+                "b", quota: 40, windowSeconds: 2, denyCacheMilliseconds: 0, largestCost: 4, redis, programs, recorder),
+            DaemonGroup("c", quota: 20, windowSeconds: 5, denyCacheMilliseconds: 1_000, redis, programs, recorder),
         ]
     }
 
@@ -151,7 +155,7 @@ final class DaemonGroup: LoadedGroup {
 
     init(
         _ name: String, quota: Int, windowSeconds: Int, denyCacheMilliseconds: Int, largestCost: Int = 1,
-        _ redis: String, _ recorder: Recorder
+        _ redis: String, _ programs: [String], _ recorder: Recorder
     ) throws {
         self.quota = quota
         self.largestCost = largestCost
@@ -166,7 +170,7 @@ final class DaemonGroup: LoadedGroup {
             "WINDOW": "\(windowSeconds)", "DENY_CACHE_MS": "\(denyCacheMilliseconds)", "KEY_PREFIX": keyPrefix,
             "REDIS_TIMEOUT_MS": "\(Testbed.deadlineMilliseconds)", "LOG_FORMAT": "text",
         ]
-        places = try (0..<2).map { _ in try DaemonPlace(redis, quota: quota, settings) }
+        places = try (0..<2).map { try DaemonPlace(redis, quota: quota, settings, programs: programs, first: $0) }
         current = Mutex((0..<Self.usersAtATime).map { _ in UserLog(contract, prefix: keyPrefix) })
     }
 
@@ -208,8 +212,13 @@ package final class DaemonPlace: Sendable {
     private let redis: String
     private let settings: [String: String]
     private let daemon = Mutex<Daemon?>(nil)
+    private let programs: [String]
+    /// Which of the programs runs here.
+    private let program: Mutex<Int>
 
-    init(_ redis: String, quota: Int, _ settings: [String: String]) throws {
+    init(_ redis: String, quota: Int, _ settings: [String: String], programs: [String], first: Int) throws {
+        self.programs = programs
+        program = Mutex(first % programs.count)
         folder = try TemporaryFolder()
         self.redis = redis
         var settings = settings
@@ -219,8 +228,17 @@ package final class DaemonPlace: Sendable {
     }
 
     func start() throws {
-        let started = try Daemon(redis: redis, settings, folder: folder)
+        let program = programs[program.withLock { $0 }]
+        let started = try Daemon(redis: redis, settings, folder: folder, program: program)
         daemon.withLock { $0 = started }
+    }
+
+    /// Ends it as a service manager does, and starts the next program in its place.
+    func exchange() throws {
+        let code = try daemon.withLock { $0 }?.terminate()
+        guard code == 0 else { throw TestFailure("a daemon ended with \(code ?? -1): \(log)") }
+        program.withLock { $0 = ($0 + 1) % programs.count }
+        try start()
     }
 
     func kill() { daemon.withLock { $0 }?.process.end() }

@@ -30,9 +30,10 @@ package final class Daemon: Sendable {
     ///   - folder: where the sockets are; the daemon's own where none is given.
     ///   - environment: further variables, whole.
     ///   - wrapper: a command that becomes the daemon, such as `unshare -n`.
+    ///   - program: another program than the one that is built beside the tests, such as an older release.
     package init(
         redis: String?, _ settings: [String: String] = [:], arguments: [String] = [], folder: TemporaryFolder? = nil,
-        environment: [String: String] = [:], wrapper: [String] = []
+        environment: [String: String] = [:], wrapper: [String] = [], program: String = Daemon.program
     ) throws {
         let folder = try folder ?? TemporaryFolder()
         self.folder = folder
@@ -42,7 +43,7 @@ package final class Daemon: Sendable {
         socketPath = variables["LLM_RATE_LIMIT_SOCKET"] ?? ""
         adminSocketPath = variables["LLM_RATE_LIMIT_ADMIN_SOCKET"] ?? ""
         self.variables = variables
-        command = wrapper + [Self.program, "serve"] + arguments
+        command = wrapper + [program, "serve"] + arguments
         running = Mutex(try Self.start(command, variables))
         try waitUntilServing()
     }
