@@ -4,7 +4,7 @@ import Testing
 
 /// What `scripts/chaos` does with daemons of one release, with daemons of both.
 @Suite("Histories of two releases", .serialized, .needsReleases)
-struct HistoryTests {
+struct MixedHistoryTests {
     @Test("Side by side under load, while daemons are exchanged for those of the other release: exact throughout")
     func exact() throws {
         var options = ChaosRun.Options(seconds: 40, seed: 1)
