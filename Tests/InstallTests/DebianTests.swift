@@ -44,7 +44,7 @@ struct DebianTests {
     }
 
     @Test(
-        "An upgrade keeps settings that were changed; removing it keeps them as well, and purging leaves the user alone"
+        "An upgrade keeps settings that were changed, and so do the way back and removing it; purging leaves the user alone"
     )
     func upgradedAndPurged() throws {
         let machine = try Machine(booted: false)
@@ -56,6 +56,12 @@ struct DebianTests {
         #expect(try machine.shell(version).hasSuffix("-2 install ok installed"))
         #expect(try machine.shell("cat \(Self.settings)") == changed)
         #expect(try machine.shell("stat --format=%G:%a \(Self.settings)") == "llm-rate-limit:640")
+
+        // And back, as the page Install says.
+        let older = "apt-get install --yes --allow-downgrades /packages/out/*.deb"
+        try machine.shell("DEBIAN_FRONTEND=noninteractive \(older)")
+        #expect(try machine.shell(version).hasSuffix("-1 install ok installed"))
+        #expect(try machine.shell("cat \(Self.settings)") == changed)
 
         try machine.shell("dpkg --remove llm-rate-limit")
         #expect(try machine.shell("cat \(Self.settings)") == changed)

@@ -77,6 +77,8 @@ struct DependencyTests {
         #expect(rendered.variables["LLM_RATE_LIMIT_REDIS_URL"] == "redis://redis:6379/0")
         let version = readFile("\(Helm.chart)/Chart.yaml").firstMatch(of: /\nversion: (\S+)\n/)?.1
         #expect(Self.blocks[0].contains("version: \(version ?? "?"),"))
+        // What is pushed is the image that the chart asks for.
+        #expect(Self.page.contains("$ docker push \(rendered.daemon["image"].text ?? "?")\n"))
         // The table's values are of the schema.
         for value in ["gateway.drainSeconds", "gateway.replicas", "redis.login", "redis.tls", "listen.port", "tokens"] {
             #expect(Self.page.contains("`\(value)`"))
