@@ -39,9 +39,15 @@ public func processorNanoseconds(of process: Int32) -> UInt64? {
 }
 
 /// Resident memory of a process in KiB (`VmRSS`); nil when there is no such process.
-public func residentKibibytes(of process: Int32) -> Int? {
+public func residentKibibytes(of process: Int32) -> Int? { kibibytes("VmRSS:", of: process) }
+
+/// Resident memory of a process that is no file's, in KiB (`RssAnon`): what it has allocated, without the pages of the
+/// program; nil when there is no such process.
+public func anonymousKibibytes(of process: Int32) -> Int? { kibibytes("RssAnon:", of: process) }
+
+private func kibibytes(_ name: String, of process: Int32) -> Int? {
     guard let status = readSmallFile("/proc/\(process)/status") else { return nil }
-    for line in status.split(separator: "\n") where line.hasPrefix("VmRSS:") {
+    for line in status.split(separator: "\n") where line.hasPrefix(name) {
         return line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Int($0) }
     }
     return nil

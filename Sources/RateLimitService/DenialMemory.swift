@@ -52,6 +52,9 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
     /// For how many there is memory.
     var count: Int { entries.count }
 
+    /// How many bytes it has asked for, used or not.
+    var reservedBytes: Int { entries.capacity * Self.entryBytes + index.capacity * MemoryLayout<UInt32>.stride }
+
     /// What Redis answered to this very question, and how many milliseconds ago, if it is remembered and still holds.
     @inline(__always)
     func denial(
@@ -78,7 +81,7 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
             user: user, question: question, denial: denial,
             deniesUntil: sentAt + .milliseconds(Int64(min(certainMilliseconds - 1, cacheMilliseconds))),
             receivedAt: receivedAt)
-        if entries.isEmpty {
+        if index.isEmpty {
             // The memory behind it is used as entries come.
             entries.reserveCapacity(Self.capacity)
             index = [UInt32](repeating: 0, count: Self.smallestIndex)
@@ -97,10 +100,12 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
         }
     }
 
-    /// Forgets everything.
+    /// Forgets everything, and keeps its memory for what comes: the allocator would cut what is given back into pieces that
+    /// stay resident, and find as much again elsewhere.
     mutating func forgetAll() {
-        entries = []
-        index = []
+        guard !entries.isEmpty else { return }
+        entries.removeAll(keepingCapacity: true)
+        for slot in index.indices { index[slot] = 0 }
         turn = 0
     }
 

@@ -5,7 +5,7 @@ import Synchronization
 ///
 /// One lock guards them all, since the event loops share each user's window; the hot path that Redis decides
 /// never comes here. At most ``maximumUsers`` are kept: two generations of which the older is dropped when the younger
-/// is full, so that whoever has not asked for longest is forgotten first.
+/// is full, so that whoever has not asked for longest is forgotten first. Both keep their room.
 final class LocalWindows: Sendable {
     /// The most users that are kept.
     static let maximumUsers = 65_536
@@ -40,8 +40,8 @@ final class LocalWindows: Sendable {
             let decision = window.check(cost: cost, limit: limit, clockMicroseconds: clockMicroseconds)
             if !window.isEmpty(limit: limit, clockMicroseconds: clockMicroseconds) {
                 if young.count >= maximumUsers / 2 {
-                    old = young
-                    young = [:]
+                    swap(&young, &old)
+                    young.removeAll(keepingCapacity: true)
                 }
                 young[key] = window
             }
@@ -182,5 +182,10 @@ final class LocalWindows: Sendable {
 
     var count: Int {
         generations.withLock { $0.young.count + $0.old.count }
+    }
+
+    /// For how many there is room without more memory.
+    var capacity: Int {
+        generations.withLock { $0.young.capacity + $0.old.capacity }
     }
 }

@@ -165,11 +165,24 @@ struct Sample {
     let residentKibibytes: Int
 }
 
-/// Memory of the daemon before, in the middle of, and after a long load, in KiB.
+/// Memory of a process at one instant, in KiB.
+struct MemoryReading {
+    /// All that is resident, pages of the program included.
+    let resident: Int
+    /// What the process has allocated of it.
+    let anonymous: Int
+
+    init(of process: Int32) {
+        resident = residentKibibytes(of: process) ?? 0
+        anonymous = anonymousKibibytes(of: process) ?? 0
+    }
+}
+
+/// Memory of the daemon before, in the middle of, and after a long load.
 struct MemoryCourse {
-    let before: Int
-    let middle: Int
-    let after: Int
+    let before: MemoryReading
+    let middle: MemoryReading
+    let after: MemoryReading
     let checks: Int
     let deniedPercent: Int
 }
@@ -281,13 +294,13 @@ struct Bench {
         let load = try Load(
             target: served.socket, traffic: .httpChecks(mix), connections: 64, warmUpMilliseconds: 0, length: half)
         let id = served.process.id
-        let before = residentKibibytes(of: id) ?? 0
+        let before = MemoryReading(of: id)
         let first = try load.run().tally
-        let middle = residentKibibytes(of: id) ?? 0
+        let middle = MemoryReading(of: id)
         let second = try load.run().tally
         let count = first.count + second.count
         return MemoryCourse(
-            before: before, middle: middle, after: residentKibibytes(of: id) ?? 0, checks: count,
+            before: before, middle: middle, after: MemoryReading(of: id), checks: count,
             deniedPercent: (first.denied + second.denied) * 100 / count)
     }
 }

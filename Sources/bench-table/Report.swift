@@ -118,10 +118,12 @@ struct Report {
             notes.append("\(scenario.name): \(decimalText(UInt64(denied), unit: 10_000, places: 2)) % were denied")
         }
         if let memory = results.memory {
-            let course = [memory.before, memory.middle, memory.after].map { "\(groupedText($0))" }
+            func course(_ value: (MemoryReading) -> Int) -> String {
+                [memory.before, memory.middle, memory.after].map { groupedText(value($0)) }.joined(separator: ", ")
+            }
             notes.append(
-                "RSS before, halfway and after \(groupedText(memory.checks)) checks: \(course.joined(separator: ", ")) KiB"
-            )
+                "RSS before, halfway and after \(groupedText(memory.checks)) checks: \(course { $0.resident }) KiB")
+            notes.append("anonymous memory of it, without the program's pages: \(course { $0.anonymous }) KiB")
             notes.append("of these checks \(memory.deniedPercent) % were denied")
         }
         return notes.isEmpty ? ["everything measured was admitted"] : notes

@@ -133,7 +133,7 @@ struct Target {
         let direct = Scenario.direct(64)
         let resident = results.values(.daemon(256)) { $0.residentKibibytes }.max()
         let calls = results.median(.denials) { $0.callsPerMillion }
-        let growth = results.memory.map { $0.after * 1_000 / max($0.before, 1) }
+        let growth = results.memory.map { $0.after.resident * 1_000 / max($0.before.resident, 1) }
         return [
             .init("checks/s, daemon : direct, at 64", .atLeast(1_400), results.ratio(daemon, rate, to: direct, rate)),
             .init(

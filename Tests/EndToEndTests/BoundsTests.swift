@@ -139,8 +139,13 @@ extension EndToEnd {
 
 extension Daemon {
     /// Memory in use, by the kernel's count.
-    var residentKilobytes: Int {
-        let line = readFile("/proc/\(process.id)/status").split(separator: "\n").first { $0.hasPrefix("VmRSS:") }
+    var residentKilobytes: Int { status("VmRSS") }
+
+    /// Memory in use that is no file's.
+    var anonymousKilobytes: Int { status("RssAnon") }
+
+    private func status(_ name: String) -> Int {
+        let line = readFile("/proc/\(process.id)/status").split(separator: "\n").first { $0.hasPrefix(name + ":") }
         return line.flatMap { Int($0.filter(\.isNumber)) } ?? 0
     }
 }

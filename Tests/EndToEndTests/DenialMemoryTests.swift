@@ -212,6 +212,47 @@ extension EndToEnd {
             #expect(daemons.contains { !$0.logLines(containing: "Redis has lost its data").isEmpty })
         }
 
+        /// Has each of these users denied once, who may ask once.
+        private func deny(_ users: [String], on daemon: Daemon) throws {
+            let statuses = try concurrently(4) { worker in
+                let client = try daemon.connect()
+                var denied = 0
+                for start in stride(from: worker * 100, to: users.count, by: 400) {
+                    let requests = users[start..<min(start + 100, users.count)].map { HTTPConnection.checkText($0) }
+                    for _ in 0..<2 {
+                        try client.send(requests.joined())
+                        for _ in requests where try client.response().status == 429 { denied += 1 }
+                    }
+                }
+                return denied
+            }
+            #expect(statuses.reduce(0, +) == users.count)
+        }
+
+        @Test("Denials that come after others were forgotten stand in the memory that those had")
+        func refilled() throws {
+            let daemon = try Daemon(
+                redis: redis.url, ["REQUESTS": "1", "DENY_CACHE_MS": "60000", "REDIS_TIMEOUT_MS": "60000"])
+            try redis.waitUntilSubscribed()
+            func deny(_ count: Int) throws -> Int {
+                try self.deny((0..<count).map { _ in newUser() }, on: daemon)
+                return daemon.anonymousKilobytes
+            }
+            let count = 20_000
+            let before = try deny(400)
+            let filled = try deny(count)
+            try redis.waitUntilHeartbeatIsLater()
+            try redis.command("FLUSHALL")
+            let losses = #"llm_rate_limit_redis_data_losses_total{kind="emptied"}"#
+            #expect(try eventually(within: 20) { try daemon.metric(losses) == 1 })
+            let forgotten = try deny(400)
+            let refilled = try deny(count)
+            print("denials: \(filled - before) kB, refilled \(refilled - forgotten) kB")
+            // Each takes 64 bytes and its part of the index.
+            #expect(filled - before > count * 64 / 1_024 || Sanitizer.isOn)
+            #expect(refilled - forgotten < count * 64 / 1_024 / 2 || Sanitizer.isOn)
+        }
+
         @Test("A subscription that breaks and comes back makes every daemon forget")
         func brokenSubscription() throws {
             let daemon = try Daemon(redis: redis.url, ["REQUESTS": "1", "DENY_CACHE_MS": "60000"])

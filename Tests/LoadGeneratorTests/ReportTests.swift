@@ -77,7 +77,10 @@ import Testing
         while monotonicNanoseconds() < deadline { _ = numbers.next() }
         #expect(try #require(processorNanoseconds(of: getpid())) > before)
         #expect(try #require(residentKibibytes(of: getpid())) > 1_000)
+        let anonymous = try #require(anonymousKibibytes(of: getpid()))
+        #expect(anonymous > 1_000 && anonymous < residentKibibytes(of: getpid()) ?? 0)
         #expect(processorNanoseconds(of: -1) == nil && residentKibibytes(of: -1) == nil)
+        #expect(anonymousKibibytes(of: -1) == nil)
     }
 
     private func report() -> LoadReport {

@@ -43,6 +43,26 @@ struct LeastRecentlyUsedTests {
             }
         }
     }
+
+    @Test("takes its memory with the first entry, and no more when it is forgotten and filled again")
+    func memory() {
+        var table = LeastRecentlyUsed<Int, Int>(capacity: 5_000)
+        table.removeAll()
+        #expect(table.reservedBytes == 0)
+        table.set(0, for: 0)
+        let entries = table.reservedBytes
+        for key in 1..<5_000 { table.set(key, for: key) }
+        let reserved = table.reservedBytes
+        // All that grows is the index: to four bytes a slot, of which at most half are taken, in a power of two.
+        #expect(reserved - entries <= 16_384 * 4)
+        for _ in 0..<2 {
+            table.removeAll()
+            #expect(table.count == 0 && table.reservedBytes == reserved)
+            for key in 5_000..<15_000 { table.set(key, for: key) }
+            #expect(table.count == 5_000 && table.reservedBytes == reserved)
+            #expect((10_000..<15_000).allSatisfy { table.value(for: $0) == $0 })
+        }
+    }
 }
 
 @Suite("What is remembered of budgets")

@@ -160,6 +160,28 @@ struct DenialMemoryTests {
         #expect(retry(user, at: 20) != nil)
     }
 
+    @Test("takes no more memory for as many denials as it has forgotten")
+    mutating func forgottenAndRefilled() {
+        let users = users(CheckDenials.capacity)
+        for user in users { remember(user) }
+        let reserved = memory.reservedBytes
+        #expect(reserved >= CheckDenials.capacity * CheckDenials.entryBytes)
+        for _ in 0..<2 {
+            memory.forgetAll()
+            #expect(memory.isEmpty && memory.reservedBytes == reserved)
+            // Those who come again stand in other places.
+            for user in users.reversed() { remember(user) }
+            #expect(memory.count == users.count && memory.reservedBytes == reserved)
+            #expect(users.allSatisfy { retry($0, at: 20) != nil })
+        }
+    }
+
+    @Test("takes no memory where nobody is denied")
+    mutating func unused() {
+        memory.forgetAll()
+        #expect(memory.reservedBytes == 0)
+    }
+
     /// So many users, of UUIDs, short texts and long ones.
     private func users(_ count: Int) -> [SubjectID] {
         var random = SeededGenerator(seed: 1)

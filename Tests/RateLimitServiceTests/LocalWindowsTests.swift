@@ -61,6 +61,17 @@ struct LocalWindowsTests {
         #expect(check(0).isAllowed)
     }
 
+    @Test("take no more memory once both generations have been full, and give none back to take it again")
+    func room() {
+        for number in 0..<LocalWindows.maximumUsers { check(number, cost: 3) }
+        let room = windows.capacity
+        #expect(room >= LocalWindows.maximumUsers)
+        for number in LocalWindows.maximumUsers..<2 * LocalWindows.maximumUsers {
+            check(number, cost: 3)
+            if number % 1_024 == 0 { #expect(windows.capacity == room) }
+        }
+    }
+
     @Test("do not forget a user who keeps asking, however many others come")
     func generations() {
         check(-1, cost: 3)

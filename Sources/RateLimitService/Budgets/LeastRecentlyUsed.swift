@@ -34,6 +34,11 @@ struct LeastRecentlyUsed<Key: Hashable, Value> {
 
     var count: Int { entries.count }
 
+    /// How many bytes it has asked for, used or not.
+    var reservedBytes: Int {
+        entries.capacity * MemoryLayout<Entry>.stride + index.capacity * MemoryLayout<UInt32>.stride
+    }
+
     /// The value under a key, which counts as used now.
     mutating func value(for key: Key) -> Value? {
         guard let slot = slot(of: key, Self.hash(key)) else { return nil }
@@ -59,6 +64,8 @@ struct LeastRecentlyUsed<Key: Hashable, Value> {
             entries[place] = entry
         } else {
             place = entries.count
+            // The memory behind it is used as entries come; a row that doubled would leave its old places behind.
+            if index.isEmpty { entries.reserveCapacity(capacity) }
             entries.append(entry)
             if 2 * entries.count > index.count { growIndex() }
         }
@@ -98,10 +105,11 @@ struct LeastRecentlyUsed<Key: Hashable, Value> {
         entries.removeLast()
     }
 
-    /// Forgets everything.
+    /// Forgets everything, and keeps its memory for what comes.
     mutating func removeAll() {
-        entries.removeAll()
-        index.removeAll()
+        guard !entries.isEmpty else { return }
+        entries.removeAll(keepingCapacity: true)
+        for slot in index.indices { index[slot] = 0 }
         newest = Self.nowhere
         oldest = Self.nowhere
     }
