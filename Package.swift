@@ -53,7 +53,12 @@ let package = Package(
 
         // The daemon, from the bottom up.
         .target(name: "BoundedFiles", dependencies: ["CSodium"]),
-        .target(name: "TLSContexts", dependencies: ["BoundedFiles", .nioCore, .nioSSL]),
+        .target(name: "TLSContexts", dependencies: ["BoundedFiles", .nioCore, .nioPosix, .nioSSL]),
+        // async-http-client would bring HTTP/2 and more: minutes of every first build, and megabytes of a small program.
+        .target(
+            name: "HTTPPosts",
+            dependencies: ["TLSContexts", .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .nioTLS]
+        ),
         .target(name: "Listeners", dependencies: ["TLSContexts", .coreMetrics, .logging, .nioCore, .nioSSL]),
         .target(name: "PrometheusMetrics", dependencies: [.coreMetrics]),
         .target(name: "StructuredLog", dependencies: [.logging]),
@@ -129,6 +134,12 @@ let package = Package(
 
         // Tests of one module each.
         .testTarget(name: "ListenersTests", dependencies: ["Listeners", "TestSupport", .coreMetrics, .logging]),
+        .testTarget(
+            name: "HTTPPostsTests",
+            dependencies: [
+                "HTTPPosts", "TLSContexts", "TestSupport", .nioCore, .nioHTTP1, .nioPosix, .nioSSL,
+            ]
+        ),
         .testTarget(name: "TLSContextsTests", dependencies: ["TLSContexts", "TestSupport", .nioCore]),
         .testTarget(name: "PrometheusMetricsTests", dependencies: ["PrometheusMetrics", .coreMetrics]),
         .testTarget(name: "StructuredLogTests", dependencies: ["StructuredLog", .logging]),

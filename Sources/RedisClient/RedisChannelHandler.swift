@@ -1,6 +1,7 @@
 import NIOCore
 import NIOSSL
 import NIOTLS
+import TLSContexts
 
 /// The link's end in a channel: bytes to replies, and what happens to the connection.
 final class RedisChannelHandler: ChannelInboundHandler {
@@ -65,7 +66,9 @@ final class RedisChannelHandler: ChannelInboundHandler {
         // Most servers close without the goodbye of TLS: a closed connection and no more.
         if failure == nil, error as? NIOSSLError != .uncleanShutdown {
             let tls = try? context.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
-            failure = .unreachable(connectionFailure(error, endpoint: endpoint, certificate: tls?.peerCertificate))
+            let reason = connectionFailure(
+                error, nameToVerify: endpoint.nameToVerify, certificate: tls?.peerCertificate)
+            failure = .unreachable(reason)
         }
         context.close(promise: nil)
     }

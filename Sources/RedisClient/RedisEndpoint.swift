@@ -59,6 +59,14 @@ extension RedisEndpoint: CustomStringConvertible {
     /// The ACL user to log in as now. It blocks where a file has to be read.
     var currentUser: String? { userFile?.read() ?? user }
 
+    /// The name that the server's certificate must be for.
+    var nameToVerify: String {
+        switch address {
+        case .tcp(let host, _): tls?.serverName ?? host
+        case .unix(let path): path
+        }
+    }
+
     /// What stands in front of the host, with the password masked.
     var loginText: String {
         guard user != nil || password != nil else { return "" }

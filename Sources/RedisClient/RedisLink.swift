@@ -1,6 +1,7 @@
 public import NIOCore
 import NIOPosix
 import NIOSSL
+import TLSContexts
 
 /// One connection to Redis that an event loop keeps for itself, with its handshake, deadlines and reconnects.
 ///
@@ -144,7 +145,8 @@ extension RedisLink {
                 channel.eventLoop.makeCompletedFuture {
                     if let tls = endpoint.tls {
                         try channel.pipeline.syncOperations.addHandler(
-                            NIOSSLClientHandler(context: tls.context(), serverHostname: endpoint.tlsServerName)
+                            NIOSSLClientHandler(
+                                context: tls.context(), serverHostname: tlsServerName(endpoint.nameToVerify))
                         )
                     }
                     try channel.pipeline.syncOperations.addHandler(loopBound.value)
@@ -159,7 +161,7 @@ extension RedisLink {
             }
         connecting.assumeIsolated().whenFailure { [weak self, weak handler] error in
             guard let self, latest === handler else { return }
-            becomeUnavailable(.unreachable(connectionFailure(error, endpoint: endpoint)))
+            becomeUnavailable(.unreachable(connectionFailure(error, nameToVerify: endpoint.nameToVerify)))
             reconnect()
         }
     }

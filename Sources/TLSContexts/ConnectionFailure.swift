@@ -1,23 +1,29 @@
 import Glibc
 import NIOCore
 import NIOPosix
-import NIOSSL
+package import NIOSSL
 
-/// What went wrong between a link and its server below the replies, in words for whoever runs the daemon.
-func connectionFailure(_ error: any Error, endpoint: RedisEndpoint, certificate: NIOSSLCertificate? = nil) -> String {
+/// What went wrong between a client and its server below what they say to each other, in words for whoever runs the
+/// daemon.
+///
+/// - Parameters:
+///   - nameToVerify: the name that the server's certificate must be for.
+///   - certificate: the one that the server showed, where it has come.
+package func connectionFailure(
+    _ error: any Error, nameToVerify: String, certificate: NIOSSLCertificate? = nil
+) -> String {
     switch error {
     case let error as IOError: String(cString: strerror(error.errnoCode))
     case ChannelError.connectTimeout: "no connection in time"
     // What NIO makes of a host name: an error for each address that was tried, or for the name itself.
     case let error as NIOConnectionError:
         if let cause = error.connectionErrors.last?.error ?? error.dnsAError {
-            connectionFailure(cause, endpoint: endpoint)
+            connectionFailure(cause, nameToVerify: nameToVerify)
         } else {
             "the host \(error.host) has no address"
         }
-    case let error as TLSFileError: error.description
     case let error as NIOSSLExtraError where error == .failedToValidateHostname:
-        "TLS: the server's certificate is not for \(endpoint.nameToVerify)"
+        "TLS: the server's certificate is not for \(nameToVerify)"
     case NIOSSLError.handshakeFailed(let error): "TLS: \(handshakeFailure(error, certificate: certificate))"
     case let error as BoringSSLError: "TLS: \(handshakeFailure(error, certificate: certificate))"
     default: String(describing: error)
@@ -25,24 +31,13 @@ func connectionFailure(_ error: any Error, endpoint: RedisEndpoint, certificate:
 }
 
 /// What is said where no handshake has come about in the time for it.
-let noHandshakeInTime = "TLS: no handshake in time; the server may not speak TLS on this port"
+package let noHandshakeInTime = "TLS: no handshake in time; the server may not speak TLS on this port"
 
-extension RedisEndpoint {
-    /// The name that the server's certificate must be for.
-    fileprivate var nameToVerify: String {
-        switch address {
-        case .tcp(let host, _): tls?.serverName ?? host
-        case .unix(let path): path
-        }
-    }
-
-    /// The name that is asked for and verified, or nil for an IP address: the address itself is verified then, and is
-    /// never asked for, as the standard has it.
-    var tlsServerName: String? {
-        var address = in6_addr()
-        let name = nameToVerify
-        return [AF_INET, AF_INET6].contains { inet_pton($0, name, &address) == 1 } ? nil : name
-    }
+/// The name that is asked for and verified, or nil for an IP address: the address itself is verified then, and is never
+/// asked for, as the standard has it.
+package func tlsServerName(_ nameToVerify: String) -> String? {
+    var address = in6_addr()
+    return [AF_INET, AF_INET6].contains { inet_pton($0, nameToVerify, &address) == 1 } ? nil : nameToVerify
 }
 
 private func handshakeFailure(_ error: BoringSSLError, certificate: NIOSSLCertificate?) -> String {
