@@ -80,17 +80,25 @@ let package = Package(
                 .embedInCode("Scripts/decide-hot.lua"),
             ]
         ),
+        // The part of OpenTelemetry that decisions need. Its own packages would bring more than the daemon is.
+        .target(
+            name: "DecisionTracing",
+            dependencies: [
+                "HTTPPosts", "RateLimitCore", "RateLimitService", "RedisClient", .coreMetrics, .logging, .nioCore,
+            ]
+        ),
         .target(
             name: "HTTPServer",
             dependencies: [
-                "Listeners", "RateLimitCore", "RateLimitService", .coreMetrics, .logging, .nioCore, .nioHTTP1,
+                "DecisionTracing", "Listeners", "RateLimitCore", "RateLimitService", .coreMetrics, .logging, .nioCore,
+                .nioHTTP1,
                 .nioPosix,
             ]
         ),
         .target(
             name: "GRPCServer",
             dependencies: [
-                "CNGHTTP2", "HTTPServer", "Listeners", "RateLimitCore", "RateLimitService",
+                "CNGHTTP2", "DecisionTracing", "HTTPServer", "Listeners", "RateLimitCore", "RateLimitService",
                 .coreMetrics, .logging,
                 .nioCore, .nioPosix, .nioSSL, .nioTLS,
             ],
@@ -101,8 +109,8 @@ let package = Package(
         .target(
             name: "DaemonConfiguration",
             dependencies: [
-                "BoundedFiles", "LimitsFile", "Listeners", "RateLimitCore", "RateLimitService", "RedisClient",
-                "StructuredLog",
+                "BoundedFiles", "DecisionTracing", "HTTPPosts", "LimitsFile", "Listeners", "RateLimitCore",
+                "RateLimitService", "RedisClient", "StructuredLog", "TLSContexts",
                 .configuration, .logging,
             ]
         ),
@@ -110,8 +118,9 @@ let package = Package(
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
-                "CProcess", "DaemonConfiguration", "GRPCServer", "HTTPServer", "LLMRateLimitClient", "LimitsFile",
-                "Listeners", "LoadGenerator", "PrometheusMetrics", "RateLimitCore", "RateLimitService", "StructuredLog",
+                "CProcess", "DaemonConfiguration", "DecisionTracing", "GRPCServer", "HTTPPosts", "HTTPServer",
+                "LLMRateLimitClient", "LimitsFile", "Listeners", "LoadGenerator", "PrometheusMetrics", "RateLimitCore",
+                "RateLimitService", "StructuredLog",
                 .argumentParser, .coreMetrics, .logging, .nioCore, .nioHTTP1, .nioPosix, .serviceLifecycle,
                 .unixSignals,
             ]
@@ -134,6 +143,12 @@ let package = Package(
 
         // Tests of one module each.
         .testTarget(name: "ListenersTests", dependencies: ["Listeners", "TestSupport", .coreMetrics, .logging]),
+        .testTarget(
+            name: "DecisionTracingTests",
+            dependencies: [
+                "DecisionTracing", "HTTPPosts", "RateLimitCore", "RateLimitService", .coreMetrics, .nioCore,
+            ]
+        ),
         .testTarget(
             name: "HTTPPostsTests",
             dependencies: [
@@ -172,8 +187,8 @@ let package = Package(
         .testTarget(
             name: "DaemonConfigurationTests",
             dependencies: [
-                "BoundedFiles", "DaemonConfiguration", "LimitsFile", "RateLimitCore", "RateLimitService", "RedisClient",
-                "StructuredLog", "TestSupport",
+                "BoundedFiles", "DaemonConfiguration", "DecisionTracing", "HTTPPosts", "LimitsFile", "RateLimitCore",
+                "RateLimitService", "RedisClient", "StructuredLog", "TestSupport",
                 .logging,
             ]
         ),
@@ -216,7 +231,7 @@ let package = Package(
         // Real gateways with the files of deploy/, in front of real daemons.
         .testTarget(
             name: "GatewayTests", dependencies: ["TestSupport", "llm-rate-limit"],
-            exclude: ["model.py", "unix_socket.py"]),
+            exclude: ["model.py", "otlp.py", "unix_socket.py"]),
         // The packages of deploy/, by the tools of those who install them, and the built daemon as they start it.
         .testTarget(
             name: "PackageTests", dependencies: ["DaemonConfiguration", "TestSupport", "llm-rate-limit"],

@@ -12,7 +12,9 @@ public struct ConfigurationLoader: Sendable {
     /// A loader over the flags that were given and the process's environment (other programs' variables included).
     public init(flags: [OptionName: String] = [:], environment: [String: String]) {
         self.flags = flags
-        self.environment = environment.filter { $0.key.uppercased().hasPrefix(OptionName.variablePrefix) }
+        self.environment = environment.filter {
+            $0.key.uppercased().hasPrefix(OptionName.variablePrefix) || $0.key.hasPrefix(OptionName.sharedPrefix)
+        }
     }
 
     /// Reads the file, if one is named, and resolves every option.

@@ -24,26 +24,25 @@ extension ResolvedConfiguration {
 
     /// The table of `llm-rate-limit config`, at most 80 columns wide, with a line end behind each line.
     public func table() -> String {
-        let width = OptionName.allCases.map { shortName($0).count }.max() ?? 0
         var lines: [String] = []
         for section in OptionSection.allCases {
+            // The standard's names are much longer than the daemon's own.
+            let names = OptionName.allCases.filter { $0.isShared == (section == .tracing) }
+            let width = names.map(\.shortName.count).max() ?? 0
             lines.append(lines.isEmpty ? section.rawValue : "\n\(section.rawValue)")
             for entry in entries where entry.definition.section == section {
                 let mark = entry.definition.isReloadable ? "*" : " "
                 let start =
-                    " \(mark) \(padded(shortName(entry.option), to: width))  \(padded(entry.source.kind, to: 11))  "
+                    " \(mark) \(padded(entry.option.shortName, to: width))  \(padded(entry.source.kind, to: 11))  "
                 let value = entry.value.isEmpty ? "-" : entry.value
                 lines += folded(value, after: start)
             }
         }
         lines.append("\n* takes effect on reload (SIGHUP); the others on restart.")
-        lines.append("Each name is a variable behind \(OptionName.variablePrefix) and a flag of serve.")
+        lines.append("Each name is a variable behind \(OptionName.variablePrefix) and a flag of serve;")
+        lines.append("those of OpenTelemetry are variables as they stand.")
         if let file = settings.envFile { lines += folded(printable(file), after: "File: ") }
         return lines.map { "\($0)\n" }.joined()
-    }
-
-    private func shortName(_ option: OptionName) -> String {
-        String(option.variable.dropFirst(OptionName.variablePrefix.count))
     }
 }
 

@@ -1,3 +1,4 @@
+import HTTPPosts
 import RateLimitCore
 import RedisClient
 
@@ -7,7 +8,8 @@ import RedisClient
 /// `OptionName`, a property of `Settings` with its default, an entry here, and a flag in the command's `OptionFlags`.
 public enum OptionCatalogue {
     /// All options, group by group.
-    public static let all: [OptionDefinition] = limit + limits + redis + listening + grpc + auth + bounds + operating
+    public static let all: [OptionDefinition] =
+        limit + limits + redis + listening + grpc + auth + bounds + operating + tracing
 
     /// The definition of one option.
     public static subscript(name: OptionName) -> OptionDefinition {
@@ -197,5 +199,46 @@ public enum OptionCatalogue {
         OptionDefinition(
             .envFile, in: .operating, \.envFile, .orNone(.filePath, meaning: "no file"),
             summary: "A file of these variables; SIGHUP reads it again."),
+    ]
+
+    private static let tracing: [OptionDefinition] = [
+        OptionDefinition(
+            .otelEndpoint, in: .tracing, \.tracing.endpoint, .orNone(.collectorURL, meaning: "no tracing"),
+            summary: "Where a collector takes spans, at /v1/traces below it."),
+        OptionDefinition(
+            .otelTracesEndpoint, in: .tracing, \.tracing.tracesEndpoint,
+            .orNone(.collectorURL, meaning: "the endpoint of all signals"),
+            summary: "The same as the whole URL."),
+        OptionDefinition(
+            .otelProtocol, in: .tracing, \.tracing.transport, .transport,
+            summary: "How it is spoken to."),
+        OptionDefinition(
+            .otelHeaders, in: .tracing, \.tracing.headers, .orEmpty(.postHeaders, empty: [], meaning: "none"),
+            masking: { ValueSyntax<[PostHeader]>.masked($0) },
+            summary: "Headers that are sent along, such as a key."),
+        OptionDefinition(
+            .otelCertificate, in: .tracing, \.tracing.authoritiesFile,
+            .orNone(.pemFile, meaning: "the system's authorities"),
+            summary: "A file of authorities that vouch for it, for TLS."),
+        OptionDefinition(
+            .otelTimeout, in: .tracing, \.tracing.timeoutMilliseconds, .wholeNumber(in: 1...600_000, unit: "ms"),
+            summary: "How long it may take to answer."),
+        OptionDefinition(
+            .otelServiceName, in: .tracing, \.tracing.serviceName,
+            .orNone(.serviceName, meaning: "llm-rate-limit"),
+            summary: "What the daemon is called there."),
+        OptionDefinition(
+            .otelResourceAttributes, in: .tracing, \.tracing.resource,
+            .orEmpty(.attributes, empty: AttributeList(), meaning: "none"),
+            summary: "What else tells it from others there."),
+        OptionDefinition(
+            .otelSampler, in: .tracing, \.tracing.samplerName, .sampler,
+            summary: "Which decisions become spans."),
+        OptionDefinition(
+            .otelSamplerArgument, in: .tracing, \.tracing.samplerShare, .orNone(.share, meaning: "1"),
+            summary: "The share of traces, for samplers with ratio."),
+        OptionDefinition(
+            .otelDisabled, in: .tracing, \.tracing.isDisabled, .yesOrNo,
+            summary: "Trace nothing, whatever the others say."),
     ]
 }

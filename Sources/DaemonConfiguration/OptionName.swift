@@ -52,20 +52,42 @@ public enum OptionName: String, CaseIterable, Sendable {
     case logFormat = "log-format"
     case logUsers = "log-users"
     case envFile = "env-file"
+    case otelEndpoint = "otel-exporter-otlp-endpoint"
+    case otelTracesEndpoint = "otel-exporter-otlp-traces-endpoint"
+    case otelProtocol = "otel-exporter-otlp-protocol"
+    case otelHeaders = "otel-exporter-otlp-headers"
+    case otelCertificate = "otel-exporter-otlp-certificate"
+    case otelTimeout = "otel-exporter-otlp-timeout"
+    case otelServiceName = "otel-service-name"
+    case otelResourceAttributes = "otel-resource-attributes"
+    case otelSampler = "otel-traces-sampler"
+    case otelSamplerArgument = "otel-traces-sampler-arg"
+    case otelDisabled = "otel-sdk-disabled"
 
-    /// What every variable of the daemon begins with.
+    /// What every variable of the daemon's own begins with.
     public static let variablePrefix = "LLM_RATE_LIMIT_"
+
+    /// What those begin with that OpenTelemetry's standard names, and that other programs of the host may read too.
+    public static let sharedPrefix = "OTEL_"
+
+    /// Whether it is one of the standard's.
+    public var isShared: Bool { rawValue.hasPrefix("otel-") }
 
     /// The environment variable, such as `LLM_RATE_LIMIT_SOCKET_MODE`.
     public var variable: String {
-        Self.variablePrefix + rawValue.uppercased().replacing("-", with: "_")
+        (isShared ? "" : Self.variablePrefix) + rawValue.uppercased().replacing("-", with: "_")
+    }
+
+    /// The variable as tables have it: without what all of the daemon's own begin with.
+    public var shortName: String {
+        isShared ? variable : String(variable.dropFirst(Self.variablePrefix.count))
     }
 
     /// The command line flag, such as `--socket-mode`.
     public var flag: String { "--\(rawValue)" }
 
     /// The option's key in every configuration provider; an environment provider makes `variable` of it.
-    var key: AbsoluteConfigKey { AbsoluteConfigKey(["llm-rate-limit", rawValue]) }
+    var key: AbsoluteConfigKey { AbsoluteConfigKey(isShared ? [rawValue] : ["llm-rate-limit", rawValue]) }
 }
 
 /// The sections in which options are listed, named by their headings.
@@ -78,4 +100,5 @@ public enum OptionSection: String, CaseIterable, Sendable {
     case auth = "Forward auth"
     case bounds = "Bounds"
     case operating = "Operating"
+    case tracing = "OpenTelemetry"
 }

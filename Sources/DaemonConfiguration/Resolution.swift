@@ -115,6 +115,7 @@ struct Resolution {
         }
         checkPaths()
         checkGRPC()
+        checkTracing()
         warnAboutSettings()
         checkLimits()
         checkRedisTLS()
@@ -184,6 +185,14 @@ struct Resolution {
     }
 
     mutating func warn(_ text: String) { warnings.append(text) }
+
+    /// Whether an option was given where only this daemon is meant: not in an environment that programs may share.
+    func isGivenForThisDaemon(_ name: OptionName) -> Bool {
+        switch origins[name]?.source {
+        case .flag, .file: true
+        case .environment, .default, nil: false
+        }
+    }
 
     /// Whether nothing is wrong with an option so far.
     func isUnproblematic(_ name: OptionName) -> Bool { problems[name] == nil }

@@ -108,6 +108,9 @@ public struct Settings: Sendable, Equatable {
     /// The file of further variables, or nil.
     public var envFile: String?
 
+    /// How decisions are traced.
+    public var tracing = TracingSettings()
+
     /// The defaults.
     public init() {}
 

@@ -1,4 +1,5 @@
-/// Variables that begin as the daemon's do and are none of its options: one line for all of them.
+/// Variables that begin as the daemon's do and are none of its options: one line for all of them. Of those that begin as
+/// OpenTelemetry's do, only a file's are: in an environment they may be for any program.
 struct UnknownNames {
     private var texts: [String] = []
     private var count = 0
@@ -10,7 +11,8 @@ struct UnknownNames {
     mutating func note(_ variables: [String: String], in path: String?) {
         let place = path.map { " in \(printable($0))" } ?? ""
         for (name, value) in variables.sorted(by: { $0.key < $1.key }) {
-            guard name.uppercased().hasPrefix(OptionName.variablePrefix), OptionName(variable: name) == nil,
+            let isOwn = name.uppercased().hasPrefix(OptionName.variablePrefix)
+            guard isOwn || path != nil && name.hasPrefix(OptionName.sharedPrefix), OptionName(variable: name) == nil,
                 path != nil || !isKubernetesVariable(name, value: value)
             else { continue }
             count += 1

@@ -1,3 +1,4 @@
+package import DecisionTracing
 public import Listeners
 public import NIOCore
 import NIOPosix
@@ -17,6 +18,8 @@ public final class GRPCServer: Sendable {
         public var callers: CallerRules
         /// Which headers of an authorization say how a quota stands.
         public var quotaHeaders: QuotaHeaders
+        /// Has decisions traced; nil where they are not.
+        package var tracing: Tracing?
 
         /// Makes the options.
         public init(
@@ -69,7 +72,8 @@ public final class GRPCServer: Sendable {
                     let engine = service.engine(on: eventLoop)
                     let table = MethodTable(own: methods, engine: engine)
                     let state = GRPCLoopState(
-                        engine: engine, methods: table, requestTimeout: timeout, metrics: metrics)
+                        engine: engine, methods: table, requestTimeout: timeout, metrics: metrics,
+                        tracing: options.tracing)
                     return NIOLoopBound(state, eventLoop: eventLoop)
                 }.get()
             )

@@ -1,3 +1,4 @@
+import DecisionTracing
 import NIOCore
 import RateLimitService
 
@@ -6,6 +7,9 @@ import RateLimitService
 /// The connection knows HTTP/2 and gRPC's framing, a method its two messages; what a method asks of the engine is answered
 /// through the connection, which is the ``DecisionRequester``.
 protocol UnaryMethod: AnyObject {
+    /// What its calls are in traces; nil where they decide nothing.
+    var operation: TracedOperation? { get }
+
     /// Takes in a call.
     ///
     /// - Parameters:
@@ -20,6 +24,10 @@ protocol UnaryMethod: AnyObject {
 
     /// Writes the message that tells an outcome.
     func write(_ outcome: Outcome, to message: inout ByteBuffer)
+}
+
+extension UnaryMethod {
+    var operation: TracedOperation? { nil }
 }
 
 /// Where a call is answered: through ``DecisionRequester/deliver(_:ticket:)`` by ``UnaryMethod/write(_:to:)``, or by a

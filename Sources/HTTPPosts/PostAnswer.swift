@@ -12,6 +12,13 @@ package struct PostAnswer: Hashable, Sendable {
     /// As many bytes as ``PostOptions/maximumAnswerBytes`` at most.
     package var body: ByteBuffer
 
+    /// Makes one.
+    package init(status: Int, retryAfterSeconds: Int?, body: ByteBuffer) {
+        self.status = status
+        self.retryAfterSeconds = retryAfterSeconds
+        self.body = body
+    }
+
     /// Whether the server has taken the body.
     package var isSuccess: Bool { (200...299).contains(status) }
 }

@@ -68,6 +68,9 @@ package struct PostURL: Hashable, Sendable {
         return PostURL(isEncrypted: isEncrypted, host: host, port: port, target: own + separator + path)
     }
 
+    /// The whole URL; it may be a secret.
+    package var text: String { "\(self)\(target)" }
+
     /// As the header `Host` has it: the port only where it is not the scheme's own.
     var hostHeader: String {
         let isDefault = port == (isEncrypted ? 443 : 80)

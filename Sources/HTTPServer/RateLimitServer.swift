@@ -1,4 +1,5 @@
 public import CoreMetrics
+package import DecisionTracing
 package import Listeners
 public import Logging
 public import NIOCore
@@ -30,6 +31,8 @@ public final class RateLimitServer: Sendable {
         public var callers: CallerRules
         /// Which headers of an answer say how a quota stands.
         public var quotaHeaders: QuotaHeaders
+        /// Has decisions traced; nil where they are not.
+        package var tracing: Tracing?
 
         /// Makes the options.
         public init(
@@ -67,7 +70,8 @@ public final class RateLimitServer: Sendable {
                 try await eventLoop.submit {
                     let context = EventLoopState(
                         service: service, eventLoop: eventLoop, pages: pages, requestTimeout: timeout,
-                        reports: reports, callers: options.callers, quotaHeaders: options.quotaHeaders
+                        reports: reports, callers: options.callers, quotaHeaders: options.quotaHeaders,
+                        tracing: options.tracing
                     )
                     return NIOLoopBound(context, eventLoop: eventLoop)
                 }.get()

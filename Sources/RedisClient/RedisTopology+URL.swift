@@ -193,8 +193,9 @@ private struct URLParts {
 }
 
 /// Percent-encoding as RFC 3986 has it, over UTF-8.
-enum PercentCoding {
-    static func decode(_ text: Substring) throws(RedisURLError) -> String {
+package enum PercentCoding {
+    /// The text that this one encodes.
+    package static func decode(_ text: Substring) throws(RedisURLError) -> String {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(text.utf8.count)
         var rest = text.utf8[...]
@@ -212,7 +213,8 @@ enum PercentCoding {
         return decoded
     }
 
-    static func encode(_ text: String, keeping kept: String = "") -> String {
+    /// A text with all but letters, digits, `-._~` and what is kept encoded.
+    package static func encode(_ text: String, keeping kept: String = "") -> String {
         var encoded = ""
         for byte in text.utf8 {
             if byte.isUnreserved || kept.utf8.contains(byte) {

@@ -1,3 +1,4 @@
+import DecisionTracing
 import GRPCServer
 import HTTPServer
 import Listeners
@@ -126,6 +127,12 @@ enum MetricCatalogue {
             name: ReloadMetrics.Name.hash,
             help: "What tells each part of the configuration in force from others; replicas should have the same.",
             kind: .gauge
+        ),
+        .init(
+            name: SpanMetrics.Name.spans,
+            help:
+                "Spans by what became of them: exported, refused, failed, dropped (too many waited), abandoned (nobody did).",
+            kind: .counter
         ),
         .init(name: buildInfo, help: "Always 1; the labels say what is running.", kind: .gauge),
     ]

@@ -14,10 +14,13 @@ struct OptionFlags: ParsableArguments {
     @OptionGroup(title: OptionSection.auth.rawValue) var auth: AuthFlags
     @OptionGroup(title: OptionSection.bounds.rawValue) var bounds: BoundFlags
     @OptionGroup(title: OptionSection.operating.rawValue) var operating: OperatingFlags
+    @OptionGroup(title: OptionSection.tracing.rawValue) var tracing: TracingFlags
 
     /// The options that were given, as they were written.
     var given: [OptionName: String] {
-        let groups: [any ParsableArguments] = [limit, limits, redis, listening, grpc, auth, bounds, operating]
+        let groups: [any ParsableArguments] = [
+            limit, limits, redis, listening, grpc, auth, bounds, operating, tracing,
+        ]
         let options = groups.flatMap { group in
             Mirror(reflecting: group).children.compactMap { ($0.value as? Option<GivenOption?>)?.wrappedValue }
         }
@@ -97,6 +100,20 @@ struct OperatingFlags: ParsableArguments {
     @Option(.logFormat) var logFormat: GivenOption?
     @Option(.logUsers) var logUsers: GivenOption?
     @Option(.envFile) var envFile: GivenOption?
+}
+
+struct TracingFlags: ParsableArguments {
+    @Option(.otelEndpoint) var endpoint: GivenOption?
+    @Option(.otelTracesEndpoint) var tracesEndpoint: GivenOption?
+    @Option(.otelProtocol) var transport: GivenOption?
+    @Option(.otelHeaders) var headers: GivenOption?
+    @Option(.otelCertificate) var certificate: GivenOption?
+    @Option(.otelTimeout) var timeout: GivenOption?
+    @Option(.otelServiceName) var serviceName: GivenOption?
+    @Option(.otelResourceAttributes) var resourceAttributes: GivenOption?
+    @Option(.otelSampler) var sampler: GivenOption?
+    @Option(.otelSamplerArgument) var samplerArgument: GivenOption?
+    @Option(switch: .otelDisabled) var disabled: GivenOption?
 }
 
 /// An option with the text that was given for it; the configuration decides whether the text is a value.

@@ -1,5 +1,6 @@
 import CoreMetrics
 import DaemonConfiguration
+import DecisionTracing
 import GRPCServer
 import Glibc
 import HTTPServer
@@ -43,19 +44,26 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         metrics: CheckMetrics(factory: factory), logger: logger
     )
     let inForce = ConfigurationInForce(configuration)
+    let spans = SpanExport(
+        inForce, limitName: service.policy.limit.name, metrics: SpanMetrics(factory: factory), logger: logger)
+    var options = RateLimitServer.Options(
+        connectionLimit: connectionLimit(settings, logger),
+        requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds,
+        // Its own user can do anything to the daemon anyway, and its probes run as that.
+        allowedUsers: settings.allowedUsers.map { $0.numbers.union([geteuid()]) },
+        callers: settings.callers, quotaHeaders: settings.quotaHeaders)
+    options.tracing = spans?.tracing
+    var optionsOfGRPC = GRPCServer.Options(
+        requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds, callers: settings.callers,
+        quotaHeaders: settings.quotaHeaders)
+    optionsOfGRPC.tracing = spans?.tracing
     let server = try await RateLimitServer.make(
         service: service, group: group, eventLoops: eventLoops,
         pages: ServerPages(
             version: programVersion, configuration: { inForce.page }, metrics: { factory.render() },
             configurationState: { inForce.readings.healthJSON() }
         ),
-        options: RateLimitServer.Options(
-            connectionLimit: connectionLimit(settings, logger),
-            requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds,
-            // Its own user can do anything to the daemon anyway, and its probes run as that.
-            allowedUsers: settings.allowedUsers.map { $0.numbers.union([geteuid()]) },
-            callers: settings.callers, quotaHeaders: settings.quotaHeaders
-        ),
+        options: options,
         factory: factory, logger: logger,
         reports: AdminReports(
             reset: { ResetLog(inForce: inForce, logger: logger).log($0) },
@@ -68,9 +76,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
         grpc: try await GRPCServer.make(
             service: service, group: group, eventLoops: eventLoops, connectionCount: server.connectionCount,
             filter: server.filter,
-            options: GRPCServer.Options(
-                requestTimeoutMilliseconds: settings.requestTimeoutMilliseconds, callers: settings.callers,
-                quotaHeaders: settings.quotaHeaders),
+            options: optionsOfGRPC,
             metrics: GRPCMetrics(factory: factory)))
     // A daemon whose Redis is there answers its first check exactly; one whose Redis is away starts all the same.
     await service.start(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds)))
@@ -95,7 +101,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
                 .init(service: daemon, successTerminationBehavior: .gracefullyShutdownGroup),
                 .init(service: reload),
                 .init(service: WatchdogService(notifier: notifier, eventLoops: eventLoops)),
-            ],
+            ] + (spans.map { [.init(service: $0)] } ?? []),
             logger: Logger(label: "lifecycle", factory: { _ in SwiftLogNoOpLogHandler() })
         )
     )

@@ -17,7 +17,10 @@ struct DeployTests {
         let content = try text(of: "llm-rate-limit.env")
         #expect(try EnvironmentFile(parsing: Array(content.utf8)).assignments.isEmpty)
 
-        let uncommented = content.replacing("#\(OptionName.variablePrefix)", with: OptionName.variablePrefix)
+        var uncommented = content
+        for prefix in [OptionName.variablePrefix, OptionName.sharedPrefix] {
+            uncommented.replace("\n#\(prefix)", with: "\n\(prefix)")
+        }
         let file = try EnvironmentFile(parsing: Array(uncommented.utf8))
         #expect(file.ignoredLines.isEmpty)
         // A file cannot name another, so the one option that names a file is not in it.
@@ -27,7 +30,8 @@ struct DeployTests {
 
         // A comment that promises a reload must be true.
         let lines = content.split(separator: "\n")
-        for (comment, line) in zip(lines, lines.dropFirst()) where line.hasPrefix("#\(OptionName.variablePrefix)") {
+        for (comment, line) in zip(lines, lines.dropFirst())
+        where line.hasPrefix("#\(OptionName.variablePrefix)") || line.hasPrefix("#\(OptionName.sharedPrefix)") {
             let name = line.dropFirst().prefix { $0 != "=" }
             let option = try #require(OptionName(variable: String(name)))
             #expect(comment.contains("(reload)") == OptionCatalogue[option].isReloadable, "\(name)")

@@ -75,6 +75,17 @@ struct OptionTests {
                 "LLM_RATE_LIMIT_THREADS --threads=1",
                 "LLM_RATE_LIMIT_TRUSTED_PROXIES --trusted-proxies=",
                 "LLM_RATE_LIMIT_WINDOW --window=3600",
+                "OTEL_EXPORTER_OTLP_CERTIFICATE --otel-exporter-otlp-certificate=",
+                "OTEL_EXPORTER_OTLP_ENDPOINT --otel-exporter-otlp-endpoint=",
+                "OTEL_EXPORTER_OTLP_HEADERS --otel-exporter-otlp-headers=",
+                "OTEL_EXPORTER_OTLP_PROTOCOL --otel-exporter-otlp-protocol=http/protobuf",
+                "OTEL_EXPORTER_OTLP_TIMEOUT --otel-exporter-otlp-timeout=10000",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT --otel-exporter-otlp-traces-endpoint=",
+                "OTEL_RESOURCE_ATTRIBUTES --otel-resource-attributes=",
+                "OTEL_SDK_DISABLED --otel-sdk-disabled=no",
+                "OTEL_SERVICE_NAME --otel-service-name=",
+                "OTEL_TRACES_SAMPLER --otel-traces-sampler=parentbased_always_on",
+                "OTEL_TRACES_SAMPLER_ARG --otel-traces-sampler-arg=",
             ])
         #expect(
             Set(OptionCatalogue.all.filter(\.isReloadable).map(\.name)) == [

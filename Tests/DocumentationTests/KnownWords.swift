@@ -35,6 +35,7 @@ enum KnownWords {
             "{path: /v1/auth/-, allowedHeaders: [X-User-Id, X-Api-Key]}",
         ],
         "a variable of envoyproxy/ratelimit's": ["MERGE_DOMAIN_CONFIG", "RESPONSE_DYNAMIC_METADATA"],
+        "a header that the daemon leaves alone": ["tracestate"],
         "a format of Envoy's, and what it shows": [
             "%DYNAMIC_METADATA(envoy.filters.http.ratelimit:metadata:plan)%", "metadata: {plan: gold}",
         ],

@@ -110,8 +110,3 @@ struct TableTests {
         }
     }
 }
-
-extension OptionName {
-    /// The variable without what all of them begin with.
-    var shortName: String { String(variable.dropFirst(Self.variablePrefix.count)) }
-}

@@ -187,14 +187,16 @@ extension ChartTests {
 
         let schema = try JSONSerialization.jsonObject(with: Data(readFile("\(Helm.chart)/values.schema.json").utf8))
         let given = Manifest(value: schema)["properties"]["options"]["properties"].names
-        let own = Set(set.map { String($0.dropFirst(OptionName.variablePrefix.count)) })
+        let own = Set(set.compactMap { OptionName(variable: $0)?.shortName })
         // A sidecar's sockets are where the templates mount them; its gateway asks over them, and a file of variables
         // would hide what the values say.
         let fixed: Set = [
             "SOCKET", "SOCKET_MODE", "ADMIN_SOCKET", "GRPC_LISTEN", "GRPC_CERT_FILE", "GRPC_KEY_FILE",
             "GRPC_CLIENT_CA_FILE", "ENV_FILE",
+            // A secret and a file, which values cannot hold: a collector inside the cluster needs neither.
+            "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_CERTIFICATE",
         ]
-        let all = OptionCatalogue.all.map { String($0.name.variable.dropFirst(OptionName.variablePrefix.count)) }
+        let all = OptionCatalogue.all.map(\.name.shortName)
         #expect(given.union(own).union(fixed) == Set(all))
         #expect(given.isDisjoint(with: fixed))
         let both: Set = ["REPLICAS", "REQUESTS", "WINDOW", "SHADOW", "FAILURE_MODE"]
@@ -208,7 +210,7 @@ extension ChartTests {
         func digits(_ text: Substring) -> Int? { Int(text.replacing(",", with: "")) }
         var bounded = 0
         for name in properties.names {
-            let option = try #require(OptionName(variable: OptionName.variablePrefix + name))
+            let option = try #require(OptionName.allCases.first { $0.shortName == name })
             let (accepted, property) = (OptionCatalogue[option].accepted, properties[name])
             if let match = accepted.firstMatch(of: /^whole numbers from ([0-9,]+) to ([0-9,]+)/) {
                 #expect(property["minimum"].number == digits(match.1), "\(name)")

@@ -1,3 +1,4 @@
+import DecisionTracing
 import Glibc
 import Listeners
 import NIOCore
@@ -28,6 +29,8 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     private(set) var takenWrites = 0
     /// Calls that were asked and have no decision, those included whose streams are gone.
     private var pendingCalls = 0
+    /// The spans of those that are traced, by their tickets.
+    private var spans: [Int: OpenSpan] = [:]
     /// Whether TLS is being agreed on. What is written then waits for what is read.
     private var isHandshaking: Bool
     /// Whether a read is taken in, behind which all is flushed.
@@ -71,7 +74,8 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         guard session == nil, context != nil else { return }
         session = HTTP2Session(
             SessionState(
-                paths: loop.methods.paths, firstStreaming: loop.methods.unary.count, gathered: loop.gathered))
+                paths: loop.methods.paths, firstStreaming: loop.methods.unary.count, gathered: loop.gathered,
+                readsTraces: loop.tracer != nil))
         loop.opened(self)
         setTimer()
         flush()
@@ -177,6 +181,9 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
         let method = loop.methods.unary[record.pointee.method]
         let message = UnsafeRawBufferPointer(start: record.pointee.message, count: record.pointee.messageLength)
         let arrival = NIODeadline.uptimeNanoseconds(record.pointee.arrival)
+        if let tracer = loop.tracer, let operation = method.operation {
+            spans[ticket] = tracer.begin(operation, of: nil, in: record.pointee.trace, arrivedAt: arrival)
+        }
         do throws(GRPCError) {
             let outcome = try method.begin(message, arrivedAt: arrival, responder: self, ticket: ticket)
             if let outcome { deliver(outcome, ticket: ticket) }
@@ -190,7 +197,7 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     // MARK: Answers out
 
     func deliver(_ outcome: Outcome, ticket: Int) {
-        decided()
+        decided(ticket, outcome)
         guard let session, let record = session.record(ticket) else { return }
         let method = loop.methods.unary[record.pointee.method]
         loop.scratch.clear()
@@ -199,21 +206,22 @@ final class GRPCConnection: ChannelInboundHandler, UnaryResponder {
     }
 
     func respond(_ message: ByteBuffer, ticket: Int) {
-        decided()
+        decided(ticket, nil)
         guard let session, let record = session.record(ticket) else { return }
         answer(record, with: message, of: session)
         if !isReading { loop.flushSoon() }
     }
 
     func fail(_ error: GRPCError, ticket: Int) {
-        decided()
+        decided(ticket, nil)
         guard let session, let record = session.record(ticket) else { return }
         answer(error, record, of: session)
         if !isReading { loop.flushSoon() }
     }
 
-    private func decided() {
+    private func decided(_ ticket: Int, _ outcome: Outcome?) {
         pendingCalls -= 1
+        if !spans.isEmpty { spans.removeValue(forKey: ticket)?.end(outcome) }
         // Also where no stream is left to answer on: others wait until it is read again.
         if isReadPaused { willFlush() }
     }

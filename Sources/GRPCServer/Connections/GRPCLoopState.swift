@@ -1,4 +1,5 @@
 import CoreMetrics
+import DecisionTracing
 import NIOCore
 import RateLimitService
 
@@ -9,6 +10,8 @@ final class GRPCLoopState {
     let engine: CheckEngine
     let methods: MethodTable
     let requestTimeout: TimeAmount
+    /// Nil where decisions are not traced.
+    let tracer: DecisionTracer?
     private let metrics: GRPCMetrics
     /// Bytes of messages that have arrived in part; the connections' callbacks count here.
     let gathered: UnsafeMutablePointer<Int>
@@ -22,8 +25,9 @@ final class GRPCLoopState {
 
     init(
         engine: CheckEngine, methods: MethodTable, requestTimeout: TimeAmount,
-        metrics: GRPCMetrics = GRPCMetrics(factory: NOOPMetricsHandler.instance)
+        metrics: GRPCMetrics = GRPCMetrics(factory: NOOPMetricsHandler.instance), tracing: Tracing? = nil
     ) {
+        tracer = tracing.map { DecisionTracer($0, .grpc) }
         eventLoop = engine.eventLoop
         self.engine = engine
         self.methods = methods

@@ -1,3 +1,5 @@
+import DecisionTracing
+
 /// One call of a connection, at an address that stays: the library holds it as the user data of the call's stream.
 ///
 /// Nothing in it is reference counted, since the library's callbacks come by a dozen times for each call.
@@ -40,6 +42,9 @@ struct CallRecord {
     var period = 0
     /// How long the client waits, in nanoseconds.
     var timeout = UInt64.max
+    /// What the client says of its trace, where that is asked, and how often it says it.
+    var trace: TraceContext?
+    var traceHeaders = 0
     /// The message behind its prefix, where it lies whole in the bytes that are being read.
     var message: UnsafePointer<UInt8>?
     var messageLength = 0

@@ -1,4 +1,5 @@
 import CNGHTTP2
+import DecisionTracing
 
 /// What the library's callbacks know of a connection: calls by their records, and counts. No class, so that a callback
 /// retains and releases nothing, and can reach neither the channel nor the handler: none of them can end the session.
@@ -10,6 +11,8 @@ struct SessionState {
     let firstStreaming: Int
     /// What all connections of the event loop have gathered of messages, in bytes.
     let gathered: UnsafeMutablePointer<Int>
+    /// Whether calls are traced.
+    let readsTraces: Bool
     private(set) var slab = CallSlab()
     /// Nanoseconds of the loop's clock, as of this read.
     var now: UInt64 = 0
@@ -39,7 +42,10 @@ struct SessionState {
     /// Whose message lies in the bytes that are being read, and has not ended.
     private var inPlace: Record?
 
-    init(paths: MethodPaths, firstStreaming: Int, gathered: UnsafeMutablePointer<Int>) {
+    init(
+        paths: MethodPaths, firstStreaming: Int, gathered: UnsafeMutablePointer<Int>, readsTraces: Bool = false
+    ) {
+        self.readsTraces = readsTraces
         self.paths = paths
         self.firstStreaming = firstStreaming
         self.gathered = gathered
@@ -88,6 +94,10 @@ struct SessionState {
             record.pointee.method = paths.index(of: value, length: valueLength)
         case 7 where (":method" as StaticString).equals(name, length: nameLength):
             if ("POST" as StaticString).equals(value, length: valueLength) { record.pointee.state.insert(.isPost) }
+        case 11 where readsTraces && TraceContext.header.equals(name, length: nameLength):
+            record.pointee.traceHeaders += 1
+            let text = UnsafeRawBufferPointer(start: value, count: valueLength)
+            record.pointee.trace = record.pointee.traceHeaders == 1 ? TraceContext(traceparent: text) : nil
         case 12 where ("content-type" as StaticString).equals(name, length: nameLength):
             if isGRPC(value, valueLength) { record.pointee.state.insert(.isGRPC) }
         case 12 where ("grpc-timeout" as StaticString).equals(name, length: nameLength):

@@ -1,3 +1,4 @@
+import DecisionTracing
 import HTTPServer
 import NIOCore
 import RateLimitCore
@@ -16,6 +17,7 @@ final class AuthorizationCheckMethod: UnaryMethod {
         get { answers.quotaHeaders }
         set { answers.quotaHeaders = newValue }
     }
+    let operation: TracedOperation? = .authorize
     private let engine: CheckEngine
     private let answers: AuthorizationAnswers
 

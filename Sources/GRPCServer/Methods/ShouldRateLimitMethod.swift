@@ -1,3 +1,4 @@
+import DecisionTracing
 import NIOCore
 import RateLimitService
 
@@ -6,6 +7,7 @@ final class ShouldRateLimitMethod: UnaryMethod {
     /// Where it is called.
     static let path = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
+    let operation: TracedOperation? = .descriptors
     private let engine: CheckEngine
     /// Answers for the daemon's own limits.
     private let limitsDomain: LimitsDomain

@@ -1,3 +1,4 @@
+import DecisionTracing
 import Glibc
 import Listeners
 import NIOCore
@@ -118,16 +119,19 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
             // What it says besides matters to the limits of the file.
             case .check(_, _, let hasOtherMembers) where hasOtherMembers && loop.engine.hasFileLimits: slowPath.begin()
             case .check(let request, let length, _):
+                let span = loop.tracer.flatMap { $0.begin(.check, of: request.user, in: bytes, arrivedAt: now) }
                 bytes.moveReaderIndex(forwardBy: length)
-                check(request.user, cost: request.cost, arrivedAt: now)
+                check(request.user, cost: request.cost, arrivedAt: now, in: span)
             case .call(let route, let isVerbose, let body):
                 guard let call = read(route, isVerbose: isVerbose, body: body, of: bytes) else {
                     slowPath.begin()
                     continue
                 }
+                var context = ResponseContext(topic: AnswerTopic(call))
+                context.span = loop.tracer.flatMap { $0.begin(call.request, in: bytes, arrivedAt: now) }
                 bytes.moveReaderIndex(forwardBy: body.upperBound)
                 clearTimeout()
-                decide(call.request, arrivedAt: now, ticket: makeTicket(ResponseContext(topic: AnswerTopic(call))))
+                decide(call.request, arrivedAt: now, ticket: makeTicket(context))
             case .incomplete: return setTimeout()
             case .other: slowPath.begin()
             }
@@ -149,9 +153,10 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
         }
     }
 
-    private func check(_ user: SubjectID, cost: Int, arrivedAt now: NIODeadline) {
+    private func check(_ user: SubjectID, cost: Int, arrivedAt now: NIODeadline, in span: OpenSpan?) {
         clearTimeout()
         let ticket = queue.makeTicket()
+        if let span { contexts.keep(ResponseContext(span: span), for: ticket) }
         if loop.engine.hasFileLimits {
             decide(CallRequest(user: user, cost: cost), arrivedAt: now, ticket: ticket)
         } else {
@@ -268,8 +273,12 @@ final class ConnectionHandler: ChannelInboundHandler, DecisionRequester {
         var form = context.form
         if mayBeLast, queue.open == 0, !isReadPaused { form.closes = true }
         switch waiting {
-        case .answer(let answer): loop.writer.write(answer, form, to: &output)
-        case .outcome(let outcome): loop.writer.write(outcome, as: context.topic, form, to: &output)
+        case .answer(let answer):
+            context.span?.end(nil)
+            loop.writer.write(answer, form, to: &output)
+        case .outcome(let outcome):
+            context.span?.end(outcome)
+            loop.writer.write(outcome, as: context.topic, form, to: &output)
         }
         if form.closes { isClosing = true }
     }

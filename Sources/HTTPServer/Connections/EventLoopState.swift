@@ -1,3 +1,4 @@
+import DecisionTracing
 import NIOCore
 import RateLimitCore
 import RateLimitService
@@ -17,6 +18,8 @@ final class EventLoopState {
     /// Who calls where headers and the peer alone tell it.
     var callers: CallerRules
     let writer: AnswerWriter
+    /// Nil where decisions are not traced.
+    let tracer: DecisionTracer?
     /// The last ordinary check of any connection.
     var known = RequestTemplate()
     private var unflushed: [ConnectionHandler] = []
@@ -29,7 +32,7 @@ final class EventLoopState {
     init(
         service: CheckService, eventLoop: any EventLoop, pages: ServerPages, requestTimeout: TimeAmount,
         reports: AdminReports = AdminReports(), callers: CallerRules = CallerRules(),
-        quotaHeaders: QuotaHeaders = .ietf
+        quotaHeaders: QuotaHeaders = .ietf, tracing: Tracing? = nil
     ) {
         self.eventLoop = eventLoop
         self.service = service
@@ -37,6 +40,7 @@ final class EventLoopState {
         self.requestTimeout = requestTimeout
         self.reports = reports
         self.callers = callers
+        tracer = tracing.map { DecisionTracer($0, .http) }
         engine = service.engine(on: eventLoop)
         writer = AnswerWriter(limitName: service.policy.limit.name, quotaHeaders: quotaHeaders)
         // Not weak: an object with weak references is retained and released more slowly, and each check does both here.

@@ -1,3 +1,4 @@
+import DecisionTracing
 import RateLimitCore
 
 /// How the answer to one request is to be written.
@@ -5,9 +6,11 @@ struct ResponseContext: Hashable {
     var form = AnswerForm()
     /// What an outcome is told as.
     var topic = AnswerTopic.decision(isVerbose: false)
+    /// The span that ends with the answer, where the decision is traced.
+    var span: OpenSpan?
 
     /// That of an ordinary check or reservation.
-    static let ordinary = ResponseContext()
+    static var ordinary: ResponseContext { ResponseContext() }
 }
 
 /// The contexts of one connection's open requests, but for those that are ordinary, in the order of their tickets; a value

@@ -1,3 +1,4 @@
+import DecisionTracing
 import NIOCore
 import NIOHTTP1
 import RateLimitCore
@@ -85,7 +86,7 @@ final class SlowPathHandler: ChannelInboundHandler {
             head, body, isAdmin: connection.isAdmin, limits: engine.limits, checksAreCalls: engine.hasFileLimits,
             peer: peer(context), callers: connection.loop.callers)
         do throws(RequestError) {
-            perform(try Router.route(request), form, context.eventLoop)
+            perform(try Router.route(request), head.headers, form, context.eventLoop)
         } catch {
             connection.answer(.problem(error), ticket: connection.makeTicket(ResponseContext(form: form)))
         }
@@ -97,16 +98,20 @@ final class SlowPathHandler: ChannelInboundHandler {
         connection.answer(.problem(error), ticket: connection.makeLastTicket())
     }
 
-    private func perform(_ request: RoutedRequest, _ form: AnswerForm, _ eventLoop: any EventLoop) {
+    private func perform(
+        _ request: RoutedRequest, _ headers: HTTPHeaders, _ form: AnswerForm, _ eventLoop: any EventLoop
+    ) {
         let loop = connection.loop
         switch request {
         case .check(let check):
-            let ticket = connection.makeTicket(ResponseContext(form: form))
+            let span = loop.tracer?.begin(.check, of: check.user, in: headers)
+            let ticket = connection.makeTicket(ResponseContext(form: form, span: span))
             connection.check(check.user, cost: check.cost, arrivedAt: .now(), ticket: ticket)
         case .call(let call):
-            let ticket = connection.makeTicket(ResponseContext(form: form, topic: AnswerTopic(call)))
+            let span = loop.tracer?.begin(call.request, in: headers)
+            let ticket = connection.makeTicket(ResponseContext(form: form, topic: AnswerTopic(call), span: span))
             connection.decide(call.request, arrivedAt: .now(), ticket: ticket)
-        case .authorize(let asked): perform(asked, form)
+        case .authorize(let asked): perform(asked, headers, form)
         case .userStatus(let user):
             let ticket = connection.makeTicket(ResponseContext(form: form, topic: .status(of: user)))
             if loop.engine.hasFileLimits {
@@ -133,8 +138,10 @@ final class SlowPathHandler: ChannelInboundHandler {
         }
     }
 
-    private func perform(_ asked: AuthorizationRequest, _ form: AnswerForm) {
-        let ticket = connection.makeTicket(ResponseContext(form: form, topic: .authorization(asked.denial)))
+    private func perform(_ asked: AuthorizationRequest, _ headers: HTTPHeaders, _ form: AnswerForm) {
+        let span = connection.loop.tracer?.begin(.authorize, of: try? asked.call.get().user, in: headers)
+        let ticket = connection.makeTicket(
+            ResponseContext(form: form, topic: .authorization(asked.denial), span: span))
         switch asked.call {
         case .success(let call) where connection.loop.engine.hasFileLimits || call.operation != .check:
             connection.decide(call, arrivedAt: .now(), ticket: ticket)

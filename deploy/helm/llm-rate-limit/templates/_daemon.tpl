@@ -136,7 +136,7 @@ exec: {command: [llm-rate-limit, health]}
 - {name: LLM_RATE_LIMIT_REPLICAS, value: {{ .Values.gateway.replicas | int | quote }}}
 {{- end }}
 {{- range $name, $value := .Values.options }}
-- {name: LLM_RATE_LIMIT_{{ $name }}, value: {{ $value | toString | quote }}}
+- {name: {{ if not (hasPrefix "OTEL_" $name) }}LLM_RATE_LIMIT_{{ end }}{{ $name }}, value: {{ $value | toString | quote }}}
 {{- end }}
 {{- end -}}
 
