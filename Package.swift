@@ -19,7 +19,8 @@ extension Target.Dependency {
 
 /// What the fuzzers run.
 let fuzzed: [Target.Dependency] = [
-    "CNGHTTP2", "DaemonConfiguration", "GRPCServer", "HTTPServer", "LimitsFile", "LoadGenerator", "RateLimitCore",
+    "CNGHTTP2", "DaemonConfiguration", "DecisionTracing", "GRPCServer", "HTTPServer", "LimitsFile", "LoadGenerator",
+    "RateLimitCore",
     "RateLimitService", "RedisClient", "TestSupport", .coreMetrics, .logging, .nioCore, .nioEmbedded, .nioHTTP1,
     .nioPosix,
 ]
@@ -171,14 +172,16 @@ let package = Package(
         .testTarget(
             name: "HTTPServerTests",
             dependencies: [
-                "HTTPServer", "RateLimitCore", "RateLimitService", "RedisClient", "TestSupport", .coreMetrics, .logging,
+                "DecisionTracing", "HTTPServer", "RateLimitCore", "RateLimitService", "RedisClient", "TestSupport",
+                .coreMetrics, .logging,
                 .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix,
             ]
         ),
         .testTarget(
             name: "GRPCServerTests",
             dependencies: [
-                "CNGHTTP2", "GRPCServer", "HTTPServer", "Listeners", "PrometheusMetrics", "RateLimitCore",
+                "CNGHTTP2", "DecisionTracing", "GRPCServer", "HTTPServer", "Listeners", "PrometheusMetrics",
+                "RateLimitCore",
                 "RateLimitService", "RedisClient", "TestSupport",
                 .coreMetrics, .logging, .nioCore, .nioEmbedded, .nioPosix, .nioSSL,
             ],

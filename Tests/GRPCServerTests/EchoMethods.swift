@@ -1,3 +1,4 @@
+import DecisionTracing
 import NIOCore
 import RateLimitCore
 import RateLimitService
@@ -25,6 +26,7 @@ final class EchoMethod: UnaryMethod {
 /// A method that answers when it is told to.
 final class PatientMethod: UnaryMethod {
     static let path = "/test.Echo/Later"
+    let operation: TracedOperation? = .descriptors
     private(set) var waiting: [(responder: any UnaryResponder, ticket: Int, message: [UInt8])] = []
 
     func begin(
@@ -47,6 +49,7 @@ final class PatientMethod: UnaryMethod {
 /// A method that asks the engine about a user of its own: a byte says whether it may go on.
 final class CheckingMethod: UnaryMethod {
     static let path = "/test.Echo/Check"
+    let operation: TracedOperation? = .descriptors
     private let engine: CheckEngine
 
     init(_ engine: CheckEngine) { self.engine = engine }

@@ -1,4 +1,5 @@
 import CoreMetrics
+import DecisionTracing
 import Logging
 import NIOCore
 import NIOEmbedded
@@ -24,7 +25,7 @@ final class EmbeddedGRPC: Sendable {
 
     init(
         quota: Int = 20, redisPath: String = "/nowhere", eventLoop: any EventLoop,
-        metrics: any MetricsFactory = NOOPMetricsHandler.instance
+        metrics: any MetricsFactory = NOOPMetricsHandler.instance, tracing: Tracing? = nil
     ) async throws {
         let service = try await Self.service(quota: quota, redisPath: redisPath, eventLoops: [eventLoop])
         self.service = service
@@ -34,7 +35,7 @@ final class EmbeddedGRPC: Sendable {
             let methods = Methods()
             let loop = GRPCLoopState(
                 engine: engine, methods: Self.table(methods, engine), requestTimeout: .seconds(5),
-                metrics: GRPCMetrics(factory: metrics))
+                metrics: GRPCMetrics(factory: metrics), tracing: tracing)
             return NIOLoopBound((loop, methods), eventLoop: eventLoop)
         }.get()
     }
@@ -79,13 +80,14 @@ final class EmbeddedGRPC: Sendable {
 
     /// Runs a test's body on an event loop of its own.
     static func run<Value: Sendable>(
-        quota: Int = 20, metrics: any MetricsFactory = NOOPMetricsHandler.instance,
+        quota: Int = 20, metrics: any MetricsFactory = NOOPMetricsHandler.instance, tracing: Tracing? = nil,
         _ body: @escaping @Sendable (EmbeddedGRPC) throws -> Value
     ) async throws -> Value {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let result: Result<Value, any Error>
         do {
-            let server = try await EmbeddedGRPC(quota: quota, eventLoop: group.next(), metrics: metrics)
+            let server = try await EmbeddedGRPC(
+                quota: quota, eventLoop: group.next(), metrics: metrics, tracing: tracing)
             result = .success(try await server.eventLoop.submit { try body(server) }.get())
         } catch {
             result = .failure(error)

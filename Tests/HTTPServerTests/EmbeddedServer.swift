@@ -1,4 +1,5 @@
 import CoreMetrics
+import DecisionTracing
 import Logging
 import NIOCore
 import NIOEmbedded
@@ -16,7 +17,8 @@ final class EmbeddedServer: Sendable {
     private let context: NIOLoopBound<EventLoopState>
 
     init(
-        quota: Int = 20, failureMode: FailureMode = .local, limits: LimitsInForce = .none, eventLoop: any EventLoop
+        quota: Int = 20, failureMode: FailureMode = .local, limits: LimitsInForce = .none, tracing: Tracing? = nil,
+        eventLoop: any EventLoop
     ) async throws {
         let limit = Limit(name: "requests", quota: quota, windowMilliseconds: 3_600_000)
         let service = try await CheckService.make(
@@ -29,7 +31,7 @@ final class EmbeddedServer: Sendable {
         context = try await eventLoop.submit {
             let pages = ServerPages(version: "1", configuration: { Array("[]".utf8) }, metrics: { [] })
             let context = EventLoopState(
-                service: service, eventLoop: eventLoop, pages: pages, requestTimeout: .seconds(5)
+                service: service, eventLoop: eventLoop, pages: pages, requestTimeout: .seconds(5), tracing: tracing
             )
             return NIOLoopBound(context, eventLoop: eventLoop)
         }.get()

@@ -20,9 +20,10 @@ extension DecisionTracer {
 
     /// Begins the span of a request whose headers NIOHTTP1 has decoded.
     func begin(_ operation: TracedOperation, of user: SubjectID?, in headers: HTTPHeaders) -> OpenSpan? {
-        let given = headers["traceparent"]
+        // Without the blanks around it, which are no part of a value.
+        let given = headers[canonicalForm: "traceparent"]
         var parent: TraceContext?
-        if given.count == 1, var text = given.first {
+        if given.count == 1, var text = given.first.map(String.init) {
             parent = text.withUTF8 { TraceContext(traceparent: UnsafeRawBufferPointer($0)) }
         }
         return begin(operation, of: user, in: parent, arrivedAt: .now())
