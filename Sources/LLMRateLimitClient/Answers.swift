@@ -38,6 +38,12 @@ struct ChargeAnswer: Decodable {
     var tooLate: Bool?
 }
 
+/// `POST /v1/usage` with `refund`.
+struct RefundAnswer: Decodable {
+    var refunded: Bool
+    var repeated: Bool?
+}
+
 /// `POST /v1/release`.
 struct ReleaseAnswer: Decodable {
     var released: Bool
@@ -177,6 +183,13 @@ extension Settlement {
         let answer = try response.answer(ChargeAnswer.self)
         self.init(
             isCharged: answer.charged, isRepeated: answer.repeated ?? false, isTooLate: answer.tooLate ?? false)
+    }
+}
+
+extension Refund {
+    init(_ response: DaemonResponse) throws(RateLimitClientError) {
+        let answer = try response.answer(RefundAnswer.self)
+        self.init(isRefunded: answer.refunded, isRepeated: answer.repeated ?? false)
     }
 }
 

@@ -16,9 +16,10 @@ struct CallMembers: Encodable {
     var costMicros: Int?
     var ttl: Int?
     var requestID: String?
+    var refund: Bool?
 
     private enum CodingKeys: String, CodingKey {
-        case user, lease, cost, model, provider, groups, labels, ttl
+        case user, lease, cost, model, provider, groups, labels, ttl, refund
         case inputTokens = "input_tokens"
         case outputTokens = "output_tokens"
         case cacheReadInputTokens = "cache_read_input_tokens"

@@ -160,6 +160,29 @@ extension RateLimitClient {
         return try Settlement(await send(request))
     }
 
+    /// Takes back what was charged by mistake, in every limit that counted it and never below nothing.
+    ///
+    /// - Parameters:
+    ///   - call: as it was when it was charged; its `cost` and `estimate` do not count.
+    ///   - usage: what was charged; what the daemon's prices said of it is given back as well.
+    ///   - requests: how many requests are given back, from 0 to 1,000,000.
+    ///   - requestID: with it the same refund is done once, however often it is sent; 1 to 128 bytes. It may be that of the
+    ///     usage that is taken back.
+    /// - Throws: ``RateLimitClientError``.
+    @discardableResult
+    public func refund(
+        of call: Call, _ usage: Usage = Usage(), requests: Int = 0, requestID: String? = nil
+    ) async throws(RateLimitClientError) -> Refund {
+        var members = CallMembers(call)
+        members.cost = requests == 0 ? nil : requests
+        members.take(usage)
+        members.requestID = requestID
+        members.refund = true
+        let request = DaemonRequest(
+            method: .post, uri: "/v1/usage", body: members.json, isRepeatable: requestID != nil)
+        return try Refund(await send(request))
+    }
+
     /// The body of an answer with status 200; nil for 404.
     private func answer<Answer: Decodable>(
         to request: DaemonRequest, _ type: Answer.Type

@@ -130,6 +130,14 @@ public struct Settlement: Hashable, Sendable {
     public var isTooLate: Bool
 }
 
+/// What became of a refund. All of it is final.
+public struct Refund: Hashable, Sendable {
+    /// Whether some limit gave something back: false where nothing was left.
+    public var isRefunded: Bool
+    /// Whether it had been done before, by its id.
+    public var isRepeated: Bool
+}
+
 /// What a user has used of the limit of checks; nil where that is switched off.
 public struct UserStatus: Hashable, Sendable {
     /// Who.

@@ -94,7 +94,9 @@ package final class CheckEngine {
             return counted(
                 Outcome(isAllowed: true, decision: nil, source: .off, under: policy.limit.numbers), cost: cost)
         }
-        if let decision = memory.denial(of: user, cost: cost, quota: policy.limit.quota, now: now) {
+        if let decision = memory.denial(
+            of: user, cost: cost, quota: policy.limit.quota, after: refundTimes, now: now)
+        {
             return counted(outcome(decision, source: .memory, under: policy.limit.numbers), cost: cost)
         }
         let check = PendingRequest(check: user, cost: cost, ticket: ticket, arrivedAt: now, requester: requester)

@@ -48,6 +48,8 @@ public struct CheckMetrics: Sendable {
         public static let descriptors = "llm_rate_limit_descriptors_total"
         /// What became of leases, by `event` (given, renewed, settled, released, unknown, too_late).
         public static let leases = "llm_rate_limit_leases_total"
+        /// What became of refunds of calls, by `result` (refunded, empty, repeated).
+        public static let refunds = "llm_rate_limit_refunds_total"
         /// What calls said and was passed over, by `member`.
         public static let ignoredMembers = "llm_rate_limit_ignored_members_total"
     }
@@ -78,6 +80,7 @@ public struct CheckMetrics: Sendable {
     let window: Gauge
     let limits: LimitMetrics
     let leases: LeaseMetrics
+    let refunds: RefundMetrics
     let descriptors: DescriptorMetrics
 
     /// Makes every series in `factory`.
@@ -116,6 +119,7 @@ public struct CheckMetrics: Sendable {
         window = Gauge(label: Name.window, dimensions: [], factory: factory)
         limits = LimitMetrics(factory: factory)
         leases = LeaseMetrics(factory: factory)
+        refunds = RefundMetrics(factory: factory)
         descriptors = DescriptorMetrics(factory: factory)
     }
 

@@ -20,6 +20,8 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
     private struct Entry {
         var user: SubjectID
         var question: Question
+        /// How long before ``receivedAt`` it was sent, rounded up.
+        var travelMicroseconds: UInt32
         var denial: Denial
         var deniesUntil: NIODeadline
         var receivedAt: NIODeadline
@@ -55,17 +57,19 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
     /// How many bytes it has asked for, used or not.
     var reservedBytes: Int { entries.capacity * Self.entryBytes + index.capacity * MemoryLayout<UInt32>.stride }
 
-    /// What Redis answered to this very question, and how many milliseconds ago, if it is remembered and still holds.
+    /// What Redis answered to this very question, how many milliseconds ago, and when it was asked at the earliest, if it
+    /// is remembered and still holds.
     @inline(__always)
     func denial(
         of user: SubjectID, kind: UInt64, now: NIODeadline, isSame: (Question) -> Bool
-    ) -> (denial: Denial, age: Int)? {
+    ) -> (denial: Denial, age: Int, sentAt: NIODeadline)? {
         guard !entries.isEmpty, let slot = slot(of: user, kind) else { return nil }
         let place = place(at: slot)
         guard entries[place].deniesUntil > now, isSame(entries[place].question) else { return nil }
         let age = Int((now - entries[place].receivedAt).nanoseconds / 1_000_000)
         guard now < believedUntil || age < Self.unprovenMilliseconds else { return nil }
-        return (entries[place].denial, max(0, age))
+        let travel = TimeAmount.microseconds(Int64(entries[place].travelMicroseconds))
+        return (entries[place].denial, max(0, age), entries[place].receivedAt - travel)
     }
 
     /// Remembers a denial until a millisecond before the end of the wait that is certain, and for at most
@@ -76,9 +80,10 @@ struct DenialMemory<Question: DenialQuestion, Denial> {
         _ user: SubjectID, _ question: Question, _ denial: Denial, certainMilliseconds: Int, sentAt: NIODeadline,
         receivedAt: NIODeadline, cacheMilliseconds: Int
     ) {
-        guard cacheMilliseconds > 0, certainMilliseconds > 1 else { return }
+        let travel = UInt32(exactly: max(0, (receivedAt - sentAt).nanoseconds + 999) / 1_000)
+        guard cacheMilliseconds > 0, certainMilliseconds > 1, let travel else { return }
         let entry = Entry(
-            user: user, question: question, denial: denial,
+            user: user, question: question, travelMicroseconds: travel, denial: denial,
             deniesUntil: sentAt + .milliseconds(Int64(min(certainMilliseconds - 1, cacheMilliseconds))),
             receivedAt: receivedAt)
         if index.isEmpty {
@@ -220,12 +225,16 @@ struct CheckDenial {
 typealias CheckDenials = DenialMemory<CheckQuestion, CheckDenial>
 
 extension CheckDenials {
-    /// The denial of this very check, as it stands now, if it is remembered.
+    /// The denial of this very check, as it stands now, if it is remembered and the user was given nothing back since it
+    /// was asked.
     @inline(__always)
-    func denial(of user: SubjectID, cost: Int, quota: Int, now: NIODeadline) -> Decision? {
-        guard let (denial, age) = denial(of: user, kind: 0, now: now, isSame: { Int($0.cost) == cost }) else {
-            return nil
-        }
+    func denial(
+        of user: SubjectID, cost: Int, quota: Int, after refunds: RefundTimes, now: NIODeadline
+    ) -> Decision? {
+        guard
+            let (denial, age, sentAt) = denial(of: user, kind: 0, now: now, isSame: { Int($0.cost) == cost }),
+            refunds.isQuiet(CollectionOfOne(CallWindows(owner: .user(user), values: nil)), since: sentAt)
+        else { return nil }
         return Decision(
             verdict: .denied(retryAfterMilliseconds: max(1, denial.retryAfterMilliseconds - age)), quota: quota,
             used: denial.used, resetAfterMilliseconds: max(1, denial.resetAfterMilliseconds - age))
@@ -301,10 +310,12 @@ struct CallDenial {
 typealias CallDenials = DenialMemory<CallQuestion, CallDenial>
 
 extension CallDenials {
-    /// The denial of this very call, as it stands now, if it is remembered.
-    func denial(of call: PlannedCall, at now: NIODeadline) -> CallDenial? {
+    /// The denial of this very call, as it stands now, if it is remembered and none of its windows was given something
+    /// back since it was asked.
+    func denial(of call: PlannedCall, after refunds: RefundTimes, at now: NIODeadline) -> CallDenial? {
         let remembered = denial(of: call.request.user, kind: call.questionKind, now: now) { $0.isAsked(by: call) }
-        return remembered.map { $0.denial.aged($0.age) }
+        guard let (denial, age, sentAt) = remembered, refunds.isQuiet(call.windows, since: sentAt) else { return nil }
+        return denial.aged(age)
     }
 
     /// Remembers a denial for at most `cacheMilliseconds`, and only for as long as what has been charged needs: leases may

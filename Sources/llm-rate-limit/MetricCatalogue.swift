@@ -93,6 +93,11 @@ enum MetricCatalogue {
             kind: .counter
         ),
         .init(
+            name: CheckMetrics.Name.refunds,
+            help: "What became of refunds of calls: refunded, empty (nothing was left to give back), repeated.",
+            kind: .counter
+        ),
+        .init(
             name: CheckMetrics.Name.ignoredMembers,
             help: "What calls said and was passed over so that the rest of them counts, by member.", kind: .counter
         ),

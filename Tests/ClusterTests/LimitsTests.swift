@@ -72,7 +72,31 @@ extension ClusterSuite {
                 #expect(try post("/v1/usage", member, usage).text.hasPrefix(#"{"charged":true"#))
                 #expect(try post("/v1/usage", member, usage).text.hasPrefix(#"{"charged":false"#))
                 #expect(try used(other, member, group)["team"] == 145)
+                // The same id: those of usages and of refunds are apart.
+                let refund = usage + #","refund":true"#
+                #expect(try post("/v1/usage", member, refund).text.hasPrefix(#"{"refunded":true"#))
+                #expect(try post("/v1/usage", member, refund).text == #"{"refunded":false,"repeated":true}"#)
+                #expect(try used(other, member, group)["team"] == 100 && used(other, member, group)["own"] == 10)
+                // What the user has not, its group has: each gives back what it counts at most.
+                let more = #""output_tokens":40,"refund":true"#
+                #expect(try post("/v1/usage", member, more).text == #"{"refunded":true}"#)
+                #expect(try used(other, member, group)["team"] == 60 && used(other, member, group)["own"] == 0)
             }
+        }
+
+        @Test("A refund over several slots ends what its daemon remembers of denials in each of them")
+        func refundedDenials() throws {
+            let daemon = try start(1)[0]
+            let client = try daemon.connect()
+            let (user, other, group) = (newUser(), newUser(), newUser())
+            func post(_ path: String, _ user: String, _ members: String) throws -> HTTPResponse {
+                try client.request("POST", path, body: #"{"user":"\#(user)","groups":["\#(group)"],\#(members)}"#)
+            }
+            #expect(try post("/v1/usage", user, #""output_tokens":150"#).status == 200)
+            for _ in 0..<2 { #expect(try post("/v1/check", other, #""output_tokens":10"#).status == 429) }
+            // The denial is of a member of the group, and the refund of another one.
+            #expect(try post("/v1/usage", user, #""output_tokens":10,"refund":true"#).text == #"{"refunded":true}"#)
+            #expect(try post("/v1/check", other, #""output_tokens":10"#).status == 200)
         }
 
         @Test("A check with an id is charged once over several slots, wherever it is asked again")

@@ -135,7 +135,7 @@ extension EndToEnd {
         }
 
         @Test(
-            "renews, releases and settles a lease by itself, each as often as one likes, and reports usage once by its id"
+            "renews, releases and settles a lease by itself, each as often as one likes, and reports and refunds usage once by its id"
         )
         func leases() async throws {
             let daemon = try daemon(limits: Self.limits)
@@ -158,6 +158,11 @@ extension EndToEnd {
                 #expect(settlement.isCharged != isRepeated && settlement.isRepeated == isRepeated)
             }
             #expect(try await used("tokens", user, client) == 53)
+            for isRepeated in [false, true] {
+                let refund = try await client.refund(of: call, Usage(outputTokens: 50), requests: 1, requestID: "r1")
+                #expect(refund.isRefunded != isRepeated && refund.isRepeated == isRepeated)
+            }
+            #expect(try await used("tokens", user, client) == 3)
         }
 
         @Test("keeps its connections, and opens no more than it may")

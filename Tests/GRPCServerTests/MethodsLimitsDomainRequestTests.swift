@@ -152,12 +152,32 @@ struct LimitsDomainRequestTests {
         #expect(try request([descriptor(["user": "", "charge": "tokens"], hits: 5)]).steps == [.init(kind: .deny)])
     }
 
+    @Test("gives back what negative hits name, of one call together and after all else; requests where it is no charge")
+    func refunds() throws {
+        func refund(_ entries: KeyValuePairs<String, String>, hits: Int) -> Descriptor {
+            var refund = descriptor(entries, hits: hits)
+            refund.isRefund = true
+            return refund
+        }
+        let request = try request([
+            refund(["user": "ada", "x-request-id": "r", "charge": "tokens"], hits: 5),
+            descriptor(["user": "ada"]), descriptor(["user": "ada", "charge": "output_tokens"], hits: 7),
+            refund(["user": "ada", "x-request-id": "r"], hits: 2),
+            refund(["user": "ada", "x-request-id": "r", "charge": "spend_micros"], hits: 9),
+        ])
+        #expect(request.stepOfDescriptor == [2, 0, 1, 2, 2])
+        #expect(request.steps.map(\.kind) == [.ask, .charge, .refund])
+        let call = CallRequest(
+            user: ada, operation: .refund(id: Array("r".utf8)), cost: 2, tokens: TokenUsage(input: 5),
+            told: [.input, .output], costMicros: 9)
+        #expect(request.steps[2].request == call)
+        #expect(try self.request([refund(["user": ""], hits: 5)]).steps == [.init(kind: .deny)])
+    }
+
     @Test("is refused for what an operator has written and nobody can mean")
     func refused() {
         var limited = descriptor(["user": "ada"])
         limited.quota = DescriptorQuota(1, per: .second)
-        var refund = descriptor(["user": "ada"], hits: 1)
-        refund.isRefund = true
         for (descriptors, reason) in [
             ([descriptor(["model": "m"])], "it has no entry user"), ([], "it has no entry user"),
             ([descriptor(["user": "a", "modle": "m"])], "it has the entry modle; accepted are user, group,"),
@@ -165,7 +185,7 @@ struct LimitsDomainRequestTests {
             ([descriptor(["user": "a", "user": "b"])], "it has the entry user twice"),
             ([descriptor(["user": "a", "label.x": "1", "label.x": "2"])], "it has the entry label.x twice"),
             ([descriptor(["user": "a", "charge": "requests"])], "it charges requests; accepted are tokens,"),
-            ([limited], "it has a limit of its own"), ([refund], "it gives hits back"),
+            ([limited], "it has a limit of its own"),
             ([descriptor(["user": "a"]), descriptor(["user": "b"])], "several descriptors that ask"),
             (
                 [descriptor(["user": "a", "x-request-id": "1"], hits: 0), descriptor(["user": "b"])],

@@ -79,6 +79,27 @@ struct LimitsDomainTests {
         #expect(code(try await method.outcome(look)) == .overLimit)
     }
 
+    @Test("gives back what was charged by mistake, once for each id, and is OK where nothing is left")
+    func refunds() async throws {
+        let redis = try RedisServer()
+        let method = try await MethodUnderTest(
+            redis, try policy([try userLimit("rpm", .requests, 10), try userLimit("tpm", .tokens(.total), 100)]))
+        func tell(_ entries: KeyValuePairs<String, String>, _ hits: Int, isRefund: Bool) async throws -> Outcome {
+            var descriptor = TestDescriptor(entries, hits: hits)
+            descriptor.isRefund = isRefund
+            return try await method.outcome(limitsRequest([descriptor]))
+        }
+        let tokens: KeyValuePairs = ["user": "ada", "charge": "tokens", "x-request-id": "r"]
+        #expect(try await tell(tokens, 90, isRefund: false).verdict == .allowed)
+        #expect(try await tell(["user": "ada"], 3, isRefund: false).isAllowed)
+        let refunded = try await tell(tokens, 40, isRefund: true)
+        #expect(code(refunded) == .ok && refunded.verdict == .allowed)
+        #expect(try await tell(tokens, 40, isRefund: true).verdict == .repeated)
+        #expect(try await method.usage(of: "ada") == ["rpm": 3, "tpm": 50])
+        for _ in 0..<3 { #expect(code(try await tell(["user": "ada"], 2, isRefund: true)) == .ok) }
+        #expect(try await method.usage(of: "ada") == ["rpm": 0, "tpm": 50])
+    }
+
     @Test("holds the learned estimate under the id of a request, so that concurrent streams cannot overshoot")
     func concurrent() async throws {
         let redis = try RedisServer()

@@ -51,7 +51,7 @@ struct CallDenialsTests {
     }
 
     private mutating func denial(_ call: PlannedCall? = nil, at now: Int64) throws -> CallDenial? {
-        denials.denial(of: try call ?? self.call(), at: at(now))
+        denials.denial(of: try call ?? self.call(), after: RefundTimes(), at: at(now))
     }
 
     @Test("denies a call in the window of its own value, and in no other")

@@ -15,7 +15,7 @@ struct CallKindTests {
             (.check, true), (.checkOnce(id: [1]), true), (.reserve(milliseconds: 7), true),
             (.renew(lease, milliseconds: 7), false),
             (.settle(lease), false), (.release(lease), false), (.usage(id: []), false), (.usage(id: [1]), false),
-            (.look, false),
+            (.refund(id: []), false), (.refund(id: [1]), false), (.look, false),
         ]
         for (operation, asks) in operations {
             #expect(operation.asks == asks && CallKind(operation).asks == asks, "\(operation)")

@@ -11,6 +11,7 @@ struct DenialMemoryTests {
     private let user = SubjectID(high: 1, low: 2)
     private let stranger = SubjectID(high: 3, low: 4)
     private var memory = CheckDenials()
+    private let refunds = RefundTimes()
 
     init() { memory.believedUntil = .distantFuture }
 
@@ -33,7 +34,8 @@ struct DenialMemoryTests {
     }
 
     private func retry(_ user: SubjectID, cost: Int = 1, at milliseconds: Double) -> Int? {
-        guard let decision = memory.denial(of: user, cost: cost, quota: 20, now: at(milliseconds)) else { return nil }
+        guard let decision = memory.denial(of: user, cost: cost, quota: 20, after: refunds, now: at(milliseconds))
+        else { return nil }
         guard case .denied(let retry) = decision.verdict else { return nil }
         return retry
     }
@@ -43,7 +45,7 @@ struct DenialMemoryTests {
         #expect(memory.isEmpty)
         #expect(retry(user, at: 0) == nil)
         // The user whose bits are those of an unused place.
-        #expect(memory.denial(of: SubjectID(high: 0, low: 0), cost: 0, quota: 20, now: at(0)) == nil)
+        #expect(memory.denial(of: SubjectID(high: 0, low: 0), cost: 0, quota: 20, after: refunds, now: at(0)) == nil)
     }
 
     @Test("denies the same user at the same cost, and nobody else and at no other cost")
@@ -54,6 +56,21 @@ struct DenialMemoryTests {
         for cost in [0, 1, 2, 4] { #expect(retry(user, cost: cost, at: 20) == nil) }
         #expect(retry(stranger, cost: 3, at: 20) == nil)
         #expect(retry(SubjectID(high: 0, low: 0), cost: 0, at: 20) == nil)
+    }
+
+    @Test("does not deny a user who was given something back since the question, and everybody else all the same")
+    mutating func refunded() {
+        remember(user)
+        remember(stranger)
+        refunds.note(CallWindows(owner: .user(user), values: nil), at: at(-1))
+        #expect(retry(user, at: 20) != nil)
+        // Between the question and its answer: nobody knows which came first.
+        refunds.note(CallWindows(owner: .user(user), values: nil), at: at(5))
+        #expect(retry(user, at: 20) == nil && retry(stranger, at: 20) != nil)
+        memory.remember(
+            user, cost: 1, decision: Self.denied(5_000), certainMilliseconds: 5_000, sentAt: at(6), receivedAt: at(30),
+            cacheMilliseconds: 60_000)
+        #expect(retry(user, at: 40) != nil)
     }
 
     @Test("denies until a millisecond before the wait is over since the question, not since the answer")
@@ -76,7 +93,7 @@ struct DenialMemoryTests {
     @Test("tells what was used, the quota now in force, and the time until the window is empty")
     mutating func decision() {
         remember(user)
-        let decision = memory.denial(of: user, cost: 1, quota: 25, now: at(1_010))
+        let decision = memory.denial(of: user, cost: 1, quota: 25, after: refunds, now: at(1_010))
         #expect(
             decision
                 == Decision(
@@ -203,7 +220,7 @@ struct DenialMemoryTests {
                 receivedAt: at(0), cacheMilliseconds: 1_000_000)
         }
         #expect(memory.count == CheckDenials.capacity)
-        let told = users.map { memory.denial(of: $0, cost: 1, quota: 20, now: at(1))?.used }
+        let told = users.map { memory.denial(of: $0, cost: 1, quota: 20, after: refunds, now: at(1))?.used }
         #expect(told[..<5_000].allSatisfy { $0 == nil })
         #expect(Array(told[5_000...]) == Array(5_000..<users.count))
     }
@@ -219,7 +236,8 @@ struct DenialMemoryTests {
             }
         }
         #expect(memory.count == 400)
-        #expect(memory.denial(of: SubjectID(high: 49, low: 7), cost: 1, quota: 20, now: at(49_001)) != nil)
+        #expect(
+            memory.denial(of: SubjectID(high: 49, low: 7), cost: 1, quota: 20, after: refunds, now: at(49_001)) != nil)
     }
 
     @Test("is what a dictionary would be, whoever is denied, comes again or is forgotten")
@@ -242,7 +260,7 @@ struct DenialMemoryTests {
                 model[user] = (step, now + Double(wait - 1))
             default:
                 let expected = model[user].flatMap { $0.until > now ? $0.used : nil }
-                #expect(memory.denial(of: user, cost: 1, quota: 20, now: at(now))?.used == expected)
+                #expect(memory.denial(of: user, cost: 1, quota: 20, after: refunds, now: at(now))?.used == expected)
             }
         }
         #expect(memory.count < 3_100)

@@ -58,7 +58,7 @@ final class LimitsDomain: DecisionRequester {
         while call.outcomes.count < call.request.steps.count {
             let step = call.request.steps[call.outcomes.count]
             // A denial takes nothing and charges nothing.
-            if call.denial != nil, step.kind == .ask || step.kind == .charge {
+            if call.denial != nil, [.ask, .charge, .refund].contains(step.kind) {
                 call.outcomes.append(nil)
                 continue
             }
@@ -99,7 +99,7 @@ final class LimitsDomain: DecisionRequester {
             case .reserving?: request.cost = 0
             }
         case .charge: if let lease = reserved.remove(key) { request.operation = .settle(lease) }
-        case .peek, .deny: break
+        case .peek, .refund, .deny: break
         }
         return request
     }
@@ -112,9 +112,15 @@ final class LimitsDomain: DecisionRequester {
             call.reserving = nil
             hold(outcome.details?.lease, for: key)
         }
-        if step.kind == .charge, let reason = outcome.degradedReason, outcome.verdict == .refused {
-            throw GRPCError(
-                code: .unavailable, message: "cannot charge what the call came to: \(reason.rawValue)")
+        if let reason = outcome.degradedReason, outcome.verdict == .refused {
+            switch step.kind {
+            case .charge:
+                throw GRPCError(
+                    code: .unavailable, message: "cannot charge what the call came to: \(reason.rawValue)")
+            case .refund:
+                throw GRPCError(code: .unavailable, message: "cannot give hits back: \(reason.rawValue)")
+            case .peek, .ask, .deny: break
+            }
         }
         if call.denial == nil, !outcome.isAllowed { call.denial = outcome }
         call.outcomes.append(outcome)

@@ -19,6 +19,8 @@ struct LimitsDomainRequest: Hashable {
             case ask
             /// What the call came to.
             case charge
+            /// What was charged by mistake.
+            case refund
             /// Nothing: a value denies the call as it stands.
             case deny
         }
@@ -65,16 +67,21 @@ struct LimitsDomainRequest: Hashable {
                 steps.append(Step(kind: kind, request: call.request, requestID: call.requestID))
             }
         }
-        var charges: [(call: NamedCall, amounts: ChargedAmounts, descriptors: [Int])] = []
-        for (index, call) in calls.enumerated() where call.kind == .charge {
-            let place = charges.firstIndex { $0.call.isSameCall(as: call) } ?? charges.count
-            if place == charges.count { charges.append((call, ChargedAmounts(), [])) }
-            call.charge.map { charges[place].amounts.add(call.hits, of: $0) }
-            charges[place].descriptors.append(index)
+        for kind in [Step.Kind.charge, .refund] { addAmounts(of: calls, kind) }
+    }
+
+    /// Adds what calls came to, or what is given back of them: one step for all descriptors that name the same call.
+    private mutating func addAmounts(of calls: [NamedCall], _ kind: Step.Kind) {
+        var told: [(call: NamedCall, amounts: ChargedAmounts, descriptors: [Int])] = []
+        for (index, call) in calls.enumerated() where call.kind == kind {
+            let place = told.firstIndex { $0.call.isSameCall(as: call) } ?? told.count
+            if place == told.count { told.append((call, ChargedAmounts(), [])) }
+            told[place].amounts.add(call.hits, of: call.charge)
+            told[place].descriptors.append(index)
         }
-        for (call, amounts, descriptors) in charges {
+        for (call, amounts, descriptors) in told {
             for index in descriptors { stepOfDescriptor[index] = steps.count }
-            steps.append(Step(kind: .charge, request: call.usage(of: amounts), requestID: call.requestID))
+            steps.append(Step(kind: kind, request: call.request(telling: amounts), requestID: call.requestID))
         }
     }
 }
@@ -88,7 +95,6 @@ private struct NamedCall {
         case noUser
         case unknownCharge(String)
         case hasLimit
-        case isRefund
 
         var description: String {
             switch self {
@@ -99,7 +105,6 @@ private struct NamedCall {
             case .unknownCharge(let value):
                 "it charges \(value); accepted are \(Charge.allCases.map(\.rawValue).joined(separator: ", "))"
             case .hasLimit: "it has a limit of its own, and the limits are those of the limits file"
-            case .isRefund: "it gives hits back, which only a lease that is settled does"
             }
         }
     }
@@ -112,12 +117,14 @@ private struct NamedCall {
     /// What it tells that the call came to; nil where it asks.
     let charge: Charge?
     let hits: Int
+    /// Whether it gives back what it names; requests, where that is no charge.
+    private let isRefund: Bool
     /// Whether a value of it cannot be used.
     private let isUnusable: Bool
 
     init(_ descriptor: Descriptor, hits: Int, under limits: LimitsInForce) throws(Problem) {
         if descriptor.quota != nil { throw .hasLimit }
-        if descriptor.isRefund { throw .isRefund }
+        isRefund = descriptor.isRefund
         entries = descriptor.entries
         var single: [String: String] = [:]
         var labels: [String: String] = [:]
@@ -143,8 +150,8 @@ private struct NamedCall {
         } else {
             charge = nil
         }
-        // What a call came to is not lost for a group that is none.
-        if charge != nil { groups.removeAll { $0 == nil } }
+        // What a call came to is not lost for a group that is none, nor is what is given back of it.
+        if charge != nil || isRefund { groups.removeAll { $0 == nil } }
         attributes = CallAttributes(
             model: single["model"], provider: single["provider"],
             labels: labels.filter { limits.set.labelNames.contains($0.key) }, groups: groups.compactMap { $0 })
@@ -160,12 +167,13 @@ private struct NamedCall {
     /// What it is for.
     var kind: LimitsDomainRequest.Step.Kind {
         if isUnusable || charge == nil && hits > Limit.costs.upperBound { return .deny }
+        if isRefund { return .refund }
         if charge != nil { return .charge }
         return hits == 0 && requestID == nil ? .peek : .ask
     }
 
     /// Whether it takes something where it is admitted, or holds it.
-    var holdsOrTakes: Bool { charge == nil && (hits > 0 || requestID != nil) }
+    var holdsOrTakes: Bool { charge == nil && !isRefund && (hits > 0 || requestID != nil) }
 
     /// Whether another one says the same of who calls, and of the call: byte by byte, as keys and prices are, so that of two
     /// Unicode forms of a name each is another one.
@@ -184,12 +192,14 @@ private struct NamedCall {
         return CallRequest(user: user, attributes: attributes, cost: hits)
     }
 
-    /// What its call came to.
-    func usage(of amounts: ChargedAmounts) -> CallRequest? {
+    /// What its call came to, or what is given back of it.
+    func request(telling amounts: ChargedAmounts) -> CallRequest? {
         guard let user else { return nil }
+        let id = requestID ?? []
         return CallRequest(
-            user: user, operation: .usage(id: requestID ?? []), attributes: attributes,
-            tokens: amounts.tokens, told: amounts.told, costMicros: amounts.costMicros)
+            user: user, operation: isRefund ? .refund(id: id) : .usage(id: id), attributes: attributes,
+            cost: isRefund ? amounts.requests : 1, tokens: amounts.tokens, told: amounts.told,
+            costMicros: amounts.costMicros)
     }
 }
 
@@ -208,9 +218,15 @@ enum Charge: String, CaseIterable, Hashable {
 /// What the charges of one call come to.
 struct ChargedAmounts: Hashable {
     private var amounts: [Charge: Int] = [:]
+    /// Requests, of which only refunds tell.
+    private(set) var requests = 0
 
-    /// Adds hits.
-    mutating func add(_ hits: Int, of charge: Charge) {
+    /// Adds hits, of requests where that is no charge.
+    mutating func add(_ hits: Int, of charge: Charge?) {
+        guard let charge else {
+            requests = min(requests + hits, Limit.costs.upperBound)
+            return
+        }
         amounts[charge] = min(amounts[charge, default: 0] + hits, TokenUsage.counts.upperBound)
     }
 

@@ -39,6 +39,10 @@ extension BodySchema {
     static let charge = BodySchema(
         "Charge", done(["charged"], ["charged": .flag, "too_late": .flag, "repeated": .flag]))
 
+    /// What became of a usage: charged, or where it is a refund refunded.
+    static let usageDone = BodySchema(
+        "UsageDone", done([], ["charged": .flag, "refunded": .flag, "repeated": .flag]))
+
     /// What became of a reservation that was given back.
     static let release = BodySchema("Release", done(["released"], ["released": .flag]))
 

@@ -20,6 +20,7 @@ enum AnswerTopic: Hashable {
     /// What is done besides deciding.
     enum Deed: Hashable {
         case charged
+        case refunded
         case released
         case renewed
     }
@@ -35,6 +36,7 @@ enum AnswerTopic: Hashable {
         switch request.operation {
         case .check, .checkOnce, .reserve: self = .decision(isVerbose: call.isVerbose)
         case .settle, .usage: self = done(.charged)
+        case .refund: self = done(.refunded)
         case .release: self = done(.released)
         case .renew: self = done(.renewed)
         case .look: self = .usage(of: request.user)
@@ -61,6 +63,10 @@ extension ByteWriter {
             member("charged")
             write(boolean: details.isCharged)
             if !isNew { write(verdict == .tooLate ? ",\"too_late\":true" : ",\"repeated\":true") }
+        case .refunded:
+            member("refunded")
+            write(boolean: details.isCharged)
+            if !isNew { write(",\"repeated\":true") }
         }
         if let owner {
             member("user")

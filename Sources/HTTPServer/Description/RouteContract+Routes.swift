@@ -47,7 +47,7 @@ extension RouteContract {
     static let release = leased(.json("Whether the reservation was given back now.", .release))
     static let usage = RouteContract(
         query: [verbose], body: .call,
-        answers: [.json("Whether the call was charged now.", .charge), unavailable] + unfitBodies)
+        answers: [.json("Whether the call was charged now, or given back.", .usageDone), unavailable] + unfitBodies)
 
     private static func leased(_ done: RouteAnswer) -> RouteContract {
         RouteContract(

@@ -33,6 +33,8 @@ extension BodySchema {
                 "lease": required.contains("lease") ? .string() : JSONValue.string().orNull,
                 "request_id": JSONValue.string(lengths: CallBody.idLengths).orNull
                     .described("With it the same check or usage is charged once, however often it is sent."),
+                "refund": JSONValue.flag.orNull
+                    .described("Of usage: whether it is taken back in place of being charged."),
             ])
     }
 

@@ -6,7 +6,7 @@ import RateLimitService
 ///
 ///     {"user":"<text>","cost":1,"model":"…","provider":"…","labels":{"route":"…"},"groups":["<text>"],
 ///      "input_tokens":0,"output_tokens":0,"cache_read_input_tokens":0,"cache_write_input_tokens":0,"cost_micros":0,
-///      "usage":{…},"ttl":60,"lease":"…","request_id":"…"}
+///      "usage":{…},"ttl":60,"lease":"…","request_id":"…","refund":false}
 ///
 /// A member that cannot be used does not make the body unusable: what a call came to cannot be asked for a second time. It
 /// is in ``problems``, and ``request(_:)`` refuses it where the operation can be refused.
@@ -35,6 +35,8 @@ struct CallBody: Hashable {
     var timeToLiveSeconds: Int?
     var lease: Lease?
     var requestID: [UInt8]?
+    /// Whether a usage is to be given back.
+    var isRefund = false
     /// At most one for each member.
     private(set) var problems: [Problem] = []
 
@@ -104,6 +106,8 @@ struct CallBody: Hashable {
         case .costMicros: costMicros = try takeNumber(member, &text, in: ModelPrice.spends)
         case .timeToLive: timeToLiveSeconds = try takeNumber(member, &text, in: Self.timesToLive)
         case .usage: try readUsage(&text)
+        case .refund:
+            isRefund = try take(member, &text) { (text) throws(RequestError) in try text.boolean("refund") } ?? false
         }
     }
 }
@@ -231,7 +235,8 @@ extension CallBody {
         var request = CallRequest(
             user: user, operation: operation,
             attributes: CallAttributes(model: model, provider: provider, labels: labels, groups: groups),
-            cost: cost ?? 1, tokens: usage ?? tokens, told: usage == nil ? kinds : .all, costMicros: costMicros)
+            cost: cost ?? (operation.isRefund ? 0 : 1), tokens: usage ?? tokens, told: usage == nil ? kinds : .all,
+            costMicros: costMicros)
         request.ignored = try passedOver(by: operation)
         return request
     }
@@ -248,8 +253,8 @@ extension CallBody {
 
     /// What of the body does not count. Most bodies have nothing of the kind.
     private func passedOver(by operation: CallRequest.Operation) throws(RequestError) -> [IgnoredMember] {
-        if problems.isEmpty, usage == nil, cost == nil { return [] }
-        let problems = problems + doubleTokens + uncountedCost(of: operation)
+        if problems.isEmpty, usage == nil, cost == nil, !isRefund { return [] }
+        let problems = problems + doubleTokens + uncountedCost(of: operation) + misplacedRefund(in: operation)
         if problems.isEmpty { return [] }
         let used = operation.refusableMembers
         if let refusal = problems.first(where: { $0.refusal != nil && used.contains($0.ignored.name) })?.refusal {
@@ -262,6 +267,12 @@ extension CallBody {
     private func uncountedCost(of operation: CallRequest.Operation) -> [Problem] {
         guard case .usage = operation, cost != nil else { return [] }
         return [Problem(ignored: IgnoredMember(.cost, "usage charges no requests: the call's check or reserve does"))]
+    }
+
+    /// A refund that is asked of another route: what is done there is no refund.
+    private func misplacedRefund(in operation: CallRequest.Operation) -> [Problem] {
+        guard isRefund, !operation.isRefund else { return [] }
+        return [Problem(ignored: IgnoredMember(.refund, "it counts for usage alone"))]
     }
 
     /// Counts of our own beside a provider's object: that is whole, and counts.
@@ -279,8 +290,11 @@ extension CallBody {
 }
 
 extension CallRequest.Operation {
+    fileprivate var isRefund: Bool { if case .refund = self { true } else { false } }
+
     /// The members for which it is refused where they cannot be used. What tells of a call that was made is refused for
-    /// nothing but its lease: nobody can make the call anew.
+    /// nothing but its lease, or where nobody knows whether it is a refund: nobody can make the call anew. A refund can be
+    /// made anew, and one of another amount under its id could not be mended.
     fileprivate var refusableMembers: Set<IgnoredMember.Name> {
         switch self {
         case .look: Self.ofCalls
@@ -288,7 +302,8 @@ extension CallRequest.Operation {
         case .reserve: Self.ofCalls.union([.timeToLive])
         case .renew: [.lease, .timeToLive]
         case .settle, .release: [.lease]
-        case .usage: []
+        case .usage: [.refund]
+        case .refund: Self.ofCalls.union([.requestID])
         }
     }
 
@@ -328,6 +343,12 @@ extension JSONReader {
         return lease
     }
 
+    fileprivate mutating func boolean(_ name: String) throws(RequestError) -> Bool {
+        if skipWord("true") { return true }
+        if skipWord("false") { return false }
+        throw .invalidCall("\(name) is neither true nor false")
+    }
+
     fileprivate mutating func subject(_ error: RequestError) throws(RequestError) -> SubjectID {
         guard let subject = try subject() else { throw error }
         return subject
@@ -349,7 +370,7 @@ extension IgnoredMember.Name {
         ("cost", .cost), ("model", .model), ("input_tokens", .inputTokens), ("output_tokens", .outputTokens),
         ("lease", .lease), ("provider", .provider), ("labels", .labels), ("groups", .groups), ("usage", .usage),
         ("cache_read_input_tokens", .cacheReadTokens), ("cache_write_input_tokens", .cacheWriteTokens),
-        ("cost_micros", .costMicros), ("ttl", .timeToLive), ("request_id", .requestID),
+        ("cost_micros", .costMicros), ("ttl", .timeToLive), ("request_id", .requestID), ("refund", .refund),
         ("usageMetadata", .usage), ("usage_metadata", .usage),
     ]
 }

@@ -53,7 +53,8 @@ enum CallRoute: CaseIterable, Hashable {
         case .renew: try body.request(.renew(try body.givenLease, milliseconds: try body.timeToLive(leases)))
         case .settle: try body.request(.settle(try body.givenLease))
         case .release: try body.request(.release(try body.givenLease))
-        case .usage: try body.request(.usage(id: body.requestID ?? []))
+        case .usage:
+            try body.request(body.isRefund ? .refund(id: body.requestID ?? []) : .usage(id: body.requestID ?? []))
         }
     }
 }

@@ -48,6 +48,9 @@ struct CallKind: Hashable, Sendable {
         case .usage(let id):
             self.operation = .usage
             if !id.isEmpty { flags.insert(.hasID) }
+        case .refund(let id):
+            self.operation = .refund
+            if !id.isEmpty { flags.insert(.hasID) }
         }
         // Looked at first, because a copy of the operation costs more.
         if operation.isOfLease, let lease = operation.lease {
@@ -98,12 +101,12 @@ struct CallKind: Hashable, Sendable {
     /// Whether a denial that is remembered answers it. Of a check with an id Redis alone knows whether it was admitted.
     var isDeniedFromMemory: Bool { asks && !(operation == .check && hasID) }
 
-    /// Whether it charges anything, or holds it.
+    /// Whether it charges anything, holds it, or gives it back.
     var charges: Bool {
         switch operation {
         case .check: !isLook
-        case .reserve, .settle, .usage: true
-        case .renew, .release, .reset, .refund: false
+        case .reserve, .settle, .usage, .refund: true
+        case .renew, .release, .reset: false
         }
     }
 
@@ -128,7 +131,7 @@ extension CallRequest.Operation {
     package var lease: Lease? {
         switch self {
         case .renew(let lease, _), .settle(let lease), .release(let lease): lease
-        case .check, .checkOnce, .reserve, .usage, .look: nil
+        case .check, .checkOnce, .reserve, .usage, .refund, .look: nil
         }
     }
 
@@ -136,7 +139,7 @@ extension CallRequest.Operation {
     var isOfLease: Bool {
         switch self {
         case .renew, .settle, .release: true
-        case .check, .checkOnce, .reserve, .usage, .look: false
+        case .check, .checkOnce, .reserve, .usage, .refund, .look: false
         }
     }
 
@@ -144,7 +147,7 @@ extension CallRequest.Operation {
     package var asks: Bool {
         switch self {
         case .check, .checkOnce, .reserve: true
-        case .renew, .settle, .release, .usage, .look: false
+        case .renew, .settle, .release, .usage, .refund, .look: false
         }
     }
 }

@@ -73,8 +73,9 @@ final class PlannedCall {
         if let lease { return .lease(lease.mark) }
         switch request.operation {
         case .usage(let id) where !id.isEmpty: return .usage(UsageDigest(of: id))
+        case .refund(let id) where !id.isEmpty: return .refund(UsageDigest(ofRefund: id))
         case .checkOnce(let id): return .check(UsageDigest(ofCheck: id))
-        case .check, .reserve, .renew, .settle, .release, .usage, .look: return nil
+        case .check, .reserve, .renew, .settle, .release, .usage, .refund, .look: return nil
         }
     }
 
@@ -212,7 +213,8 @@ struct CallPlanner {
         switch request.operation {
         case .renew, .release: return LimitIndices(bits: 0)
         case .look: return limits.set.shown(to: request.attributes)
-        case .check, .checkOnce, .reserve, .settle, .usage: return limits.set.applicable(to: request.attributes)
+        case .check, .checkOnce, .reserve, .settle, .usage, .refund:
+            return limits.set.applicable(to: request.attributes)
         }
     }
 

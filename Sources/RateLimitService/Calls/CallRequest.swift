@@ -18,6 +18,8 @@ public struct CallRequest: Hashable, Sendable {
         case release(Lease)
         /// A call came to so much; one that was told before, by its id, is not charged again.
         case usage(id: [UInt8])
+        /// So much was charged by mistake: take it back; once for each id, each time without one.
+        case refund(id: [UInt8])
         /// How does the user stand?
         case look
     }
@@ -28,7 +30,7 @@ public struct CallRequest: Hashable, Sendable {
     public var operation: Operation
     /// What the call says about itself.
     public var attributes: CallAttributes
-    /// What it counts for in limits of requests, within ``Limit/costs``.
+    /// What it counts for in limits of requests, within ``Limit/costs``; 0 of a refund that gives none of them back.
     public var cost: Int
     /// The tokens it used, or may use; nil where that is not known.
     public var tokens: TokenUsage?

@@ -61,7 +61,7 @@ extension CheckEngine {
         } catch {
             return counted(Outcome(error), request)
         }
-        if call.plan.kind.isDeniedFromMemory, let denial = callDenials.denial(of: call, at: now) {
+        if call.plan.kind.isDeniedFromMemory, let denial = callDenials.denial(of: call, after: refundTimes, at: now) {
             return counted(outcome(of: call, denial), request)
         }
         var random = SystemRandomNumberGenerator()
@@ -96,6 +96,7 @@ extension CheckEngine {
         memoryEpoch epoch: Int, at now: NIODeadline
     ) {
         metrics.decisionDuration.recordNanoseconds((now - pending.arrivedAt).nanoseconds)
+        noteRefund(call, at: now)
         let outcome = outcome(of: call, answer)
         if call.plan.kind.isDeniedFromMemory, epoch == memoryEpoch, let details = outcome.details {
             callDenials.remember(
@@ -106,7 +107,15 @@ extension CheckEngine {
 
     /// Answers a call that Redis did not decide.
     func undecided(_ pending: PendingRequest, _ call: PlannedCall, because reason: FailureReason) {
+        // It may have run.
+        noteRefund(call, at: .now())
         tell(pending, counted(withoutRedis(call.request, call, because: reason), call.request))
+    }
+
+    /// Takes note of the windows to which a refund may have given something back: what was denied before may pass.
+    private func noteRefund(_ call: PlannedCall, at now: NIODeadline) {
+        guard call.plan.kind.operation == .refund else { return }
+        for windows in call.windows { refundTimes.note(windows, at: now) }
     }
 
     /// What Redis's answer means for whoever asked.
@@ -223,6 +232,7 @@ extension CheckEngine {
             limitTally.countForgotten(details)
         }
         metrics.leases.count(request.operation, outcome)
+        metrics.refunds.count(request.operation, outcome)
         guard request.operation.asks else { return outcome }
         tally.count(outcome)
         limitTally.count(outcome)

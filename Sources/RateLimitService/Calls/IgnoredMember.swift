@@ -16,6 +16,7 @@ public struct IgnoredMember: Hashable, Sendable {
         case timeToLive = "ttl"
         case lease
         case requestID = "request_id"
+        case refund
     }
 
     /// Which one.

@@ -93,7 +93,7 @@ extension CheckEngine {
         case .settle, .usage:
             estimates.note(
                 request.user, model: request.attributes.model, tokens: request.tokens, costMicros: request.costMicros)
-        case .check, .checkOnce, .reserve, .renew, .release, .look: break
+        case .check, .checkOnce, .reserve, .renew, .release, .refund, .look: break
         }
     }
 }

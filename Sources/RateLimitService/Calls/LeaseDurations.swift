@@ -56,7 +56,7 @@ extension CheckEngine {
                 let lasted = now - lease.instants.givenAtMilliseconds
                 durations.note(lease.owner, limit: limits.limits[index].id, milliseconds: lasted)
             }
-        case .check, .checkOnce, .reserve, .renew, .usage, .look: break
+        case .check, .checkOnce, .reserve, .renew, .usage, .refund, .look: break
         }
     }
 

@@ -10,13 +10,7 @@ struct DescriptorQuestion: DenialQuestion {
 
 /// The denials of requests about descriptors that report nothing, by their windows: a proxy asks the same for each call
 /// of a client that is over its limit. What the windows that did not deny have left is told as it was then.
-typealias DescriptorDenials = DenialMemory<DescriptorQuestion, DescriptorDenial>
-
-/// What Redis said, and when it was asked at the earliest.
-struct DescriptorDenial {
-    let answer: CallAnswer
-    let sentAt: NIODeadline
-}
+typealias DescriptorDenials = DenialMemory<DescriptorQuestion, CallAnswer>
 
 extension DescriptorDenials {
     /// The most windows of a request whose denial is remembered, and the most bytes of their keys together: so what is
@@ -30,11 +24,11 @@ extension DescriptorDenials {
         of call: PlannedDescriptors, after refunds: RefundTimes, at now: NIODeadline
     ) -> CallAnswer? {
         guard !isEmpty, call.isRememberedWhereDenied,
-            let (denial, age) = denial(
+            let (answer, age, sentAt) = denial(
                 of: Self.owner(of: call.terms), kind: 0, now: now, isSame: { $0.terms == call.terms }),
-            call.terms.allSatisfy({ refunds.latest(of: $0.key) < denial.sentAt })
+            refunds.isQuiet(call.terms.lazy.map(\.key), since: sentAt)
         else { return nil }
-        return denial.answer.aged(age)
+        return answer.aged(age)
     }
 
     /// Remembers a denial for at most `cacheMilliseconds`, and only for as long as it is certain.
@@ -44,8 +38,7 @@ extension DescriptorDenials {
     ) {
         guard case .denied = answer.verdict, call.isRememberedWhereDenied else { return }
         remember(
-            Self.owner(of: call.terms), DescriptorQuestion(terms: call.terms),
-            DescriptorDenial(answer: answer, sentAt: sentAt),
+            Self.owner(of: call.terms), DescriptorQuestion(terms: call.terms), answer,
             certainMilliseconds: answer.leastWaitMilliseconds, sentAt: sentAt, receivedAt: receivedAt,
             cacheMilliseconds: cacheMilliseconds)
     }

@@ -174,6 +174,16 @@ class BothClients(ProcessTestCase, unittest.IsolatedAsyncioTestCase):
         assert (first.charged, again.charged, again.repeated) == (True, False, True)
         assert self.daemon.used("slots", "spend") == SPENT
 
+    async def test_a_refund_takes_back_once_what_was_charged(self) -> None:
+        client = self.client()
+        call = Call("refunded", model="gpt-4o")
+        await value(client.usage(call, USAGE, request_id="r1"))
+        first, again = [await value(client.refund(call, USAGE, request_id="r1")) for _ in range(2)]
+        assert (first.refunded, again.refunded, again.repeated) == (True, False, True)
+        assert self.daemon.used("refunded", "spend") == 0
+        # Nothing was charged of requests.
+        assert not (await value(client.refund(call, requests=1))).refunded
+
     async def test_usage_is_charged_once_under_its_id(self) -> None:
         client = self.client()
         call = Call("once", model="gpt-4o")

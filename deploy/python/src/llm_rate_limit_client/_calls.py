@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NoReturn, Union
 from urllib.parse import quote, urlencode
 
 from ._availability import logger
-from ._values import Call, Decision, Estimate, Lease, LimitStanding, Settlement, Status, Usage
+from ._values import Call, Decision, Estimate, Lease, LimitStanding, Refund, Settlement, Status, Usage
 from ._wire import Request, Response
 from .errors import ProtocolError, RequestRefusedError, UnavailableError
 
@@ -114,6 +115,15 @@ def report(call: Call, usage: Usage, request_id: str | None) -> Request:
     return Request("POST", "/v1/usage", members, is_repeatable=request_id is not None)
 
 
+def refund(call: Call, usage: Usage, requests: int, request_id: str | None) -> Request:
+    """Take back what was charged by mistake."""
+    reported = report(call, usage, request_id)
+    members = {**(reported.body or {}), "refund": True}
+    if requests:
+        members["cost"] = requests
+    return replace(reported, body=members)
+
+
 def status(user: str) -> Request:
     """Look at the limit of checks."""
     return Request("GET", f"/v1/users/{quote(user, safe='', errors='surrogatepass')}", is_repeatable=True)
@@ -202,6 +212,18 @@ def settlement(response: Response) -> Settlement:
         user=answer.get("user"),
         uncounted=tuple(answer.get("uncounted") or ()),
         ignored=tuple(answer.get("ignored") or ()),
+    )
+
+
+def refunded(response: Response) -> Refund:
+    """Read the answer to a refund."""
+    if not response.is_ok:
+        _raise(response)
+    answer = response.json()
+    return Refund(
+        refunded=bool(answer.get("refunded")),
+        repeated=bool(answer.get("repeated")),
+        uncounted=tuple(answer.get("uncounted") or ()),
     )
 
 

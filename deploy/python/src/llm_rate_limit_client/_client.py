@@ -15,7 +15,7 @@ from ._calls import AnyLease
 from ._outbox import Outbox
 from ._reservation import ReservationState
 from ._sync_pool import SyncPool
-from ._values import Call, Decision, LimitStanding, Settlement, Status, Usage
+from ._values import Call, Decision, LimitStanding, Refund, Settlement, Status, Usage
 from ._wire import Request, Response
 from .errors import LimiterError, ProtocolError, RequestRefusedError, UnavailableError
 
@@ -176,6 +176,24 @@ class Client:
 
         """
         return self._ask(_calls.report(call, usage, request_id), _calls.settlement)
+
+    def refund(
+        self, call: Call, usage: Usage | None = None, *, requests: int = 0, request_id: str | None = None
+    ) -> Refund:
+        """Take back what was charged by mistake, in every limit that counted it and never below nothing.
+
+        Args:
+            call: as it was when it was charged; its cost and estimate are passed over.
+            usage: what was charged; what the daemon's prices said of it is given back as well.
+            requests: how many requests are given back.
+            request_id: a text of 1 to 128 bytes under which it is done once, however often it is sent; it may be that of
+                the usage that is taken back.
+
+        Raises:
+            UnavailableError: where it could not be done, or is not known to be done.
+
+        """
+        return self._ask(_calls.refund(call, usage or Usage(), requests, request_id), _calls.refunded)
 
     def status(self, user: str) -> Status:
         """Tell what a user has used of the limit of checks; consumes nothing.

@@ -137,6 +137,22 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Refund:
+    """What became of a refund. All of it is final: nothing is to be sent again.
+
+    Attributes:
+        refunded: whether some limit gave something back; False where nothing was left.
+        repeated: whether it had been done before, by its id.
+        uncounted: units that could not be counted, each with the reason, as ``{"unit": …, "reason": …}``.
+
+    """
+
+    refunded: bool
+    repeated: bool = False
+    uncounted: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
 class Settlement:
     """What became of a settlement or of reported usage. All of it is final: nothing is to be sent again.
 
