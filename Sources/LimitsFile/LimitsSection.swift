@@ -10,10 +10,6 @@ struct LimitsSection {
     ]
     private static let names = "1 to 64 of a-z, 0-9, -, _ and ., beginning with a letter or digit"
 
-    private enum Mode: String, CaseIterable {
-        case enforce, shadow
-    }
-
     func limits(_ node: FileNode) throws(LimitsFileError) -> LimitSet {
         guard case .list(let nodes) = node.content else {
             throw LimitsFileError(line: node.line, "limits is \(node.kind)", accepted: "lists of limits")
@@ -65,11 +61,11 @@ struct LimitsSection {
         let windows = try PerReader(map).windows()
         let units = listed(LimitUnit.all.map(\.text))
         let unit = try map.read(try map.required("unit", accepted: units), "unit", accepted: units) { LimitUnit($0) }
-        let mode: Mode = try map.word("mode", standard: .enforce)
+        let mode: LimitMode = try map.word("mode", standard: .enforce)
         return LimitDefinition(
             name: name, scope: windows.scope, values: windows.values, missing: windows.missing,
             maximumValues: windows.maximumValues, unit: unit, quota: try quota(map, unit: unit),
-            window: try window(map, unit: unit), matches: try matches(map), isShadow: mode == .shadow,
+            window: try window(map, unit: unit), matches: try matches(map), mode: mode,
             failureMode: try map.word("on_redis_failure", standard: .open), warnAtPerMille: try warnings(map))
     }
 

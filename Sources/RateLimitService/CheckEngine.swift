@@ -47,6 +47,8 @@ package final class CheckEngine {
     private var known = KnownVersion()
     /// Called when a server can be asked; set on the loop that asks for the version.
     var whenAvailable: (() -> Void)?
+    /// Called on the loop for each threshold that a call has crossed; set once, before the first call. It must not wait.
+    var whenCrossed: ((ThresholdCrossing) -> Void)?
     /// A denial that was asked for in an earlier epoch is not remembered.
     private(set) var memoryEpoch = 0
     /// Calls that wait for what their caller was given.
@@ -247,6 +249,7 @@ extension CheckEngine {
         flushTask = nil
         deliveryObservers = []
         whenAvailable = nil
+        whenCrossed = nil
     }
 
     /// Puts a policy in force from the next check on.

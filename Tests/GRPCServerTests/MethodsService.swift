@@ -204,7 +204,8 @@ func userLimit(
 ) throws -> LimitDefinition {
     LimitDefinition(
         name: try #require(LimitName(name)), scope: .user, unit: unit, quota: quota,
-        window: unit == .concurrency ? nil : .sliding(milliseconds: windowMilliseconds), isShadow: isShadow,
+        window: unit == .concurrency ? nil : .sliding(milliseconds: windowMilliseconds),
+        mode: isShadow ? .shadow : .enforce,
         failureMode: failureMode)
 }
 

@@ -12,7 +12,7 @@ private func standing(
 ) -> LimitStanding {
     let limit = LimitDefinition(
         name: LimitName(name)!, scope: .user, unit: unit, quota: quota,
-        window: unit == .concurrency ? nil : window, isShadow: isShadow)
+        window: unit == .concurrency ? nil : window, mode: isShadow ? .shadow : .enforce)
     return LimitStanding(
         limit: limit, subject: subject, quota: Quota(amount: quota, rule: .default),
         state: LimitState(used: used, resetAfterMilliseconds: resetAfter), period: period)

@@ -19,7 +19,8 @@ private func standing(
 ) -> LimitStanding {
     let limit = LimitDefinition(
         name: LimitName(name)!, scope: .user, unit: unit, quota: quota,
-        window: unit == .concurrency ? nil : .sliding(milliseconds: 60_000), isShadow: isShadow, warnAtPerMille: warnAt)
+        window: unit == .concurrency ? nil : .sliding(milliseconds: 60_000), mode: isShadow ? .shadow : .enforce,
+        warnAtPerMille: warnAt)
     var state = LimitState(used: used, resetAfterMilliseconds: resetAfter)
     state.isCharged = isCharged
     return LimitStanding(

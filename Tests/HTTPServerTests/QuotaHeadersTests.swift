@@ -104,7 +104,7 @@ private func standing(
     window: LimitWindow = .sliding(milliseconds: 3_600_000)
 ) -> LimitStanding {
     let limit = LimitDefinition(
-        name: LimitName(name)!, scope: .user, unit: unit, quota: quota, window: window, isShadow: false)
+        name: LimitName(name)!, scope: .user, unit: unit, quota: quota, window: window)
     return LimitStanding(
         limit: limit, subject: .user, quota: Quota(amount: quota, rule: .default),
         state: LimitState(used: used, resetAfterMilliseconds: 30_001),

@@ -25,7 +25,7 @@ struct EnvoyImportTests {
     ) throws -> LimitDefinition {
         LimitDefinition(
             name: try #require(LimitName(name)), scope: scope, values: values, unit: .requests, quota: quota,
-            window: .sliding(milliseconds: milliseconds), matches: matches, isShadow: isShadow)
+            window: .sliding(milliseconds: milliseconds), matches: matches, mode: isShadow ? .shadow : .enforce)
     }
 
     @Test("has a limit for each that has a counterpart")

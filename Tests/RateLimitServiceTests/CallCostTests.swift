@@ -24,7 +24,7 @@ struct CallCostTests {
         let definitions = try units.enumerated().map { index, unit in
             LimitDefinition(
                 name: try #require(LimitName("l\(index)")), scope: .user, unit: unit, quota: quota,
-                window: .sliding(milliseconds: 60_000), isShadow: isShadow)
+                window: .sliding(milliseconds: 60_000), mode: isShadow ? .shadow : .enforce)
         }
         let price = try #require(ModelPrice(input: 1_000_000, output: 3_000_000))
         return LimitsInForce(

@@ -25,7 +25,7 @@ struct CallPlannerTests {
     ) throws -> LimitDefinition {
         LimitDefinition(
             name: try #require(LimitName(name)), scope: scope, values: values, missing: missing, unit: unit, quota: 10,
-            window: .sliding(milliseconds: 60_000), matches: matches, isShadow: isShadow)
+            window: .sliding(milliseconds: 60_000), matches: matches, mode: isShadow ? .shadow : .enforce)
     }
 
     private static func limits(_ definitions: [LimitDefinition]) throws -> LimitsInForce {

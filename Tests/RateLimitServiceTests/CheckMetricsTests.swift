@@ -83,7 +83,7 @@ struct CheckMetricsTests {
     private func definition(_ name: String, isShadow: Bool = false) throws -> LimitDefinition {
         LimitDefinition(
             name: try #require(LimitName(name)), scope: .user, unit: .requests, quota: 10,
-            window: .sliding(milliseconds: 60_000), isShadow: isShadow, warnAtPerMille: [500])
+            window: .sliding(milliseconds: 60_000), mode: isShadow ? .shadow : .enforce, warnAtPerMille: [500])
     }
 
     private func standing(_ limit: LimitDefinition, _ state: LimitState) -> LimitStanding {

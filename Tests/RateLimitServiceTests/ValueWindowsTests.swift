@@ -18,7 +18,7 @@ struct ValueWindowsTests {
     ) throws -> LimitDefinition {
         LimitDefinition(
             name: try #require(LimitName(name)), scope: scope, values: values, missing: missing, unit: unit, quota: 5,
-            window: unit == .concurrency ? nil : .sliding(milliseconds: 60_000), isShadow: isShadow,
+            window: unit == .concurrency ? nil : .sliding(milliseconds: 60_000), mode: isShadow ? .shadow : .enforce,
             failureMode: failureMode)
     }
 

@@ -20,8 +20,11 @@ public struct LimitDefinition: Hashable, Sendable {
     public let window: LimitWindow?
     /// It applies to calls that meet all of these.
     public let matches: [LabelMatch]
-    /// Whether it is only reported, and never denies.
-    public let isShadow: Bool
+    /// What it does about a call that is above the quota.
+    public let mode: LimitMode
+    /// From where on up an answer says that the limit is over, below the quota and in the unit; nil where only
+    /// ``LimitMode/soft`` has that said, of the quota.
+    public let softQuota: Int?
     /// What becomes of a call when Redis cannot decide.
     public let failureMode: FailureMode
     /// Shares of the quota, in thousandths and ascending, from which on an answer carries a warning.
@@ -51,14 +54,16 @@ public struct LimitDefinition: Hashable, Sendable {
     public init(
         name: LimitName, scope: LimitScope, values: [CallValue] = [], missing: MissingValue = .ignore,
         maximumValues: Int? = nil, unit: LimitUnit, quota: Int?, window: LimitWindow?,
-        matches: [LabelMatch] = [], isShadow: Bool = false, failureMode: FailureMode = .open,
-        warnAtPerMille: [Int] = []
+        matches: [LabelMatch] = [], mode: LimitMode = .enforce, softQuota: Int? = nil,
+        failureMode: FailureMode = .open, warnAtPerMille: [Int] = []
     ) {
         precondition(values.count <= CallValue.maximumCount && Set(values).count == values.count)
         precondition(scope == .user || !values.contains(.group))
         precondition(maximumValues.map(Self.valueCounts.contains) ?? true)
         precondition(quota.map(Self.quotas.contains) ?? true)
         precondition((window == nil) == (unit == .concurrency))
+        precondition(softQuota.map { 1..<max(1, quota ?? 1) ~= $0 && mode != .soft } ?? true)
+        precondition(unit != .concurrency || mode != .soft && softQuota == nil)
         if case .sliding(let milliseconds) = window { precondition(LimitWindow.lengths.contains(milliseconds)) }
         precondition(matches.count <= Self.maximumMatches && warnAtPerMille.count <= Self.maximumWarnings)
         precondition(warnAtPerMille.allSatisfy(Self.warnings.contains))
@@ -72,7 +77,8 @@ public struct LimitDefinition: Hashable, Sendable {
         self.quota = quota
         self.window = window
         self.matches = matches
-        self.isShadow = isShadow
+        self.mode = mode
+        self.softQuota = softQuota
         self.failureMode = failureMode
         self.warnAtPerMille = warnAtPerMille.sorted()
         id = Self.id(of: name, in: unit)
@@ -86,6 +92,12 @@ public struct LimitDefinition: Hashable, Sendable {
 
     /// The id of the limit that the environment gives: ``LimitName/requests``, in requests.
     public static let requestsID = id(of: .requests, in: .requests)
+
+    /// Whether it is only reported, and never denies.
+    public var isShadow: Bool { mode == .shadow }
+
+    /// Whether it may deny a call.
+    public var denies: Bool { mode == .enforce }
 
     /// Whose windows it has by ``values``; nil where there are none.
     public var valueWindows: ValueWindows? { ValueWindows(scope, values) }
