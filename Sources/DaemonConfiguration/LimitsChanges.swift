@@ -66,10 +66,13 @@ private struct FilePart {
                 name: "max_values", text: "\(limit.maximumValues ?? LimitDefinition.usualMaximumValues)",
                 isUsual: [nil, LimitDefinition.usualMaximumValues].contains(limit.maximumValues)),
             Trait(name: "unit", text: limit.unit.text),
-            Trait(name: "quota", text: limit.quotaText),
+            Trait(name: "quota", text: limit.text(of: limit.quota, orNone: "unlimited")),
             Trait(name: "window", text: limit.window?.text ?? "none", isUsual: limit.window == nil),
             Trait(name: "match", text: Self.listed(matches), isUsual: matches.isEmpty),
-            Trait(name: "mode", text: limit.isShadow ? "shadow" : "enforce", isUsual: !limit.isShadow),
+            Trait(name: "mode", text: limit.mode.rawValue, isUsual: limit.denies),
+            Trait(
+                name: "soft_quota", text: limit.text(of: limit.softQuota, orNone: "none"),
+                isUsual: limit.softQuota == nil),
             Trait(
                 name: "on_redis_failure", text: limit.failureMode.rawValue, isUsual: limit.failureMode == .open),
             Trait(name: "warn_at", text: Self.listed(warnings), isUsual: warnings.isEmpty),
@@ -109,8 +112,8 @@ private struct FilePart {
 }
 
 extension LimitDefinition {
-    fileprivate var quotaText: String {
-        guard let quota else { return "unlimited" }
+    fileprivate func text(of quota: Int?, orNone none: String) -> String {
+        guard let quota else { return none }
         guard unit == .spend else { return "\(quota)" }
         var cents = String(quota % 1_000_000 + 1_000_000).dropFirst()
         while cents.count > 2, cents.hasSuffix("0") { cents = cents.dropLast() }

@@ -84,6 +84,10 @@ package struct UsageAnswer: Decodable {
         package var rule: String
         package var ruleGroupId: String?
         package var mode: String
+        /// From where on up the limit is over, below ``limit``; nil where there is no such line.
+        package var softLimit: Int?
+        /// Nil where it is not.
+        package var over: Bool?
         /// What is granted on top of what the rule gives; nil where nothing is.
         package var grant: GrantAnswer?
     }

@@ -5,8 +5,8 @@ struct LimitsSection {
     let timeZones: TimeZoneFolder
 
     private static let keys = [
-        "name", "per", "missing", "max_values", "unit", "quota", "window", "match", "mode", "on_redis_failure",
-        "warn_at",
+        "name", "per", "missing", "max_values", "unit", "quota", "soft_quota", "window", "match", "mode",
+        "on_redis_failure", "warn_at",
     ]
     private static let names = "1 to 64 of a-z, 0-9, -, _ and ., beginning with a letter or digit"
 
@@ -61,11 +61,14 @@ struct LimitsSection {
         let windows = try PerReader(map).windows()
         let units = listed(LimitUnit.all.map(\.text))
         let unit = try map.read(try map.required("unit", accepted: units), "unit", accepted: units) { LimitUnit($0) }
-        let mode: LimitMode = try map.word("mode", standard: .enforce)
+        let quota = try quota(map, unit: unit)
+        let lines = SoftLineReader(map: map, unit: unit, quota: quota)
+        let mode = try lines.mode()
         return LimitDefinition(
             name: name, scope: windows.scope, values: windows.values, missing: windows.missing,
-            maximumValues: windows.maximumValues, unit: unit, quota: try quota(map, unit: unit),
+            maximumValues: windows.maximumValues, unit: unit, quota: quota,
             window: try window(map, unit: unit), matches: try matches(map), mode: mode,
+            softQuota: try lines.softQuota(beside: mode),
             failureMode: try map.word("on_redis_failure", standard: .open), warnAtPerMille: try warnings(map))
     }
 

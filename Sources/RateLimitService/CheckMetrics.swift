@@ -34,7 +34,8 @@ public struct CheckMetrics: Sendable {
         public static let limit = "llm_rate_limit_limit_requests"
         /// The window in force.
         public static let window = "llm_rate_limit_window_seconds"
-        /// What each limit said of the calls it met, by `limit` and `decision` (allowed, warned, denied, shadow_denied);
+        /// What each limit said of the calls it met, by `limit` and `decision` (allowed, warned, over, denied,
+        /// shadow_denied);
         /// where there are more limits than one.
         public static let limitDecisions = "llm_rate_limit_limit_decisions_total"
         /// The quota of each `limit` for all who have none of their own.

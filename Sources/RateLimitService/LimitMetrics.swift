@@ -10,6 +10,8 @@ final class LimitMetrics: Sendable {
         case allowed
         /// Allowed, in an answer that carries a warning of the limit.
         case warned
+        /// Allowed above a soft line.
+        case over
         case denied
         /// It would have denied, and is a shadow, or everything is.
         case shadowDenied
@@ -18,6 +20,7 @@ final class LimitMetrics: Sendable {
             switch self {
             case .allowed: "allowed"
             case .warned: "warned"
+            case .over: "over"
             case .denied: "denied"
             case .shadowDenied: "shadow_denied"
             }
@@ -120,6 +123,8 @@ final class LimitMetrics: Sendable {
                         .shadowDenied
                     } else if state.isDenied {
                         .denied
+                    } else if term.isOver(state) {
+                        .over
                     } else {
                         term.warningPerMille(state) == nil ? .allowed : .warned
                     }

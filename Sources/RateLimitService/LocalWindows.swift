@@ -147,7 +147,7 @@ final class LocalWindows: Sendable {
 
     /// The share of a limit that counts here; nil where it does not.
     private static func limit(of term: CallTerm, replicas: Int) -> Limit? {
-        guard term.limit.failureMode == .local, !term.limit.isShadow, let quota = term.quota.amount else {
+        guard term.limit.failureMode == .local, term.limit.denies, let quota = term.quota.amount else {
             return nil
         }
         let milliseconds: Int

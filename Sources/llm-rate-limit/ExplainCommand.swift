@@ -76,7 +76,7 @@ struct ExplainCommand: AsyncParsableCommand {
             return CommandReport(wrapping: "unknown: \(problem.text)", exitCode: .denied)
         }
         guard response.status == 200, let answer = response.decoded(UsageAnswer.self) else { throw UnexpectedAnswer() }
-        let full = answer.limits.filter { $0.isFull && $0.mode != "shadow" }
+        let full = answer.limits.filter { $0.isFull && $0.mode == "enforce" }
         let names = full.map(\.name).joined(separator: ", ")
         let head = full.isEmpty ? "\(user) is not limited now" : "\(user) is limited by \(names)"
         let width = answer.limits.map(\.name.count).max() ?? 0
@@ -106,11 +106,13 @@ extension UsageAnswer.Limit {
         let amounts = limit.map { text.text(of: used, outOf: $0) } ?? text.text(of: used)
         let span = period.map { $0.hasPrefix("sliding ") ? " in any \(spanText($0))" : " this \($0)" } ?? ""
         let end = used > 0 && resetAfter > 0 ? ", all free in \(durationText(seconds: resetAfter))" : ""
-        let shadow = mode == "shadow" ? "; shadow: it denies nobody" : ""
+        let soft = softLimit.map { ", soft from \(text.text(of: $0)) on" } ?? ""
+        let over = over == true ? "; it is over" : ""
+        let mode = mode == "enforce" ? "" : "; \(mode): it denies nobody"
         let grant = grant.map { grant in
             ", raised by a grant of \(text.text(of: grant.amount)) until \(instantText(grant.expiresAt ?? ""))"
         }
-        return "\(amounts) used\(text.owner)\(span)\(end); \(ruleText)\(grant ?? "")\(shadow)"
+        return "\(amounts) used\(text.owner)\(span)\(end); \(ruleText)\(grant ?? "")\(soft)\(mode)\(over)"
     }
 
     private var ruleText: String {

@@ -127,6 +127,21 @@ struct AuthorizationAnswerTests {
         #expect(!denial.contains { $0.hasPrefix("X-Rate-Limit-Shadow") })
     }
 
+    @Test("names the limits that are over, which deny nobody, whether it allows or denies")
+    func over() throws {
+        let limit = LimitDefinition(
+            name: try #require(LimitName("soft")), scope: .user, unit: .spend, quota: 5,
+            window: .sliding(milliseconds: 1_000), mode: .soft)
+        let standing = LimitStanding(
+            limit: limit, subject: .user, quota: Quota(amount: 5, rule: .default),
+            state: LimitState(used: 6, resetAfterMilliseconds: 1), period: nil)
+        for verdict in [Outcome.Verdict.allowed, .denied(retryAfterMilliseconds: 1)] {
+            let outcome = Outcome(verdict, source: .redis).with(OutcomeDetails(standings: [standing]))
+            #expect(written(outcome).contains("X-Rate-Limit-Over: soft"))
+            #expect(written(outcome, .forbidden).contains("X-Rate-Limit-Over: soft"))
+        }
+    }
+
     @Test("that denies says why in its headers, whatever its status")
     func denied() {
         let fields = [

@@ -15,11 +15,12 @@ private let lease: Lease = {
 
 private func standing(
     _ name: String, quota: Int? = 10, used: Int = 1, subject: CallSubject = .user, unit: LimitUnit = .requests,
-    isCharged: Bool = false, warnAt: [Int] = [], isShadow: Bool = false, resetAfter: Int = 1_001
+    isCharged: Bool = false, warnAt: [Int] = [], mode: LimitMode = .enforce, softQuota: Int? = nil,
+    resetAfter: Int = 1_001
 ) -> LimitStanding {
     let limit = LimitDefinition(
         name: LimitName(name)!, scope: .user, unit: unit, quota: quota,
-        window: unit == .concurrency ? nil : .sliding(milliseconds: 60_000), mode: isShadow ? .shadow : .enforce,
+        window: unit == .concurrency ? nil : .sliding(milliseconds: 60_000), mode: mode, softQuota: softQuota,
         warnAtPerMille: warnAt)
     var state = LimitState(used: used, resetAfterMilliseconds: resetAfter)
     state.isCharged = isCharged
@@ -148,6 +149,52 @@ struct CallAnswerTests {
         #expect(answer(.look) == #"200 OK {"user":"\#(someText)","limits":[]}"#)
     }
 
+    /// The field and the member that say which limits are over.
+    private func over(_ operation: CallRequest.Operation, _ verdict: Outcome.Verdict, _ standings: [LimitStanding])
+        -> [String]
+    {
+        let call = RoutedCall(request: CallRequest(user: someUser, operation: operation))
+        let details = OutcomeDetails(standings: standings, decider: verdict == .allowed ? nil : 0)
+        var buffer = ByteBuffer()
+        AnswerWriter(limitName: "requests").write(
+            Outcome(verdict, source: .redis).with(details), as: AnswerTopic(call), AnswerForm(), to: &buffer)
+        let lines = withoutDate(buffer.readableBytesView).components("\r\n")
+        let body = lines.last ?? ""
+        #expect(lines.contains("Content-Length: \(body.utf8.count)"))
+        let member = body.ranges(of: #""over":["#).first.map { body[$0.lowerBound...].prefix { $0 != "]" } + "]" }
+        return lines.filter { $0.hasPrefix("X-Rate-Limit-Over") } + (member.map { [String($0)] } ?? [])
+    }
+
+    @Test("names in a member and in a field the limits that count more than their soft line, each once, and no others")
+    func soft() {
+        let standings = [
+            standing("hard", used: 10), standing("shadow", used: 11, mode: .shadow),
+            standing("line", used: 5, softQuota: 5), standing("two", used: 6, softQuota: 5),
+            standing("soft", used: 11, mode: .soft), standing("two", used: 7, subject: .global, softQuota: 5),
+            standing("at", used: 10, mode: .soft), standing("free", quota: nil, used: 11, mode: .soft),
+        ]
+        let expected = ["X-Rate-Limit-Over: two, soft", #""over":["two","soft"]"#]
+        #expect(over(.check, .allowed, standings) == expected)
+        #expect(over(.reserve(milliseconds: 1_000), .allowed, standings) == expected)
+        #expect(over(.check, .denied(retryAfterMilliseconds: 5_000), standings) == expected)
+        #expect(over(.settle(lease), .allowed, standings) == expected)
+        #expect(over(.usage(id: []), .allowed, standings) == expected)
+        #expect(over(.check, .allowed, Array(standings.prefix(3))) == [])
+    }
+
+    @Test("shows of a limit in full its mode and soft line, and whether it is over")
+    func softInFull() {
+        let look = answer(.look) {
+            $0.putStandings([
+                standing("two", used: 6, softQuota: 5), standing("one", used: 5, softQuota: 5),
+                standing("soft", used: 11, mode: .soft),
+            ])
+        }
+        #expect(look.contains(#""mode":"enforce","denied":false,"soft_limit":5,"over":true},{"name":"one""#))
+        #expect(look.contains(#""mode":"enforce","denied":false,"soft_limit":5},{"name":"soft""#))
+        #expect(look.hasSuffix(#""mode":"soft","denied":false,"over":true}]}"#))
+    }
+
     @Test("is a problem where Redis cannot be asked")
     func unavailable() {
         let call = RoutedCall(request: CallRequest(user: someUser, operation: .settle(lease)))
@@ -173,7 +220,7 @@ struct PlainFieldTests {
     private func announced(_ standings: [LimitStanding], _ decider: LimitStanding?) -> [LimitStanding] {
         var announced: [LimitStanding] = []
         for standing in standings
-        where !standing.limit.isShadow && standing.quota.amount != nil
+        where standing.limit.denies && standing.quota.amount != nil
             && [.requests, .concurrency].contains(standing.limit.unit)
         {
             if let place = announced.firstIndex(where: { $0.limit.name == standing.limit.name }) {
@@ -195,13 +242,16 @@ struct PlainFieldTests {
             var standings: [LimitStanding] = []
             for place in 0..<Int.random(in: 0...6, using: &random) {
                 let unit: LimitUnit = [.requests, .requests, .concurrency, .spend].randomElement(using: &random)!
+                // A soft limit is none of concurrency.
+                let modes: [LimitMode] = unit == .concurrency ? [.enforce, .shadow] : [.enforce, .shadow, .soft]
+                let isEnforced = Int.random(in: 0...4, using: &random) > 0
                 standings.append(
                     standing(
                         "l\(Int.random(in: 0...2, using: &random))\(unit.text.first!)",
                         quota: Int.random(in: 0...9, using: &random) == 0 ? nil : Int.random(in: 1...9, using: &random),
                         used: Int.random(in: 0...9, using: &random),
                         subject: .group(SubjectID(high: 0, low: UInt64(place))), unit: unit,
-                        isShadow: Int.random(in: 0...9, using: &random) == 0))
+                        mode: isEnforced ? .enforce : modes.randomElement(using: &random)!))
             }
             let isDenied = Bool.random(using: &random)
             let place = isDenied ? standings.indices.randomElement(using: &random) : nil

@@ -13,16 +13,16 @@ import Testing
 struct PlantedBugTests {
     static let mutations = [
         Mutation(
-            name: "admits one too many", original: "if total + cost <= quota then",
-            mutated: "if total + cost <= quota + 1 then"
+            name: "admits one too many", original: "if sum <= plan[d + QUIET] then",
+            mutated: "if sum <= plan[d + QUIET] + 1 then"
         ),
         Mutation(
-            name: "counts a check twice, now and then", original: "ends, total = plan[d + ENDS], total + cost",
+            name: "counts a check twice, now and then", original: "ends, total = plan[d + ENDS], sum",
             mutated: "if redis_now % 8 == 0 then cost = 2 * cost end ends, total = plan[d + ENDS], total + cost"
         ),
         Mutation(
-            name: "window cut short by 3 %", original: "amount, cost, a * 1000, b * 1000",
-            mutated: "amount, cost, a * 970, b * 1000"
+            name: "window cut short by 3 %", original: "plan[d + ENDS] = a * 1000,",
+            mutated: "plan[d + ENDS] = a * 970,"
         ),
         Mutation(
             name: "forgets to charge, now and then", original: "local done = try('SET', key, text, 'PXAT', instant)",
@@ -30,8 +30,8 @@ struct PlantedBugTests {
         ),
         Mutation(
             // In the plan, so that all paths deny so.
-            name: "denies a little too early, now and then", original: "= limit, kind, flags, quota",
-            mutated: "= limit, kind, flags, quota - (redis_now % 8 == 0 and 1 or 0)"
+            name: "denies a little too early, now and then", original: "at = after",
+            mutated: "at, quota = after, quota - (redis_now % 8 == 0 and 1 or 0)"
         ),
     ]
 

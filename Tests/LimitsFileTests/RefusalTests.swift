@@ -130,7 +130,7 @@ struct LimitsFileRefusalTests {
                 "line 5: limit a counts concurrency, which has no window; remove it, or count "
                     + "requests"
             ),
-            ("mode: off", "line 7: mode of limit a is off: accepted are enforce and shadow"),
+            ("mode: off", "line 7: mode of limit a is off: accepted are enforce, shadow and soft"),
             (
                 "on_redis_failure: deny",
                 "line 7: on_redis_failure of limit a is deny: accepted are open, closed and "
@@ -144,7 +144,7 @@ struct LimitsFileRefusalTests {
             (
                 "qouta: 5",
                 "line 7: limit 1 of the file has no key qouta, did you mean quota?: accepted are name, per, "
-                    + "missing, max_values, unit, quota, window, match, mode, on_redis_failure, warn_at"
+                    + "missing, max_values, unit, quota, soft_quota, window, match, mode, on_redis_failure, warn_at"
             ),
             ("match: gpt-4", "line 7: match of limit a is gpt-4: accepted are maps of key: value"),
             (

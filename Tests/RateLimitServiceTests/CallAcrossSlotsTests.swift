@@ -60,6 +60,36 @@ struct CallAcrossSlotsTests {
         #expect(merged([done(7, 30), full])?.leaseInstants == nil)
     }
 
+    @Test("tells the thresholds that each of its slots crosses, of a check those that it crosses where it is settled")
+    func crossings() {
+        func subject(_ key: UInt8) -> SubjectTerms {
+            let terms = (1...2).map {
+                LimitTerm(id: $0, kind: .sliding(windowMilliseconds: 1_000), quota: 9, cost: 2, thresholds: [1])
+            }
+            return SubjectTerms(key: [key], terms: terms)
+        }
+        func crossing(_ term: Int) -> TermCrossing {
+            TermCrossing(term: term, thresholds: 0...0, used: 2, unixMilliseconds: 7)
+        }
+        for operation in [DecisionOperation.check, .usage] {
+            var random = SystemRandomNumberGenerator()
+            var (told, later): ([TermCrossing], [TermCrossing]) = ([], [])
+            CallAcrossSlots(
+                DecisionCall(operation, subjects: [subject(0), subject(1)]),
+                send: { part, done in
+                    let states = Array(repeating: state(false), count: 2)
+                    var answer = CallAnswer(verdict: .done, states: states)
+                    if part.operation != .reserve, part.subjects[0].key == [1] { answer.crossings = [crossing(1)] }
+                    done(.success(answer))
+                },
+                whenCrossed: { later += $0 },
+                done: { if case .success(let answer) = $0 { told = answer.crossings } }, using: &random
+            ).begin()
+            #expect(told == (operation == .usage ? [crossing(3)] : []))
+            #expect(later == (operation == .check ? [crossing(3)] : []))
+        }
+    }
+
     /// What a check with an id comes to whose slots answer so, and the user's slot when it is asked for the id; and the
     /// operations that follow.
     private func checkedOnce(

@@ -91,6 +91,31 @@ struct CheckMetricsTests {
             limit: limit, subject: .user, quota: Quota(amount: 10, rule: .default), state: state, period: nil)
     }
 
+    @Test("counts what a limit admits above its soft line as over, whatever it warns of")
+    func over() throws {
+        let soft = LimitDefinition(
+            name: try #require(LimitName("soft")), scope: .user, unit: .requests, quota: 10,
+            window: .sliding(milliseconds: 60_000), mode: .soft, warnAtPerMille: [500])
+        let two = LimitDefinition(
+            name: try #require(LimitName("two")), scope: .user, unit: .requests, quota: 10,
+            window: .sliding(milliseconds: 60_000), softQuota: 4)
+        metrics.limits.setLimits([soft, two])
+        var tally = LimitMetrics.Tally()
+        tally.setLimits([soft, two])
+        for used in [4, 5, 10, 11] {
+            var outcome = Outcome(.allowed, source: .redis)
+            let state = LimitState(used: used, resetAfterMilliseconds: 1)
+            outcome.details = OutcomeDetails(standings: [standing(soft, state), standing(two, state)])
+            tally.count(outcome)
+        }
+        tally.report(to: metrics.limits)
+        func counted(_ limit: String, _ decision: String) -> Double? {
+            recorded.counted["\(CheckMetrics.Name.limitDecisions){limit=\(limit),decision=\(decision)}"]
+        }
+        #expect(counted("soft", "allowed") == 1 && counted("soft", "warned") == 2 && counted("soft", "over") == 1)
+        #expect(counted("two", "allowed") == 1 && counted("two", "over") == 3)
+    }
+
     @Test("counts what each limit says, in the series of that limit, and nothing of one that is gone")
     func limits() throws {
         let (first, second) = (try definition("first"), try definition("second", isShadow: true))

@@ -285,6 +285,49 @@ struct DecideAnswerTests {
             }
     }
 
+    /// A call whose terms have three thresholds and one.
+    private static let telling = DecisionCall(
+        .usage,
+        subjects: [
+            SubjectTerms(
+                key: [1],
+                terms: [
+                    LimitTerm(id: 9, kind: .concurrency, quota: 1, cost: 1, thresholds: [1]),
+                    LimitTerm(id: 3, kind: .concurrency, quota: 1, cost: 1, thresholds: [1, 2, 3]),
+                ])
+        ])
+
+    private func crossing(_ first: UInt8, _ last: UInt8, _ used: Int) -> [UInt8] {
+        [first, last] + littleEndian(used, 6)
+    }
+
+    @Test("names the thresholds that the call crossed, of each term in the call's order, and when that was")
+    func crossings() throws {
+        // In the script's order: 3, 9.
+        let states = state(8, 0, 72) + state(7, 0, 64)
+        let now = littleEndian(1 << 48 - 1, 6)
+        let whole = head(0, 0, 0) + states + crossing(2, 3, 5) + crossing(1, 1, 6) + now
+        guard case .decided(let decided)? = try answer(whole, to: Self.telling) else { throw TestFailure("none") }
+        #expect(
+            decided.crossings == [
+                TermCrossing(term: 1, thresholds: 1...2, used: 5, unixMilliseconds: 1 << 48 - 1),
+                TermCrossing(term: 0, thresholds: 0...0, used: 6, unixMilliseconds: 1 << 48 - 1),
+            ])
+        #expect(decided.states.map(\.used) == [7, 8] && decided.states.map(\.isCharged) == [false, true])
+        for length in 0..<whole.count { #expect(try answer(Array(whole.prefix(length)), to: Self.telling) == nil) }
+        #expect(try answer(whole + [0], to: Self.telling) == nil)
+        // Places that there are not, or in another order; and none where nothing was charged.
+        for (first, last) in [(0, 1), (3, 2), (1, 4), (0, 0)] as [(UInt8, UInt8)] {
+            let wrong = head(0, 0, 0) + states + crossing(first, last, 5) + crossing(1, 1, 6) + now
+            #expect(try answer(wrong, to: Self.telling) == nil)
+        }
+        let repeated = head(5, 0, 0) + states + crossing(2, 3, 5) + crossing(1, 1, 6) + now
+        #expect(try answer(repeated, to: Self.telling) == nil)
+        let noted = head(0, 0, 0) + state(8, 0, 64) + state(7, 0, 0) + crossing(1, 1, 5) + now
+        #expect(try answer(noted, to: Self.telling) != nil)
+        #expect(try answer(noted) == nil)
+    }
+
     private var good: [[UInt8]] {
         let states = state(1 << 48 - 1, 5, 49) + state(3, 31_536_000_000, 14)
         return [
@@ -377,7 +420,7 @@ struct DecideAnswerTests {
         ] {
             #expect(try answer(start + states) == nil)
         }
-        #expect(try answer(head(0, 0, 0) + state(1, 1, 0) + state(1, 1, 64)) == nil)
+        #expect(try answer(head(0, 0, 0) + state(1, 1, 0) + state(1, 1, 128)) == nil)
     }
 
     @Test(

@@ -87,7 +87,8 @@ private struct PlanWorld {
                 quota: [nil, 0, 10, 1_000].randomElement(using: &random) ?? nil,
                 window: unit == .concurrency ? nil : windows.randomElement(using: &random),
                 matches: matches.randomElement(using: &random) ?? [],
-                isShadow: Int.random(in: 0..<5, using: &random) == 0)
+                mode: (unit == .concurrency ? [.enforce, .shadow] : LimitMode.allCases).randomElement(using: &random)
+                    ?? .soft)
         }
         let price = try #require(ModelPrice(input: 1_000_000, output: 3_000_000))
         let unknown: PriceTable.UnknownModel = Bool.random(using: &random) ? .deny : .free

@@ -70,6 +70,14 @@ final class ServiceUnderTest: Sendable {
         }.get()
     }
 
+    /// Puts all of these calls in one turn of the loop.
+    func calls(_ calls: [CallRequest]) async throws -> [Outcome] {
+        try await eventLoop.flatSubmit { [asker, eventLoop] in
+            let outcomes = calls.map { asker.value.call($0) }
+            return EventLoopFuture.whenAllSucceed(outcomes, on: eventLoop)
+        }.get()
+    }
+
     func check(_ user: SubjectID, cost: Int = 1) async throws -> Outcome {
         try await checks([(user, cost)])[0]
     }
@@ -108,6 +116,10 @@ private final class Asker: DecisionRequester {
 
     func check(_ user: SubjectID, cost: Int) -> EventLoopFuture<Outcome> {
         ask { engine.check(user, cost: cost, arrivedAt: .now(), requester: self, ticket: $0) }
+    }
+
+    func call(_ request: CallRequest) -> EventLoopFuture<Outcome> {
+        ask { engine.call(request, arrivedAt: .now(), requester: self, ticket: $0) }
     }
 
     func request(_ request: DescriptorRequest, matching: [DescriptorMatch]?) -> EventLoopFuture<Outcome> {

@@ -138,6 +138,7 @@ struct CallPlayer {
         case .tooLate: outcome.kind = .tooLate
         }
         outcome.instants = answer.leaseInstants
+        outcome.crossings = answer.crossings
         if !answer.states.isEmpty { outcome.states = answer.states }
         guard outcome == expected else {
             throw Violation(step: step, what: "\(next): the script says \(outcome), the model \(expected)")
@@ -211,7 +212,7 @@ struct CallPlayer {
                 return LimitTerm(
                     id: limit.id, kind: limit.window.kind(clockMicroseconds: clock), isShadow: limit.isShadow,
                     quota: limit.quota, cost: costs[index],
-                    needsRoom: limit.needsRoom && !looks)
+                    needsRoom: limit.needsRoom && !looks, thresholds: limit.thresholds)
             }
             let most = model.values.flatMap { $0.subject == subject ? $0.most : nil } ?? 0
             return terms.isEmpty ? nil : SubjectTerms(key: key, terms: terms, mostValues: most)

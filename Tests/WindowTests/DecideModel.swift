@@ -46,6 +46,8 @@ struct DecideModel {
         var states: [LimitState]
         /// Of a lease that was given or renewed.
         var instants: LeaseInstants?
+        /// The thresholds that this very step crosses.
+        var crossings: [TermCrossing] = []
     }
 
     var limits: [ModelLimit]
@@ -59,6 +61,8 @@ struct DecideModel {
     /// What the lease of an id says about itself.
     private(set) var instants: [UInt8: LeaseInstants] = [:]
     private var ids: ModelIDs
+    /// Those of the step that is being decided.
+    private var crossings: [TermCrossing] = []
 
     init(_ limits: [ModelLimit], rememberMilliseconds: Int, expires: Bool, values: ModelValues? = nil) {
         self.limits = limits
@@ -80,7 +84,14 @@ struct DecideModel {
     /// Charges a limit, and whether there was something to charge.
     private mutating func charge(_ limit: Int, _ cost: Int, clock: Int) -> Bool {
         guard cost > 0, !limits[limit].isConcurrency else { return false }
-        logs[limit].charge(cost, limits[limit].window, clock: clock)
+        let (above, upTo) = logs[limit].charge(cost, limits[limit].window, clock: clock)
+        let crossed = limits[limit].thresholds.indices.filter {
+            above < limits[limit].thresholds[$0] && limits[limit].thresholds[$0] <= upTo
+        }
+        if let first = crossed.first, let last = crossed.last {
+            crossings.append(
+                TermCrossing(term: limit, thresholds: first...last, used: upTo, unixMilliseconds: clock / 1000))
+        }
         let ends = limits[limit].window.ends(ofChargeAt: logs[limit].newest)
         let subject = limits[limit].subject
         memories[subject].standsUntil = max(memories[subject].standsUntil, ends)
@@ -106,6 +117,7 @@ struct DecideModel {
     }
 
     mutating func decide(_ step: CallStep, clock: Int) -> Outcome {
+        crossings = []
         if ids.expires { expireValues(clock: clock) }
         let stoodUntil = values.map { memories[$0.subject].standsUntil }
         lapse(clock: clock, at: step)
@@ -168,7 +180,7 @@ struct DecideModel {
                 isHeld: denials[limit].isDenied && held(limit) > 0,
                 hasDisplaced: hasDisplaced && limits[limit].subject == values?.subject)
         }
-        return Outcome(kind: kind, states: states, instants: given)
+        return Outcome(kind: kind, states: states, instants: given, crossings: crossings)
     }
 
     /// Whether a step is done at an instant at which every lease has ended.

@@ -7,20 +7,21 @@ import Testing
 @Suite("Decisions over several limits, on generated histories")
 struct DecidePropertyTests {
     private static let limits = [
-        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 1000), quota: 8),
-        ModelLimit(id: 2, subject: 0, window: .sliding(milliseconds: 60_000), quota: 90_000),
-        ModelLimit(id: 3, subject: 0, window: .sliding(milliseconds: 3000), isShadow: true, quota: 6),
-        ModelLimit(id: 4, subject: 0, window: .day, quota: 40),
+        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 1000), quota: 8, shares: [500, 1000]),
+        ModelLimit(id: 2, subject: 0, window: .sliding(milliseconds: 60_000), quota: 90_000, shares: [10, 1000]),
+        ModelLimit(
+            id: 3, subject: 0, window: .sliding(milliseconds: 3000), isShadow: true, quota: 6, shares: [400, 800, 1000]),
+        ModelLimit(id: 4, subject: 0, window: .day, quota: 40, shares: [100, 500, 800, 1000]),
         ModelLimit(id: 5, subject: 0, window: .concurrency, quota: 2),
-        ModelLimit(id: 6, subject: 1, window: .sliding(milliseconds: 10_000), quota: 300),
+        ModelLimit(id: 6, subject: 1, window: .sliding(milliseconds: 10_000), quota: 300, shares: [200, 1000]),
         ModelLimit(id: 7, subject: 1, window: .concurrency, isShadow: true, quota: 2),
-        ModelLimit(id: 8, subject: 1, window: .day, quota: 5000),
+        ModelLimit(id: 8, subject: 1, window: .day, quota: 5000, shares: [1, 5, 300, 1000]),
     ]
 
     private static let thousands = [
-        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 10_000), quota: 2_000_000),
-        ModelLimit(id: 2, subject: 0, window: .day, isShadow: true, quota: 100_000_000),
-        ModelLimit(id: 3, subject: 1, window: .sliding(milliseconds: 3000), quota: 150_000),
+        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 10_000), quota: 2_000_000, shares: [50, 1000]),
+        ModelLimit(id: 2, subject: 0, window: .day, isShadow: true, quota: 100_000_000, shares: [1, 100, 1000]),
+        ModelLimit(id: 3, subject: 1, window: .sliding(milliseconds: 3000), quota: 150_000, shares: [900, 1000]),
         ModelLimit(id: 4, subject: 1, window: .concurrency, quota: 8),
         ModelLimit(id: 5, subject: 1, window: .day, quota: 400_000_000_000),
     ]
@@ -34,9 +35,11 @@ struct DecidePropertyTests {
     ]
 
     private static let long = [
-        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 20_000), quota: 3000),
-        ModelLimit(id: 2, subject: 0, window: .sliding(milliseconds: 60_000), isShadow: true, quota: 60_000),
-        ModelLimit(id: 3, subject: 1, window: .sliding(milliseconds: 5000), quota: 3000),
+        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 20_000), quota: 3000, shares: [100, 500]),
+        ModelLimit(
+            id: 2, subject: 0, window: .sliding(milliseconds: 60_000), isShadow: true, quota: 60_000,
+            shares: [5, 20, 1000]),
+        ModelLimit(id: 3, subject: 1, window: .sliding(milliseconds: 5000), quota: 3000, shares: [50]),
     ]
 
     private static let manyLeases = [
@@ -44,6 +47,11 @@ struct DecidePropertyTests {
         ModelLimit(id: 2, subject: 0, window: .concurrency, quota: 40),
         ModelLimit(id: 3, subject: 1, window: .sliding(milliseconds: 5_000), isShadow: true, quota: 30),
         ModelLimit(id: 4, subject: 1, window: .concurrency, quota: 35),
+    ]
+
+    /// One that is alone under its key: what the plainest path of the script decides.
+    private static let alone = [
+        ModelLimit(id: 1, subject: 0, window: .sliding(milliseconds: 2000), quota: 12, shares: [250, 500, 1000])
     ]
 
     /// What windows change to: lengths, and periods of several lengths and time zones.
@@ -119,6 +127,11 @@ struct DecidePropertyTests {
                 limits: limits.filter { $0.window != .day }, steps: 200, runs: 40, usualAdvance: 4_000_000,
                 rareAdvance: 600_000_000, rememberMilliseconds: 20_000, expires: true,
                 values: (count: 8, subject: 1, most: 4))
+        ),
+        (
+            "one limit alone",
+            CallShape(
+                limits: alone, steps: 300, batch: 3, sharesOfLeases: 0, usualAdvance: 200_000, rareAdvance: 5_000_000)
         ),
     ]
 
@@ -200,7 +213,7 @@ struct DecidePropertyTests {
         .onHotPath(2, "or place or freed > now_ms then", "or place then"),
         .onHotPath(8, "if newest > redis_now then is_plain = false break end", ""),
         PlantedBug(0, "elseif newest >= term.start * 1000 then", "elseif true then"),
-        .onHotPath(0, "if newest < period * 1000 then counted = 0 end", ""),
+        .onHotPath(0, "if newest < period * 1000 then counted = 0 elseif", "if"),
         // Counts of a sliding window what was before the calendar's period.
         PlantedBug(5, "if counted > 0 and section.form ~= PLAIN then", "if false then"),
         .onHotPath(5, "if (form ~= PLAIN and total > 0) or now_ms", "if now_ms"),
@@ -259,6 +272,26 @@ struct DecidePropertyTests {
             0, "if live == 0 then section.form, section.oldest = PLAIN, 0 end",
             "if live == 0 then section.form, section.oldest, section.newest = PLAIN, 0, 0 end"),
         PlantedBug(0, "if term.total == 0 then term.reset = 0 end", ""),
+        // Tells a threshold twice, or not, or of what leases hold.
+        PlantedBug(
+            0, "if first == 0 and amount > before then first = place end", "if first == 0 then first = place end"),
+        PlantedBug(0, "if first > 0 then term.crossed", "if first > 1 then term.crossed"),
+        PlantedBug(
+            0, "if amount > term.total then break end", "if amount > term.total + term.section.held then break end"),
+        PlantedBug(0, "tell(term, before)", "tell(term, before - 1)"),
+        .onHotPath(0, "if first_crossed == 0 and amount > before then", "if first_crossed == 0 then"),
+        .onHotPath(0, "if first_crossed > 0 then", "if first_crossed > 1 then"),
+        .onHotPath(0, "if amount > total then break end", "if amount > total + held then break end"),
+        .onHotPath(0, "if told then answer", "if told and s == 3 then answer"),
+        .onHotPath(18, "plan[d + QUIET] = least - 1 end", "plan[d + QUIET] = least end"),
+        // Tells it again after a refund, or never again once it was told in another period.
+        PlantedBug(8, "section.oldest = math.max(section.oldest, section.total)", "section.oldest = 0"),
+        PlantedBug(8, "if term.highest > term.total + cost then section.oldest = term.highest end", ""),
+        PlantedBug(8, "local before = math.max(term.total, term.highest)", "local before = term.total"),
+        .onHotPath(8, "elseif form == PLAIN then highest = oldest end", "end"),
+        .onHotPath(8, "if highest > before then before = highest end", ""),
+        .onHotPath(8, "if highest > counted + cost then oldest = highest end", ""),
+        .onHotPath(8, "counted = 0 elseif form == PLAIN then highest = oldest end", "counted = 0 end highest = oldest"),
         // Settles another lease than the one that is meant.
         .onHotPath(2, "for _ = 1, place do record", "for _ = 2, place do record"),
     ]

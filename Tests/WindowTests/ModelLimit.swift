@@ -52,6 +52,11 @@ struct ModelLimit: Sendable {
     var isShadow = false
     var quota: Int
     var needsRoom = false
+    /// Shares of the quota in thousandths, ascending, of which it is told when they are crossed.
+    var shares: [Int] = []
+
+    /// How much each of these is.
+    var thresholds: [Int] { quota == 0 ? [] : shares.map { (quota * $0 + 999) / 1000 } }
 
     var isConcurrency: Bool { window == .concurrency }
 }

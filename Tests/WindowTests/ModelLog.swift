@@ -3,6 +3,9 @@
 /// What a window has been charged with, whatever it was defined as; and what that comes to as it is defined now.
 struct ModelLog {
     private var log = SlidingWindowLog()
+    /// Whether it is one sum of a calendar's; and the most that this had come to before a refund, where that is more.
+    private var isSum = false
+    private var highest = 0
 
     private static func unbounded(_ milliseconds: Int) -> Limit {
         Limit(name: "model", quota: Limit.quotas.upperBound, windowMilliseconds: milliseconds)
@@ -30,8 +33,23 @@ struct ModelLog {
         }
     }
 
-    mutating func charge(_ cost: Int, _ window: ModelWindow, clock: Int) {
-        guard cost > 0 else { return }
+    /// Charges, and says which thresholds are crossed: those above the first number, up to the second.
+    @discardableResult
+    mutating func charge(_ cost: Int, _ window: ModelWindow, clock: Int) -> (above: Int, upTo: Int) {
+        var above = counted(window, clock: clock).used
+        let total = above + cost
+        if case .calendar(let seconds, let offset) = window {
+            let period = ModelWindow.period(of: seconds, offset: offset, at: time(clock))
+            if isSum, newest >= period.lowerBound * 1_000_000 { above = max(above, highest) }
+            (isSum, highest) = (true, above > total ? above : 0)
+        } else {
+            (isSum, highest) = (false, 0)
+        }
+        add(cost, window, clock: clock)
+        return (above, total)
+    }
+
+    private mutating func add(_ cost: Int, _ window: ModelWindow, clock: Int) {
         switch window {
         case .concurrency: break
         case .sliding(let milliseconds):
@@ -49,6 +67,7 @@ struct ModelLog {
 
     /// Takes back what counts, from the newest charge on; whether anything did.
     mutating func refund(_ cost: Int, _ window: ModelWindow, clock: Int) -> Bool {
+        if isSum, cost > 0 { highest = max(highest, counted(window, clock: clock).used) }
         switch window {
         case .concurrency: return false
         case .sliding(let milliseconds):

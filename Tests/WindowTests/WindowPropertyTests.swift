@@ -112,10 +112,11 @@ struct WindowPropertyTests {
     static let plantedBugs: [PlantedBug] = [
         // Admits one too many, or one too few.
         PlantedBug(
-            shape: 0, text: "if total + cost <= quota then", bug: "if total + cost <= quota + 1 then", isOnHotPath: true
+            shape: 0, text: "if sum <= plan[d + QUIET] then", bug: "if sum <= plan[d + QUIET] + 1 then",
+            isOnHotPath: true
         ),
         PlantedBug(
-            shape: 0, text: "if total + cost <= quota then", bug: "if total + cost < quota then", isOnHotPath: true),
+            shape: 0, text: "local sum = total + cost", bug: "local sum = total + cost + 1", isOnHotPath: true),
         PlantedBug(
             shape: 0, text: "counted + held + need > quota", bug: "counted + held + need > quota + 1", isOnHotPath: true
         ),

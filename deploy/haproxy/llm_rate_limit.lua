@@ -26,6 +26,7 @@ local LOG_PAUSE_SECONDS = 10
 -- What the client gets of the daemon's headers, where they are there.
 local HEADERS = {
   "RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After",
+  "X-Rate-Limit-Over",
 }
 
 -- JSON ---------------------------------------------------------------------------------------------------------------

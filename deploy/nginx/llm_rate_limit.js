@@ -16,6 +16,7 @@ const MODEL_LENGTH = 1024;
 // What the client gets of the daemon's headers, where they are there.
 const HEADERS = [
     'RateLimit', 'RateLimit-Policy', 'X-RateLimit-Limit', 'X-RateLimit-Remaining', 'X-RateLimit-Reset', 'Retry-After',
+    'X-Rate-Limit-Over',
 ];
 
 // Decisions ----------------------------------------------------------------------------------------------------------

@@ -51,6 +51,9 @@ enum RateLimitResponse {
         if let reason = outcome.degradedReason {
             writeHeader(degradedHeader, reason.rawValue, to: &message)
         }
+        if let names = outcome.details?.overLimits, !names.isEmpty {
+            writeHeader(overHeader, names.map(\.text).joined(separator: ", "), to: &message)
+        }
         if let details = outcome.details, let described = details.described {
             message.writeField(6) { DynamicMetadata.write(described.request, details.descriptors, to: &$0) }
         }
@@ -58,6 +61,9 @@ enum RateLimitResponse {
 
     /// Says why Redis did not decide, where it should have.
     static let degradedHeader = "x-rate-limit-degraded"
+
+    /// Names the limits that count more than their soft line, which denies nobody.
+    static let overHeader = "x-rate-limit-over"
 
     /// What a proxy is told of one descriptor.
     static func code(of standing: DescriptorStanding) -> Code {

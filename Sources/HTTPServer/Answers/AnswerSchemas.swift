@@ -31,7 +31,7 @@ extension BodySchema {
                 "repeated": JSONValue.flag
                     .described("Whether a check of the same user and id was admitted before; this one is not charged."),
                 "lease": .string(), "expires_in": .number, "estimate": estimate, "uncounted": uncounted,
-                "warnings": warnings, "ignored": ignored, "limits": .array(of: standing.reference),
+                "warnings": warnings, "over": over, "ignored": ignored, "limits": .array(of: standing.reference),
                 "message": JSONValue.string().described("Why the call may not go on, for people."),
             ]))
 
@@ -58,6 +58,7 @@ extension BodySchema {
                     name: "user",
                     value: JSONValue.subject.described("Whose lease it is, where another user was named.")),
                 .init(name: "uncounted", value: uncounted), .init(name: "warnings", value: warnings),
+                .init(name: "over", value: over),
                 .init(name: "ignored", value: ignored),
                 .init(name: "limits", value: .array(of: standing.reference)),
             ]))
@@ -81,6 +82,9 @@ extension BodySchema {
             required: ["limit_name", "share"],
             ["limit_name": .limitName, "share": ["type": "number", "minimum": 0, "maximum": 1]]))
 
+    private static let over: JSONValue = JSONValue.array(of: .limitName)
+        .described("The limits that count more than their soft line, which denies nobody.")
+
     private static let ignored: JSONValue = .array(
         of: .object(
             required: ["member", "reason"],
@@ -102,7 +106,8 @@ extension BodySchema {
                 "period_end": JSONValue.instant.orNull,
                 "rule": .string(of: ["override", "group", "default", "unlimited"]), "rule_group_id": .subject,
                 "grant": .object(required: ["amount", "expires_at"], grantProperties),
-                "mode": .string(of: ["enforce", "shadow"]), "denied": .flag,
+                "mode": .string(of: LimitMode.allCases.map(\.rawValue)), "denied": .flag, "soft_limit": .number,
+                "over": .flag,
             ]))
 
     static let grantProperties: JSONValue = ["amount": .number, "expires_at": .instant, "unit": .unit]

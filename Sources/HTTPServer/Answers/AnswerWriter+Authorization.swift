@@ -22,6 +22,7 @@ extension AnswerWriter {
         let bodyCount = text.count
         if let details = outcome.details, outcome.degradedReason == nil {
             RateLimitFields.write(quotaHeaders, about: details, isDenied: !isAllowed, wait: wait, to: &text)
+            RateLimitFields.writeOver(details, to: &text)
         }
         if let reason = outcome.degradedReason { writeField(AuthorizationField.degraded, reason.rawValue) }
         if outcome.isShadowDenied { writeShadow(outcome) }

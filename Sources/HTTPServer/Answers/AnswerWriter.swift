@@ -70,19 +70,20 @@ final class AnswerWriter {
         case .status(let user): write(Answer.status(of: user, outcome), form, to: &buffer)
         case .usage(let user):
             if let reason = outcome.degradedReason { return write(Answer.unavailable(reason), form, to: &buffer) }
+            let details = outcome.details ?? OutcomeDetails()
             text.removeAll()
-            text.writeUsage(of: user, outcome.details ?? OutcomeDetails())
-            writeDone(form, to: &buffer)
+            text.writeUsage(of: user, details)
+            writeDone(details, form, to: &buffer)
         case .done(let deed, let owner, let isVerbose):
             if let reason = outcome.degradedReason { return write(Answer.unavailable(reason), form, to: &buffer) }
             switch (outcome.verdict, deed) {
             case (.unknownLease, _), (.tooLate, .released): return write(Answer.unknownLease, form, to: &buffer)
             default: break
             }
+            let details = outcome.details ?? OutcomeDetails()
             text.removeAll()
-            text.write(
-                deed, outcome.verdict, outcome.details ?? OutcomeDetails(), owner: owner, isVerbose: isVerbose)
-            writeDone(form, to: &buffer)
+            text.write(deed, outcome.verdict, details, owner: owner, isVerbose: isVerbose)
+            writeDone(details, form, to: &buffer)
         }
     }
 
@@ -106,6 +107,7 @@ final class AnswerWriter {
         let bodyCount = text.count
         if let details, outcome.degradedReason == nil {
             RateLimitFields.write(quotaHeaders, about: details, isDenied: !isAllowed, wait: told, to: &text)
+            RateLimitFields.writeOver(details, to: &text)
         }
         let status: StaticString =
             if isAllowed {
@@ -120,8 +122,10 @@ final class AnswerWriter {
     }
 
     /// Writes an answer that says what was done, of which ``text`` is the body.
-    private func writeDone(_ form: AnswerForm, to buffer: inout ByteBuffer) {
-        writeText("HTTP/1.1 200 OK\r\n", bodyCount: text.count, form, state: nil, wait: nil, to: &buffer)
+    private func writeDone(_ details: OutcomeDetails, _ form: AnswerForm, to buffer: inout ByteBuffer) {
+        let bodyCount = text.count
+        RateLimitFields.writeOver(details, to: &text)
+        writeText("HTTP/1.1 200 OK\r\n", bodyCount: bodyCount, form, state: nil, wait: nil, to: &buffer)
     }
 
     /// Writes a head and, from ``text``, a body of so many bytes; what stands behind it are fields of the head.

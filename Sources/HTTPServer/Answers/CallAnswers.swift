@@ -138,6 +138,7 @@ extension ByteWriter {
     private mutating func writeRemarks(_ details: OutcomeDetails) {
         if !details.uncounted.isEmpty { writeUncounted(details) }
         writeWarnings(details)
+        writeOver(details)
         writeIgnored(details)
     }
 
@@ -172,6 +173,19 @@ extension ByteWriter {
             }
         }
         if hasOne { write("]") }
+    }
+
+    /// Writes which limits count more than their soft line.
+    private mutating func writeOver(_ details: OutcomeDetails) {
+        let names = details.overLimits
+        guard !names.isEmpty else { return }
+        member("over")
+        for (index, name) in names.enumerated() {
+            write(index == 0 ? "[\"" : ",\"")
+            write(text: name.text)
+            write("\"")
+        }
+        write("]")
     }
 
     /// Writes what the call said and was passed over, and why.
@@ -240,6 +254,8 @@ extension Answer {
         var subject = "\"per\":\"\(standing.limit.scope.rawValue)\""
         if case .group(let group) = standing.subject { subject += ",\"group_id\":\(jsonText(group.text))" }
         if let values = standing.values { subject += ",\"values\":\"\(values.text)\"" }
+        var over = standing.limit.softQuota.map { ["\"soft_limit\":\($0)"] } ?? []
+        if standing.term.isOver(standing.state) { over.append("\"over\":true") }
         let (period, start, end) = standing.periodTexts(at: time(nil))
         return [
             "\"name\":\"\(standing.limit.name)\"", subject, "\"unit\":\"\(standing.limit.unit.text)\"",
@@ -249,9 +265,9 @@ extension Answer {
             "\"remaining\":\(standing.remaining.map(String.init) ?? "null")",
             "\"reset_after\":\(wholeSeconds(standing.state.resetAfterMilliseconds))",
             "\"period_start\":\(start)", "\"period_end\":\(end)", rule,
-            "\"mode\":\"\(standing.limit.isShadow ? "shadow" : "enforce")\"",
+            "\"mode\":\"\(standing.limit.mode.rawValue)\"",
             "\"denied\":\(standing.state.isDenied || standing.state.isShadowDenied && standing.limit.isShadow)",
-        ]
+        ] + over
     }
 }
 

@@ -93,6 +93,18 @@ enum RateLimitFields {
         writeXState(remaining: remaining, resetAfterMilliseconds: state.resetAfterMilliseconds, to: &text)
     }
 
+    /// Writes which limits count more than their soft line, as a line; nothing where none does.
+    static func writeOver(_ details: OutcomeDetails, to text: inout ByteWriter) {
+        let names = details.overLimits
+        guard !names.isEmpty else { return }
+        text.write(text: "\(AnswerHeader.over.rawValue): ")
+        for (index, name) in names.enumerated() {
+            if index > 0 { text.write(", ") }
+            text.write(text: name.text)
+        }
+        text.write("\r\n")
+    }
+
     /// Which place is announced of the limit of the one at `first`: the one that decided, else the one with the least share
     /// left. A limit of groups has several where the user is in several; nil where an earlier one spoke of it, and where
     /// none is announced.
@@ -113,7 +125,7 @@ enum RateLimitFields {
 }
 
 extension CallTerm {
-    fileprivate var isAnnounced: Bool { !limit.isShadow && quota.amount != nil && limit.unit.isAnnounced }
+    fileprivate var isAnnounced: Bool { limit.denies && quota.amount != nil && limit.unit.isAnnounced }
 
     fileprivate func writePolicy(to text: inout ByteWriter) {
         RateLimitFields.writePolicy(

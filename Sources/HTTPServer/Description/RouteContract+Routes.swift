@@ -17,7 +17,7 @@ extension RouteContract {
         body: .call, answers: decisions + unfitBodies)
 
     static let authorize: RouteContract = {
-        let told: [AnswerHeader] = AnswerHeader.quota + [.retryAfter]
+        let told: [AnswerHeader] = AnswerHeader.quota + [.retryAfter, .over]
         let refusals: [AnswerHeader] = [.message, .status]
         let allowed = RouteAnswer.empty(.ok, "The call may go on.", told + [.degraded, .shadow])
         return RouteContract(
@@ -43,11 +43,12 @@ extension RouteContract {
     }()
 
     static let renew = leased(.json("The lease lives on.", .renewal))
-    static let settle = leased(.json("Whether the call was charged now.", .charge))
+    static let settle = leased(.json("Whether the call was charged now.", .charge, [.over]))
     static let release = leased(.json("Whether the reservation was given back now.", .release))
     static let usage = RouteContract(
         query: [verbose], body: .call,
-        answers: [.json("Whether the call was charged now, or given back.", .usageDone), unavailable] + unfitBodies)
+        answers: [.json("Whether the call was charged now, or given back.", .usageDone, [.over]), unavailable]
+            + unfitBodies)
 
     private static func leased(_ done: RouteAnswer) -> RouteContract {
         RouteContract(
@@ -57,13 +58,13 @@ extension RouteContract {
     }
 
     private static let decisions: [RouteAnswer] = [
-        .json("The call may go on.", .decision, AnswerHeader.quota),
-        .json(.tooManyRequests, "The call may not go on.", .decision, AnswerHeader.quota + [.retryAfter]),
+        .json("The call may go on.", .decision, AnswerHeader.quota + [.over]),
+        .json(.tooManyRequests, "The call may not go on.", .decision, AnswerHeader.quota + [.retryAfter, .over]),
         RouteAnswer(
             status: .serviceUnavailable,
             summary: "A limit of all calls under way is full, or Redis is away and the failure mode is closed.",
             content: [("application/json", .decision), ("application/problem+json", .problem)],
-            headers: [.retryAfter]),
+            headers: [.retryAfter, .over]),
     ]
 
     private static let verbose = QueryField("verbose", "Whether the answer tells how every limit stands.", .verbose)
@@ -82,7 +83,7 @@ extension RouteContract {
 
     static let userUsage = RouteContract(
         query: callFields,
-        answers: [.json("How each limit stands.", .userUsage), unavailable])
+        answers: [.json("How each limit stands.", .userUsage, [.over]), unavailable])
 
     static let reset = RouteContract(
         query: [onlyLimit],

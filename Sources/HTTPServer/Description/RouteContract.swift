@@ -89,6 +89,7 @@ enum AnswerHeader: String, CaseIterable, Sendable {
     case shadow = "X-Rate-Limit-Shadow"
     case message = "X-Rate-Limit-Message"
     case status = "X-Rate-Limit-Status"
+    case over = "X-Rate-Limit-Over"
 
     /// Those that say how a quota stands, as far as the option has them sent.
     static let quota: [AnswerHeader] = [.policy, .state, .olderLimit, .olderRemaining, .olderReset]
@@ -104,13 +105,14 @@ enum AnswerHeader: String, CaseIterable, Sendable {
         case .degraded: "Why Redis did not decide, where it should have."
         case .shadow: "That a call would be denied, were it not for shadow mode, and why."
         case .message: "Why a call may not go on, for people."
+        case .over: "The limits that count more than their soft line, which denies nobody."
         case .status: "The status that says why a call may not go on, where that of the answer does not."
         }
     }
 
     var schema: JSONValue {
         switch self {
-        case .policy, .state, .message, .shadow: .string()
+        case .policy, .state, .message, .shadow, .over: .string()
         case .degraded: .degradedReason
         case .olderLimit, .olderRemaining, .olderReset: .number
         case .retryAfter: .number(in: 1...Int.max)

@@ -38,6 +38,8 @@ public struct LimitDefinition: Hashable, Sendable {
     public static let warnings = 1...1000
     /// How many shares a limit may warn at.
     public static let maximumWarnings = 8
+    /// How many thresholds it may have told: those shares, the quota and the soft quota.
+    public static let maximumThresholds = maximumWarnings + 2
     /// How many conditions a limit may have.
     public static let maximumMatches = 16
 
@@ -98,6 +100,11 @@ public struct LimitDefinition: Hashable, Sendable {
 
     /// Whether it may deny a call.
     public var denies: Bool { mode == .enforce }
+
+    /// Whether it is told when calls cross its thresholds. Of one that says no share and is not soft a denial tells all.
+    public var tellsThresholds: Bool {
+        unit != .concurrency && (!warnAtPerMille.isEmpty || softQuota != nil || mode == .soft)
+    }
 
     /// Whose windows it has by ``values``; nil where there are none.
     public var valueWindows: ValueWindows? { ValueWindows(scope, values) }

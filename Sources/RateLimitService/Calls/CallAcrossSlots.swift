@@ -23,16 +23,20 @@ final class CallAcrossSlots {
     private let slots: [[Int]]
     private let id: DecisionID
     private let send: Send
+    private let whenCrossed: ([TermCrossing]) -> Void
     private let done: (Result<CallAnswer, FailureReason>) -> Void
     private var results: [Result<CallAnswer, FailureReason>?]
     private var missing: Int
 
+    /// - Parameter whenCrossed: told of the thresholds that a check crosses: it charges where it is settled, and is done by
+    ///   then.
     init(
-        _ call: DecisionCall, send: @escaping Send, done: @escaping (Result<CallAnswer, FailureReason>) -> Void,
-        using random: inout some RandomNumberGenerator
+        _ call: DecisionCall, send: @escaping Send, whenCrossed: @escaping ([TermCrossing]) -> Void = { _ in },
+        done: @escaping (Result<CallAnswer, FailureReason>) -> Void, using random: inout some RandomNumberGenerator
     ) {
         self.call = call
         self.send = send
+        self.whenCrossed = whenCrossed
         self.done = done
         id = call.operation == .check ? Self.newLease(&random) : call.id ?? Self.newLease(&random)
         slots = Self.slots(of: call)
@@ -145,10 +149,14 @@ final class CallAcrossSlots {
 
     /// Ends what was reserved, wherever it was; where it was not, this does nothing.
     private func finishAll(_ operation: DecisionOperation) {
+        let places = termPlaces()
         for (index, result) in results.enumerated() {
             // One that did not answer may have reserved.
             if case .success(let answer)? = result, answer.verdict != .done { continue }
-            send(part(index, operation)) { _ in }
+            send(part(index, operation)) { [whenCrossed] result in
+                guard case .success(let answer) = result, !answer.crossings.isEmpty else { return }
+                whenCrossed(answer.crossings.map { $0.placed(places[index]) })
+            }
         }
     }
 
@@ -159,6 +167,7 @@ final class CallAcrossSlots {
         var verdict: CallVerdict?
         var waits = (most: 0, least: 0)
         var instants: LeaseInstants?
+        var crossings: [TermCrossing] = []
         let places = termPlaces()
         for (result, places) in zip(results, places) {
             guard case .success(let answer) = result else { return result }
@@ -169,13 +178,15 @@ final class CallAcrossSlots {
             // A slot that was not asked about its terms has none to tell.
             assert(answer.states.count == places.count)
             for (place, state) in zip(places, answer.states) { states[place] = state }
+            crossings += answer.crossings.map { $0.placed(places) }
         }
         let whole = verdict?.waiting(waits.most) ?? .done
         let least = whole.rank.wait > 0 ? waits.least : 0
-        return .success(
-            CallAnswer(
-                verdict: whole, states: states.compactMap { $0 }, leastWaitMilliseconds: least,
-                leaseInstants: whole == .done ? instants : nil))
+        var answer = CallAnswer(
+            verdict: whole, states: states.compactMap { $0 }, leastWaitMilliseconds: least,
+            leaseInstants: whole == .done ? instants : nil)
+        answer.crossings = crossings
+        return .success(answer)
     }
 
     /// For each slot the places that its terms have among those of the call.
@@ -186,6 +197,15 @@ final class CallAcrossSlots {
             return start..<start + subject.terms.count
         }
         return slots.map { $0.flatMap { ofSubjects[$0] } }
+    }
+}
+
+extension TermCrossing {
+    /// The same with its term as the call counts it, by the places of the part's terms there.
+    fileprivate func placed(_ places: [Int]) -> TermCrossing {
+        var crossing = self
+        crossing.term = places[term]
+        return crossing
     }
 }
 

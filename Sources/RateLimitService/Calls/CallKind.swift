@@ -110,6 +110,9 @@ struct CallKind: Hashable, Sendable {
         }
     }
 
+    /// Whether it may cross thresholds: what a reservation holds has not been charged.
+    var tellsThresholds: Bool { operation.charges && !isLook }
+
     /// Whether the lease that it is about is known under the plain subject of an owner.
     func isHeld(by owner: PlanOwner) -> Bool {
         switch owner {

@@ -89,6 +89,8 @@ public final class CallTerm: Sendable {
     public let quota: Quota
     /// When the period of a calendar window begins and ends, in Unix seconds; nil for other windows.
     public let period: CalendarPeriod?
+    /// What is told when a call crosses it, by ascending amounts.
+    let thresholds: [TermThreshold]
     /// The limit's place among those in force.
     let limitPlace: Int
     let subject: PlanSubject
@@ -106,7 +108,12 @@ public final class CallTerm: Sendable {
         self.kind = kind
         self.period = period
         self.cost = cost
+        thresholds = TermThreshold.all(of: limit, under: quota.amount)
     }
+
+    /// What it is put to Redis with; nil where it is counted all the same and never denies: of what is unlimited, and of
+    /// what is soft.
+    var enforcedQuota: Int? { limit.mode == .soft ? nil : quota.amount }
 }
 
 /// What calls of one kind ask of the limits that apply to them: made once, laid out for Redis once, and shared by all calls
@@ -156,7 +163,7 @@ final class CallPlan: Sendable {
         toldOrder = Self.toldOrder(terms)
         let ofSpend = terms.filter { $0.limit.unit == .spend }
         countsSpend = kind.charges && !ofSpend.isEmpty
-        enforcesSpend = kind.asks && ofSpend.contains { !$0.limit.isShadow }
+        enforcesSpend = kind.asks && ofSpend.contains(where: \.limit.denies)
     }
 
     /// The plan that so many limits make by themselves, whatever asked them.

@@ -87,7 +87,7 @@ final class PlannedCall {
             let amount = source.amount(of: costs, plan.kind)
             if amount == DecisionPlan.unknownCost { return (0, true) }
             let isBounded = plan.kind.isBoundedByQuota(source.unit)
-            return (isBounded ? min(amount, term.quota.amount ?? amount) : amount, false)
+            return (isBounded ? min(amount, term.enforcedQuota ?? amount) : amount, false)
         }
     }
 
@@ -102,8 +102,9 @@ final class PlannedCall {
                     let (amount, needsRoom) = cost(of: term)
                     return LimitTerm(
                         id: term.limit.id, kind: term.kind,
-                        isShadow: term.limit.isShadow || term.quota.amount == nil,
-                        quota: term.quota.amount ?? LimitTerm.amounts.upperBound, cost: amount, needsRoom: needsRoom)
+                        isShadow: term.limit.isShadow || term.enforcedQuota == nil,
+                        quota: term.enforcedQuota ?? LimitTerm.amounts.upperBound, cost: amount, needsRoom: needsRoom,
+                        thresholds: plan.kind.tellsThresholds ? term.thresholds.map(\.amount) : [])
                 }, mostValues: subject.mostValues(plan.values))
         }
         return DecisionCall(
@@ -201,7 +202,7 @@ struct CallPlanner {
         for lacking in limits.set.lacking(in: request.attributes) {
             let limit = limits.definitions[lacking.limitIndex]
             // Who is in no group is under no limit of groups.
-            guard !limit.isShadow, hasGroups || !limit.isOfGroups else { continue }
+            guard limit.denies, hasGroups || !limit.isOfGroups else { continue }
             guard isShadow else { throw .missingValue(LackingLimit(limit.name, lacks: lacking.value)) }
             return true
         }

@@ -79,7 +79,8 @@ extension CheckEngine {
         guard let router = lanes.router, !call.plan.isInOneSlot, let whole = call.laidOut(keyPrefix: keyPrefix)
         else { return lanes.enqueue(pending, queueLimit: queueLimit) }
         let epoch = memoryEpoch
-        return router.enqueueInParts(whole, queueLimit: queueLimit) { [weak self] result in
+        let crossed: ([TermCrossing]) -> Void = { [weak self] in self?.tell($0, of: call) }
+        return router.enqueueInParts(whole, queueLimit: queueLimit, whenCrossed: crossed) { [weak self] result in
             guard let self else { return }
             switch result {
             case .success(let answer):
@@ -103,6 +104,7 @@ extension CheckEngine {
                 call, answer, details, sentAt: sentAt, receivedAt: now, cacheMilliseconds: policy.denyCacheMilliseconds)
         }
         tell(pending, counted(outcome, call.request))
+        if !answer.crossings.isEmpty { tell(answer.crossings, of: call) }
     }
 
     /// Answers a call that Redis did not decide.
@@ -207,7 +209,7 @@ extension CheckEngine {
         let limits = callLimits.set
         // What was planned under limits that have changed since is answered under those.
         let all = call?.plan.terms.map(\.limit) ?? limits.applicable(to: request.attributes).map { limits.limits[$0] }
-        let applicable = all.filter { !$0.isShadow }
+        let applicable = all.filter(\.denies)
         if !policy.isShadow, applicable.contains(where: { $0.failureMode == .closed }) {
             outcome.verdict = .refused
         } else if let call, applicable.contains(where: { $0.failureMode == .local }) {

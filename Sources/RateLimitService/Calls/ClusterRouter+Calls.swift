@@ -4,8 +4,11 @@ import RedisClient
 
 extension ClusterRouter {
     /// Takes a call on its way in parts, one for each of its subjects, which are in several slots; or says why it cannot be.
+    ///
+    /// - Parameter whenCrossed: told of the thresholds that are crossed where it is settled after it is done.
     func enqueueInParts(
-        _ call: DecisionCall, queueLimit: Int, _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void
+        _ call: DecisionCall, queueLimit: Int, whenCrossed: @escaping ([TermCrossing]) -> Void = { _ in },
+        _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void
     ) -> FailureReason? {
         guard hasMap else { return .redisUnreachable }
         guard pendingCount < queueLimit else { return .overloaded }
@@ -18,7 +21,7 @@ extension ClusterRouter {
                 let reason = self.map { $0.enqueueBetweenTurns(request) } ?? .redisUnreachable
                 if let reason { done(.failure(reason)) }
             },
-            done: done, using: &random
+            whenCrossed: whenCrossed, done: done, using: &random
         ).begin()
         return nil
     }

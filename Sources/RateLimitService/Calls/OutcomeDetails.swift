@@ -221,6 +221,16 @@ extension OutcomeDetails {
         return limits.plan.toldOrder.map { limits.plan.standing($0, state($0), of: limits.caller) }
     }
 
+    /// The limits of which a window counts more than their soft line, each once, in the order of ``standings``.
+    package var overLimits: [LimitName] {
+        var names: [LimitName] = []
+        for place in 0..<limitCount {
+            let (term, state) = told(place)
+            if term.isOver(state), !names.contains(term.limit.name) { names.append(term.limit.name) }
+        }
+        return names
+    }
+
     /// How many limits apply.
     package var limitCount: Int { shared.contents.limits?.states.count ?? 0 }
 
@@ -289,7 +299,7 @@ extension CallPlan {
     /// The place of the term of which the least share is left, of several the first that is told.
     fileprivate func binding(_ states: [LimitState]) -> Int? {
         var binding: Int?
-        for place in toldOrder where !terms[place].limit.isShadow && terms[place].quota.amount != nil {
+        for place in toldOrder where terms[place].limit.denies && terms[place].quota.amount != nil {
             if let other = binding, !terms[place].hasLessLeft(states[place], than: terms[other], states[other]) {
                 continue
             }

@@ -97,9 +97,9 @@ struct PlanLayout {
             isBounded = kind.isBoundedByQuota(amount.unit)
         }
         return DecisionPlan.Term(
-            // What is unlimited is counted all the same, and never denies.
-            id: term.limit.id, kind: term.kind, isShadow: term.limit.isShadow || term.quota.amount == nil,
-            quota: term.quota.amount ?? LimitTerm.amounts.upperBound, cost: cost, isBoundedByQuota: isBounded)
+            id: term.limit.id, kind: term.kind, isShadow: term.limit.isShadow || term.enforcedQuota == nil,
+            quota: term.enforcedQuota ?? LimitTerm.amounts.upperBound, cost: cost, isBoundedByQuota: isBounded,
+            thresholds: kind.tellsThresholds ? term.thresholds.map(\.amount) : [])
     }
 
     private mutating func raised(_ quota: Quota, of limit: LimitDefinition, by grants: [String: Grant]?) -> Quota {
@@ -124,7 +124,7 @@ struct PlanLayout {
         case (.concurrency, .settle): return .fixed(0)
         case (.concurrency, _): return nil
         case (.requests, _), (.tokens, _), (.spend, _):
-            return .amount(PlanAmount(unit: limit.unit, isBlocked: quota.amount == 0))
+            return .amount(PlanAmount(unit: limit.unit, isBlocked: limit.mode != .soft && quota.amount == 0))
         }
     }
 

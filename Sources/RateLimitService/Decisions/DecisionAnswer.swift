@@ -6,6 +6,8 @@ import RedisClient
 struct DecisionAnswer {
     private static let headLength = 15
     private static let stateLength = 13
+    private static let crossingLength = 8
+    private static let timeLength = 6
 
     private let bytes: ArraySlice<UInt8>
 
@@ -15,7 +17,7 @@ struct DecisionAnswer {
             case .bulk(let range) = reply.elements[1 + index], !range.isEmpty
         else { return nil }
         bytes = reply.bytes[range]
-        guard isError || termCount != nil else { return nil }
+        guard isError || bytes.count >= Self.headLength else { return nil }
     }
 
     /// Whether this request failed, alone.
@@ -25,12 +27,6 @@ struct DecisionAnswer {
     var error: String? {
         guard isError else { return nil }
         return String(decoding: bytes.dropFirst(), as: UTF8.self)
-    }
-
-    /// How many terms it tells of.
-    var termCount: Int? {
-        let (count, rest) = (bytes.count - Self.headLength).quotientAndRemainder(dividingBy: Self.stateLength)
-        return count >= 0 && rest == 0 ? count : nil
     }
 
     private var status: UInt8 { bytes[bytes.startIndex] }
@@ -49,13 +45,12 @@ struct DecisionAnswer {
         bytes.withUnsafeBytes { Int(UInt16(littleEndian: $0.loadUnaligned(fromByteOffset: 1, as: UInt16.self))) }
     }
 
-    /// What it says of the whole request, without states; nil where that contradicts itself: a denial has a term and a
-    /// wait, a lease that was given its two instants, and nothing else has any.
-    func verdict(givesLease: Bool) -> CallAnswer? {
+    /// What it says of a whole request of so many terms, without states; nil where that contradicts itself: a denial has a
+    /// term and a wait, a lease that was given its two instants, and nothing else has any.
+    private func verdict(terms: Int, givesLease: Bool) -> CallAnswer? {
         let decider = decider - 1
         let retry = number(at: 3)
         let least = number(at: 9)
-        let terms = termCount ?? 0
         let isDenial = 0..<terms ~= decider && retry > 0 && least <= retry
         let isPlain = decider < 0 && retry == 0 && least == 0
         switch status {
@@ -83,20 +78,48 @@ struct DecisionAnswer {
     ///
     /// - Parameter terms: how many terms the request has.
     func decided(terms: Int, givesLease: Bool) -> CallAnswer? {
-        guard !isError, termCount == terms, var answer = verdict(givesLease: givesLease) else { return nil }
+        let end = Self.headLength + Self.stateLength * terms
+        guard !isError, bytes.count >= end, var answer = verdict(terms: terms, givesLease: givesLease) else {
+            return nil
+        }
         answer.states.reserveCapacity(terms)
+        var crossed = 0
         for place in 0..<terms {
             guard let state = state(place) else { return nil }
             answer.states.append(state)
+            if flags(place) & 64 != 0 { crossed += 1 }
         }
-        return answer
+        if crossed == 0 { return bytes.count == end ? answer : nil }
+        guard answer.verdict == .done, bytes.count == end + Self.crossingLength * crossed + Self.timeLength else {
+            return nil
+        }
+        return readCrossings(of: terms, from: end, into: &answer) ? answer : nil
+    }
+
+    /// Reads what stands behind the states: for each term that has the flag which thresholds it crossed; then the time.
+    private func readCrossings(of terms: Int, from end: Int, into answer: inout CallAnswer) -> Bool {
+        var at = end
+        for place in 0..<terms where flags(place) & 64 != 0 {
+            let (first, last) = (Int(bytes[bytes.startIndex + at]), Int(bytes[bytes.startIndex + at + 1]))
+            guard 1...last ~= first else { return false }
+            answer.crossings.append(
+                TermCrossing(
+                    term: place, thresholds: first - 1...last - 1, used: number(at: at + 2),
+                    unixMilliseconds: number(at: bytes.count - Self.timeLength)))
+            at += Self.crossingLength
+        }
+        return true
+    }
+
+    private func flags(_ place: Int) -> UInt8 {
+        bytes[bytes.startIndex + Self.headLength + Self.stateLength * place + 12]
     }
 
     /// How a term stands; nil where a flag is unknown.
-    func state(_ place: Int) -> LimitState? {
+    private func state(_ place: Int) -> LimitState? {
         let at = Self.headLength + Self.stateLength * place
-        let flags = bytes[bytes.startIndex + at + 12]
-        guard flags < 64 else { return nil }
+        let flags = flags(place)
+        guard flags < 128 else { return nil }
         return LimitState(
             used: number(at: at), resetAfterMilliseconds: number(at: at + 6),
             isDenied: flags & 1 != 0, isShadowDenied: flags & 2 != 0, isForGood: flags & 4 != 0,
@@ -105,7 +128,7 @@ struct DecisionAnswer {
 
     /// The decision on a check of one window under a quota; nil where the answer is not one. It allocates nothing.
     func check(quota: Int) -> DecidedCheck? {
-        guard termCount == 1 else { return nil }
+        guard bytes.count == Self.headLength + Self.stateLength else { return nil }
         let decider = decider
         let retry = number(at: 3)
         let least = number(at: 9)
@@ -121,6 +144,13 @@ struct DecisionAnswer {
             verdict: verdict, quota: quota, used: number(at: Self.headLength),
             resetAfterMilliseconds: number(at: Self.headLength + 6))
         return DecidedCheck(decision: decision, certainMilliseconds: least)
+    }
+}
+
+extension CallAnswer {
+    /// Whether it crosses no more than there is: terms have so many thresholds.
+    func crosses(onlyOf counts: [Int]) -> Bool {
+        crossings.allSatisfy { counts.indices ~= $0.term && $0.thresholds.upperBound < counts[$0.term] }
     }
 }
 

@@ -18,7 +18,12 @@ extension DecisionBatch {
 extension DecisionCall {
     /// What an answer to this request says, its terms in the request's order; nil where that is not of the script's form.
     func decided(_ answer: DecisionAnswer) -> CallAnswer? {
-        answer.decided(terms: operation == .reset ? 0 : termCount, givesLease: operation.givesLease).map(inOrder)
+        let terms = operation == .reset ? 0 : termCount
+        guard let decided = answer.decided(terms: terms, givesLease: operation.givesLease).map(inOrder) else {
+            return nil
+        }
+        let thresholds = operation.charges ? subjects.flatMap { $0.terms.map(\.thresholds.count) } : []
+        return decided.crosses(onlyOf: thresholds) ? decided : nil
     }
 
     /// What it asks, and what that costs: calls that differ in keys, id and costs alone ask the same.
@@ -35,7 +40,8 @@ extension DecisionCall {
                     amounts.append(cost)
                 }
                 return DecisionPlan.Term(
-                    id: term.id, kind: term.kind, isShadow: term.isShadow, quota: term.quota, cost: source)
+                    id: term.id, kind: term.kind, isShadow: term.isShadow, quota: term.quota, cost: source,
+                    thresholds: operation.charges ? term.thresholds : [])
             }
         }
         let plan = DecisionPlan(
@@ -61,6 +67,7 @@ extension DecisionCall {
         }
         var ordered = answer
         for (place, term) in terms.enumerated() { ordered.states[term] = answer.states[place] }
+        for index in ordered.crossings.indices { ordered.crossings[index].term = terms[ordered.crossings[index].term] }
         switch answer.verdict {
         case .denied(let place, let wait): ordered.verdict = .denied(term: terms[place], retryAfterMilliseconds: wait)
         case .deniedForGood(let place): ordered.verdict = .deniedForGood(term: terms[place])

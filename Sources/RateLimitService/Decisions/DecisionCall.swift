@@ -20,6 +20,14 @@ public enum DecisionOperation: UInt8, Hashable, Sendable {
 
     /// Whether it gives or renews a lease.
     var givesLease: Bool { self == .reserve || self == .renew }
+
+    /// Whether it charges, and so may cross thresholds.
+    var charges: Bool {
+        switch self {
+        case .check, .settle, .usage: true
+        case .reserve, .renew, .release, .reset, .refund: false
+        }
+    }
 }
 
 /// One request to `decide.lua` with keys of its own, laid out each time: what is asked off the hot path, and the parts that
@@ -134,6 +142,18 @@ public struct LimitState: Hashable, Sendable {
     }
 }
 
+/// Which of a term's thresholds a call has crossed.
+public struct TermCrossing: Hashable, Sendable {
+    /// The place of the term, as ``CallVerdict`` counts them.
+    public var term: Int
+    /// The places of those thresholds among the term's, from 0 on.
+    public var thresholds: ClosedRange<Int>
+    /// What the window counts with the call, without what leases hold.
+    public var used: Int
+    /// When it was, by Redis's clock, in milliseconds since 1970.
+    public var unixMilliseconds: Int
+}
+
 /// The answer to one call.
 public struct CallAnswer: Hashable, Sendable {
     /// What became of it.
@@ -145,6 +165,8 @@ public struct CallAnswer: Hashable, Sendable {
     public var leastWaitMilliseconds: Int
     /// When the lease that was given or renewed was given and lapses; nil where there is none.
     public var leaseInstants: LeaseInstants?
+    /// The thresholds that this very call has crossed.
+    public var crossings: [TermCrossing] = []
 
     /// Makes an answer from its parts.
     public init(

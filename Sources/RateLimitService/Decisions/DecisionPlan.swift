@@ -24,6 +24,8 @@ final class DecisionPlan: Sendable {
         var cost: Cost
         /// Whether a cost above the quota is taken for the quota.
         var isBoundedByQuota = false
+        /// Amounts, ascending, of which it is said when a request crosses them.
+        var thresholds: [Int] = []
     }
 
     /// How a cost is put that is not known: nothing is charged, and room is asked for all the same.
@@ -118,7 +120,8 @@ extension ByteBuffer {
             case .concurrency: (2, 0, 0, 0, 0)
             }
         writeInteger(numbers.kind)
-        writeInteger((term.isShadow ? 1 : 0) | (term.isBoundedByQuota ? 2 : 0), as: UInt8.self)
+        let tells = term.thresholds.isEmpty ? 0 : 4 as UInt8
+        writeInteger((term.isShadow ? 1 : 0) | (term.isBoundedByQuota ? 2 : 0) | tells)
         for number in [numbers.1, numbers.2, numbers.3, numbers.4] {
             writeInteger(UInt32(truncatingIfNeeded: number), endianness: .little)
             writeInteger(UInt8(truncatingIfNeeded: number >> 32))
@@ -132,6 +135,9 @@ extension ByteBuffer {
             writeInteger(0, as: UInt8.self)
             writeAmount(cost)
         }
+        guard !term.thresholds.isEmpty else { return }
+        writeInteger(UInt8(term.thresholds.count))
+        for amount in term.thresholds { writeAmount(amount) }
     }
 
     /// Writes an amount or an instant as the script takes it, in 48 bits.

@@ -28,12 +28,18 @@ public struct LimitTerm: Hashable, Sendable {
     /// Whether a check or reserve that costs none of it is denied where not even 1 is left; it is charged nothing.
     /// A check, which costs no slot of a concurrency limit, is denied where none is free.
     public let needsRoom: Bool
+    /// Amounts, ascending, of which it is said when the call crosses them.
+    public let thresholds: [Int]
 
     /// Makes a term; a quota or cost outside ``amounts`` or a window outside its bounds is a programming error.
+    ///
+    /// - Parameter thresholds: up to ``LimitDefinition/maximumThresholds`` of 1 or more each.
     public init(
-        id: UInt32, kind: LimitKind, isShadow: Bool = false, quota: Int, cost: Int, needsRoom: Bool = false
+        id: UInt32, kind: LimitKind, isShadow: Bool = false, quota: Int, cost: Int, needsRoom: Bool = false,
+        thresholds: [Int] = []
     ) {
         precondition(Self.amounts.contains(quota) && Self.amounts.contains(cost))
+        precondition(thresholds.count <= LimitDefinition.maximumThresholds && thresholds.allSatisfy { $0 > 0 })
         if case .sliding(let milliseconds) = kind { precondition(1_000...31_536_000_000 ~= milliseconds) }
         self.id = id
         self.kind = kind
@@ -41,6 +47,7 @@ public struct LimitTerm: Hashable, Sendable {
         self.quota = quota
         self.cost = cost
         self.needsRoom = needsRoom
+        self.thresholds = thresholds
     }
 }
 

@@ -169,9 +169,9 @@ extension PlannedCall: PendingCall {
         _ answer: DecisionAnswer, of request: PendingRequest, in batch: ScriptBatch, at now: NIODeadline,
         by engine: CheckEngine
     ) -> Bool {
-        guard let decided = answer.decided(terms: plan.terms.count, givesLease: plan.kind.operation.givesLease) else {
-            return false
-        }
+        guard let decided = answer.decided(terms: plan.terms.count, givesLease: plan.kind.operation.givesLease),
+            decided.crossings.isEmpty || decided.crosses(onlyOf: plan.terms.map(\.thresholds.count))
+        else { return false }
         engine.decided(request, self, decided, sentAt: batch.sentAt, memoryEpoch: batch.memoryEpoch, at: now)
         return true
     }

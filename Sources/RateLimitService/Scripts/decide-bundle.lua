@@ -14,7 +14,8 @@
 --     form 1      sliding, long: size B, dead I2, merged I2, live I2 of the entries in {key}:w:<limit in hex>.
 --                 Dead ones have left the window and still stand at the front. Merged ones, next, may each stand
 --                 for several neighbours, at the time of the latest.
---     form 0      no body: what a calendar has counted of the period of `newest`; or a concurrency limit
+--     form 0      no body: what a calendar has counted of the period of `newest`, and as `oldest` the most that it had
+--                 counted of it before a refund, where that is more; or a concurrency limit
 -- Last come the leases, where there are any:
 --   for each a record of lapses I6 in milliseconds, parts B, and for each part limit I4 and amount I6, of which
 --   2^48 - 1 says that a shadow limit did not admit the lease; the length I2 of the records together; the leases' ids,

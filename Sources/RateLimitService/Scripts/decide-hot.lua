@@ -13,7 +13,7 @@
     local charged, lapses = operation > RESERVE and 8 or 0, now_ms + plan[LIFE]
     -- What will be written: key, text and when it expires, three by three; a negative time says that the text is
     -- appended. And how each term stands: used, reset and flags.
-    local n, s, retry, decider = 0, 0, 0, 0
+    local n, s, retry, decider, told = 0, 0, 0, 0, nil
     writes, states = writes or { 0, 0, 0, 0, 0, 0 }, states or { 0, 0, 0, 0, 0, 0, 0, 0, 0 }
     parts = parts or { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -77,7 +77,7 @@
         if cost == MOST then
           cost, need = 0, 1
         else
-          if cost > quota and plan[d + FLAGS] > 1 then cost = quota end
+          if cost > quota and plan[d + FLAGS] % 4 > 1 then cost = quota end
           need = cost
         end
         if is_free then cost, need = 0, asks and need or 0 end
@@ -99,8 +99,9 @@
         end
         if newest > redis_now then is_plain = false break end
 
-        -- What the window counts now, and how long until it is empty.
+        -- What the window counts now, and how long until it is empty; and the most that its period has counted.
         local counted, reset, gone, first_left, size, dead, merged, live = total, 0, body, oldest, form
+        local highest = 0
         if kind == SLIDING then
           local window = plan[d + WINDOW]
           if form == LONG then
@@ -135,7 +136,7 @@
         elseif kind == CALENDAR then
           local period, period_ends = plan[d + START], plan[d + STOP]
           if (form ~= PLAIN and total > 0) or now_ms < period or now_ms >= period_ends then is_plain = false break end
-          if newest < period * 1000 then counted = 0 end
+          if newest < period * 1000 then counted = 0 elseif form == PLAIN then highest = oldest end
           if counted > 0 then
             if (operation == RESERVE or need > cost) and ends < period_ends then is_plain = false break end
             reset = period_ends - now_ms
@@ -180,6 +181,7 @@
           if counted + cost > MOST then is_plain = false break end
           if kind == CALENDAR then
             form, length, body, stop, oldest, ends = PLAIN, 0, start, start, 0, plan[d + STOP]
+            if highest > counted + cost then oldest = highest end
             reset = ends - now_ms
           else
             if form == LONG then
@@ -205,6 +207,21 @@
           total, newest, is_dirty = counted + cost, redis_now, true
           if ends > expiry then expiry = ends end
           states[s - 2], states[s - 1], states[s] = total + held, reset, charged
+          if total > plan[d + QUIET] and plan[d + TELLS] > 0 and total > highest then
+            -- Which thresholds it crosses: `place` walks through them.
+            local before, at, first_crossed, place, amount = counted, plan[d + TELLS] + 1, 0, 0, nil
+            if highest > before then before = highest end
+            for _ = 1, byte(plan[TEXT], at - 1) do
+              amount, at = unpack('<I6', plan[TEXT], at)
+              if amount > total then break end
+              place = place + 1
+              if first_crossed == 0 and amount > before then first_crossed = place end
+            end
+            if first_crossed > 0 then
+              states[s] = charged + 64
+              told = (told or '') .. pack('<BBI6', first_crossed, place, total)
+            end
+          end
         else
           states[s - 2], states[s - 1], states[s] = counted + held, reset, flags
           cost = 0
@@ -336,6 +353,7 @@
       else
         local stands = operation == RESERVE or operation == RENEW
         answer = pack(format, 0, 0, stands and now_ms or 0, stands and lapses or 0, values(states, 1, s))
+        if told then answer = answer .. told .. pack('<I6', now_ms) end
       end
     end
   until true if answer or not is_denied then break end end end

@@ -19,11 +19,13 @@
       for _ = 1, count do
         local limit, kind, flags, a, b, c, d, quota, amount, cost
         limit, kind, flags, a, b, c, d, quota, amount, cost, at = unpack('<I4BBI5I5I5I5I6BI6', plan, at)
+        local tells = 0
+        if flags > 3 then tells, at = at, at + 1 + 6 * byte(plan, at) end
         cost = amount > 0 and request.amounts[amount] or cost
         local need = cost
         if cost == MOST then
           cost, need = 0, 1
-        elseif cost > quota and flags > 1 then
+        elseif cost > quota and flags % 4 > 1 then
           cost, need = quota, quota
         end
         -- A check takes no slot, and asks for one.
@@ -31,7 +33,7 @@
         local term = {
           subject = subject, limit = limit, kind = kind, is_shadow = flags % 2 == 1, window = a * 1000,
           periods = { a * 1000, b * 1000, c * 1000, d * 1000 }, quota = quota, cost = cost,
-          section = section_of(subject, limit), wait = 0, least = 0, is_charged = false,
+          section = section_of(subject, limit), wait = 0, least = 0, is_charged = false, plan = plan, tells = tells,
         }
         terms[#terms + 1] = term
         if not term.section and cost > 0 and request.operation ~= REFUND then expect_section(subject) end
@@ -278,16 +280,18 @@
     for _, subject in ipairs(subjects) do
       if subject.is_dirty and subject.bound > 0 then register(subject) end
     end
-    local states = {}
+    local states, told = {}, ''
     for i, term in ipairs(terms) do
       local held, flags = term.section and term.section.held or 0, term.is_charged and 8 or 0
       if term.wait ~= 0 then
         flags = (term.is_shadow and 2 or 1) + (term.wait < 0 and 4 or 0) + (held > 0 and 16 or 0)
       end
       if term.subject.has_displaced then flags = flags + 32 end
+      if term.crossed then flags, told = flags + 64, told .. term.crossed end
       states[3 * i - 2], states[3 * i - 1], states[3 * i] = math.min(term.total + held, MOST), term.reset, flags
     end
-    return pack('<BI2I6I6' .. ('I6I6B'):rep(#terms), status, decider, retry, least, values(states))
+    if told ~= '' then told = told .. pack('<I6', now_ms) end
+    return pack('<BI2I6I6' .. ('I6I6B'):rep(#terms), status, decider, retry, least, values(states)) .. told
   end
 
   return function(request)

@@ -14,8 +14,11 @@ local ALONE, ALONE_LENGTH = '<BBBI6I6I6I6I4BI2I6I6I7I6I6', 65
 -- the terms.
 local OPERATION, SUBJECTS, HAS_ID, AMOUNTS, LIFE, REMEMBER, TEXT, BODY, TERMS, BOUND = 1, 2, 3, 4, 5, 6, 7, 8, 9, 1
 -- Where a term's parts stand from its first, the limit, on. A sliding window has its length as WINDOW in microseconds,
--- and as ENDS when a charge of now has left it; a calendar START and STOP of this period; in milliseconds.
-local KIND, FLAGS, WINDOW, START, STOP, ENDS, QUOTA, AMOUNT, COST, WIDTH = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+-- and as ENDS when a charge of now has left it; in their places a calendar has START and STOP of this period; in
+-- milliseconds. Up to QUIET a charge is neither denied nor told of. TELLS is where its thresholds stand in the plan's
+-- text; 0 where it has none.
+local KIND, FLAGS, WINDOW, ENDS, QUOTA, AMOUNT, COST, QUIET, TELLS, WIDTH = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local START, STOP = WINDOW, ENDS
 local ONE_TERM = 12 + 4 + 39
 local clock = call('TIME')
 local redis_now = clock[1] * 1000000 + clock[2]
@@ -49,8 +52,17 @@ for index = 3, #ARGV do
       local limit, kind, flags, a, b, c, _, quota, amount, cost, after = unpack('<I4BBI5I5I5I5I6BI6', text, at)
       at = after
       plan[d], plan[d + KIND], plan[d + FLAGS], plan[d + QUOTA] = limit, kind, flags, quota
-      plan[d + AMOUNT], plan[d + COST], plan[d + WINDOW], plan[d + START] = amount, cost, a * 1000, b * 1000
-      plan[d + STOP], plan[d + ENDS] = c * 1000, ceil((redis_now + a * 1000) / 1000)
+      plan[d + AMOUNT], plan[d + COST], plan[d + QUIET], plan[d + TELLS] = amount, cost, quota, 0
+      if kind == CALENDAR then
+        plan[d + START], plan[d + STOP] = b * 1000, c * 1000
+      else
+        plan[d + WINDOW], plan[d + ENDS] = a * 1000, ceil((redis_now + a * 1000) / 1000)
+      end
+      if flags > 3 then
+        local count, least = unpack('<BI6', text, at)
+        if least <= quota then plan[d + QUIET] = least - 1 end
+        plan[d + TELLS], at = at, at + 1 + 6 * count
+      end
     end
     m = m + WIDTH * terms
   end

@@ -68,7 +68,7 @@
     local subject, section = term.subject, term.section
     local newest, counted = section and section.newest or 0, section and section.total or 0
     local now = math.max(redis_now, newest)
-    term.now, term.total, term.gone, term.oldest, term.reset = now, 0, 0, 0, 0
+    term.now, term.total, term.highest, term.gone, term.oldest, term.reset = now, 0, 0, 0, 0, 0
     if term.kind == CONCURRENCY then return end
     local ends
     if term.kind == SLIDING then
@@ -89,6 +89,7 @@
         term.total, term.gone, term.oldest = remaining(subject, section, now, now - term.start * 1000 + 1)
       elseif newest >= term.start * 1000 then
         term.total = counted
+        if section and section.form == PLAIN then term.highest = section.oldest end
       end
       ends = term.stop
       if term.total > 0 then term.reset = term.stop - now_ms end
@@ -253,6 +254,21 @@
     end
   end
 
+  -- Takes note of which thresholds a charge crosses: those above the most that has counted before.
+  local function tell(term, before)
+    local plan, at, first, place, amount = term.plan, term.tells, 0, 0, nil
+    if at == 0 or term.total <= before then return end
+    local count
+    count, at = unpack('B', plan, at)
+    for _ = 1, count do
+      amount, at = unpack('<I6', plan, at)
+      if amount > term.total then break end
+      place = place + 1
+      if first == 0 and amount > before then first = place end
+    end
+    if first > 0 then term.crossed = pack('<BBI6', first, place, term.total) end
+  end
+
   -- A window counts no more than MOST.
   local function charge(term, cost)
     local subject = term.subject
@@ -264,6 +280,7 @@
     if term.kind == CALENDAR or term.total == 0 then
       if section.form == LONG then call('DEL', window_key(subject, section)) end
       section.form, section.body, section.oldest = PLAIN, '', 0
+      if term.highest > term.total + cost then section.oldest = term.highest end
       if term.kind == SLIDING then
         section.form, section.oldest = cost < 65536 and 8 or 12, term.now % WRAP
         section.body = pack(entry_format(section.form), section.oldest, cost)
@@ -276,7 +293,9 @@
       end
       section.oldest = term.oldest
     end
+    local before = math.max(term.total, term.highest)
     term.total = term.total + cost
+    tell(term, before)
     section.total, section.newest, section.ends = term.total, term.now, ends
     subject.expiry, subject.is_dirty = math.max(subject.expiry, ends), true
     term.reset = ends - now_ms
@@ -289,6 +308,7 @@
     local subject, section = term.subject, term.section
     amount = math.min(amount, term.total)
     if amount <= 0 then return false end
+    if section.form == PLAIN then section.oldest = math.max(section.oldest, section.total) end
     term.total, section.total, subject.is_dirty = term.total - amount, section.total - amount, true
     if term.total == 0 then term.reset = 0 end
     if section.form == PLAIN then return true end

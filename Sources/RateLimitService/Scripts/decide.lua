@@ -19,12 +19,13 @@
 --            ascending limits:
 --     limit I4, no limit twice under one subject
 --     kind B: 0 sliding, 1 calendar, 2 concurrency
---     flags B: 1 shadow, 2 a cost above the quota is taken for the quota
+--     flags B: 1 shadow, 2 a cost above the quota is taken for the quota, 4 tells which thresholds are crossed
 --     four I5: the window in milliseconds and three zeros; or the Unix seconds at which the calendar's previous, this,
 --       the next and the next but one period begin; or zeros
 --     quota I6
 --     amount B: the place of its cost among the amounts, from 1; 0: the cost follows
 --     cost I6
+--     where it tells of thresholds: their number B, from 1, and amounts I6 each, ascending
 -- The most values are how many subjects of its kind a user or a group may have, one for each value of what calls say;
 -- 0: no bound. Such a subject has a key as decide-values.lua says.
 --
@@ -49,7 +50,10 @@
 -- the retry what is charged needs, however early leases end, I6, and for each term: used I6 (held costs included),
 -- milliseconds until its window is empty I6, flags B (1 denied, 2 denied by a shadow limit, 4 for good, 8 charged by a
 -- settle or usage, or taken back by a refund, 16 denied while leases hold some of it, 32 another value's windows were
--- forgotten for this subject).
+-- forgotten for this subject, 64 thresholds were crossed). Where some were there follow, for each term with that flag,
+-- the places of the first and the last of them, from 1, B each, and what is charged now I6; and at the end the time now in
+-- milliseconds I6. A charge crosses what was never reached before and is now: in a window that slides, not by what has
+-- been charged and not left it; in a calendar's period, not since that began. What leases hold crosses nothing.
 -- An admitted reserve has, in place of the two waits, when the lease was given, which is never before the latest that
 -- one of its subjects was given, and when it lapses; a renew the time now, and when it lapses. A string that begins with
 -- ! is the error that failed this request alone; nothing of it was charged. Status: 0 done, 1 denied, 2 denied for good,
@@ -78,10 +82,10 @@ for r = 1, #ARGV[1] do
       if mark == MARK and count == 1 and leases == 0 and epoch == 0 and limit == plan[d] and form == 8 and total > 0
         and held == 0 and cost > 0 and cost < 65536 and newest <= redis_now and (redis_now - oldest) % WRAP < window
       then
-        local quota = plan[d + QUOTA]
-        if total + cost <= quota then
+        local sum = total + cost
+        if sum <= plan[d + QUIET] then
           if length < SMALL then
-            ends, total = plan[d + ENDS], total + cost
+            ends, total = plan[d + ENDS], sum
             if ends > expiry then expiry = ends end
             text = pack(
               ALONE, MARK, 1, 0, earliest, freed, expiry, epoch, limit, 8, length + 8, total, 0, redis_now, ends, oldest
@@ -94,9 +98,11 @@ for r = 1, #ARGV[1] do
             local done = try('SET', key, text, 'PXAT', instant)
             answer = done.err and '!' .. done.err or pack('<BI2I6I6I6I6B', 0, 0, 0, 0, total, window / 1000, 0)
           end
-        elseif cost <= quota and plan[d + FLAGS] % 2 == 0 and ends * 1000 >= newest + window then
+        elseif sum > plan[d + QUOTA] and cost <= plan[d + QUOTA] and plan[d + FLAGS] % 2 == 0
+          and ends * 1000 >= newest + window
+        then
           -- It passes when so many of the oldest entries have left that there is room.
-          local left, at, time, charged = total, body, nil, nil
+          local quota, left, at, time, charged = plan[d + QUOTA], total, body, nil, nil
           repeat
             time, charged, at = unpack('<I6I2', text, at)
             left = left - charged
