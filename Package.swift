@@ -74,7 +74,8 @@ let package = Package(
             dependencies: ["CSodium", "RateLimitCore", "RedisClient", .coreMetrics, .logging, .nioCore],
             resources: [
                 .embedInCode("Scripts/announce.lua"), .embedInCode("Scripts/heartbeat.lua"),
-                .embedInCode("Scripts/budget.lua"), .embedInCode("Scripts/decide-bundle.lua"),
+                .embedInCode("Scripts/budget.lua"), .embedInCode("Scripts/event.lua"),
+                .embedInCode("Scripts/decide-bundle.lua"),
                 .embedInCode("Scripts/decide-leases.lua"), .embedInCode("Scripts/decide-window.lua"),
                 .embedInCode("Scripts/decide-values.lua"), .embedInCode("Scripts/decide-operations.lua"),
                 .embedInCode("Scripts/decide-plan.lua"), .embedInCode("Scripts/decide.lua"),
@@ -87,6 +88,10 @@ let package = Package(
             dependencies: [
                 "HTTPPosts", "RateLimitCore", "RateLimitService", "RedisClient", .coreMetrics, .logging, .nioCore,
             ]
+        ),
+        .target(
+            name: "EventWebhook",
+            dependencies: ["CSodium", "HTTPPosts", "RateLimitService", .nioCore]
         ),
         .target(
             name: "HTTPServer",
@@ -110,7 +115,7 @@ let package = Package(
         .target(
             name: "DaemonConfiguration",
             dependencies: [
-                "BoundedFiles", "DecisionTracing", "HTTPPosts", "LimitsFile", "Listeners", "RateLimitCore",
+                "BoundedFiles", "DecisionTracing", "EventWebhook", "HTTPPosts", "LimitsFile", "Listeners", "RateLimitCore",
                 "RateLimitService", "RedisClient", "StructuredLog", "TLSContexts",
                 .configuration, .logging,
             ]
@@ -119,9 +124,9 @@ let package = Package(
         .executableTarget(
             name: "llm-rate-limit",
             dependencies: [
-                "CProcess", "DaemonConfiguration", "DecisionTracing", "GRPCServer", "HTTPPosts", "HTTPServer",
-                "LLMRateLimitClient", "LimitsFile", "Listeners", "LoadGenerator", "PrometheusMetrics", "RateLimitCore",
-                "RateLimitService", "StructuredLog",
+                "CProcess", "DaemonConfiguration", "DecisionTracing", "EventWebhook", "GRPCServer", "HTTPPosts",
+                "HTTPServer", "LLMRateLimitClient", "LimitsFile", "Listeners", "LoadGenerator", "PrometheusMetrics",
+                "RateLimitCore", "RateLimitService", "StructuredLog",
                 .argumentParser, .coreMetrics, .logging, .nioCore, .nioHTTP1, .nioPosix, .serviceLifecycle,
                 .unixSignals,
             ]
@@ -154,6 +159,12 @@ let package = Package(
             name: "HTTPPostsTests",
             dependencies: [
                 "HTTPPosts", "TLSContexts", "TestSupport", .nioCore, .nioHTTP1, .nioPosix, .nioSSL,
+            ]
+        ),
+        .testTarget(
+            name: "EventWebhookTests",
+            dependencies: [
+                "EventWebhook", "HTTPPosts", "HTTPServer", "RateLimitService", "TestSupport", .nioCore, .nioPosix,
             ]
         ),
         .testTarget(name: "TLSContextsTests", dependencies: ["TLSContexts", "TestSupport", .nioCore]),

@@ -122,6 +122,11 @@ extension ConfigurationLoader {
         {
             changes.append("\(OptionName.authSecretFile.variable): the secret changed")
         }
+        if let secret = new.settings.eventsWebhookSecret, let former = current.settings.eventsWebhookSecret,
+            secret.path == former.path, secret.secret != former.secret
+        {
+            changes.append("\(OptionName.eventsWebhookSecretFile.variable): the secret changed")
+        }
         return ReloadedConfiguration(
             configuration: merged, changes: changes,
             needRestart: changesThatNeedRestart(from: current.settings, to: new.settings),

@@ -197,6 +197,14 @@ public enum OptionCatalogue {
             .logUsers, in: .operating, \.logUsers, .oneOf, reloadable: true,
             summary: "How a user appears in log lines."),
         OptionDefinition(
+            .eventsWebhook, in: .operating, \.eventsWebhook, .orNone(.webhookURL, meaning: "no webhook"),
+            reloadable: true, masking: { maskedWebhook($0) },
+            summary: "Where thresholds that are crossed are posted to."),
+        OptionDefinition(
+            .eventsWebhookSecretFile, in: .operating, \.eventsWebhookSecret,
+            .orNone(.webhookSecret, meaning: "no signatures"), reloadable: true,
+            summary: "A file with the secret by which these posts are signed."),
+        OptionDefinition(
             .envFile, in: .operating, \.envFile, .orNone(.filePath, meaning: "no file"),
             summary: "A file of these variables; SIGHUP reads it again."),
     ]

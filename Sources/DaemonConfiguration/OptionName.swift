@@ -51,6 +51,8 @@ public enum OptionName: String, CaseIterable, Sendable {
     case logLevel = "log-level"
     case logFormat = "log-format"
     case logUsers = "log-users"
+    case eventsWebhook = "events-webhook"
+    case eventsWebhookSecretFile = "events-webhook-secret-file"
     case envFile = "env-file"
     case otelEndpoint = "otel-exporter-otlp-endpoint"
     case otelTracesEndpoint = "otel-exporter-otlp-traces-endpoint"

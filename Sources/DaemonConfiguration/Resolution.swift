@@ -116,6 +116,7 @@ struct Resolution {
         checkPaths()
         checkGRPC()
         checkTracing()
+        checkEvents()
         warnAboutSettings()
         checkLimits()
         checkRedisTLS()

@@ -1,3 +1,4 @@
+package import HTTPPosts
 public import Logging
 public import RateLimitCore
 public import RedisClient
@@ -105,6 +106,10 @@ public struct Settings: Sendable, Equatable {
     public var logFormat = LogFormat.json
     /// How a user appears in a log line.
     public var logUsers = UserLogging.hash
+    /// Where events are posted to, or nil.
+    package var eventsWebhook: PostURL?
+    /// By which secret they are signed there, or nil where they are not.
+    public var eventsWebhookSecret: WebhookSecretSetting?
     /// The file of further variables, or nil.
     public var envFile: String?
 

@@ -53,6 +53,10 @@ public struct CheckMetrics: Sendable {
         public static let refunds = "llm_rate_limit_refunds_total"
         /// What calls said and was passed over, by `member`.
         public static let ignoredMembers = "llm_rate_limit_ignored_members_total"
+        /// What became of events about thresholds, by `outlet` (log, stream, webhook) and `result` (delivered, refused, lost).
+        public static let events = "llm_rate_limit_events_total"
+        /// Events that wait, by `outlet`.
+        public static let eventsWaiting = "llm_rate_limit_events_waiting"
     }
 
     /// What became of a check, as the label says it.
@@ -83,6 +87,7 @@ public struct CheckMetrics: Sendable {
     let leases: LeaseMetrics
     let refunds: RefundMetrics
     let descriptors: DescriptorMetrics
+    let events: EventMetrics
 
     /// Makes every series in `factory`.
     public init(factory: any MetricsFactory) {
@@ -122,6 +127,7 @@ public struct CheckMetrics: Sendable {
         leases = LeaseMetrics(factory: factory)
         refunds = RefundMetrics(factory: factory)
         descriptors = DescriptorMetrics(factory: factory)
+        events = EventMetrics(factory: factory)
     }
 
     /// Counts calls of which this part could not be counted; nil for a part that always can.

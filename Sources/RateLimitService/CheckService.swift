@@ -45,6 +45,8 @@ public final class CheckService: Sendable {
     public let health: RedisHealth
     /// What is kept of budgets.
     public let budgets: BudgetService
+    /// What is told of thresholds.
+    public let events: ThresholdEvents
     let engines: [NIOLoopBound<CheckEngine>]
     let listener: NIOLoopBound<InvalidationListener>
     /// Says where the servers are, in a cluster or behind Sentinels; nil where the URL does.
@@ -104,8 +106,14 @@ public final class CheckService: Sendable {
         }
         let listener = try await makeListener(options, engines, watch, budgets, health)
         let watcher = try await makeWatcher(options.redis, engines, listener, health, logger)
+        let events = ThresholdEvents(
+            stream: EventStream(keyPrefix: options.keyPrefix, engines), metrics: metrics.events, logger: logger,
+            eventLoop: engines[0].eventLoop)
+        for engine in engines {
+            engine.execute { $0.whenCrossed = { events.tell(ThresholdEvent($0)) } }
+        }
         return CheckService(
-            options, policy, engines, listener, watcher, budgets, health, metrics, localWindows, watch, notices)
+            options, policy, engines, listener, watcher, budgets, events, health, metrics, localWindows, watch, notices)
     }
 
     private static func makeListener(
@@ -132,11 +140,12 @@ public final class CheckService: Sendable {
     private init(
         _ options: CheckServiceOptions, _ policy: CheckPolicy, _ engines: [NIOLoopBound<CheckEngine>],
         _ listener: NIOLoopBound<InvalidationListener>, _ watcher: NIOLoopBound<any TopologyWatcher>?,
-        _ budgets: BudgetService, _ health: RedisHealth, _ metrics: CheckMetrics, _ localWindows: LocalWindows,
-        _ dataLossWatch: DataLossWatch, _ notices: LimitNotices
+        _ budgets: BudgetService, _ events: ThresholdEvents, _ health: RedisHealth, _ metrics: CheckMetrics,
+        _ localWindows: LocalWindows, _ dataLossWatch: DataLossWatch, _ notices: LimitNotices
     ) {
         self.notices = notices
         self.budgets = budgets
+        self.events = events
         self.dataLossWatch = dataLossWatch
         self.options = options
         self.engines = engines

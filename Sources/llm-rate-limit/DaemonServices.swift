@@ -39,12 +39,15 @@ struct DaemonService: Service {
         await supervisor.close()
         // Whoever has asked by now gets a decision, which is there when Redis's deadline is over.
         await servers.close(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds + Self.lastMilliseconds)))
+        await service.events.finish(patience: .milliseconds(Self.eventMilliseconds))
         await service.stop()
         logger.notice("stopped")
     }
 
     /// How long the end takes at most behind the drain and the last decisions.
     private static let lastMilliseconds = 600
+    /// How long events that wait are delivered behind that.
+    private static let eventMilliseconds = 2_000
 
     /// Serves on until no connection is open, the time is over, or another signal comes.
     private func drain(_ settings: Settings, until stops: AsyncStream<UnixSignal>) async {
@@ -55,6 +58,7 @@ struct DaemonService: Service {
         )
         notifier.stopping(
             withinMilliseconds: patience + settings.redisTimeoutMilliseconds + 2 * Self.lastMilliseconds
+                + Self.eventMilliseconds
         )
         await withTaskGroup { tasks in
             tasks.addTask { await servers.http.waitUntilUnused(patience: .milliseconds(Int64(patience))) }

@@ -101,6 +101,12 @@ enum MetricCatalogue {
             name: CheckMetrics.Name.ignoredMembers,
             help: "What calls said and was passed over so that the rest of them counts, by member.", kind: .counter
         ),
+        .init(
+            name: CheckMetrics.Name.events,
+            help: "Events about thresholds, by outlet and by what became of them: delivered, refused, lost.",
+            kind: .counter
+        ),
+        .init(name: CheckMetrics.Name.eventsWaiting, help: "Events that wait for an outlet.", kind: .gauge),
         .init(name: GatewayMetricName.connections, help: "Client connections that are open.", kind: .gauge),
         .init(
             name: GatewayMetricName.accepted,

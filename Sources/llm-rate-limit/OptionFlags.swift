@@ -99,6 +99,8 @@ struct OperatingFlags: ParsableArguments {
     @Option(.logLevel) var logLevel: GivenOption?
     @Option(.logFormat) var logFormat: GivenOption?
     @Option(.logUsers) var logUsers: GivenOption?
+    @Option(.eventsWebhook) var eventsWebhook: GivenOption?
+    @Option(.eventsWebhookSecretFile) var eventsWebhookSecretFile: GivenOption?
     @Option(.envFile) var envFile: GivenOption?
 }
 

@@ -78,6 +78,9 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
             filter: server.filter,
             options: optionsOfGRPC,
             metrics: GRPCMetrics(factory: factory)))
+    service.events.setLog { EventLog(inForce: inForce, logger: logger).log($0) }
+    let webhooks = EventWebhooks(service.events, eventLoop: eventLoops[0])
+    webhooks.apply(settings)
     // A daemon whose Redis is there answers its first check exactly; one whose Redis is away starts all the same.
     await service.start(patience: .milliseconds(Int64(settings.redisTimeoutMilliseconds)))
 
@@ -91,6 +94,7 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
             output.level = settings.logLevel
             service.apply(CheckPolicy(settings))
             servers.apply(settings.callers, settings.quotaHeaders)
+            webhooks.apply(settings)
         }
     )
     let reload = ReloadService(reloader: reloader, notifier: notifier, hangUps: hangUps)
@@ -100,12 +104,14 @@ func serveDaemon(_ configuration: ResolvedConfiguration, loader: ConfigurationLo
                 // The others go on while it drains, and end after it.
                 .init(service: daemon, successTerminationBehavior: .gracefullyShutdownGroup),
                 .init(service: reload),
+                .init(service: EventService(events: service.events)),
                 .init(service: WatchdogService(notifier: notifier, eventLoops: eventLoops)),
             ] + (spans.map { [.init(service: $0)] } ?? []),
             logger: Logger(label: "lifecycle", factory: { _ in SwiftLogNoOpLogHandler() })
         )
     )
     try await lifecycle.run()
+    webhooks.close()
     try await group.shutdownGracefully()
 }
 

@@ -169,7 +169,7 @@ struct AdminRouteTests {
     @Test("give the audit in pages")
     func audit() {
         #expect(route(.GET, "/v1/audit") == .success(.admin(.audit(limit: 50, olderThan: nil))))
-        let cursor = AuditCursor("17-3")
+        let cursor = StreamCursor("17-3")
         #expect(
             route(.GET, "/v1/audit?limit=20&cursor=17-3") == .success(.admin(.audit(limit: 20, olderThan: cursor))))
         for query in ["page=1", "x=%&limit=5%30"] {

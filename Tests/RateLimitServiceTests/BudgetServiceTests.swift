@@ -44,7 +44,7 @@ extension ServiceUnderTest {
         }.get()
     }
 
-    func audit(limit: Int, olderThan cursor: AuditCursor? = nil) async throws -> AuditPage {
+    func audit(limit: Int, olderThan cursor: StreamCursor? = nil) async throws -> AuditPage {
         try await eventLoop.flatSubmit { [service, eventLoop] in
             service.budgets.audit(limit: limit, olderThan: cursor, on: eventLoop)
         }.get().get()
@@ -331,7 +331,7 @@ struct BudgetAuditTests {
         _ = try await service.change(.deleteGroupBudget(group))
         _ = try await service.change(.putUserBudget(user, BudgetTerms(), attributedTo: group))
         var entries: [AuditEntry] = []
-        var cursor: AuditCursor?
+        var cursor: StreamCursor?
         repeat {
             let page = try await service.audit(limit: 2, olderThan: cursor)
             entries += page.entries
@@ -362,12 +362,12 @@ struct BudgetAuditTests {
 
     @Test("a cursor is read as it is written, and goes back to before everything")
     func cursors() throws {
-        let cursor = try #require(AuditCursor("1763721600000-7"))
+        let cursor = try #require(StreamCursor("1763721600000-7"))
         #expect("\(cursor)" == "1763721600000-7" && cursor.before.map { "\($0)" } == "1763721600000-6")
-        #expect(AuditCursor("5-0")?.before.map { "\($0)" } == "4-18446744073709551615")
-        #expect(AuditCursor("0-0") != nil && AuditCursor("0-0")?.before == nil)
+        #expect(StreamCursor("5-0")?.before.map { "\($0)" } == "4-18446744073709551615")
+        #expect(StreamCursor("0-0") != nil && StreamCursor("0-0")?.before == nil)
         for text in ["", "-", "1", "1-", "-1", "+1-0", "1-2-3", "a-b", "1- 2", "18446744073709551616-0"] {
-            #expect(AuditCursor(text) == nil, "\(text)")
+            #expect(StreamCursor(text) == nil, "\(text)")
         }
     }
 }

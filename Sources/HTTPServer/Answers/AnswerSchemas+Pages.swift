@@ -1,3 +1,4 @@
+import RateLimitCore
 import RateLimitService
 
 /// The bodies of pages and of the admin socket's answers, for the description.
@@ -142,4 +143,38 @@ extension BodySchema {
                     "next_cursor": JSONValue.string().orNull,
                 ]))
     }()
+}
+
+/// Events.
+extension BodySchema {
+    static let events = BodySchema(
+        "Events",
+        .object(
+            required: ["events", "next_cursor", "more", "trimmed"],
+            [
+                "events": .array(
+                    of: .object(
+                        required: ["cursor"] + told.required,
+                        .object([.init(name: "cursor", value: .string())] + told.members))),
+                "next_cursor": .string(), "more": .flag, "trimmed": .flag,
+            ]))
+
+    /// What is told of an event wherever it is told.
+    private static let told: (required: [String], members: [JSONValue.Member]) = (
+        ["id", "at", "limit_name", "unit", "mode", "per", "threshold", "amount", "used"],
+        [
+            .init(name: "id", value: .string(lengths: 32...32)), .init(name: "at", value: .instant),
+            .init(name: "limit_name", value: .limitName), .init(name: "unit", value: .unit),
+            .init(name: "mode", value: .string(of: LimitMode.allCases.map(\.rawValue))),
+            .init(name: "per", value: .string(of: LimitScope.allCases.map(\.rawValue))),
+            .init(name: "user_id", value: .subject), .init(name: "group_id", value: .subject),
+            .init(name: "values", value: .string()),
+            .init(name: "threshold", value: .string(of: LimitThreshold.names)),
+            .init(name: "share", value: ["type": "number", "exclusiveMinimum": 0, "maximum": 1]),
+            .init(name: "amount", value: .number), .init(name: "quota", value: .number),
+            .init(name: "used", value: .number), .init(name: "window_seconds", value: .number),
+            .init(name: "period_start", value: .instant),
+            .init(name: "period_end", value: .instant),
+        ]
+    )
 }

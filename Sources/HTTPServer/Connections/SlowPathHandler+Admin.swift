@@ -32,6 +32,9 @@ extension SlowPathHandler {
         case .resetDescriptor(let reset): perform(reset, ticket: ticket, eventLoop)
         case .audit(let limit, let cursor):
             answer(budgets.audit(limit: limit, olderThan: cursor, on: eventLoop), ticket) { .audit($0) }
+        case .events(let limit, let cursor):
+            let page = connection.loop.service.events.stream.page(limit: limit, after: cursor, on: eventLoop)
+            answer(page.map { $0.mapError { .redis($0) } }, ticket) { .events($0) }
         case .change(let change, let exempt):
             do throws(BudgetRefusal) {
                 try change.check(under: connection.loop.engine.limits.rules, exempt: exempt)

@@ -159,6 +159,13 @@ extension RouteContract {
         ],
         answers: [.json("The changes, the newest first.", .audit), unavailable])
 
+    static let events = RouteContract(
+        query: [
+            QueryField("limit", "How many events to list.", .number(in: EventStream.pageSizes)),
+            QueryField("cursor", "The next_cursor of an earlier answer, or the cursor of an event.", .string()),
+        ],
+        answers: [.json("The events behind the cursor, the oldest first.", .events), unavailable])
+
     private static func read(_ summary: String, _ schema: BodySchema, absent: String) -> RouteContract {
         RouteContract(
             answers: [.json(summary, schema), .problem(.notFound, absent), unavailable])

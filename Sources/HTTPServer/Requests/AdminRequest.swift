@@ -11,5 +11,7 @@ enum AdminRequest: Hashable {
     case grant(BudgetSubject, GrantBody)
     case resetDescriptor(DescriptorReset)
     /// So many entries of the audit, the newest or those older than a cursor.
-    case audit(limit: Int, olderThan: AuditCursor?)
+    case audit(limit: Int, olderThan: StreamCursor?)
+    /// So many events of the stream, the oldest or those behind a cursor.
+    case events(limit: Int, after: StreamCursor?)
 }

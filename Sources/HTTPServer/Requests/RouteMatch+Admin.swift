@@ -52,28 +52,37 @@ extension RouteMatch {
         .admin(.change(.deleteMember(try user, group: try group)))
     }
 
-    /// How many entries of the audit are given where the request does not say.
-    private static let auditEntries = 50
-
     func audit() throws(RequestError) -> RoutedRequest {
-        var limit = Self.auditEntries
-        var cursor: AuditCursor?
+        let (limit, cursor) = try page(sizes: AuditPage.sizes)
+        return .admin(.audit(limit: limit, olderThan: cursor))
+    }
+
+    func events() throws(RequestError) -> RoutedRequest {
+        let (limit, cursor) = try page(sizes: EventStream.pageSizes)
+        return .admin(.events(limit: limit, after: cursor))
+    }
+
+    /// Which part of a stream the query names: so many entries, as many as there may be where it does not say, and the
+    /// cursor.
+    private func page(sizes: ClosedRange<Int>) throws(RequestError) -> (limit: Int, cursor: StreamCursor?) {
+        var limit = sizes.upperBound
+        var cursor: StreamCursor?
         for parameter in QueryParameters(query) {
             switch parameter.name {
             case "limit":
-                guard let number = parameter.value.flatMap({ Int($0) }), AuditPage.sizes.contains(number) else {
-                    throw .malformedQuery("limit is no whole number from 1 to \(AuditPage.sizes.upperBound)")
+                guard let number = parameter.value.flatMap({ Int($0) }), sizes.contains(number) else {
+                    throw .malformedQuery("limit is no whole number from 1 to \(sizes.upperBound)")
                 }
                 limit = number
             case "cursor":
-                guard let place = parameter.value.flatMap({ AuditCursor($0) }) else {
+                guard let place = parameter.value.flatMap({ StreamCursor($0) }) else {
                     throw .malformedQuery("cursor is not the next_cursor of an earlier answer")
                 }
                 cursor = place
             default: break
             }
         }
-        return .admin(.audit(limit: limit, olderThan: cursor))
+        return (limit, cursor)
     }
 }
 

@@ -154,6 +154,7 @@ extension RouteTable {
             .delete, "/v1/descriptors", "Begins anew the window of a descriptor of Envoy's rate limit service.",
             .descriptorReset, Read.descriptorReset),
         admin(.read, "/v1/audit", "Lists the changes to budgets, the newest first.", .audit, Read.audit),
+        admin(.read, "/v1/events", "Lists the thresholds that were crossed, the oldest first.", .events, Read.events),
     ]
 
     private static func admin(

@@ -1,47 +1,10 @@
 public import RateLimitCore
 import RedisClient
 
-/// A place in the audit, between entries: the id of the entry that was read last.
-public struct AuditCursor: Hashable, Sendable, CustomStringConvertible {
-    /// Milliseconds since 1970 by Redis's clock.
-    let milliseconds: UInt64
-    /// Tells entries of one millisecond apart.
-    let sequence: UInt64
-
-    /// Reads the text of a cursor; nil for anything else.
-    public init?(_ text: some StringProtocol) {
-        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count == 2, let milliseconds = Self.number(parts[0]), let sequence = Self.number(parts[1]) else {
-            return nil
-        }
-        self.milliseconds = milliseconds
-        self.sequence = sequence
-    }
-
-    private init(milliseconds: UInt64, sequence: UInt64) {
-        self.milliseconds = milliseconds
-        self.sequence = sequence
-    }
-
-    private static func number(_ text: some StringProtocol) -> UInt64? {
-        // No sign: UInt64 takes one.
-        text.utf8.first.map { $0 &- 0x30 < 10 } == true ? UInt64(text) : nil
-    }
-
-    /// The text that ``init(_:)`` reads: `<milliseconds>-<sequence>`.
-    public var description: String { "\(milliseconds)-\(sequence)" }
-
-    /// The last place before this one; nil before everything. (Redis 6.2 and later could leave an end out.)
-    var before: AuditCursor? {
-        if sequence > 0 { return AuditCursor(milliseconds: milliseconds, sequence: sequence - 1) }
-        return milliseconds > 0 ? AuditCursor(milliseconds: milliseconds - 1, sequence: .max) : nil
-    }
-}
-
 /// One change, as the audit keeps it.
 public struct AuditEntry: Hashable, Sendable {
     /// Where it stands.
-    public var cursor: AuditCursor
+    public var cursor: StreamCursor
     /// When the change was made, in milliseconds since 1970 by Redis's clock.
     public var at: Int { Int(clamping: cursor.milliseconds) }
     /// The name of the ``BudgetChange``.
@@ -64,7 +27,7 @@ public struct AuditPage: Hashable, Sendable {
     /// At most as many as were asked for.
     public var entries: [AuditEntry]
     /// Where the older ones begin; nil where there are none.
-    public var next: AuditCursor?
+    public var next: StreamCursor?
 
     /// Reads what XREVRANGE replied; nil where it is no such reply.
     init?(_ reply: Reply, limit: Int) {
@@ -73,7 +36,7 @@ public struct AuditPage: Hashable, Sendable {
         var position = 1
         for _ in 0..<count {
             guard position + 1 < reply.elements.count, case .array(2) = reply.elements[position],
-                let cursor = reply.text(of: reply.elements[position + 1]).flatMap({ AuditCursor($0) })
+                let cursor = reply.text(of: reply.elements[position + 1]).flatMap({ StreamCursor($0) })
             else { return nil }
             position += 2
             guard let fields = reply.texts(at: &position), let entry = AuditEntry(cursor, fields) else { return nil }
@@ -85,7 +48,7 @@ public struct AuditPage: Hashable, Sendable {
 
 extension AuditEntry {
     /// Reads the fields of an entry; values that nobody reads are nothing, so that they hide no other entry.
-    fileprivate init?(_ cursor: AuditCursor, _ fields: [String]) {
+    fileprivate init?(_ cursor: StreamCursor, _ fields: [String]) {
         guard fields.count.isMultiple(of: 2) else { return nil }
         var texts: [String: String] = [:]
         for index in stride(from: 0, to: fields.count, by: 2) { texts[fields[index]] = fields[index + 1] }

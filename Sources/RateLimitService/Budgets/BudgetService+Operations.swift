@@ -97,7 +97,7 @@ extension BudgetService {
     ///
     /// - Parameter limit: how many at most, within ``AuditPage/sizes``.
     public func audit(
-        limit: Int, olderThan cursor: AuditCursor?, on eventLoop: any EventLoop
+        limit: Int, olderThan cursor: StreamCursor?, on eventLoop: any EventLoop
     ) -> EventLoopFuture<Result<AuditPage, BudgetFailure>> {
         var end = "+"
         if let cursor {

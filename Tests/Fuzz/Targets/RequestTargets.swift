@@ -218,7 +218,7 @@ func fuzzRouter(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
             case .change: [.PUT, .DELETE]
             case .resetDescriptor: [.DELETE]
             case .grant: [.POST]
-            case .userBudget, .groupBudget, .membership, .audit: [.GET, .HEAD]
+            case .userBudget, .groupBudget, .membership, .audit, .events: [.GET, .HEAD]
             }
         try hold(request.isAdmin && methods.contains(request.method), "\(asked) through \(request)")
     case .success(let route):
