@@ -164,7 +164,8 @@ let package = Package(
         .testTarget(
             name: "EventWebhookTests",
             dependencies: [
-                "EventWebhook", "HTTPPosts", "HTTPServer", "RateLimitService", "TestSupport", .nioCore, .nioPosix,
+                "EventWebhook", "HTTPPosts", "HTTPServer", "RateLimitCore", "RateLimitService", "TestSupport",
+                .nioCore, .nioPosix,
             ]
         ),
         .testTarget(name: "TLSContextsTests", dependencies: ["TLSContexts", "TestSupport", .nioCore]),

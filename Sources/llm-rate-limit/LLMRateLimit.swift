@@ -13,14 +13,14 @@ struct LLMRateLimit: AsyncParsableCommand {
               llm-rate-limit serve --requests 20 --window 1h
               llm-rate-limit check 6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11
 
-            Exit codes of check, status, explain, reset, reset-descriptor, grant and health: 0 allowed or healthy, 1 \
-            denied or unhealthy, 2 error. serve and config exit with 78 on a bad configuration.
+            Exit codes of check, status, explain, reset, reset-descriptor, grant, events and health: 0 allowed or \
+            healthy, 1 denied or unhealthy, 2 error. serve and config exit with 78 on a bad configuration.
             """,
         version: programTitle,
         subcommands: [
             ServeCommand.self, CheckCommand.self, StatusCommand.self, ExplainCommand.self, ResetCommand.self,
-            ResetDescriptorCommand.self, GrantCommand.self, HealthCommand.self, ConfigCommand.self, BenchCommand.self,
-            VersionCommand.self,
+            ResetDescriptorCommand.self, GrantCommand.self, EventsCommand.self, HealthCommand.self, ConfigCommand.self,
+            BenchCommand.self, VersionCommand.self,
         ])
 
     static func main() async {
@@ -51,7 +51,7 @@ struct LLMRateLimit: AsyncParsableCommand {
     static func clientExitCode(of error: any Error, arguments: [String]) -> ExitCode? {
         let clients: [any ParsableCommand.Type] = [
             CheckCommand.self, StatusCommand.self, ExplainCommand.self, ResetCommand.self,
-            ResetDescriptorCommand.self, GrantCommand.self, HealthCommand.self,
+            ResetDescriptorCommand.self, GrantCommand.self, EventsCommand.self, HealthCommand.self,
         ]
         guard exitCode(for: error) == .validationFailure,
             clients.contains(where: { $0.configuration.commandName == arguments.first })

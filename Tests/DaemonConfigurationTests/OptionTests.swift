@@ -35,6 +35,8 @@ struct OptionTests {
                 "LLM_RATE_LIMIT_DRAIN_TIMEOUT_MS --drain-timeout-ms=5000",
                 "LLM_RATE_LIMIT_ENVOY_CONFIG --envoy-config=",
                 "LLM_RATE_LIMIT_ENV_FILE --env-file=",
+                "LLM_RATE_LIMIT_EVENTS_WEBHOOK --events-webhook=",
+                "LLM_RATE_LIMIT_EVENTS_WEBHOOK_SECRET_FILE --events-webhook-secret-file=",
                 "LLM_RATE_LIMIT_FAILURE_MODE --failure-mode=open",
                 "LLM_RATE_LIMIT_GROUPS --groups=stored",
                 "LLM_RATE_LIMIT_GRPC_CERT_FILE --grpc-cert-file=",
@@ -91,7 +93,7 @@ struct OptionTests {
             Set(OptionCatalogue.all.filter(\.isReloadable).map(\.name)) == [
                 .requests, .window, .shadow, .failureMode, .replicas, .logLevel, .logUsers, .denyCache, .limitsFile,
                 .groups, .envoyConfig, .perSecond, .maxConcurrency, .authUserHeader, .authHeaders, .authIDHeader,
-                .authSecretFile, .trustedProxies, .headers,
+                .authSecretFile, .trustedProxies, .headers, .eventsWebhook, .eventsWebhookSecretFile,
             ])
     }
 

@@ -71,6 +71,7 @@ struct PermissionTests {
         let budget = try admin.request("PUT", "/v1/groups/\(group)/budget", body: #"{"limits":{"team":50}}"#)
         #expect(budget.status == 200)
         #expect(try admin.request("GET", "/v1/audit").status == 200)
+        #expect(try admin.request("GET", "/v1/events").status == 200)
         #expect(try admin.request("DELETE", "/v1/users/\(user)").status == 204)
         #expect(try redis.command("ACL", "LOG").elements.isEmpty)
     }

@@ -49,6 +49,7 @@ extension EndToEnd {
             _ = try admin.request("GET", budget)
             _ = try admin.request("DELETE", budget)
             _ = try admin.request("GET", "/v1/audit")
+            _ = try admin.request("GET", "/v1/events")
         }
 
         /// Reserves, renews, settles, is at capacity, and lets a lease lapse.

@@ -251,7 +251,7 @@ extension EndToEnd {
         @Test("What a daemon without a limits file does not need may be missing, and all is well")
         func notNeeded() throws {
             let redis = try RedisServer()
-            let others = ["-publish", "-subscribe", "-xadd", "-xrevrange", "-script"]
+            let others = ["-publish", "-subscribe", "-xadd", "-xrevrange", "-xrange", "-script"]
             let rules = Self.neededByCalls.map { "-\($0)" } + others
             let daemon = try daemon(redis, lacking: rules, as: "little", limits: false)
             let only = try self.daemon(

@@ -188,11 +188,11 @@ extension ChartTests {
         let schema = try JSONSerialization.jsonObject(with: Data(readFile("\(Helm.chart)/values.schema.json").utf8))
         let given = Manifest(value: schema)["properties"]["options"]["properties"].names
         let own = Set(set.compactMap { OptionName(variable: $0)?.shortName })
-        // A sidecar's sockets are where the templates mount them; its gateway asks over them, and a file of variables
-        // would hide what the values say.
+        // A sidecar's sockets are where the templates mount them; its gateway asks over them, a file of variables would
+        // hide what the values say, and nothing mounts the secret of a webhook.
         let fixed: Set = [
             "SOCKET", "SOCKET_MODE", "ADMIN_SOCKET", "GRPC_LISTEN", "GRPC_CERT_FILE", "GRPC_KEY_FILE",
-            "GRPC_CLIENT_CA_FILE", "ENV_FILE",
+            "GRPC_CLIENT_CA_FILE", "ENV_FILE", "EVENTS_WEBHOOK_SECRET_FILE",
             // A secret and a file, which values cannot hold: a collector inside the cluster needs neither.
             "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_CERTIFICATE",
         ]

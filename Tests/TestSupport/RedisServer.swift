@@ -38,7 +38,7 @@ package final class RedisServer: Sendable {
             "+select", "+role",
             "+script|load", "+evalsha", "+eval", "+time", "+getrange", "+strlen", "+get", "+set", "+append",
             "+pexpireat", "+del", "+publish", "+subscribe",
-            "+hgetall", "+hset", "+hdel", "+xadd", "+xrevrange",
+            "+hgetall", "+hset", "+hdel", "+xadd", "+xrevrange", "+xrange",
         ] + leasePermissions
     /// Those of them that reservations and usage need.
     package static let leasePermissions = [
