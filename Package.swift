@@ -202,7 +202,8 @@ let package = Package(
         .testTarget(
             name: "DaemonConfigurationTests",
             dependencies: [
-                "BoundedFiles", "DaemonConfiguration", "DecisionTracing", "HTTPPosts", "LimitsFile", "RateLimitCore",
+                "BoundedFiles", "DaemonConfiguration", "DecisionTracing", "EventWebhook", "HTTPPosts", "LimitsFile",
+                "RateLimitCore",
                 "RateLimitService", "RedisClient", "StructuredLog", "TestSupport",
                 .logging,
             ]
@@ -210,7 +211,8 @@ let package = Package(
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "DaemonConfiguration", "LLMRateLimitClient", "RateLimitCore", "llm-rate-limit", .argumentParser,
+                "DaemonConfiguration", "LLMRateLimitClient", "RateLimitCore", "RateLimitService", "llm-rate-limit",
+                .argumentParser,
                 .nioCore, .nioPosix,
             ]
         ),

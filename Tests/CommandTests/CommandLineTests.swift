@@ -113,7 +113,7 @@ struct CommandLineTests {
     @Test("shows a configuration as a table or as JSON")
     func config() throws {
         let table = try ConfigCommand.parse(["--requests", "7"]).report(environment: [:])
-        #expect(table.output.first?.contains(" * REQUESTS                flag         7\n") == true)
+        #expect(table.output.first?.contains(" * REQUESTS                    flag         7\n") == true)
         let json = try ConfigCommand.parse(["--json"]).report(environment: ["LLM_RATE_LIMIT_REQUESTS": "8"])
         #expect(json.output.first?.hasPrefix(#"{"options":[{"name":"LLM_RATE_LIMIT_REQUESTS""#) == true)
         #expect(table.exitCode == .success && json.exitCode == .success)

@@ -43,6 +43,7 @@ extension EndToEnd {
         private static let askers: [(arguments: [String], isAdmin: Bool)] = [
             (["health"], false), (["check", user], false), (["status", user], false), (["explain", user], false),
             (["reset", user], true), (["grant", user, "--limit", "requests", "--amount", "1"], true),
+            (["events"], true),
             (["bench", "--connections", "1", "--duration", "1", "--users", "1"], false),
         ]
 

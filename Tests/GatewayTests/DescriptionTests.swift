@@ -88,7 +88,7 @@ struct DescriptionTests {
             : [
                 "POST /v1/reserve 200", "POST /v1/settle 200", "POST /v1/renew 200", "POST /v1/release 200",
                 "POST /v1/usage 200", "PUT /v1/users/*/budget 200", "POST /v1/users/*/grants 200",
-                "PUT /v1/groups/*/members/* 200", "GET /v1/audit 200",
+                "PUT /v1/groups/*/members/* 200", "GET /v1/audit 200", "GET /v1/events 200",
             ]
         for answer in wanted where !seen.contains(answer) { Issue.record("not seen: \(answer)") }
     }

@@ -65,7 +65,7 @@ struct AdminRouteTests {
 
     @Test("are answered nowhere else, whatever is asked")
     func adminOnly() {
-        for uri in [user, ofGroup, member, "/v1/audit", "/v1/users/x/budget"] {
+        for uri in [user, ofGroup, member, "/v1/audit", "/v1/events", "/v1/users/x/budget"] {
             for method in [HTTPMethod.GET, .HEAD, .PUT, .DELETE, .POST] {
                 #expect(route(method, uri, isAdmin: false) == .failure(.adminOnly))
             }
@@ -181,6 +181,22 @@ struct AdminRouteTests {
                 return
             }
         }
+    }
+
+    @Test("give the events in pages")
+    func events() {
+        #expect(route(.GET, "/v1/events") == .success(.admin(.events(limit: 100, after: nil))))
+        let cursor = StreamCursor("17-3")
+        #expect(
+            route(.GET, "/v1/events?cursor=17-3&limit=1") == .success(.admin(.events(limit: 1, after: cursor))))
+        #expect(route(.GET, "/v1/events?cursor=0-0&x=1") == .success(.admin(.events(limit: 100, after: .start))))
+        for query in ["limit=0", "limit=101", "limit=x", "limit", "cursor=x", "cursor=", "cursor=1", "cursor=-1-1"] {
+            guard case .failure(.malformedQuery) = route(.GET, "/v1/events?\(query)") else {
+                Issue.record("\(query) is taken")
+                return
+            }
+        }
+        #expect(route(.POST, "/v1/events") == .failure(.methodNotAllowed(allowed: "GET, HEAD")))
     }
 }
 

@@ -14,7 +14,8 @@ struct SubjectKeyTests {
         let pieces = [
             "user:", "group:", "global", "heartbeat", "heartbeat:", "~", "%", "%41", "A", "a", ":", "{", "}", "/", "\0",
             "\n", " ",
-            "é", "e\u{301}", "changes:version", "audit", "invalidate", "0", "01234567-89ab-cdef-0123-456789abcdef",
+            "é", "e\u{301}", "changes:version", "audit", "events", "invalidate", "0",
+            "01234567-89ab-cdef-0123-456789abcdef",
             "01234567-89AB-CDEF-0123-456789ABCDEF", String(repeating: "k", count: 64), "llm-rate:", "check:", "😀",
         ]
         var texts = Set(pieces.map { Array($0.utf8) })
@@ -90,7 +91,7 @@ struct SubjectKeyTests {
         let budgets = BudgetKeys(prefix: "llm-rate")
         return Set(
             heartbeat.written + heartbeat.tried + [heartbeat.latest, "llm-rate:heartbeat", "llm-rate:global"]
-                + [budgets.version, budgets.audit, budgets.channel])
+                + [budgets.version, budgets.audit, budgets.channel, EventStream.key(prefix: "llm-rate")])
     }()
 
     @Test("are written into a batch of checks as they are called, beside those of UUIDs")

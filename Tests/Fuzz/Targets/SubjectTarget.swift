@@ -163,7 +163,10 @@ enum SubjectKeys {
     static func others(prefix: String) -> Set<String> {
         let heartbeat = HeartbeatKeys(prefix: prefix)
         let budgets = BudgetKeys(prefix: prefix)
-        return Set([heartbeat.latest, "\(prefix):heartbeat", budgets.version, budgets.audit, budgets.channel])
-            .union(heartbeat.tried).union(heartbeat.written)
+        return Set([
+            heartbeat.latest, "\(prefix):heartbeat", budgets.version, budgets.audit, budgets.channel,
+            EventStream.key(prefix: prefix),
+        ])
+        .union(heartbeat.tried).union(heartbeat.written)
     }
 }
