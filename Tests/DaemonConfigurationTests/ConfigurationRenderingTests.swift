@@ -46,7 +46,7 @@ struct ConfigurationRenderingTests {
         #expect(lines.allSatisfy { $0.count <= 80 })
         #expect(table.filter { !" \n".contains($0) }.contains(long))
         #expect(table.contains(" * REQUESTS                    default      20\n"))
-        #expect(table.contains("   ADMIN_SOCKET            flag         -\n"))
+        #expect(table.contains("   ADMIN_SOCKET                flag         -\n"))
         for section in OptionSection.allCases { #expect(lines.contains { $0 == section.rawValue }) }
     }
 }
