@@ -1,4 +1,5 @@
 import DaemonConfiguration
+import DecisionTracing
 import HTTPServer
 import Listeners
 import Logging
@@ -59,6 +60,7 @@ struct DaemonService: Service {
         notifier.stopping(
             withinMilliseconds: patience + settings.redisTimeoutMilliseconds + 2 * Self.lastMilliseconds
                 + Self.eventMilliseconds
+                + (settings.tracing.spansURL == nil ? 0 : SpanExporter.lastMilliseconds)
         )
         await withTaskGroup { tasks in
             tasks.addTask { await servers.http.waitUntilUnused(patience: .milliseconds(Int64(patience))) }

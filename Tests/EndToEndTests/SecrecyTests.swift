@@ -48,6 +48,26 @@ extension EndToEnd {
             try expectSecrecy(of: daemon)
         }
 
+        @Test("Nor a header for the collector of spans, however it is given", arguments: ["variable", "flag", "file"])
+        func collectorHeaders(way: String) throws {
+            let redis = try RedisServer()
+            let (name, headers) = ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cret,x=y%20s3cret")
+            // Nobody listens there, which is logged.
+            var environment = ["OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:\(try freePort())"]
+            var settings = ["LOG_LEVEL": "trace"]
+            var arguments: [String] = []
+            switch way {
+            case "variable": environment[name] = headers
+            case "flag": arguments = ["--otel-exporter-otlp-headers", headers]
+            default: settings["ENV_FILE"] = try folder.write("\(name)=\(headers)\n", to: "variables")
+            }
+            let daemon = try Daemon(redis: redis.url, settings, arguments: arguments, environment: environment)
+            #expect(try daemon.connect().check(newUser()).status == 200)
+            #expect(eventually(within: 20) { !daemon.logLines(containing: "cannot send spans").isEmpty })
+            #expect(try daemon.connect().request("GET", "/v1/config").text.contains("api-key=***,x=***"))
+            try expectSecrecy(of: daemon)
+        }
+
         private func start(_ way: Way, redis: RedisServer, password: String) throws -> Daemon {
             let url = redis.url(user: "default", password: password.replacing("/", with: "%2F"))
             let settings = ["LOG_LEVEL": "trace"]
