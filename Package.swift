@@ -115,7 +115,8 @@ let package = Package(
         .target(
             name: "DaemonConfiguration",
             dependencies: [
-                "BoundedFiles", "DecisionTracing", "EventWebhook", "HTTPPosts", "LimitsFile", "Listeners", "RateLimitCore",
+                "BoundedFiles", "DecisionTracing", "EventWebhook", "HTTPPosts", "LimitsFile", "Listeners",
+                "RateLimitCore",
                 "RateLimitService", "RedisClient", "StructuredLog", "TLSContexts",
                 .configuration, .logging,
             ]

@@ -3,7 +3,7 @@ package import RateLimitService
 
 /// What a gateway asked, as a span is named after it.
 package enum TracedOperation: String, Hashable, Sendable, CaseIterable {
-    case check, reserve, renew, settle, release, usage
+    case check, reserve, renew, settle, release, usage, refund
     /// Forward auth and Envoy's ext_authz.
     case authorize
     /// Envoy's rate limit service.
@@ -18,6 +18,7 @@ package enum TracedOperation: String, Hashable, Sendable, CaseIterable {
         case .settle: self = .settle
         case .release: self = .release
         case .usage: self = .usage
+        case .refund: self = .refund
         case .look: return nil
         }
     }
