@@ -110,7 +110,7 @@ extension Outcome {
         if isShadowDenied { return "shadow_denied" }
         switch operation {
         case .check, .reserve, .authorize, .descriptors: return isAllowed ? "allowed" : "denied"
-        case .renew, .settle, .release, .usage: return isAllowed ? "done" : "refused"
+        case .renew, .settle, .release, .usage, .refund: return isAllowed ? "done" : "refused"
         }
     }
 }
