@@ -37,14 +37,6 @@ package final class SpanQueue: Sendable {
         }
     }
 
-    /// Takes everything out, and says how much that was.
-    func clear() -> Int {
-        waiting.withLock { waiting in
-            defer { waiting.removeAll() }
-            return waiting.count
-        }
-    }
-
     /// Comes by whenever the exporter has something to do; for one reader.
     var bells: AsyncStream<Void> { bell }
 
