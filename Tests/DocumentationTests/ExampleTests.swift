@@ -80,7 +80,7 @@ struct ExampleTests {
         var lines = text.replacing("\r\n", with: "\n").components(separatedBy: "\n")
         lines.removeAll { $0.hasPrefix("Date: ") || $0.hasPrefix("Content-Length: ") || $0.isEmpty }
         return lines.joined(separator: "\n")
-            .replacing(/\d{4}-\d\d-\d\dT[\d:.]+Z/, with: "#time")
+            .replacing(/\d{4}-\d\d-\d\dT[\d:.]+Z|\d{4}-\d\d-\d\d [\d:]+ UTC/, with: "#time")
             .replacing(
                 /"(pid|uptime_seconds|not_enforcing_since|retry_after|reset_after|expires_in)":[1-9]\d*|"uptime_seconds":0/
             ) {
@@ -178,6 +178,32 @@ struct ExampleTests {
             """
         let file = try folder.write(limits, to: "file")
         try play(page, daemon(for: page, ["LIMITS_FILE": file]))
+    }
+
+    @Test("Events' command prints what it shows, and its table has every member that the description has")
+    func events() throws {
+        let page = try Page.named("Events")
+        let limits = "limits: [{name: calls, per: user, unit: requests, quota: 5, window: 1h, warn_at: [0.8]}]"
+        let file = try folder.write(limits, to: "file")
+        let daemon = try daemon(for: page, ["LIMITS_FILE": file, "REQUESTS": "0"])
+        for _ in 0..<5 { _ = try daemon.connect().check("ada") }
+        let admin = try daemon.connectAdmin()
+        #expect(
+            try eventually(within: 20) {
+                (try admin.request("GET", "/v1/events").json["events"] as? [Any])?.count == 2
+            })
+        try play(page, daemon)
+
+        var schema: Any? = try daemon.connect().request("GET", "/v1/openapi.json").json
+        for name in ["components", "schemas", "Events", "properties", "events", "items", "properties"] {
+            schema = (schema as? [String: Any])?[name]
+        }
+        let told = try #require(page.tables.first { $0.header.first == "member" })
+        let names = told.rows.flatMap { matches(of: "`([^`]+)`", in: $0[0]) }
+        #expect(names.count > 15 && names.sorted() == (schema as? [String: Any])?.keys.sorted())
+        let block = try #require(page.blocks.first { $0.language == "json" })
+        let shown = try JSONSerialization.jsonObject(with: Data(block.text.utf8)) as? [String: Any]
+        #expect(Set(names).isSuperset(of: try #require(shown).keys))
     }
 
     @Test("Operating's commands print what it shows, with Redis and without")

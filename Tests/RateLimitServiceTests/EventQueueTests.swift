@@ -206,6 +206,7 @@ struct EventQueueTests {
         #expect(queue.count == 1)
         queue.loseAll()
         #expect(queue.takeCounts() == EventQueue.Counts(delivered: 1, lost: 2) && queue.next(at: start) == .idle)
+        #expect(queue.lostAtEnd == 2)
     }
 
     @Test("loses no count: whatever happens, what was taken was delivered, refused or lost, or still waits")

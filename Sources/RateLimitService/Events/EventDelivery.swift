@@ -69,10 +69,10 @@ final class EventDelivery: Sendable {
         }
         let lost = state.withLock { state in
             state.alarm?.cancel()
-            let lost = state.queue.count
+            state.queue.beginFinishing()
             state.queue.loseAll()
             report(&state)
-            return lost
+            return state.queue.lostAtEnd
         }
         guard lost > 0 else { return }
         logger.warning(

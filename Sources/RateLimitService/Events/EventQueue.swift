@@ -86,6 +86,8 @@ struct EventQueue {
     private var notBefore: NIODeadline?
     private var backoff: Backoff
     private var isFinishing = false
+    /// How many were lost since ``beginFinishing()``.
+    private(set) var lostAtEnd = 0
     /// What has not been counted yet.
     private var counts = Counts()
     /// What was refused or lost since the outlet began to be in trouble; nil while it is in none.
@@ -192,6 +194,7 @@ struct EventQueue {
     private mutating func lose(_ count: Int) {
         counts.lost += count
         trouble?.lost += count
+        if isFinishing { lostAtEnd += count }
     }
 
     private mutating func removeHead() {
