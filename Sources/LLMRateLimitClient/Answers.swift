@@ -15,6 +15,8 @@ package struct CheckAnswer: Decodable {
     package var message: String?
     package var atCapacity: Bool?
     package var shadowDenied: Bool?
+    /// Nil where there is none.
+    package var over: [String]?
     var lease: String?
     var expiresIn: Int?
     var estimate: EstimateAnswer?
@@ -164,7 +166,8 @@ extension Decision {
             retryAfterSeconds: answer.allowed ? nil : answer.retryAfter,
             retryAfterAtMostSeconds: answer.retryAfterAtMost, resetAfterSeconds: answer.resetAfter,
             degradation: answer.degraded == true ? .redis(reason: answer.reason ?? "") : nil, message: answer.message,
-            isAtCapacity: answer.atCapacity ?? false, isShadowDenied: answer.shadowDenied ?? false)
+            isAtCapacity: answer.atCapacity ?? false, isShadowDenied: answer.shadowDenied ?? false,
+            overLimits: answer.over ?? [])
         lease = answer.lease.map { token in
             Lease(
                 token: token, user: user, expiresInSeconds: answer.expiresIn ?? 0,

@@ -108,6 +108,8 @@ public struct Decision: Hashable, Sendable {
     public var isAtCapacity = false
     /// Whether it would be a denial, were it not for shadow mode.
     public var isShadowDenied = false
+    /// The limits of which more is used than their soft line, which denies nobody.
+    public var overLimits: [String] = []
     /// What was reserved; nil for a check, a denial, and where Redis did not decide.
     public var lease: Lease?
     /// `Retry-After` and those that say how the quota stands, as `LLM_RATE_LIMIT_HEADERS` has them sent: for a gateway to

@@ -80,6 +80,9 @@ struct CheckCommand: AsyncParsableCommand {
         } else {
             parts.append("no limit")
         }
+        if let over = answer.over, !over.isEmpty {
+            parts.append("above the soft line of \(over.map { printable($0) }.joined(separator: " and "))")
+        }
         let degraded = answer.degraded == true ? " (degraded: \(answer.reason ?? "Redis cannot decide"))" : ""
         return parts.joined(separator: ", ") + degraded
     }

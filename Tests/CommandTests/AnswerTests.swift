@@ -48,6 +48,11 @@ struct AnswerTests {
                 "allowed: only because of shadow mode, 0 of 20 requests remaining, full again in\n  1 minute", .success
             ),
             (
+                200, 1,
+                #"{"allowed":true,"limit_name":null,"limit":null,"remaining":null,"reset_after":0,"over":["day","busy"]}"#,
+                "allowed: no limit, above the soft line of day and busy", .success
+            ),
+            (
                 503, 1, #"{"type":"about:blank","title":"Service Unavailable","detail":"Redis cannot be reached."}"#,
                 "denied: Redis cannot be reached.", .denied
             ),

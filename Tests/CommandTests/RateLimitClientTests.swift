@@ -84,7 +84,8 @@ struct ClientWireTests {
             #"{"allowed":true,"shadow_denied":true,"retry_after":5,"lease":"B","expires_in":60,"estimate":{"source":"learned","output_tokens":7}}"#
         )
         #expect(lease.lease == Lease(token: "B", user: "ada", expiresInSeconds: 60, estimate: Usage(outputTokens: 7)))
-        #expect(lease.isShadowDenied && lease.retryAfterSeconds == nil)
+        #expect(lease.isShadowDenied && lease.retryAfterSeconds == nil && lease.overLimits.isEmpty)
+        #expect(try decision(200, #"{"allowed":true,"over":["a","b"]}"#).overLimits == ["a", "b"])
     }
 
     @Test("The failure mode closed is a denial; what is refused is an error, and so is what nobody knows")

@@ -58,6 +58,19 @@ struct LimitsChangesTests {
             ])
     }
 
+    @Test("name the mode and the soft quota of a limit, and of a new one only what is not usual")
+    func softLines() throws {
+        func file(_ more: String) -> String {
+            "limits: [{name: a, per: user, unit: spend, window: 1h, quota: $50\(more)}]\n"
+        }
+        #expect(
+            try changes(from: file(", soft_quota: $40"), to: file(", mode: soft"))
+                == ["limit a: mode enforce -> soft, soft_quota $40.00 -> none"])
+        #expect(
+            try changes(from: "{}", to: file(", soft_quota: $40"))
+                == ["limit a: added, per user, unit spend, quota $50.00, window 1h, soft_quota $40.00"])
+    }
+
     @Test("name whose windows a limit has, what it does without a value, and how many there may be")
     func windows() throws {
         func file(_ more: String) -> String { "limits: [{name: a, unit: requests, window: 1h, \(more)}]\n" }

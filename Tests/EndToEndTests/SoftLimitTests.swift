@@ -88,7 +88,7 @@ extension EndToEnd {
             #expect(explained.output.hasPrefix("\(member) is not limited now\n"))
             #expect(explained.outputInOneLine.contains("; soft: it denies nobody; it is over"), "\(explained.output)")
             let page = try daemon.connect().request("GET", "/metrics").text
-            #expect(page.contains(#"llm_rate_limit_limit_decisions_total{limit="busy",decision="over"} 2"#), "\(page)")
+            #expect(page.contains(#"llm_rate_limit_limit_decisions_total{decision="over",limit="busy"} 2"#), "\(page)")
         }
     }
 }

@@ -88,6 +88,27 @@ struct RateLimitResponseTests {
                 """)
     }
 
+    @Test("names the limits above their soft line in a header, and nothing where there is none")
+    func soft() throws {
+        func told(_ used: [Int]) throws -> String {
+            let standings = try used.enumerated().map { index, used in
+                let limit = LimitDefinition(
+                    name: try #require(LimitName("l\(index)")), scope: .user, unit: .requests, quota: 10,
+                    window: .sliding(milliseconds: 1_000), mode: .soft)
+                return LimitStanding(
+                    limit: limit, subject: .user, quota: Quota(amount: 10, rule: .default),
+                    state: LimitState(used: used, resetAfterMilliseconds: 1), period: nil)
+            }
+            var outcome = Outcome(.allowed, source: .redis)
+            outcome.details = OutcomeDetails(standings: standings)
+            return try text(outcome)
+        }
+        #expect(try told([10, 10]) == "overall_code: OK")
+        #expect(
+            try told([11, 10, 12])
+                == "overall_code: OK response_headers_to_add { key: \"x-rate-limit-over\" value: \"l0, l2\" }")
+    }
+
     @Test("says where Redis did not decide, and then of no limit how it stands")
     func degraded() throws {
         let quota = DescriptorQuota(20, per: .hour)

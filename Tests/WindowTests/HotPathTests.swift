@@ -57,7 +57,9 @@ struct HotPathTests {
         let start = WindowPropertyTests.start
         func terms(_ cost: Int) -> [SubjectTerms] {
             let windows = [1: 3_600_000, 2: 86_400_000].map { id, window in
-                LimitTerm(id: id, kind: .sliding(windowMilliseconds: window), quota: 10_000_000, cost: cost)
+                LimitTerm(
+                    id: id, kind: .sliding(windowMilliseconds: window), quota: 10_000_000, cost: cost,
+                    thresholds: [1_000, 50_000, 10_000_000])
             }
             let slot = LimitTerm(id: 9, kind: .concurrency, quota: 100, cost: 1)
             return [SubjectTerms(key: Array("llm-rate:user".utf8), terms: windows + [slot])]

@@ -66,8 +66,30 @@ func fuzzScriptReply(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
             writer.write(outcome, AnswerForm(closes: head & 64 != 0), to: &buffer)
             try holdAnswer(Array(buffer.readableBytesView), isAllowed: isAllowed)
         }
+        for index in 0..<count {
+            guard let decided = DecisionAnswer(index, of: count, in: reply).flatMap({ telling.decided($0) }) else {
+                continue
+            }
+            try hold(decided.states.count == 2, "\(decided)")
+            for crossing in decided.crossings {
+                let thresholds = telling.subjects[0].terms[crossing.term].thresholds
+                try hold(crossing.thresholds.upperBound < thresholds.count, "\(crossing)")
+            }
+        }
     }
 }
+
+/// A call whose limits tell thresholds, laid out in another order than the script's.
+private let telling = DecisionCall(
+    .usage,
+    subjects: [
+        SubjectTerms(
+            key: [1],
+            terms: [
+                LimitTerm(id: 9, kind: .concurrency, quota: 1, cost: 1, thresholds: [1]),
+                LimitTerm(id: 3, kind: .concurrency, quota: 1, cost: 1, thresholds: [1, 2, 3]),
+            ])
+    ])
 
 private func holdAnswer(_ answer: [UInt8], isAllowed: Bool) throws(FuzzFinding) {
     let scanned = answer.withUnsafeBufferPointer { scanHTTPAnswer($0).scanned }

@@ -57,6 +57,10 @@ class HeaderTests(unittest.TestCase):
             decision = _calls.decision(Response(429, headers, b'{"allowed":false}', keeps_alive=True), "alice")
             self.assertEqual(decision.headers, {name: name[-1] for name in sent})
 
+    def test_the_limits_above_their_soft_line_are_named(self) -> None:
+        for body, over in ((b'{"allowed":true,"over":["day","busy"]}', ("day", "busy")), (b'{"allowed":true}', ())):
+            self.assertEqual(_calls.decision(Response(200, {}, body, keeps_alive=True), "alice").over, over)
+
 
 class RetryTests(unittest.TestCase):
     def test_only_what_was_not_done_or_is_done_once_is_sent_twice(self) -> None:

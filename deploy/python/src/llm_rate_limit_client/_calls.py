@@ -197,6 +197,7 @@ def decision(response: Response, user: str) -> Decision:
         shadow_denied=bool(answer.get("shadow_denied")),
         lease=_lease(answer, user),
         headers=headers,
+        over=tuple(answer.get("over", ())),
     )
 
 

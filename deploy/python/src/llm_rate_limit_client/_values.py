@@ -112,6 +112,7 @@ class Decision:
         lease: what was reserved; None for a check, a denial, and where Redis did not decide.
         headers: ``Retry-After`` and those that say how the quota stands, as ``LLM_RATE_LIMIT_HEADERS`` has them
             sent, to be handed on.
+        over: the limits of which more is used than their soft line, which denies nobody.
 
     """
 
@@ -129,6 +130,7 @@ class Decision:
     shadow_denied: bool = False
     lease: Lease | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    over: tuple[str, ...] = ()
 
     @classmethod
     def fail_open(cls) -> Decision:
