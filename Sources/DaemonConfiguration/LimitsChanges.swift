@@ -125,8 +125,10 @@ extension LimitWindow {
     fileprivate var text: String {
         switch self {
         case .sliding(let milliseconds): lengthText(milliseconds: milliseconds)
-        case .calendar(let kind, let zone) where zone == .utc: "calendar \(kind.rawValue)"
-        case .calendar(let kind, let zone): "calendar \(kind.rawValue) \(zone.name)"
+        case .calendar(let kind, let zone, let starts):
+            "calendar \(kind.rawValue)" + (starts == .first ? "" : " from \(starts.text)")
+                + (zone == .utc ? "" : " \(zone.name)")
+        case .lifetime(let idleMilliseconds): "lifetime, idle \(lengthText(milliseconds: idleMilliseconds))"
         }
     }
 }

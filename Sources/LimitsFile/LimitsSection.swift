@@ -67,8 +67,8 @@ struct LimitsSection {
         return LimitDefinition(
             name: name, scope: windows.scope, values: windows.values, missing: windows.missing,
             maximumValues: windows.maximumValues, unit: unit, quota: quota,
-            window: try window(map, unit: unit), matches: try matches(map), mode: mode,
-            softQuota: try lines.softQuota(beside: mode),
+            window: try WindowReader(timeZones: timeZones).window(map, unit: unit), matches: try matches(map),
+            mode: mode, softQuota: try lines.softQuota(beside: mode),
             failureMode: try map.word("on_redis_failure", standard: .open), warnAtPerMille: try warnings(map))
     }
 
@@ -93,35 +93,6 @@ struct LimitsSection {
         return try map.read(
             node, "quota", accepted: "whole numbers from 0 (blocks) to \(grouped(range.upperBound)), or no quota at all"
         ) { ValueText.wholeNumber($0, in: range) }
-    }
-
-    private func window(_ map: MapReader, unit: LimitUnit) throws(LimitsFileError) -> LimitWindow? {
-        let accepted = "\(ValueText.duration), or {calendar: day, time_zone: Europe/Berlin}"
-        guard unit != .concurrency else {
-            guard let node = try map.value("window") else { return nil }
-            throw LimitsFileError(
-                line: node.line, "\(map.what) counts concurrency, which has no window; remove it, or count requests")
-        }
-        let node = try map.required("window", accepted: accepted)
-        if case .map = node.content { return try calendar(node, of: map.what) }
-        return try map.read(node, "window", accepted: accepted) { text in
-            ValueText.milliseconds(text, in: LimitWindow.lengths).map { .sliding(milliseconds: $0) }
-        }
-    }
-
-    private func calendar(_ node: FileNode, of limit: String) throws(LimitsFileError) -> LimitWindow {
-        let map = try MapReader(node, what: "the window of \(limit)", keys: ["calendar", "time_zone"])
-        let kind: CalendarPeriodKind = try map.word("calendar", standard: nil)
-        guard let zone = try map.value("time_zone") else { return .calendar(kind, .utc) }
-        let accepted = "names such as UTC, Europe/Berlin and America/New_York"
-        let name = try map.read(zone, "time_zone", accepted: accepted) { $0 }
-        do {
-            return .calendar(kind, try timeZones.rules(named: name))
-        } catch {
-            throw LimitsFileError(
-                line: zone.line, "time_zone of \(map.what) is \(shown(name)), but \(error)",
-                accepted: error.isAboutName ? accepted : nil)
-        }
     }
 
     private func matches(_ limit: MapReader) throws(LimitsFileError) -> [LabelMatch] {

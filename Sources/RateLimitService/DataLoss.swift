@@ -6,16 +6,9 @@ import RedisClient
 import Synchronization
 
 extension CheckPolicy {
-    /// The length of the longest window that counts; a month's where the calendar has it, or a week's, or a day's.
+    /// For how long at most a window counts that nobody uses.
     var longestWindow: TimeAmount {
-        let days: [CalendarPeriodKind: Int] = [.day: 1, .week: 7, .month: 31]
-        let lengths = limits.definitions.map { limit in
-            switch limit.window {
-            case nil: 0
-            case .sliding(let milliseconds): milliseconds
-            case .calendar(let kind, _): (days[kind] ?? 0) * 86_400_000
-            }
-        }
+        let lengths = limits.definitions.map { $0.window?.longestMilliseconds ?? 0 }
         return .milliseconds(Int64(lengths.reduce(limit.windowMilliseconds, max)))
     }
 }

@@ -25,6 +25,8 @@ final class LocalWindows: Sendable {
         var key: Key
         /// This replica's share.
         var limit: Limit
+        /// Whether all counts until the window has been idle for as long as ``limit`` says.
+        var isLifetime = false
         var cost: Int
         /// How much must be left.
         var need: Int
@@ -35,9 +37,14 @@ final class LocalWindows: Sendable {
         var old: [Key: SlidingWindowLog] = [:]
 
         /// Uses the window of a key, and keeps it where it is not empty afterwards.
-        mutating func check(_ key: Key, cost: Int, limit: Limit, clockMicroseconds: Int) -> Decision {
+        mutating func check(
+            _ key: Key, cost: Int, limit: Limit, isLifetime: Bool = false, clockMicroseconds: Int
+        ) -> Decision {
             var window = young.removeValue(forKey: key) ?? old.removeValue(forKey: key) ?? SlidingWindowLog()
-            let decision = window.check(cost: cost, limit: limit, clockMicroseconds: clockMicroseconds)
+            let decision =
+                isLifetime
+                ? window.checkLifetime(cost: cost, limit: limit, clockMicroseconds: clockMicroseconds)
+                : window.check(cost: cost, limit: limit, clockMicroseconds: clockMicroseconds)
             if !window.isEmpty(limit: limit, clockMicroseconds: clockMicroseconds) {
                 if young.count >= maximumUsers / 2 {
                     swap(&young, &old)
@@ -52,17 +59,18 @@ final class LocalWindows: Sendable {
         mutating func decide(
             _ questions: [Question], clockMicroseconds: Int
         ) -> (verdict: Decision.Verdict, decider: Int?) {
+            func check(_ asked: Question, cost: Int) -> Decision {
+                self.check(
+                    asked.key, cost: cost, limit: asked.limit, isLifetime: asked.isLifetime,
+                    clockMicroseconds: clockMicroseconds)
+            }
             for (place, asked) in questions.enumerated() {
-                let used = check(asked.key, cost: 0, limit: asked.limit, clockMicroseconds: clockMicroseconds).used
+                let used = check(asked, cost: 0).used
                 guard used + asked.need > asked.limit.quota else { continue }
                 // A check that is denied charges nothing, and says for how long.
-                let denied = check(
-                    asked.key, cost: asked.need, limit: asked.limit, clockMicroseconds: clockMicroseconds)
-                return (denied.verdict, place)
+                return (check(asked, cost: asked.need).verdict, place)
             }
-            for asked in questions where asked.cost > 0 {
-                _ = check(asked.key, cost: asked.cost, limit: asked.limit, clockMicroseconds: clockMicroseconds)
-            }
+            for asked in questions where asked.cost > 0 { _ = check(asked, cost: asked.cost) }
             return (.allowed, nil)
         }
 
@@ -102,7 +110,7 @@ final class LocalWindows: Sendable {
     }
 
     /// Decides a call over all its limits that are `local` while Redis is away, under this replica's share of each: a
-    /// calendar's period counts as a sliding window of its length. Everything is charged or nothing is.
+    /// calendar's period counts as a sliding window of its length, and a lifetime as what it is. Everything is charged or nothing is.
     func check(_ call: PlannedCall, replicas: Int, clockMicroseconds: Int) -> Decision.Verdict {
         let questions = call.plan.terms.compactMap { term in
             Self.limit(of: term, replicas: replicas).map { limit in
@@ -110,7 +118,8 @@ final class LocalWindows: Sendable {
                 return Question(
                     key: Key(
                         owner: call.caller.owner(term.subject), values: call.caller.values(term.subject),
-                        limitID: term.limit.id), limit: limit, cost: cost, need: cost)
+                        limitID: term.limit.id), limit: limit, isLifetime: term.limit.window?.isLifetime ?? false,
+                    cost: cost, need: cost)
             }
         }
         return generations.withLock { $0.decide(questions, clockMicroseconds: clockMicroseconds).verdict }
@@ -153,7 +162,7 @@ final class LocalWindows: Sendable {
         let milliseconds: Int
         switch term.limit.window {
         case nil: return nil
-        case .sliding(let length): milliseconds = length
+        case .sliding(let length), .lifetime(let length): milliseconds = length
         case .calendar: milliseconds = term.period.map { ($0.nextStart - $0.start) * 1000 } ?? 86_400_000
         }
         return Limit(name: term.limit.name.text, quota: quota, windowMilliseconds: milliseconds)

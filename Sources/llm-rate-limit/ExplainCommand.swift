@@ -104,7 +104,7 @@ extension UsageAnswer.Limit {
     fileprivate var line: String {
         let text = text
         let amounts = limit.map { text.text(of: used, outOf: $0) } ?? text.text(of: used)
-        let span = period.map { $0.hasPrefix("sliding ") ? " in any \(spanText($0))" : " this \($0)" } ?? ""
+        let span = period.map(spanText) ?? ""
         let end = used > 0 && resetAfter > 0 ? ", all free in \(durationText(seconds: resetAfter))" : ""
         let soft = softLimit.map { ", soft from \(text.text(of: $0)) on" } ?? ""
         let over = over == true ? "; it is over" : ""
@@ -124,7 +124,11 @@ extension UsageAnswer.Limit {
         }
     }
 
+    /// Of what it is used: `sliding 3600s` is any hour, `lifetime 3600s` all since it began, and a calendar's period this one.
     private func spanText(_ period: String) -> String {
-        durationText(seconds: Int(period.dropFirst("sliding ".count).dropLast()) ?? 0)
+        let words = period.split(separator: " ")
+        guard words.count == 2, let length = Int(words[1].dropLast()) else { return " this \(period)" }
+        let duration = durationText(seconds: length)
+        return words[0] == "lifetime" ? ", until nothing is used for \(duration)" : " in any \(duration)"
     }
 }

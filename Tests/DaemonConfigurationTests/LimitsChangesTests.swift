@@ -90,6 +90,27 @@ struct LimitsChangesTests {
                 ])
     }
 
+    @Test(
+        "name a window as the file does, and one that begins on the first of the month like one that does not say so")
+    func windowKinds() throws {
+        func file(_ window: String) -> String {
+            "limits: [{name: a, per: user, unit: requests, window: \(window)}]\n"
+        }
+        let texts = [
+            ("1h", "1h"), ("{calendar: hour}", "calendar hour"),
+            ("{calendar: month, starts: 15}", "calendar month from 15"),
+            (
+                "{calendar: year, starts: 04-06, time_zone: Europe/London}", "calendar year from 04-06 Europe/London"
+            ), ("{lifetime: true, idle: 168h}", "lifetime, idle 7d"),
+            ("{calendar: quarter, starts: 1}", "calendar quarter"),
+        ]
+        for ((old, oldText), (new, newText)) in zip(texts, texts.dropFirst()) {
+            #expect(
+                try changes(from: file(old), to: file(new)) == ["limit a: window \(oldText) -> \(newText)"])
+        }
+        #expect(try changes(from: file("{calendar: month}"), to: file("{calendar: month, starts: 1}")) == [])
+    }
+
     @Test("tell what holds for all limits, and prices, of which eight are named")
     func prices() throws {
         let old = """

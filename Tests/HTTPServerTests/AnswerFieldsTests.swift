@@ -76,6 +76,10 @@ struct AnswerFieldsTests {
                 #"RateLimit-Policy: "a";q=100;w=3600, "b";q=100;w=86400"#, #"RateLimit: "b";r=98;t=31"#,
             ])
         #expect(fields(outcome(.allowed, [fresh])).last == #"RateLimit: "b";r=100"#)
+        // A lifetime has no length, and what it is told to end at holds at least so long.
+        let session = standing("c", used: 2, window: .lifetime(idleMilliseconds: 604_800_000))
+        #expect(
+            fields(outcome(.allowed, [session])) == [#"RateLimit-Policy: "c";q=100"#, #"RateLimit: "c";r=98;t=31"#])
     }
 
     @Test("of a denial are about the limit that denied, and their time is the wait")

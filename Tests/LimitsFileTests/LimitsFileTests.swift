@@ -65,6 +65,35 @@ struct LimitsFileTests {
         #expect(content.leaseMilliseconds == 90_000)
     }
 
+    @Test(
+        "says of a window how long it slides, which period of the calendar it is and from when, or after what it ends")
+    func windows() throws {
+        let berlin = try zones.rules(named: "Europe/Berlin")
+        let windows: [(String, LimitWindow)] = [
+            ("30s", .sliding(milliseconds: 30_000)), ("{calendar: hour}", .calendar(.hour, .utc)),
+            (
+                "{calendar: month, starts: 15, time_zone: Europe/Berlin}",
+                .calendar(.month, berlin, starts: .init(day: 15))
+            ),
+            ("{calendar: month, starts: 1}", .calendar(.month, .utc)),
+            ("{calendar: quarter}", .calendar(.quarter, .utc)),
+            ("{calendar: quarter, starts: 15}", .calendar(.quarter, .utc, starts: .init(day: 15))),
+            ("{calendar: quarter, starts: 02-29}", .calendar(.quarter, .utc, starts: .init(month: 2, day: 29))),
+            ("{calendar: year, starts: 31}", .calendar(.year, .utc, starts: .init(day: 31))),
+            (
+                "{starts: \"04-06\", time_zone: Europe/Berlin, calendar: year}",
+                .calendar(.year, berlin, starts: .init(month: 4, day: 6))
+            ),
+            ("{calendar: month, starts: null, lifetime: null, idle: ~}", .calendar(.month, .utc)),
+            ("{lifetime: true, idle: 7d}", .lifetime(idleMilliseconds: 7 * 86_400_000)),
+            ("{idle: 1s, lifetime: true, calendar: null}", .lifetime(idleMilliseconds: 1_000)),
+        ]
+        for (text, window) in windows {
+            let content = try read("limits:\n  - {name: a, per: user, unit: tokens, quota: 5, window: \(text)}")
+            #expect(content.limits.limits[0].window == window, "\(text)")
+        }
+    }
+
     @Test("may be JSON")
     func json() throws {
         let content = try read(

@@ -96,22 +96,102 @@ struct LimitsFileRefusalTests {
             (
                 "window: 60",
                 "line 6: window of limit a is 60: accepted are lengths from 1s to 365d, such as 30s, 15m, 1h "
-                    + "and 1d, or {calendar: day, time_zone: Europe/Berlin}"
+                    + "and 1d, {calendar: day, time_zone: Europe/Berlin}, or {lifetime: true, idle: 7d}"
             ),
             (
                 "window: 366d",
                 "line 6: window of limit a is 366d: accepted are lengths from 1s to 365d, such as 30s, "
-                    + "15m, 1h and 1d, or {calendar: day, time_zone: Europe/Berlin}"
+                    + "15m, 1h and 1d, {calendar: day, time_zone: Europe/Berlin}, or {lifetime: true, idle: 7d}"
             ),
             (
-                "window: {calendar: year}",
-                "line 6: calendar of the window of limit a is year: accepted are day, week and "
-                    + "month"
+                "window: {calendar: decade}",
+                "line 6: calendar of the window of limit a is decade: accepted are hour, day, week, month, quarter and "
+                    + "year"
+            ),
+            (
+                "window: {time_zone: UTC}",
+                "line 6: the window of limit a has no calendar: accepted are hour, day, week, month, quarter and year"
+            ),
+            (
+                "window: {calendar: month, starts: 32}",
+                "line 6: starts of the window of limit a is 32: accepted are days from 1 to 31, such as 15"
+            ),
+            (
+                "window: {calendar: month, starts: 04-06}",
+                "line 6: starts of the window of limit a is 04-06: accepted are days from 1 to 31, such as 15"
+            ),
+            (
+                "window: {calendar: quarter, starts: 02-30}",
+                "line 6: starts of the window of limit a is 02-30: accepted are days from 1 to 31, such as 15, and days "
+                    + "of the year, such as 04-06, the sixth of April"
+            ),
+            (
+                "window: {calendar: year, starts: [1]}",
+                "line 6: starts of the window of limit a is a list: accepted are days from 1 to 31, such as 15, and days "
+                    + "of the year, such as 04-06, the sixth of April"
+            ),
+            (
+                "window: {calendar: day, starts: 1}",
+                "line 6: the window of limit a has starts, but its day begins at midnight; only a month, a quarter or a "
+                    + "year may begin on another day"
+            ),
+            (
+                "window: {calendar: week, starts: 7}",
+                "line 6: the window of limit a has starts, but its week begins on Monday; only a month, a quarter or a "
+                    + "year may begin on another day"
+            ),
+            (
+                "window: {starts: 1, calendar: hour}",
+                "line 6: the window of limit a has starts, but its hour begins at the full hour; only a month, a quarter "
+                    + "or a year may begin on another day"
+            ),
+            (
+                "window: {lifetime: true}",
+                "line 6: the window of limit a has no idle: accepted are lengths from 1s to 365d, such as 30s, 15m, 1h "
+                    + "and 1d"
+            ),
+            (
+                "window: {lifetime: true, idle: 0s}",
+                "line 6: idle of the window of limit a is 0s: accepted are lengths from 1s to 365d, such as 30s, 15m, 1h "
+                    + "and 1d"
+            ),
+            (
+                "window: {lifetime: true, idle: 366d}",
+                "line 6: idle of the window of limit a is 366d: accepted are lengths from 1s to 365d, such as 30s, 15m, "
+                    + "1h and 1d"
+            ),
+            (
+                "window: {lifetime: 7d}",
+                "line 6: lifetime of the window of limit a is 7d: accepted are true, and windows without it"
+            ),
+            (
+                "window: {lifetime: false, idle: 7d}",
+                "line 6: lifetime of the window of limit a is false: accepted are true, and windows without it"
+            ),
+            (
+                "window: {lifetime: true, idle: 7d, starts: 15}",
+                "line 6: the window of limit a is a lifetime, which knows no calendar; remove starts, or lifetime"
+            ),
+            (
+                "window: {lifetime: true, idle: 7d, calendar: month}",
+                "line 6: the window of limit a is a lifetime, which knows no calendar; remove calendar, or lifetime"
+            ),
+            (
+                "window: {lifetime: true, idle: 7d, time_zone: UTC}",
+                "line 6: the window of limit a is a lifetime, which knows no calendar; remove time_zone, or lifetime"
+            ),
+            (
+                "window: {idle: 7d}",
+                "line 6: idle of the window of limit a goes with lifetime alone; add lifetime: true, or remove it"
+            ),
+            (
+                "window: {calendar: month, idle: 7d}",
+                "line 6: idle of the window of limit a goes with lifetime alone; add lifetime: true, or remove it"
             ),
             (
                 "window: {calender: day}",
                 "line 6: the window of limit a has no key calender, did you mean calendar?: "
-                    + "accepted are calendar, time_zone"
+                    + "accepted are calendar, starts, time_zone, lifetime, idle"
             ),
             (
                 "window: {calendar: day, time_zone: ../../etc/passwd}",

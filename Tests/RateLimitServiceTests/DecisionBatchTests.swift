@@ -22,6 +22,7 @@ struct DecideScriptTests {
             case .sliding(let milliseconds): [0, milliseconds, 0, 0, 0]
             case .calendar(let at): [1, at.previousStart, at.start, at.nextStart, at.afterNextStart]
             case .concurrency: [2, 0, 0, 0, 0]
+            case .lifetime(let milliseconds): [3, milliseconds, 0, 0, 0]
             }
         let start = littleEndian(Int(term.id), 4) + [UInt8(numbers[0]), term.isShadow ? 1 : 0]
         return start + numbers.dropFirst().flatMap { littleEndian($0, 5) } + littleEndian(term.quota, 6)

@@ -134,6 +134,7 @@ struct RedisRefusalTests {
             ("NOAUTH Authentication required.", "NOAUTH"),
             ("ERR syntax error", "ERR syntax error"),
             ("ERR the calendar periods are past", "ERR the calendar"),
+            ("ERR the calendar periods are to come", "ERR the calendar"),
             ("something that no version says today", "something that"),
         ])
     func everybody(error: String, words: String) {

@@ -72,6 +72,32 @@ struct LocalWindowsTests {
         }
     }
 
+    @Test("of a lifetime count all since it began, until it has been idle for so long, and share it by replicas")
+    func lifetime() throws {
+        let idle = 10_000
+        let limit = LimitDefinition(
+            name: try #require(LimitName("session")), scope: .user, values: [.label("session")], unit: .tokens(.total),
+            quota: 20,
+            window: .lifetime(idleMilliseconds: idle), failureMode: .local)
+        let limits = LimitsInForce(rules: QuotaRules(limits: try LimitSet([limit]), policy: .min))
+        func check(_ session: String, _ tokens: Int, at milliseconds: Int) throws -> Decision.Verdict {
+            let request = CallRequest(
+                user: user(1), attributes: CallAttributes(labels: ["session": session]),
+                tokens: TokenUsage(input: tokens))
+            let call = try planned(request, under: limits, atUnixMilliseconds: milliseconds)
+            return windows.check(call, replicas: 2, clockMicroseconds: milliseconds * 1_000)
+        }
+        for at in 0..<4 { #expect(try check("a", 2, at: at * 6_000) == .allowed) }
+        // 8 of 10 are used, though three quarters of them longer ago than it may be idle.
+        #expect(try check("a", 3, at: 19_000) == .denied(retryAfterMilliseconds: 9_000))
+        #expect(try check("b", 10, at: 19_000) == .allowed)
+        // A denial is no use, and where the clock steps back nothing is free.
+        #expect(try check("a", 3, at: 17_000) == .denied(retryAfterMilliseconds: 11_000))
+        #expect(try check("a", 3, at: 27_999) == .denied(retryAfterMilliseconds: 1))
+        #expect(try check("a", 10, at: 28_000) == .allowed)
+        #expect(try check("b", 11, at: 40_000) == .deniedForGood)
+    }
+
     @Test("do not forget a user who keeps asking, however many others come")
     func generations() {
         check(-1, cost: 3)

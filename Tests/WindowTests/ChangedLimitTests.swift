@@ -6,11 +6,14 @@ import Testing
 
 /// A limit that keeps its name and unit and becomes another, over and over, in a Redis that lets keys expire.
 private struct ChangingLimit {
-    /// What a limit may be: lengths, and calendars of several zones.
+    /// What a limit may be: lengths, calendars of several zones and starts, and lifetimes.
     static let windows: [LimitWindow] = [
         .sliding(milliseconds: 60_000), .sliding(milliseconds: 3_600_000), .sliding(milliseconds: 86_400_000),
         .sliding(milliseconds: 30 * 86_400_000), .calendar(.day, .utc), .calendar(.week, .utc), .calendar(.month, .utc),
         .calendar(.day, east), .calendar(.week, east), .calendar(.day, newYork), .calendar(.month, newYork),
+        .calendar(.hour, east), .calendar(.month, newYork, starts: CalendarStart(day: 31)), .calendar(.quarter, .utc),
+        .calendar(.year, newYork, starts: CalendarStart(month: 2, day: 29)),
+        .lifetime(idleMilliseconds: 60_000), .lifetime(idleMilliseconds: 86_400_000),
     ]
 
     private static let east = TimeZoneRules(name: "Test/East", firstOffset: 34_200, changes: [], footer: nil)
@@ -35,23 +38,33 @@ private struct ChangingLimit {
         clock = WindowPropertyTests.start + Int.random(in: 0...800 * 86_400_000_000, using: &random)
     }
 
-    private func boundaries(_ kind: CalendarPeriodKind, _ zone: TimeZoneRules) -> CalendarBoundaries {
-        kind.boundaries(aroundUnixSeconds: clock / 1_000_000, in: zone)
+    private func boundaries(
+        _ kind: CalendarPeriodKind, _ zone: TimeZoneRules, _ start: CalendarStart
+    ) -> CalendarBoundaries {
+        kind.boundaries(aroundUnixSeconds: clock / 1_000_000, in: zone, starting: start)
     }
 
     /// The instants that a charge counts at now if it was made at one of them.
     private var counted: ClosedRange<Int> {
         switch window {
         case .sliding(let milliseconds): clock - milliseconds * 1000 + 1...clock
-        case .calendar(let kind, let zone): boundaries(kind, zone).start * 1_000_000...clock
+        case .calendar(let kind, let zone, let start): boundaries(kind, zone, start).start * 1_000_000...clock
+        case .lifetime(let milliseconds): began(idle: milliseconds * 1000)...clock
         }
+    }
+
+    /// Since when nothing has been idle for so long.
+    private func began(idle: Int) -> Int {
+        var began = clock
+        for admission in admissions.reversed() where began - admission.at < idle { began = admission.at }
+        return began
     }
 
     /// The longest wait there is now, in milliseconds.
     private var longestWait: Int {
         switch window {
-        case .sliding(let milliseconds): milliseconds
-        case .calendar(let kind, let zone): boundaries(kind, zone).nextStart * 1000 - clock / 1000
+        case .sliding(let milliseconds), .lifetime(let milliseconds): milliseconds
+        case .calendar(let kind, let zone, let start): boundaries(kind, zone, start).nextStart * 1000 - clock / 1000
         }
     }
 
@@ -59,7 +72,8 @@ private struct ChangingLimit {
         let kind: LimitKind =
             switch window {
             case .sliding(let milliseconds): .sliding(windowMilliseconds: milliseconds)
-            case .calendar(let kind, let zone): .calendar(boundaries(kind, zone))
+            case .calendar(let kind, let zone, let start): .calendar(boundaries(kind, zone, start))
+            case .lifetime(let milliseconds): .lifetime(idleMilliseconds: milliseconds)
             }
         let term = LimitTerm(id: 7, kind: kind, quota: Self.quota, cost: cost)
         // Another limit of the same subject keeps the key, which would else take everything with it.

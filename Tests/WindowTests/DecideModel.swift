@@ -63,6 +63,8 @@ struct DecideModel {
     private var ids: ModelIDs
     /// Those of the step that is being decided.
     private var crossings: [TermCrossing] = []
+    /// By limit when the last lease lapses, in milliseconds, where leases hold any of it before what is decided now.
+    private var keptUntil: [Int?] = []
 
     init(_ limits: [ModelLimit], rememberMilliseconds: Int, expires: Bool, values: ModelValues? = nil) {
         self.limits = limits
@@ -78,13 +80,13 @@ struct DecideModel {
 
     /// What the window counts, without what leases hold, and how long until it is empty.
     private func counted(_ limit: Int, clock: Int) -> (used: Int, reset: Int) {
-        logs[limit].counted(limits[limit].window, clock: clock)
+        logs[limit].counted(limits[limit].window, clock: clock, keptUntil: keptUntil[limit])
     }
 
     /// Charges a limit, and whether there was something to charge.
     private mutating func charge(_ limit: Int, _ cost: Int, clock: Int) -> Bool {
         guard cost > 0, !limits[limit].isConcurrency else { return false }
-        let (above, upTo) = logs[limit].charge(cost, limits[limit].window, clock: clock)
+        let (above, upTo) = logs[limit].charge(cost, limits[limit].window, clock: clock, keptUntil: keptUntil[limit])
         let crossed = limits[limit].thresholds.indices.filter {
             above < limits[limit].thresholds[$0] && limits[limit].thresholds[$0] <= upTo
         }
@@ -121,6 +123,9 @@ struct DecideModel {
         if ids.expires { expireValues(clock: clock) }
         let stoodUntil = values.map { memories[$0.subject].standsUntil }
         lapse(clock: clock, at: step)
+        keptUntil = limits.indices.map { limit in
+            held(limit) > 0 ? memories[limits[limit].subject].leases.values.map(\.lapsesAtMilliseconds).max() : nil
+        }
         var denials = limits.map { _ in Denial() }
         var kind = Outcome.Kind.done
         var charged: Set<Int> = []
@@ -160,7 +165,10 @@ struct DecideModel {
         case .refund(let id, let costs):
             if let id, ids.note(.refund(id), for: rememberMilliseconds, at: clock / 1000) { kind = .repeated }
             for limit in limits.indices where kind == .done {
-                if logs[limit].refund(costs[limit], limits[limit].window, clock: clock) { charged.insert(limit) }
+                let window = limits[limit].window
+                if logs[limit].refund(costs[limit], window, clock: clock, keptUntil: keptUntil[limit]) {
+                    charged.insert(limit)
+                }
             }
         case .reset(let limit): forget(limit)
         case .resetAll(let subject):
@@ -225,6 +233,9 @@ struct DecideModel {
         let given = max(clock / 1000, memories.map(\.latest).max() ?? 0)
         for subject in memories.indices {
             let own = limits.indices.filter { limits[$0].subject == subject && !denials[$0].isDenied }
+            for limit in own where costs[limit] > 0 {
+                logs[limit].hold(limits[limit].window, clock: clock, keptUntil: keptUntil[limit])
+            }
             memories[subject].began = memories[subject].began ?? given
             memories[subject].latest = given
             put(

@@ -60,6 +60,19 @@ struct DecidePropertyTests {
         .calendar(seconds: 20), .calendar(seconds: 20, offset: 7), .calendar(seconds: 100, offset: 3), .day,
     ]
 
+    /// Budgets of sessions that are idle for some seconds now and then.
+    private static let lifetimes = [
+        ModelLimit(id: 1, subject: 0, window: .lifetime(idleMilliseconds: 2_000), quota: 12),
+        ModelLimit(id: 2, subject: 0, window: .lifetime(idleMilliseconds: 3_000), quota: 90_000),
+        ModelLimit(id: 3, subject: 0, window: .lifetime(idleMilliseconds: 1_000), isShadow: true, quota: 6),
+        ModelLimit(id: 4, subject: 0, window: .concurrency, quota: 6),
+        ModelLimit(id: 5, subject: 1, window: .lifetime(idleMilliseconds: 5_000), quota: 300, needsRoom: true),
+        ModelLimit(id: 6, subject: 1, window: .sliding(milliseconds: 10_000), quota: 300),
+    ]
+
+    private static let lifetimeChanges: [ModelWindow] =
+        [.lifetime(idleMilliseconds: 1_500), .lifetime(idleMilliseconds: 30_000)] + changes
+
     private static let longChanges: [ModelWindow] = [
         .sliding(milliseconds: 5000), .sliding(milliseconds: 20_000), .sliding(milliseconds: 60_000),
         .calendar(seconds: 20), .calendar(seconds: 60, offset: 11),
@@ -132,6 +145,27 @@ struct DecidePropertyTests {
             "one limit alone",
             CallShape(
                 limits: alone, steps: 300, batch: 3, sharesOfLeases: 0, usualAdvance: 200_000, rareAdvance: 5_000_000)
+        ),
+        ("lifetimes", CallShape(limits: lifetimes, runs: 60, batch: 2, sharesOfLeases: 60)),
+        (
+            "lifetimes of values, and keys that expire",
+            CallShape(
+                limits: lifetimes, steps: 200, runs: 40, batch: 3, usualAdvance: 1_500_000, rareAdvance: 60_000_000,
+                rememberMilliseconds: 1_000, expires: true, values: (count: 6, subject: 0, most: 3))
+        ),
+        (
+            "lifetimes that become other windows, and others that become lifetimes",
+            CallShape(limits: limits, runs: 60, rareAdvance: 100_000_000, windows: lifetimeChanges)
+        ),
+        (
+            "lifetimes that become other windows, and keys that expire",
+            CallShape(limits: limits, runs: 60, windows: lifetimeChanges, expires: true)
+        ),
+        (
+            "windows that outgrow the bundle and become lifetimes",
+            CallShape(
+                limits: long, steps: 1500, runs: 4, batch: 24, sharesOfLeases: 20, usualAdvance: 60_000,
+                rareAdvance: 2_000_000, windows: longChanges + [.lifetime(idleMilliseconds: 2_000)], gathers: true)
         ),
     ]
 

@@ -9,6 +9,7 @@ enum ModelWindow: Hashable, Sendable {
     /// any time zone are no more than that.
     case calendar(seconds: Int, offset: Int = 0)
     case concurrency
+    case lifetime(idleMilliseconds: Int)
 
     static let day = ModelWindow.calendar(seconds: 86_400)
 
@@ -21,7 +22,7 @@ enum ModelWindow: Hashable, Sendable {
     /// When a charge of an instant has left the window, in milliseconds.
     func ends(ofChargeAt microseconds: Int) -> Int {
         switch self {
-        case .sliding(let milliseconds): (microseconds + milliseconds * 1000 + 999) / 1000
+        case .sliding(let milliseconds), .lifetime(let milliseconds): (microseconds + milliseconds * 1000 + 999) / 1000
         case .calendar(let seconds, let offset):
             Self.period(of: seconds, offset: offset, at: microseconds).upperBound * 1000
         case .concurrency: 0
@@ -33,6 +34,7 @@ enum ModelWindow: Hashable, Sendable {
         switch self {
         case .sliding(let milliseconds): return .sliding(windowMilliseconds: milliseconds)
         case .concurrency: return .concurrency
+        case .lifetime(let milliseconds): return .lifetime(idleMilliseconds: milliseconds)
         case .calendar(let seconds, let offset):
             let start = Self.period(of: seconds, offset: offset, at: clockMicroseconds).lowerBound
             return .calendar(

@@ -18,7 +18,9 @@ struct ModelLog {
     private func time(_ clock: Int) -> Int { max(clock, newest) }
 
     /// What counts, and how long until nothing does, in milliseconds.
-    func counted(_ window: ModelWindow, clock: Int) -> (used: Int, reset: Int) {
+    ///
+    /// - Parameter keptUntil: when the last lease lapses, in milliseconds, where leases hold anything of it.
+    func counted(_ window: ModelWindow, clock: Int, keptUntil: Int? = nil) -> (used: Int, reset: Int) {
         switch window {
         case .concurrency: return (0, 0)
         case .sliding(let milliseconds):
@@ -30,33 +32,57 @@ struct ModelLog {
             let live = log.entries[log.dead...].filter { $0.timeMicroseconds >= period.lowerBound * 1_000_000 }
             let used = live.reduce(0) { $0 + $1.cost }
             return (used, used > 0 ? period.upperBound * 1000 - clock / 1000 : 0)
+        case .lifetime(let milliseconds):
+            guard log.total > 0, stands(milliseconds, clock: clock, keptUntil: keptUntil) else { return (0, 0) }
+            let reset = window.ends(ofChargeAt: newest - clock)
+            return (log.total, reset > 0 ? reset : max(1, (keptUntil ?? 0) - clock / 1000))
         }
+    }
+
+    /// Whether a lifetime goes on: it has not been idle for so long, or leases hold any of it.
+    private func stands(_ idleMilliseconds: Int, clock: Int, keptUntil: Int?) -> Bool {
+        keptUntil != nil || time(clock) - newest < idleMilliseconds * 1000
+    }
+
+    /// What is held from now on of a lifetime that has been idle begins it anew.
+    mutating func hold(_ window: ModelWindow, clock: Int, keptUntil: Int?) {
+        guard case .lifetime(let milliseconds) = window, log.total > 0 || highest > 0,
+            !stands(milliseconds, clock: clock, keptUntil: keptUntil)
+        else { return }
+        let now = time(clock)
+        (log, isSum, highest) = (SlidingWindowLog(), true, 0)
+        log.newestMicroseconds = now
     }
 
     /// Charges, and says which thresholds are crossed: those above the first number, up to the second.
     @discardableResult
-    mutating func charge(_ cost: Int, _ window: ModelWindow, clock: Int) -> (above: Int, upTo: Int) {
-        var above = counted(window, clock: clock).used
+    mutating func charge(
+        _ cost: Int, _ window: ModelWindow, clock: Int, keptUntil: Int? = nil
+    ) -> (above: Int, upTo: Int) {
+        var above = counted(window, clock: clock, keptUntil: keptUntil).used
         let total = above + cost
-        if case .calendar(let seconds, let offset) = window {
+        let goesOn: Bool?
+        switch window {
+        case .calendar(let seconds, let offset):
             let period = ModelWindow.period(of: seconds, offset: offset, at: time(clock))
-            if isSum, newest >= period.lowerBound * 1_000_000 { above = max(above, highest) }
-            (isSum, highest) = (true, above > total ? above : 0)
-        } else {
-            (isSum, highest) = (false, 0)
+            goesOn = newest >= period.lowerBound * 1_000_000
+        case .lifetime(let milliseconds): goesOn = stands(milliseconds, clock: clock, keptUntil: keptUntil)
+        case .sliding, .concurrency: goesOn = nil
         }
-        add(cost, window, clock: clock)
+        if isSum, goesOn == true { above = max(above, highest) }
+        (isSum, highest) = (goesOn != nil, goesOn != nil && above > total ? above : 0)
+        add(cost, window, clock: clock, keptUntil: keptUntil)
         return (above, total)
     }
 
-    private mutating func add(_ cost: Int, _ window: ModelWindow, clock: Int) {
+    private mutating func add(_ cost: Int, _ window: ModelWindow, clock: Int, keptUntil: Int?) {
         switch window {
         case .concurrency: break
         case .sliding(let milliseconds):
             _ = log.check(cost: cost, limit: Self.unbounded(milliseconds), clockMicroseconds: clock)
-        case .calendar:
-            // A calendar's period ends as a whole: what it counts is kept as one charge, the last one.
-            let total = counted(window, clock: clock).used + cost
+        case .calendar, .lifetime:
+            // It ends as a whole: what it counts is kept as one charge, the last one.
+            let total = counted(window, clock: clock, keptUntil: keptUntil).used + cost
             let now = time(clock)
             log = SlidingWindowLog()
             log.entries = [SlidingWindowLog.Entry(timeMicroseconds: now, cost: total)]
@@ -66,15 +92,17 @@ struct ModelLog {
     }
 
     /// Takes back what counts, from the newest charge on; whether anything did.
-    mutating func refund(_ cost: Int, _ window: ModelWindow, clock: Int) -> Bool {
-        if isSum, cost > 0 { highest = max(highest, counted(window, clock: clock).used) }
+    mutating func refund(_ cost: Int, _ window: ModelWindow, clock: Int, keptUntil: Int? = nil) -> Bool {
+        if isSum, cost > 0 {
+            highest = max(highest, counted(window, clock: clock, keptUntil: keptUntil).used)
+        }
         switch window {
         case .concurrency: return false
         case .sliding(let milliseconds):
             return log.refund(cost, limit: Self.unbounded(milliseconds), clockMicroseconds: clock) > 0
-        case .calendar:
+        case .calendar, .lifetime:
             // What the period counts is the newest, and no more than that is taken.
-            let refunded = min(cost, counted(window, clock: clock).used)
+            let refunded = min(cost, counted(window, clock: clock, keptUntil: keptUntil).used)
             return refunded > 0
                 && log.refund(refunded, limit: Self.unbounded(Self.longest), clockMicroseconds: clock) > 0
         }

@@ -197,15 +197,18 @@ extension DescriptorLimit {
 
 extension LimitStanding {
     /// How long the window is: the largest unit of which it is a whole number, and how many. A calendar's period is one of
-    /// its unit.
+    /// its unit. A lifetime has no length.
     fileprivate var units: (DescriptorUnit, Int)? {
         switch limit.window {
-        case nil: return nil
-        case .calendar(let kind, _):
+        case nil, .lifetime: return nil
+        case .calendar(let kind, _, starts: _):
             switch kind {
+            case .hour: return (.hour, 1)
             case .day: return (.day, 1)
             case .week: return (.week, 1)
             case .month: return (.month, 1)
+            case .quarter: return (.month, 3)
+            case .year: return (.year, 1)
             }
         case .sliding(let milliseconds):
             let unit = [DescriptorUnit.year, .month, .week, .day, .hour, .minute, .second].first {

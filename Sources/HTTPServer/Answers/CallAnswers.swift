@@ -283,16 +283,21 @@ extension QuotaRule {
 }
 
 extension LimitStanding {
-    /// What the period is called, and when it began and ends, as JSON; a sliding window ends now.
+    /// What the period is called, and when it began and ends, as JSON; a sliding window ends now. When a lifetime began is not
+    /// kept, and it ends where nothing is charged until then.
     fileprivate func periodTexts(at now: Int) -> (period: String, start: String, end: String) {
         func instant(_ seconds: Int) -> String { "\"\(rfc3339(milliseconds: seconds * 1000))\"" }
         switch limit.window {
         case nil: return ("null", "null", "null")
         case .sliding(let milliseconds):
             return ("\"sliding \(milliseconds / 1000)s\"", instant(now - milliseconds / 1000), instant(now))
-        case .calendar(let kind, _):
-            guard let period else { return ("\"\(kind.rawValue)\"", "null", "null") }
-            return ("\"\(kind.rawValue)\"", instant(period.start), instant(period.nextStart))
+        case .lifetime(let idleMilliseconds):
+            let left = wholeSeconds(state.resetAfterMilliseconds)
+            return ("\"lifetime \(idleMilliseconds / 1000)s\"", "null", left > 0 ? instant(now + left) : "null")
+        case .calendar(let kind, _, let starts):
+            let name = "\"\(kind.rawValue)\(starts == .first ? "" : " from \(starts.text)")\""
+            guard let period else { return (name, "null", "null") }
+            return (name, instant(period.start), instant(period.nextStart))
         }
     }
 }

@@ -133,17 +133,20 @@ extension CallTerm {
             windowSeconds: windowSeconds, to: &text)
     }
 
-    /// How long no more than what remains can be used, where the window's end says it. A sliding window frees its next
-    /// part at a time that Redis does not tell.
+    /// How long no more than what remains can be used, where the window's end says it: a lifetime ends later than that where
+    /// it is used. A sliding window frees its next part at a time that Redis does not tell.
     fileprivate func secondsToPeriodEnd(_ state: LimitState) -> Int? {
-        guard case .calendar? = limit.window, state.resetAfterMilliseconds > 0 else { return nil }
-        return wholeSeconds(state.resetAfterMilliseconds)
+        switch limit.window {
+        case nil, .sliding: return nil
+        case .calendar, .lifetime: break
+        }
+        return state.resetAfterMilliseconds > 0 ? wholeSeconds(state.resetAfterMilliseconds) : nil
     }
 
-    /// The window's length in seconds; nil for concurrency.
+    /// The window's length in seconds; nil for concurrency and for a lifetime.
     private var windowSeconds: Int? {
         switch limit.window {
-        case nil: nil
+        case nil, .lifetime: nil
         case .sliding(let milliseconds): milliseconds / 1000
         case .calendar: period.map { $0.nextStart - $0.start }
         }

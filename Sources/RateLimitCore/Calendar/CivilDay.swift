@@ -31,6 +31,20 @@ enum CivilDay {
 
     static func isLeap(_ year: Int) -> Bool { year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) }
 
+    /// How many days a month has.
+    static func length(ofMonth month: Int, in year: Int) -> Int {
+        switch month {
+        case 2: isLeap(year) ? 29 : 28
+        case 4, 6, 9, 11: 30
+        default: 31
+        }
+    }
+
+    /// What is left over a multiple of the divisor: never negative.
+    static func remainder(_ dividend: Int, _ divisor: Int) -> Int {
+        dividend - floorDivide(dividend, divisor) * divisor
+    }
+
     static func floorDivide(_ dividend: Int, _ divisor: Int) -> Int {
         let quotient = dividend / divisor
         return dividend % divisor < 0 ? quotient - 1 : quotient

@@ -66,7 +66,7 @@ public struct LimitDefinition: Hashable, Sendable {
         precondition((window == nil) == (unit == .concurrency))
         precondition(softQuota.map { 1..<max(1, quota ?? 1) ~= $0 && mode != .soft } ?? true)
         precondition(unit != .concurrency || mode != .soft && softQuota == nil)
-        if case .sliding(let milliseconds) = window { precondition(LimitWindow.lengths.contains(milliseconds)) }
+        precondition(window?.isUsable ?? true)
         precondition(matches.count <= Self.maximumMatches && warnAtPerMille.count <= Self.maximumWarnings)
         precondition(warnAtPerMille.allSatisfy(Self.warnings.contains))
         self.name = name

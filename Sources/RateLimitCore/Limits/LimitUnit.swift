@@ -71,14 +71,3 @@ public enum FailureMode: String, CaseIterable, Hashable, Sendable {
     /// Each replica counts its share on its own.
     case local
 }
-
-/// When what a limit counts is free again.
-public enum LimitWindow: Hashable, Sendable {
-    /// After this many milliseconds, each charge on its own; within ``lengths``.
-    case sliding(milliseconds: Int)
-    /// All at once, when the next day, week or month begins in the zone.
-    case calendar(CalendarPeriodKind, TimeZoneRules)
-
-    /// The lengths of sliding windows in milliseconds: from a second to 365 days.
-    public static let lengths = Limit.windows
-}

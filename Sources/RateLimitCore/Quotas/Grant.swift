@@ -41,13 +41,15 @@ public enum GrantEnd: Hashable, Sendable {
 
 extension LimitDefinition {
     /// When a grant ends that is made about now: with the present period of a calendar window, one length of a sliding
-    /// window later; nil where there is no window.
+    /// window later, and as much later as a lifetime may be idle, when of those that stand now each has either ended or been
+    /// used since; nil where there is no window.
     public func grantEnd(aroundUnixSeconds now: Int) -> GrantEnd? {
         switch window {
         case nil: return nil
         case .sliding(let milliseconds): return .after(milliseconds: milliseconds)
-        case .calendar(let period, let zone):
-            let at = period.boundaries(aroundUnixSeconds: now, in: zone)
+        case .lifetime(let idleMilliseconds): return .after(milliseconds: idleMilliseconds)
+        case .calendar(let period, let zone, let starts):
+            let at = period.boundaries(aroundUnixSeconds: now, in: zone, starting: starts)
             return .firstOf([at.start, at.nextStart, at.afterNextStart])
         }
     }

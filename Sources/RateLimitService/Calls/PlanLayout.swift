@@ -132,9 +132,10 @@ struct PlanLayout {
         switch limit.window {
         case nil: return (.concurrency, nil)
         case .sliding(let milliseconds): return (.sliding(windowMilliseconds: milliseconds), nil)
-        case .calendar(let period, let zone):
-            let window = LimitWindow.calendar(period, zone)
-            let at = calendars[window] ?? period.boundaries(aroundUnixSeconds: now / 1000, in: zone)
+        case .lifetime(let idleMilliseconds): return (.lifetime(idleMilliseconds: idleMilliseconds), nil)
+        case .calendar(let period, let zone, let starts):
+            let window = LimitWindow.calendar(period, zone, starts: starts)
+            let at = calendars[window] ?? period.boundaries(aroundUnixSeconds: now / 1000, in: zone, starting: starts)
             calendars[window] = at
             validFrom = max(validFrom, at.start * 1000)
             validUntil = min(validUntil, at.nextStart * 1000)

@@ -118,6 +118,7 @@ extension ByteBuffer {
             case .sliding(let milliseconds): (0, milliseconds, 0, 0, 0)
             case .calendar(let at): (1, at.previousStart, at.start, at.nextStart, at.afterNextStart)
             case .concurrency: (2, 0, 0, 0, 0)
+            case .lifetime(let idleMilliseconds): (3, idleMilliseconds, 0, 0, 0)
             }
         writeInteger(numbers.kind)
         let tells = term.thresholds.isEmpty ? 0 : 4 as UInt8

@@ -8,6 +8,9 @@ public enum LimitKind: Hashable, Sendable {
     case calendar(CalendarBoundaries)
     /// What leases hold now; nothing is ever charged.
     case concurrency
+    /// All since it began, until nothing has been charged for so many milliseconds, 1,000 to 31,536,000,000, and no lease
+    /// holds any of it.
+    case lifetime(idleMilliseconds: Int)
 }
 
 /// One limit that applies to a call of one subject: how it counts, how much is allowed and how much is asked for.
@@ -40,7 +43,11 @@ public struct LimitTerm: Hashable, Sendable {
     ) {
         precondition(Self.amounts.contains(quota) && Self.amounts.contains(cost))
         precondition(thresholds.count <= LimitDefinition.maximumThresholds && thresholds.allSatisfy { $0 > 0 })
-        if case .sliding(let milliseconds) = kind { precondition(1_000...31_536_000_000 ~= milliseconds) }
+        switch kind {
+        case .sliding(let milliseconds), .lifetime(let milliseconds):
+            precondition(1_000...31_536_000_000 ~= milliseconds)
+        case .calendar, .concurrency: break
+        }
         self.id = id
         self.kind = kind
         self.isShadow = isShadow

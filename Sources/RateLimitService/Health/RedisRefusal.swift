@@ -56,7 +56,7 @@ struct RedisRefusal: Hashable, Sendable {
     /// What Redis says without a code, inside of a script, of a command that is forbidden or missing.
     private static let textsOfServer = [
         "The user executing the script", "Unknown Redis command", "nknown command", "is not allowed from script",
-        "Write commands are not allowed", "the calendar periods are past",
+        "Write commands are not allowed", "the calendar periods are",
     ]
     /// The codes that may stand behind a script's own words.
     private static let codes: Set<Substring> = [

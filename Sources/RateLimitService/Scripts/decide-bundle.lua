@@ -14,8 +14,8 @@
 --     form 1      sliding, long: size B, dead I2, merged I2, live I2 of the entries in {key}:w:<limit in hex>.
 --                 Dead ones have left the window and still stand at the front. Merged ones, next, may each stand
 --                 for several neighbours, at the time of the latest.
---     form 0      no body: what a calendar has counted of the period of `newest`, and as `oldest` the most that it had
---                 counted of it before a refund, where that is more; or a concurrency limit
+--     form 0      no body: what a calendar has counted of the period of `newest`, or a lifetime since it began, and as
+--                 `oldest` the most that it had counted before a refund, where that is more; or a concurrency limit
 -- Last come the leases, where there are any:
 --   for each a record of lapses I6 in milliseconds, parts B, and for each part limit I4 and amount I6, of which
 --   2^48 - 1 says that a shadow limit did not admit the lease; the length I2 of the records together; the leases' ids,
@@ -44,7 +44,7 @@ local function make(redis_now)
   local SMALL, HOME, EXACT, SLACK, INLINE, REAPED, HOUR = 1024, 64, 1024, 256, 16, 10000, 3600000
   local LOOKS, VALUES, GAPS = 16, 10000, 8
   local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET, REFUND = 1, 2, 3, 4, 5, 6, 7, 8
-  local SLIDING, CALENDAR, CONCURRENCY = 0, 1, 2
+  local SLIDING, CALENDAR, CONCURRENCY, LIFETIME = 0, 1, 2, 3
   local DONE, FOR_GOOD, AT_CAPACITY, NO_LEASE, REPEATED, TOO_LATE = 0, 2, 3, 4, 5, 6
   local HEADER, HEADER_LENGTH, HEAD, HEAD_LENGTH = '<BBBI6I6I6I6', 27, '<I4BI2I6I6I7I6I6', 38
   local MEMORY = '<BI6I6'

@@ -141,6 +141,20 @@
             if (operation == RESERVE or need > cost) and ends < period_ends then is_plain = false break end
             reset = period_ends - now_ms
           end
+        elseif kind == LIFETIME then
+          local stands_until = newest + plan[d + WINDOW]
+          if form ~= PLAIN and total > 0 then is_plain = false break end
+          if redis_now >= stands_until then
+            -- What leases hold keeps it, and a first lease lets it begin anew.
+            if (total > 0 or oldest > 0) and (held > 0 or operation == RESERVE) then is_plain = false break end
+            counted = 0
+          elseif form == PLAIN then
+            highest = oldest
+          end
+          if counted > 0 then
+            if (operation == RESERVE or need > cost) and ends * 1000 < stands_until then is_plain = false break end
+            reset = ceil((stands_until - redis_now) / 1000)
+          end
         elseif operation == CHECK then
           -- A check takes no slot, and asks for one.
           cost = 0
@@ -179,10 +193,11 @@
           states[s - 2], states[s - 1], states[s] = counted + held, reset, flags
         elseif cost > 0 and kind ~= CONCURRENCY then
           if counted + cost > MOST then is_plain = false break end
-          if kind == CALENDAR then
-            form, length, body, stop, oldest, ends = PLAIN, 0, start, start, 0, plan[d + STOP]
+          ends, reset = plan[d + ENDS], plan[d + WINDOW] / 1000
+          if kind ~= SLIDING then
+            form, length, body, stop, oldest = PLAIN, 0, start, start, 0
             if highest > counted + cost then oldest = highest end
-            reset = ends - now_ms
+            if kind == CALENDAR then reset = ends - now_ms end
           else
             if form == LONG then
               if (size == 8 and cost > 65535) or (live < HOME and merged == 0) or dead >= SLACK
@@ -202,7 +217,6 @@
               length = stop - gone + form
               if length > SMALL then is_plain = false break end
             end
-            ends, reset = plan[d + ENDS], plan[d + WINDOW] / 1000
           end
           total, newest, is_dirty = counted + cost, redis_now, true
           if ends > expiry then expiry = ends end

@@ -44,6 +44,8 @@
           local function lacks() return term.total + held() + need > quota end
           while lacks() and subject.has_more_lapsed and held() > 0 and subject.reaped < REAPED do
             reap(subject, request.remember)
+            -- What they held may have kept a lifetime that was idle.
+            if kind == LIFETIME then look(term, keeps) end
           end
           if lacks() then term.wait, term.least = wait(term, held(), need) end
         end
@@ -89,6 +91,10 @@
           if term.wait == 0 and term.cost > 0 then
             local section = term.section or section_of(subject, term.limit, true)
             if section.is_new and term.kind == SLIDING then section.form = 8 end
+            -- What a lifetime counted that has been idle must not count again because of what is held now.
+            if term.kind == LIFETIME and not term.stands and section.total + section.oldest > 0 then
+              begin_anew(term, section)
+            end
             section.held, term.section = section.held + term.cost, section
           end
         end

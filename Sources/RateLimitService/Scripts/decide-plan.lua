@@ -6,7 +6,7 @@ local call, try, unpack, pack, sub, find = redis.call, redis.pcall, struct.unpac
 local MARK, LONG, PLAIN, SPILLED, WRAP, MOST, BRACE = 179, 1, 0, 255, 281474976710656, 281474976710655, 123
 local SMALL, HOME, EXACT, SLACK, INLINE, HOUR = 1024, 64, 1024, 256, 16, 3600000
 local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET = 1, 2, 3, 4, 5, 6, 7
-local SLIDING, CALENDAR, CONCURRENCY = 0, 1, 2
+local SLIDING, CALENDAR, CONCURRENCY, LIFETIME = 0, 1, 2, 3
 local HEADER, HEADER_LENGTH, HEAD, HEAD_LENGTH = '<BBBI6I6I6I6', 27, '<I4BI2I6I6I7I6I6', 38
 local MEMORY_LENGTH, KNOWING = 13, '<BBBI6I6I6I6BI6I6'
 local ALONE, ALONE_LENGTH = '<BBBI6I6I6I6I4BI2I6I6I7I6I6', 65
@@ -14,9 +14,9 @@ local ALONE, ALONE_LENGTH = '<BBBI6I6I6I6I4BI2I6I6I7I6I6', 65
 -- the terms.
 local OPERATION, SUBJECTS, HAS_ID, AMOUNTS, LIFE, REMEMBER, TEXT, BODY, TERMS, BOUND = 1, 2, 3, 4, 5, 6, 7, 8, 9, 1
 -- Where a term's parts stand from its first, the limit, on. A sliding window has its length as WINDOW in microseconds,
--- and as ENDS when a charge of now has left it; in their places a calendar has START and STOP of this period; in
--- milliseconds. Up to QUIET a charge is neither denied nor told of. TELLS is where its thresholds stand in the plan's
--- text; 0 where it has none.
+-- a lifetime its idle time, and as ENDS when a charge of now has left it; in their places a calendar has START and STOP of
+-- this period; in milliseconds. Up to QUIET a charge is neither denied nor told of. TELLS is where its thresholds stand
+-- in the plan's text; 0 where it has none.
 local KIND, FLAGS, WINDOW, ENDS, QUOTA, AMOUNT, COST, QUIET, TELLS, WIDTH = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local START, STOP = WINDOW, ENDS
 local ONE_TERM = 12 + 4 + 39

@@ -48,6 +48,8 @@
   local function period(term, at)
     local periods = term.periods
     if now_ms >= periods[4] then error('ERR the calendar periods are past', 0) end
+    -- What is charged in none of them would count for nothing.
+    if now_ms < periods[1] then error('ERR the calendar periods are to come', 0) end
     local start, stop = periods[1], periods[2]
     if at >= periods[3] then
       start, stop = periods[3], periods[4]
@@ -60,6 +62,16 @@
       stop = start + length
     end
     return start, stop
+  end
+
+  -- When the last of a subject's leases lapses, in milliseconds; 0 where it has none.
+  local function last_lapse(subject)
+    if subject.is_spilled then
+      return tonumber(call('ZRANGE', further(subject, 'leases'), -1, -1, 'WITHSCORES')[2] or 0)
+    end
+    local last = 0
+    for _, lease in ipairs(subject.leases) do last = math.max(last, lease.lapses) end
+    return last
   end
 
   -- Reckons what a term's window comes to now, before the request charges it. Where Redis's clock has stepped back,
@@ -83,6 +95,15 @@
       end
       ends = ceil((newest + term.window) / 1000)
       if term.total > 0 then term.reset = ceil((newest + term.window - redis_now) / 1000) end
+    elseif term.kind == LIFETIME then
+      local stands_until = newest + term.window
+      term.stands = section and (now < stands_until or section.held > 0)
+      if term.stands and section.form == PLAIN then term.highest = section.oldest end
+      if term.stands and counted > 0 then
+        term.total, term.reset = counted, ceil((stands_until - redis_now) / 1000)
+        if term.reset <= 0 then term.reset = math.max(1, last_lapse(subject) - now_ms) end
+      end
+      ends = ceil(stands_until / 1000)
     else
       term.start, term.stop = period(term, floor(now / 1000))
       if counted > 0 and section.form ~= PLAIN then
@@ -112,6 +133,10 @@
       local total, gone = term.total, term.gone
       if total <= room then return 0 end
       if term.kind == CALENDAR then return term.stop - now_ms end
+      -- Nothing leaves a lifetime before all does.
+      if term.kind == LIFETIME then
+        return math.max(0, ceil((term.section.newest + term.window - redis_now) / 1000))
+      end
       local _, _, _, live, entry = open(subject, term.section)
       local time, charged = term.oldest, total
       if entry then
@@ -152,7 +177,7 @@
           local parts = call('HGET', held, following[n]) or ''
           if suffices(tonumber(following[n + 1]), parts) then return last - now_ms end
         end
-        last = tonumber(call('ZRANGE', leases, -1, -1, 'WITHSCORES')[2] or 0)
+        last = last_lapse(subject)
       end
       if last > now_ms then return last - now_ms end
       -- Redis has evicted the leases: the next decision gives back what they held.
@@ -168,7 +193,8 @@
     local least = until_room(quota - cost)
     if held == 0 then return least, least end
     local free = math.max(least, until_lapsed())
-    if held + cost <= quota then free = math.min(free, until_room(quota - cost - held)) end
+    -- What leases hold keeps all that a lifetime counts.
+    if held + cost <= quota and term.kind ~= LIFETIME then free = math.min(free, until_room(quota - cost - held)) end
     return free, least
   end
 
@@ -269,6 +295,12 @@
     if first > 0 then term.crossed = pack('<BBI6', first, place, term.total) end
   end
 
+  -- Lets a window count nothing, at this time.
+  local function begin_anew(term, section)
+    if section.form == LONG then call('DEL', window_key(term.subject, section)) end
+    section.form, section.body, section.oldest, section.total, section.newest = PLAIN, '', 0, 0, term.now
+  end
+
   -- A window counts no more than MOST.
   local function charge(term, cost)
     local subject = term.subject
@@ -276,10 +308,9 @@
     if cost <= 0 or term.kind == CONCURRENCY then return end
     local section = term.section or section_of(subject, term.limit, true)
     term.section = section
-    local ends = term.kind == SLIDING and ceil((term.now + term.window) / 1000) or term.stop
-    if term.kind == CALENDAR or term.total == 0 then
-      if section.form == LONG then call('DEL', window_key(subject, section)) end
-      section.form, section.body, section.oldest = PLAIN, '', 0
+    local ends = term.kind == CALENDAR and term.stop or ceil((term.now + term.window) / 1000)
+    if term.kind ~= SLIDING or term.total == 0 then
+      begin_anew(term, section)
       if term.highest > term.total + cost then section.oldest = term.highest end
       if term.kind == SLIDING then
         section.form, section.oldest = cost < 65536 and 8 or 12, term.now % WRAP
@@ -299,7 +330,7 @@
     section.total, section.newest, section.ends = term.total, term.now, ends
     subject.expiry, subject.is_dirty = math.max(subject.expiry, ends), true
     term.reset = ends - now_ms
-    if term.kind == SLIDING then term.reset = ceil((term.now + term.window - redis_now) / 1000) end
+    if term.kind ~= CALENDAR then term.reset = ceil((term.now + term.window - redis_now) / 1000) end
   end
 
   -- Takes back what a window counts, from its newest charge on, and says whether it counted anything. What has left the

@@ -18,10 +18,11 @@
 --            milliseconds; then for each subject the number of its terms B and the most values I3, and for each term, by
 --            ascending limits:
 --     limit I4, no limit twice under one subject
---     kind B: 0 sliding, 1 calendar, 2 concurrency
+--     kind B: 0 sliding, 1 calendar, 2 concurrency, 3 lifetime
 --     flags B: 1 shadow, 2 a cost above the quota is taken for the quota, 4 tells which thresholds are crossed
 --     four I5: the window in milliseconds and three zeros; or the Unix seconds at which the calendar's previous, this,
---       the next and the next but one period begin; or zeros
+--       the next and the next but one period begin; or zeros; or after how many milliseconds idle the lifetime begins
+--       anew, and three zeros
 --     quota I6
 --     amount B: the place of its cost among the amounts, from 1; 0: the cost follows
 --     cost I6

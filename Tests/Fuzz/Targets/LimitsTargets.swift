@@ -107,8 +107,10 @@ func fuzzTimeZone(_ bytes: UnsafeRawBufferPointer) throws(FuzzFinding) {
         let offset = zone.utcOffset(atUnixSeconds: instant)
         try hold(abs(offset) < 200 * 3600, "an offset of \(offset) s")
         for kind in CalendarPeriodKind.allCases {
-            let period = kind.period(atUnixSeconds: instant, in: zone)
+            let start = kind.hasStart ? CalendarStart(day: 31) : .first
+            let period = kind.period(atUnixSeconds: instant, in: zone, starting: start)
             try hold(period.start < period.nextStart, "\(kind) \(period)")
+            if kind == .hour { try hold(period.start <= instant && instant < period.nextStart, "hour \(period)") }
         }
     }
 }

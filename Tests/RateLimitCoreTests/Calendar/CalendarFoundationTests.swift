@@ -39,7 +39,7 @@ struct CalendarFoundationTests {
         var calendar = Calendar(identifier: .iso8601)
         calendar.timeZone = try #require(TimeZone(identifier: name))
         let components: [(CalendarPeriodKind, Calendar.Component)] = [
-            (.day, .day), (.week, .weekOfYear), (.month, .month),
+            (.day, .day), (.week, .weekOfYear), (.month, .month), (.quarter, .quarter), (.year, .year),
         ]
         for instant in try Self.instants(seed: 2, count: 300) {
             for (kind, component) in components {

@@ -79,7 +79,7 @@ struct CalendarTableTests {
         for name in ["UTC", "Europe/Berlin", "America/Sao_Paulo", "Pacific/Apia", "America/St_Johns", "Africa/Cairo"] {
             let zone = name == "UTC" ? TimeZoneRules.utc : try ZoneFiles.rules(name)
             var period = kind.period(atUnixSeconds: try seconds("1986-12-30"), in: zone)
-            for _ in 0..<(kind == .day ? 10_000 : 1000) {
+            for _ in 0..<([.hour, .day].contains(kind) ? 10_000 : kind == .year ? 200 : 1000) {
                 #expect(period.start < period.nextStart)
                 #expect(kind.period(atUnixSeconds: period.start, in: zone) == period)
                 #expect(kind.period(atUnixSeconds: period.nextStart - 1, in: zone) == period)

@@ -53,6 +53,14 @@ struct GrantTests {
         #expect(
             try limit(.requests, .sliding(milliseconds: 5_000)).grantEnd(aroundUnixSeconds: noon)
                 == .after(milliseconds: 5_000))
+        let week = 7 * 86_400_000
+        #expect(
+            try limit(.requests, .lifetime(idleMilliseconds: week)).grantEnd(aroundUnixSeconds: noon)
+                == .after(milliseconds: week))
+        // 15 November, December and January.
+        #expect(
+            try limit(.spend, .calendar(.month, .utc, starts: CalendarStart(day: 15))).grantEnd(aroundUnixSeconds: noon)
+                == .firstOf([1_763_164_800, 1_765_756_800, 1_768_435_200]))
         #expect(try limit(.concurrency, nil).grantEnd(aroundUnixSeconds: noon) == nil)
     }
 
