@@ -10,7 +10,8 @@ struct GrantCommand: AsyncParsableCommand {
         usage: "llm-rate-limit grant <user> --limit <name> --amount <n> [<options>]",
         discussion: """
             Adds to whatever quota the user has, until the present calendar period ends or, \
-            for a sliding window, for as long as the window is. Needs a limits file. Uses the \
+            for a sliding window, for as long as the window is, and for a lifetime, for as long as \
+            it may be idle. Needs a limits file. Uses the \
             daemon's admin socket, which only the daemon's own user may open. \
             Exit code: 0 done, 1 not possible now, 2 error.
 

@@ -40,6 +40,7 @@ struct ExampleTests {
         "perf ": "is not on every machine",
         "llm-rate-limit explain 2b1e9f70": "shows a month of spending, which TeamBudgetTests goes through",
         "llm-rate-limit check 2b1e9f70": "is denied after that month",
+        "llm-rate-limit explain alice@example.com --label": "shows what SessionCapTests go through",
         "systemd-socket-activate": "serves until it is ended; ServiceTests hand sockets over",
     ]
 

@@ -62,8 +62,10 @@ struct DecidePropertyTests {
 
     /// Budgets of sessions that are idle for some seconds now and then.
     private static let lifetimes = [
-        ModelLimit(id: 1, subject: 0, window: .lifetime(idleMilliseconds: 2_000), quota: 12),
-        ModelLimit(id: 2, subject: 0, window: .lifetime(idleMilliseconds: 3_000), quota: 90_000),
+        ModelLimit(id: 1, subject: 0, window: .lifetime(idleMilliseconds: 2_000), quota: 12, thresholds: [3, 6, 12]),
+        ModelLimit(
+            id: 2, subject: 0, window: .lifetime(idleMilliseconds: 3_000), quota: 90_000,
+            thresholds: [10, 45_000, 90_000]),
         ModelLimit(id: 3, subject: 0, window: .lifetime(idleMilliseconds: 1_000), isShadow: true, quota: 6),
         ModelLimit(id: 4, subject: 0, window: .concurrency, quota: 6),
         ModelLimit(id: 5, subject: 1, window: .lifetime(idleMilliseconds: 5_000), quota: 300, needsRoom: true),
@@ -326,6 +328,35 @@ struct DecidePropertyTests {
         .onHotPath(8, "if highest > before then before = highest end", ""),
         .onHotPath(8, "if highest > counted + cost then oldest = highest end", ""),
         .onHotPath(8, "counted = 0 elseif form == PLAIN then highest = oldest end", "counted = 0 end highest = oldest"),
+        // Lets a lifetime begin anew under leases, never, or a moment late.
+        PlantedBug(19, "(now < stands_until or section.held > 0)", "now < stands_until"),
+        PlantedBug(19, "(now < stands_until or section.held > 0)", "true"),
+        .onHotPath(19, "if redis_now >= stands_until then", "if redis_now > stands_until then"),
+        .onHotPath(19, "if (total > 0 or oldest > 0) and (held > 0 or operation == RESERVE) then", "if false then"),
+        // Lets what a lease holds bring back what a lifetime counted before, or time go behind it.
+        PlantedBug(
+            19, "not term.stands and section.total + section.oldest > 0", "false"),
+        PlantedBug(
+            19, "section.oldest, section.total, section.newest = PLAIN, '', 0, 0, term.now",
+            "section.oldest, section.total = PLAIN, '', 0, 0"),
+        // Tells the wait for a window that leases keep; waits without them for what nothing but they keep.
+        PlantedBug(
+            19, "if held + cost <= quota and term.kind ~= LIFETIME then free", "if held + cost <= quota then free"),
+        PlantedBug(19, "if term.reset <= 0 then term.reset = math.max(1, last_lapse(subject) - now_ms) end", ""),
+        // Lets the key of a lifetime expire with the charge before.
+        PlantedBug(20, "term.stop or ceil((term.now + term.window) / 1000)", "term.stop or section.ends"),
+        .onHotPath(
+            19, "if kind == CALENDAR then reset = ends - now_ms end",
+            "reset = ends - now_ms"
+        ),
+        // Takes no more of a window that became a lifetime than its last charge.
+        PlantedBug(
+            21, "term.total, term.reset = counted, ceil((stands_until", "term.total, term.reset = 1, ceil((stands_until"
+        ),
+        // Tells a threshold again of a lifetime that goes on, or none of one that begins anew.
+        PlantedBug(19, "if term.stands and section.form == PLAIN then term.highest", "if false then term.highest"),
+        PlantedBug(19, "if term.stands and section.form == PLAIN then term.highest", "if section then term.highest"),
+        .onHotPath(19, "elseif form == PLAIN then\n            highest = oldest", "elseif false then"),
         // Settles another lease than the one that is meant.
         .onHotPath(2, "for _ = 1, place do record", "for _ = 2, place do record"),
     ]
