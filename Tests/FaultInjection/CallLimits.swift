@@ -2,7 +2,7 @@ package import Foundation
 import HistoryChecker
 
 /// The limits under which calls are made: of each user, of a team, of a tenant and of all; of requests, tokens, spend and
-/// calls under way; in windows that slide and in calendars; some with a window for each session or model.
+/// calls under way; in windows that slide, in calendars and in lifetimes; some with a window for each session or model.
 package enum CallLimits {
     /// Whose windows a history is about.
     package enum Kind: Sendable {
@@ -32,25 +32,26 @@ package enum CallLimits {
         switch kind {
         case .user: ["requests", "tokens", "calls", "day"] + sessions.map { "session \(session($0))" }
         case .team:
-            ["team-tokens", "team-calls", "team-month"] + (0..<models).map { "team-model model=\(model($0))" }
+            ["team-tokens", "team-calls", "team-life"] + (0..<models).map { "team-model model=\(model($0))" }
         case .tenant: ["tenant"]
         case .all: ["all-requests", "all-spend"]
         }
     }
 
-    /// A calendar keeps all that is charged until its end, which no history reaches.
+    /// A calendar keeps all that is charged until its end, and a lifetime until it has been idle for a day: no history
+    /// reaches either.
     static func contract(_ kind: Kind) -> CallContract {
-        let calendar = CallContract.Window.sliding(microseconds: 86_400_000_000)
+        let endless = CallContract.Window.sliding(microseconds: 86_400_000_000)
         switch kind {
         case .user:
             return CallContract(
                 windows: [
                     .sliding(microseconds: windowSeconds * 1_000_000), .sliding(microseconds: 1_000_000), .concurrency,
-                    calendar,
+                    endless,
                 ] + sessions.map { _ in .sliding(microseconds: 2_000_000) })
         case .team:
             let ofModels = Array(repeating: CallContract.Window.sliding(microseconds: 2_000_000), count: models)
-            return CallContract(windows: [.sliding(microseconds: 3_000_000), .concurrency, calendar] + ofModels)
+            return CallContract(windows: [.sliding(microseconds: 3_000_000), .concurrency, endless] + ofModels)
         case .tenant: return CallContract(windows: [.sliding(microseconds: 2_000_000)])
         case .all: return CallContract(windows: [.sliding(microseconds: 2_000_000), .sliding(microseconds: 3_000_000)])
         }
@@ -99,7 +100,7 @@ package enum CallLimits {
               - {name: day, per: user, unit: spend, quota: 250, window: {calendar: day, time_zone: \(zone())}, \(priced)}
               - {name: team-tokens, per: group, unit: tokens, quota: 700, window: 3s}
               - {name: team-calls, per: group, unit: concurrency, quota: 12}
-              - {name: team-month, per: group, unit: spend, quota: 450, window: {calendar: month, time_zone: \(zone())}, \(priced)}
+              - {name: team-life, per: group, unit: spend, quota: 450, window: {lifetime: true, idle: 1d}, \(priced)}
               - name: session
                 per: [user, label:session]
                 unit: tokens

@@ -194,14 +194,52 @@ struct WindowKindTests {
     func properties(_ row: Row) throws {
         let server = try RedisServer()
         for script in [DecidedCalls.script, DecidedCalls.slowScript] {
-            let calls = try DecidedCalls(server.connect(), script: script)
-            for seed in 1...12 {
-                var history = try WindowHistory(calls, row, seed: UInt64(seed))
-                do { try history.play(150) } catch let failure as TestFailure {
-                    throw TestFailure("seed \(seed): \(failure)")
-                }
+            try play(row, DecidedCalls(server.connect(), script: script))
+        }
+        server.end()
+    }
+
+    private func play(_ row: Row, _ calls: DecidedCalls) throws {
+        for seed in 1...12 {
+            var history = try WindowHistory(calls, row, seed: UInt64(seed))
+            do { try history.play(150) } catch let failure as TestFailure {
+                throw TestFailure("seed \(seed): \(failure)")
             }
         }
+    }
+
+    /// Mistakes that the script could have with periods and lifetimes, and whether they are on its hot path.
+    static let plantedBugs: [(isHot: Bool, text: String, bug: String)] = [
+        // Counts what was charged in an earlier period, or begins one a second late.
+        (true, "if newest < period * 1000 then counted = 0 end", ""),
+        (false, "elseif newest >= term.start * 1000 then", "elseif newest >= 0 then"),
+        (false, "elseif newest >= term.start * 1000 then", "elseif newest >= term.start * 1000 + 1000000000 then"),
+        // Lets the period pass into the next one by the clock that has stepped back.
+        (false, "period(term, floor(now / 1000))", "period(term, now_ms)"),
+        // Lets the key expire when the period began, or tells another wait than to its end.
+        (
+            false, "local ends = term.kind == CALENDAR and term.stop or",
+            "local ends = term.kind == CALENDAR and term.start or"
+        ),
+        (false, "if term.kind == CALENDAR then return term.stop - now_ms end", ""),
+        // Takes an idle lifetime for one that goes on, or slides.
+        (false, "(now < stands_until or section.held > 0)", "(now < stands_until + 1000000 or section.held > 0)"),
+        (true, "if redis_now >= stands_until then", "if redis_now >= stands_until + 1000 then"),
+        (
+            false, "if term.kind ~= SLIDING or term.total == 0 then\n      begin_anew",
+            "if true then\n      term.total = 0\n      begin_anew"
+        ),
+    ]
+
+    @Test("A bug planted in the script is caught", arguments: plantedBugs.indices)
+    func plantedBug(_ index: Int) throws {
+        let (isHot, text, bug) = Self.plantedBugs[index]
+        let original = isHot ? DecidedCalls.script : DecidedCalls.slowScript
+        let script = original.replacing(text, with: bug)
+        try #require(script != original, "\(text) is not in the script")
+        let server = try RedisServer()
+        let calls = try DecidedCalls(server.connect(), script: script)
+        #expect(throws: (any Error).self) { for row in Self.rows { try play(row, calls) } }
         server.end()
     }
 
@@ -212,7 +250,7 @@ struct WindowKindTests {
         let calls = try DecidedCalls(server.connect())
         let (book, start) = (LeaseBook(), 2_087_164_800_000_000)
         func decide(
-            _ operation: DecisionOperation, _ name: String = "", cost: Int, life: Int = 0, at milliseconds: Int
+            _ operation: DecisionOperation, _ name: String = "", cost: Int, life: Int = 1, at milliseconds: Int
         ) throws -> CallAnswer {
             let term = LimitTerm(id: 7, kind: .lifetime(idleMilliseconds: 1_000), quota: 2_700, cost: cost)
             let call = DecisionCall(
@@ -229,6 +267,42 @@ struct WindowKindTests {
         #expect(try decide(.check, cost: 101, at: 4_999).states[0].used == 2_600)
         let admitted = try decide(.check, cost: 1_300, at: 7_000)
         #expect(admitted.verdict == .done && admitted.states[0].used == 1_300)
+        server.end()
+    }
+
+    @Test("that is a lifetime is not dropped where another limit needs room, while it counts or a lease keeps it")
+    func keptInTheBundle() throws {
+        let server = try RedisServer()
+        let calls = try DecidedCalls(server.connect())
+        let (book, start, hour) = (LeaseBook(), 2_087_164_800_000_000, 3_600_000)
+        func term(_ id: UInt32, idle: Int, cost: Int) -> LimitTerm {
+            LimitTerm(id: id, kind: .lifetime(idleMilliseconds: idle), quota: 100, cost: cost)
+        }
+        func used(
+            _ operation: DecisionOperation, _ terms: [LimitTerm], of name: String = "", at milliseconds: Int
+        ) throws -> [Int] {
+            let call = DecisionCall(
+                operation, id: book.id(name, of: operation), lifeMilliseconds: 5 * hour, rememberMilliseconds: hour,
+                subjects: [SubjectTerms(key: Array("llm-rate:user".utf8), terms: terms)])
+            try calls.expire(clockMicroseconds: start + milliseconds * 1_000)
+            let answer = try calls.decide(call, clockMicroseconds: start + milliseconds * 1_000)
+            book.note(answer, to: operation, of: name)
+            return answer.states.map(\.used)
+        }
+        // One that counts for a day, one that a lease keeps, and one that has been idle for hours.
+        let idles = [24 * hour, 1_000, 1_000]
+        func looks(at milliseconds: Int) throws -> [Int] {
+            try used(.check, (0..<3).map { term(UInt32(1 + $0), idle: idles[$0], cost: 0) }, at: milliseconds)
+        }
+        _ = try used(.usage, (0..<3).map { term(UInt32(1 + $0), idle: idles[$0], cost: 40) }, at: 0)
+        _ = try used(.reserve, [term(2, idle: 1_000, cost: 5)], of: "a", at: 1)
+        _ = try used(.usage, [term(4, idle: 1_000, cost: 1)], at: 4 * hour)
+        #expect(try looks(at: 4 * hour) == [40, 45, 0])
+        // The lease lapses: all that is left is what counts for a day, and at its end nothing.
+        #expect(try looks(at: 5 * hour + 1) == [40, 0, 0])
+        #expect(try looks(at: 24 * hour - 1) == [40, 0, 0])
+        #expect(try looks(at: 24 * hour) == [0, 0, 0])
+        #expect(try calls.keys().isEmpty)
         server.end()
     }
 
