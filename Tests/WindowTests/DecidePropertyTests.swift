@@ -62,10 +62,9 @@ struct DecidePropertyTests {
 
     /// Budgets of sessions that are idle for some seconds now and then.
     private static let lifetimes = [
-        ModelLimit(id: 1, subject: 0, window: .lifetime(idleMilliseconds: 2_000), quota: 12, thresholds: [3, 6, 12]),
+        ModelLimit(id: 1, subject: 0, window: .lifetime(idleMilliseconds: 2_000), quota: 12, shares: [250, 1000]),
         ModelLimit(
-            id: 2, subject: 0, window: .lifetime(idleMilliseconds: 3_000), quota: 90_000,
-            thresholds: [10, 45_000, 90_000]),
+            id: 2, subject: 0, window: .lifetime(idleMilliseconds: 3_000), quota: 90_000, shares: [1, 500, 1000]),
         ModelLimit(id: 3, subject: 0, window: .lifetime(idleMilliseconds: 1_000), isShadow: true, quota: 6),
         ModelLimit(id: 4, subject: 0, window: .concurrency, quota: 6),
         ModelLimit(id: 5, subject: 1, window: .lifetime(idleMilliseconds: 5_000), quota: 300, needsRoom: true),
