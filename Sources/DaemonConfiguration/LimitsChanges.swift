@@ -58,6 +58,7 @@ private struct FilePart {
         let matches = limit.matches.map { match in
             "\(match.key.text)=" + match.alternatives.map(\.text).joined(separator: "|")
         }
+        let weights = limit.weights?.told.map { "\($0.name)=\(shareText(perMille: $0.perMille))" } ?? []
         let warnings = limit.warnAtPerMille.map { "\(Double($0) / 1000)" }
         traits = [
             Trait(name: "per", text: printable(limit.perText)),
@@ -66,6 +67,7 @@ private struct FilePart {
                 name: "max_values", text: "\(limit.maximumValues ?? LimitDefinition.usualMaximumValues)",
                 isUsual: [nil, LimitDefinition.usualMaximumValues].contains(limit.maximumValues)),
             Trait(name: "unit", text: limit.unit.text),
+            Trait(name: "weights", text: Self.listed(weights), isUsual: weights.isEmpty),
             Trait(name: "quota", text: limit.text(of: limit.quota, orNone: "unlimited")),
             Trait(name: "window", text: limit.window?.text ?? "none", isUsual: limit.window == nil),
             Trait(name: "match", text: Self.listed(matches), isUsual: matches.isEmpty),
@@ -82,11 +84,28 @@ private struct FilePart {
     init(_ entry: PriceTable.Entry) {
         name = "price of \(printable(entry.pattern.text))"
         let price = entry.price
-        traits = [
-            Trait(name: "input", text: "\(price.input)"), Trait(name: "output", text: "\(price.output)"),
-            Trait(name: "cache_read", text: "\(price.cacheRead)", isUsual: price.cacheRead == price.input),
-            Trait(name: "cache_write", text: "\(price.cacheWrite)", isUsual: price.cacheWrite == price.input),
-        ]
+        let tiers = price.tiers.map { tier in
+            let rates = Self.traits(of: tier.rates).filter { !$0.isUsual }.map { "\($0.name) \($0.text)" }
+            return "above \(tier.above): \(rates.joined(separator: " "))"
+        }
+        traits =
+            Self.traits(of: price.rates) + [
+                Trait(name: "per_request", text: "\(price.perRequest)", isUsual: price.perRequest == 0),
+                Trait(name: "tiers", text: Self.listed(tiers), isUsual: tiers.isEmpty),
+            ]
+    }
+
+    private static func traits(of rates: TokenRates) -> [Trait] {
+        let ofParts = TokenPart.allCases.map { part in
+            let isUsual = rates.parts[part] == (part.kind == .input ? rates.input : rates.output)
+            return Trait(
+                name: part.rawValue, text: isUsual ? part.kind.rawValue : "\(rates.parts[part])", isUsual: isUsual)
+        }
+        return [
+            Trait(name: "input", text: "\(rates.input)"), Trait(name: "output", text: "\(rates.output)"),
+            Trait(name: "cache_read", text: "\(rates.cacheRead)", isUsual: rates.cacheRead == rates.input),
+            Trait(name: "cache_write", text: "\(rates.cacheWrite)", isUsual: rates.cacheWrite == rates.input),
+        ] + ofParts
     }
 
     init(_ content: LimitsFileContent) {

@@ -30,6 +30,11 @@ struct EstimateAnswer: Decodable {
     var outputTokens: Int?
     var cacheReadInputTokens: Int?
     var cacheWriteInputTokens: Int?
+    var reasoningTokens: Int?
+    var audioInputTokens: Int?
+    var imageInputTokens: Int?
+    var audioOutputTokens: Int?
+    var imageOutputTokens: Int?
     var costMicros: Int?
 }
 
@@ -75,6 +80,8 @@ package struct UsageAnswer: Decodable {
         /// By which values the window is; nil for one that is by none.
         package var values: String?
         package var unit: String
+        /// What tokens weigh, by kind and part, where it is not one; nil where each counts as one.
+        package var weights: [String: Double]?
         /// Nil where it is unlimited.
         package var limit: Int?
         package var used: Int
@@ -182,6 +189,11 @@ extension Usage {
             inputTokens: answer.inputTokens, outputTokens: answer.outputTokens,
             cacheReadInputTokens: answer.cacheReadInputTokens, cacheWriteInputTokens: answer.cacheWriteInputTokens,
             costMicros: answer.costMicros)
+        reasoningTokens = answer.reasoningTokens
+        audioInputTokens = answer.audioInputTokens
+        imageInputTokens = answer.imageInputTokens
+        audioOutputTokens = answer.audioOutputTokens
+        imageOutputTokens = answer.imageOutputTokens
     }
 }
 

@@ -13,6 +13,11 @@ struct CallMembers: Encodable {
     var outputTokens: Int?
     var cacheReadInputTokens: Int?
     var cacheWriteInputTokens: Int?
+    var reasoningTokens: Int?
+    var audioInputTokens: Int?
+    var imageInputTokens: Int?
+    var audioOutputTokens: Int?
+    var imageOutputTokens: Int?
     var costMicros: Int?
     var ttl: Int?
     var requestID: String?
@@ -24,6 +29,11 @@ struct CallMembers: Encodable {
         case outputTokens = "output_tokens"
         case cacheReadInputTokens = "cache_read_input_tokens"
         case cacheWriteInputTokens = "cache_write_input_tokens"
+        case reasoningTokens = "reasoning_tokens"
+        case audioInputTokens = "audio_input_tokens"
+        case imageInputTokens = "image_input_tokens"
+        case audioOutputTokens = "audio_output_tokens"
+        case imageOutputTokens = "image_output_tokens"
         case costMicros = "cost_micros"
         case requestID = "request_id"
     }
@@ -48,6 +58,11 @@ struct CallMembers: Encodable {
         outputTokens = usage.outputTokens
         cacheReadInputTokens = usage.cacheReadInputTokens
         cacheWriteInputTokens = usage.cacheWriteInputTokens
+        reasoningTokens = usage.reasoningTokens
+        audioInputTokens = usage.audioInputTokens
+        imageInputTokens = usage.imageInputTokens
+        audioOutputTokens = usage.audioOutputTokens
+        imageOutputTokens = usage.imageOutputTokens
         costMicros = usage.costMicros
     }
 

@@ -40,6 +40,16 @@ public struct Usage: Hashable, Sendable {
     public var cacheReadInputTokens: Int?
     /// Tokens of the prompt that were written into it.
     public var cacheWriteInputTokens: Int?
+    /// Of the output, what the model thought.
+    public var reasoningTokens: Int?
+    /// Of the input, sound.
+    public var audioInputTokens: Int?
+    /// Of the input, pictures.
+    public var imageInputTokens: Int?
+    /// Of the output, sound.
+    public var audioOutputTokens: Int?
+    /// Of the output, pictures.
+    public var imageOutputTokens: Int?
     /// The price in micro-dollars: 1,000,000 are $1. Nil for what the daemon's table of prices says.
     public var costMicros: Int?
 

@@ -5,7 +5,7 @@ struct LimitsSection {
     let timeZones: TimeZoneFolder
 
     private static let keys = [
-        "name", "per", "missing", "max_values", "unit", "quota", "soft_quota", "window", "match", "mode",
+        "name", "per", "missing", "max_values", "unit", "weights", "quota", "soft_quota", "window", "match", "mode",
         "on_redis_failure", "warn_at",
     ]
     private static let names = "1 to 64 of a-z, 0-9, -, _ and ., beginning with a letter or digit"
@@ -66,9 +66,9 @@ struct LimitsSection {
         let mode = try lines.mode()
         return LimitDefinition(
             name: name, scope: windows.scope, values: windows.values, missing: windows.missing,
-            maximumValues: windows.maximumValues, unit: unit, quota: quota,
-            window: try WindowReader(timeZones: timeZones).window(map, unit: unit), matches: try matches(map),
-            mode: mode, softQuota: try lines.softQuota(beside: mode),
+            maximumValues: windows.maximumValues, unit: unit, weights: try WeightsReader(map, unit: unit).weights(),
+            quota: quota, window: try WindowReader(timeZones: timeZones).window(map, unit: unit),
+            matches: try matches(map), mode: mode, softQuota: try lines.softQuota(beside: mode),
             failureMode: try map.word("on_redis_failure", standard: .open), warnAtPerMille: try warnings(map))
     }
 

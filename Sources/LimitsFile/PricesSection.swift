@@ -67,18 +67,69 @@ enum PricesSection {
                 line: entry.line, "models of prices has the key \(shown(entry.key))",
                 accepted: "names of models, a * only at their end for what begins so")
         }
-        let map = try MapReader(entry.value, what: what, keys: ["input", "output", "cache_read", "cache_write"])
-        let input = try price("input", in: map)
-        let output = try price("output", in: map)
-        guard let input, let output else {
-            throw LimitsFileError(
-                line: entry.line, "\(what) has no \(input == nil ? "input" : "output")", accepted: accepted)
+        let map = try MapReader(entry.value, what: what, keys: kinds + ["per_request", "tiers"])
+        let base = try rates(in: map, line: entry.line)
+        let perRequest = try map.value("per_request").map { node throws(LimitsFileError) in
+            try map.read(node, "per_request", accepted: ValueText.money) { ValueText.micros($0, in: ModelPrice.spends) }
         }
-        let price = ModelPrice(
-            input: input, output: output, cacheRead: try price("cache_read", in: map),
-            cacheWrite: try price("cache_write", in: map))
-        guard let price else { throw LimitsFileError(line: entry.line, "\(what) is out of bounds", accepted: accepted) }
+        let tiers = try tiers(in: map, of: base)
+        guard let price = ModelPrice(base.rates, perRequest: perRequest ?? 0, tiers: tiers) else {
+            throw LimitsFileError(line: entry.line, "\(what) is out of bounds", accepted: accepted)
+        }
         return PriceTable.Entry(pattern, price)
+    }
+
+    private static let kinds = ["input", "output", "cache_read", "cache_write"] + TokenPart.allCases.map(\.rawValue)
+
+    /// Reads the prices of tokens, and says which of them are told.
+    private static func rates(
+        in map: MapReader, line: Int
+    ) throws(LimitsFileError) -> (rates: TokenRates, told: [String]) {
+        var told: [String: Int] = [:]
+        for kind in kinds { told[kind] = try price(kind, in: map) }
+        guard let input = told["input"], let output = told["output"] else {
+            throw LimitsFileError(
+                line: line, "\(map.what) has no \(told["input"] == nil ? "input" : "output")", accepted: accepted)
+        }
+        var parts: [TokenPart: Int] = [:]
+        for part in TokenPart.allCases { parts[part] = told[part.rawValue] }
+        let rates = TokenRates(
+            input: input, output: output, cacheRead: told["cache_read"], cacheWrite: told["cache_write"], parts: parts)
+        return (rates, kinds.filter { told[$0] != nil })
+    }
+
+    /// Reads the prices of long inputs. What a model prices by itself a tier has to price too: nothing is guessed.
+    private static func tiers(
+        in model: MapReader, of base: (rates: TokenRates, told: [String])
+    ) throws(LimitsFileError) -> [ModelPrice.Tier] {
+        guard let node = try model.value("tiers") else { return [] }
+        let most = ModelPrice.maximumTiers
+        guard case .list(let nodes) = node.content, 1...most ~= nodes.count else {
+            throw LimitsFileError(
+                line: node.line, "tiers of \(model.what) is no list of 1 to \(most)",
+                accepted: "lists such as [{above: 200000, input: $6, output: $22.50}]")
+        }
+        let starts = "whole numbers of input tokens from 1 to \(grouped(ModelPrice.tierStarts.upperBound))"
+        var tiers: [ModelPrice.Tier] = []
+        for (place, node) in nodes.enumerated() {
+            let map = try MapReader(node, what: "tier \(place + 1) of \(model.what)", keys: ["above"] + kinds)
+            let start = try map.required("above", accepted: starts)
+            let above = try map.read(start, "above", accepted: starts) {
+                ValueText.wholeNumber($0, in: ModelPrice.tierStarts)
+            }
+            if let earlier = tiers.last, above <= earlier.above {
+                throw LimitsFileError(
+                    line: start.line, "above of \(map.what) is not above that of the tier before it, \(earlier.above)")
+            }
+            let own = try rates(in: map, line: node.line)
+            if let missing = base.told.first(where: { !own.told.contains($0) }) {
+                throw LimitsFileError(
+                    line: node.line, "\(map.what) has no \(missing), which the model prices by itself; give it here too"
+                )
+            }
+            tiers.append(ModelPrice.Tier(above: above, own.rates))
+        }
+        return tiers
     }
 
     private static let accepted = "\(ValueText.money), for a million tokens"

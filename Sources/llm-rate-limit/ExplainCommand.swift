@@ -112,7 +112,17 @@ extension UsageAnswer.Limit {
         let grant = grant.map { grant in
             ", raised by a grant of \(text.text(of: grant.amount)) until \(instantText(grant.expiresAt ?? ""))"
         }
-        return "\(amounts) used\(text.owner)\(span)\(end); \(ruleText)\(grant ?? "")\(soft)\(mode)\(over)"
+        return "\(amounts) used\(text.owner)\(span)\(weighing)\(end); \(ruleText)\(grant ?? "")\(soft)\(mode)\(over)"
+    }
+
+    /// What tokens weigh in it, the kinds before the parts.
+    private var weighing: String {
+        guard let weights, !weights.isEmpty else { return "" }
+        let order = TokenKind.allCases.map(\.rawValue) + TokenPart.allCases.map(\.rawValue)
+        let told = order.compactMap { name in
+            weights[name].map { "\(name) \(shareText(perMille: Int(($0 * 1000).rounded())))" }
+        }
+        return ", weighed \(told.joined(separator: ", "))"
     }
 
     private var ruleText: String {

@@ -131,6 +131,23 @@ struct LimitsChangesTests {
         #expect(texts.count == 9 && texts.last == "3992 more prices")
     }
 
+    @Test("tell what tokens weigh, and what parts, calls and long inputs cost")
+    func rates() throws {
+        func file(_ weights: String, _ price: String) -> String {
+            "limits: [{name: a, per: user, unit: tokens, window: 1h\(weights)}]\n"
+                + "prices: {models: {m: {input: 1, output: 2\(price)}}}\n"
+        }
+        let new = file(
+            ", weights: {cache_read: 0.1, reasoning: 2}",
+            ", reasoning: 5, per_request: 7, tiers: [{above: 9, input: 3, output: 4, reasoning: 6}]")
+        #expect(
+            try changes(from: file("", ""), to: new) == [
+                "limit a: weights none -> cache_read=0.1 reasoning=2",
+                "price of m: reasoning output -> 5, per_request 0 -> 7, tiers none -> above 9: input 3 output 4 reasoning 6",
+            ])
+        #expect(try changes(from: new, to: file("", "")).count == 2)
+    }
+
     @Test("fit a line of the log, however many limits change")
     func bound() throws {
         let limits = { (quota: Int) in

@@ -111,7 +111,7 @@ struct CallBodyTests {
     func decoration() throws {
         let many = (0..<400).map { "\"l\($0)\":\"\(String(repeating: "v", count: 300))\"" }
         let odd = [
-            #""":"a""#, #""n":5"#, #""n":{"a":[]}"#, #""\ud800":1"#, #""team":"x""#, #""route":"y""#, #""route":"z""#,
+            #"":"a""#, #""n":5"#, #""n":{"a":[]}"#, #""\ud800":1"#, #""team":"x""#, #""route":"y""#, #""route":"z""#,
         ]
         let body = "{\(Self.user),\"labels\":{\((many + odd).joined(separator: ","))}}"
         for operation in Self.operations {
@@ -207,6 +207,52 @@ struct UsageObjectTests {
         }.get()
     }
 
+    @Test("tells which tokens were of sound, pictures and reasoning, by details and by lists, in our own members too")
+    func parts() throws {
+        func parts(_ counts: [TokenPart: Int]) -> PerTokenPart<Int> { PerTokenPart { counts[$0] ?? 0 } }
+        let rows: [(String, TokenUsage?)] = [
+            (
+                #""usage":{"prompt_tokens":100,"completion_tokens":50,"prompt_tokens_details":{"audio_tokens":30,"#
+                    + #""image_tokens":20,"cached_tokens":10},"completion_tokens_details":{"audio_tokens":9}}"#,
+                TokenUsage(
+                    input: 90, output: 50, cacheRead: 10,
+                    parts: parts([.audioInput: 30, .imageInput: 20, .audioOutput: 9]))
+            ),
+            (
+                #""usage":{"input_tokens":50,"output_tokens":4160,"input_tokens_details":{"image_tokens":40},"#
+                    + #""output_tokens_details":{"image_tokens":4160}}"#,
+                TokenUsage(input: 50, output: 4_160, parts: parts([.imageInput: 40, .imageOutput: 4_160]))
+            ),
+            (
+                #""usageMetadata":{"promptTokenCount":100,"cachedContentTokenCount":40,"candidatesTokenCount":60,"#
+                    + #""promptTokensDetails":[{"modality":"AUDIO","tokenCount":70},{"tokenCount":20,"modality":"TEXT"},"#
+                    + #""x",null,{"modality":"IMAGE","tokenCount":10}],"cacheTokensDetails":[{"modality":"AUDIO","#
+                    + #""tokenCount":40}],"candidatesTokensDetails":[{"modality":"\u0041UDIO","tokenCount":60}]}"#,
+                TokenUsage(
+                    input: 60, output: 60, cacheRead: 40,
+                    parts: parts([.audioInput: 30, .imageInput: 10, .audioOutput: 60]))
+            ),
+            (
+                #""usage":{"prompt_token_count":5,"prompt_tokens_details":[{"modality":"IMAGE","token_count":5}]}"#,
+                TokenUsage(input: 5, parts: parts([.imageInput: 5]))
+            ),
+            (
+                #""output_tokens":10,"reasoning_tokens":4,"audio_input_tokens":3,"image_input_tokens":2"#,
+                TokenUsage(
+                    input: 5, output: 10, parts: parts([.reasoning: 4, .audioInput: 3, .imageInput: 2]))
+            ),
+            (#""reasoning_tokens":null"#, nil),
+        ]
+        for (members, tokens) in rows {
+            let request = try read(members)
+            #expect(request.tokens == tokens && request.ignored == [], "\(members)")
+        }
+        let wrong = try read(
+            #""usage":{"promptTokenCount":5,"promptTokensDetails":[{"modality":"AUDIO","tokenCount":-1}]}"#
+        )
+        #expect(wrong.tokens == TokenUsage(input: 5) && wrong.ignored.map(\.name) == [.usage])
+    }
+
     @Test("is counted as the provider means it, with all that stands in it besides")
     func providers() throws {
         let openAIChat = """
@@ -229,12 +275,14 @@ struct UsageObjectTests {
               "thoughtsTokenCount": 128, "toolUsePromptTokenCount": 14, "totalTokenCount": 2320,
               "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 2006}], "trafficType": "ON_DEMAND"}
             """
+        func thinking(input: Int) -> TokenUsage? {
+            TokenUsage(
+                input: input, output: 300, cacheRead: 1_920, parts: PerTokenPart { $0 == .reasoning ? 128 : 0 })
+        }
         let rows: [(String, TokenUsage?)] = [
-            (openAIChat, TokenUsage(input: 86, output: 300, cacheRead: 1_920)),
-            (openAIResponses, TokenUsage(input: 86, output: 300, cacheRead: 1_920)),
+            (openAIChat, thinking(input: 86)), (openAIResponses, thinking(input: 86)),
             (anthropic, TokenUsage(input: 86, output: 300, cacheRead: 1_920, cacheWrite: 40)),
-            (gemini, TokenUsage(input: 100, output: 300, cacheRead: 1_920)),
-            (gemini.replacing("usageMetadata", with: "usage"), TokenUsage(input: 100, output: 300, cacheRead: 1_920)),
+            (gemini, thinking(input: 100)), (gemini.replacing("usageMetadata", with: "usage"), thinking(input: 100)),
         ]
         for (members, tokens) in rows {
             for operation in [CallRequest.Operation.usage(id: []), .check, .reserve(milliseconds: 1)] {

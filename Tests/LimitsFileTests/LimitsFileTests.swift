@@ -58,8 +58,8 @@ struct LimitsFileTests {
         #expect(limits[4].quota == 0 && limits[4].window == .calendar(.week, .utc))
         #expect(limits[4].failureMode == .local && !limits[4].isShadow && limits[4].warnAtPerMille == [])
         #expect(content.prices.unknownModel == .priceOf("claude-opus"))
-        #expect(content.prices.price(ofModel: "gpt-4o")?.cacheRead == 1_250_000)
-        #expect(content.prices.price(ofModel: "gpt-4o")?.cacheWrite == 2_500_000)
+        #expect(content.prices.price(ofModel: "gpt-4o")?.rates.cacheRead == 1_250_000)
+        #expect(content.prices.price(ofModel: "gpt-4o")?.rates.cacheWrite == 2_500_000)
         #expect(content.prices.price(ofModel: "claude-x") == ModelPrice(input: 3_000_000, output: 15_000_001))
         #expect(content.groupPolicy == .max)
         #expect(content.leaseMilliseconds == 90_000)
@@ -94,6 +94,29 @@ struct LimitsFileTests {
         }
     }
 
+    @Test("says what tokens weigh in thousandths, and what parts, long inputs and each call cost")
+    func weightsAndTiers() throws {
+        let content = try read(
+            """
+            limits:
+              - {name: t, per: user, unit: tokens, weights: {cache_read: 0.1, reasoning: 1.5, output: 1}, window: 1h}
+              - {name: u, per: user, unit: tokens, weights: {input: 1, cache_read: null}, window: 1h}
+            prices:
+              models:
+                m: {input: $2, output: $8, audio_input: $40, per_request: $0.005, tiers: [
+                  {above: 200000, input: $4, output: $16, audio_input: $80}, {above: 1e6, input: 9, output: 9, audio_input: 1}]}
+            """)
+        let limits = content.limits.limits
+        #expect(limits[0].weights == TokenWeights([.cacheRead: 100], parts: [.reasoning: 1_500]))
+        #expect(limits[1].weights == nil, "they are what they would be")
+        let price = try #require(content.prices.price(ofModel: "m"))
+        #expect(price.perRequest == 5_000 && price.tiers.map(\.above) == [200_000, 1_000_000])
+        #expect(price.rates.parts[.audioInput] == 40_000_000 && price.rates.parts[.imageInput] == 2_000_000)
+        #expect(price.rates.parts[.reasoning] == 8_000_000)
+        #expect(
+            price.tiers[0].rates == TokenRates(input: 4_000_000, output: 16_000_000, parts: [.audioInput: 80_000_000]))
+    }
+
     @Test("may be JSON")
     func json() throws {
         let content = try read(
@@ -103,7 +126,7 @@ struct LimitsFileTests {
              "prices": {"models": {"x": {"input": 1, "output": "$2"}}, "unknown_model": "free"}, "group_policy": "min"}
             """)
         #expect(content.limits.limits[0].quota == 5)
-        #expect(content.prices.price(ofModel: "x")?.output == 2_000_000)
+        #expect(content.prices.price(ofModel: "x")?.rates.output == 2_000_000)
         #expect(content.prices.unknownModel == .free)
     }
 
@@ -251,7 +274,7 @@ struct LimitsFileTests {
         #expect(content.prices.price(ofModel: "any") == nil)
         #expect(
             try read("prices: {unknown_model: price-of a, models: {a: {input: 1, output: 2}}}").prices
-                .price(ofModel: "b")?.output == 2)
+                .price(ofModel: "b")?.rates.output == 2)
     }
 
     @Test("with a text in quotes or a comment that looks like an alias is read")

@@ -332,6 +332,62 @@ struct LimitsFileRefusalTests {
         #expect(refusal("limits:\n\(many)") == "line 66: there are more than 64 limits")
     }
 
+    @Test("says what is wrong with weights, which only tokens have")
+    func weights() {
+        func file(_ unit: String, _ weights: String) -> String {
+            "limits:\n  - name: t\n    per: user\n    unit: \(unit)\n    quota: 1\n    window: 1h\n    weights: \(weights)\n"
+        }
+        let numbers = "accepted are numbers from 0 to 1000 with up to three places, such as 0.1, 1 and 2.5"
+        let rows: [(String, String, String)] = [
+            ("tokens", "{cache_read: 0.0001}", "line 7: cache_read of weights of limit t is 0.0001: \(numbers)"),
+            ("tokens", "{input: 1000.001}", "line 7: input of weights of limit t is 1000.001: \(numbers)"),
+            ("tokens", "{input: -1}", "line 7: input of weights of limit t is -1: \(numbers)"),
+            ("tokens", "0.1", "line 7: weights of limit t is 0.1: accepted are maps of key: value"),
+            (
+                "tokens.input", "{output: 2}",
+                "line 7: weights of limit t names output, and the limit counts tokens.input alone; remove it"
+            ),
+            (
+                "tokens.input", "{reasoning: 2}",
+                "line 7: weights of limit t names reasoning, and the limit counts tokens.input alone; remove it"
+            ),
+            ("spend", "{input: 2}", "line 7: limit t has weights, and counts spend, which are no tokens; remove them"),
+            (
+                "tokens.output", "{output: 0}",
+                "line 7: weights of limit t let no token count, so that it would never deny; remove it"
+            ),
+        ]
+        for (unit, weights, text) in rows { #expect(refusal(file(unit, weights)) == text) }
+        #expect(
+            refusal(file("tokens", "{cache: 1}")).hasPrefix("line 7: weights of limit t has no key cache, did you mean")
+        )
+    }
+
+    @Test("says what is wrong with tiers, which price all that their model prices")
+    func tiers() {
+        func file(_ more: String) -> String {
+            "prices:\n  models:\n    m:\n      input: 1\n      output: 2\n      cache_read: 1\n      \(more)\n"
+        }
+        #expect(
+            refusal(file("tiers: [{above: 5, input: 1, output: 2}]"))
+                == "line 7: tier 1 of the price of m has no cache_read, which the model prices by itself; give it here too"
+        )
+        #expect(
+            refusal(file("tiers: [{above: 5, input: 1, output: 2, cache_read: 1}, {above: 5, input: 1, output: 2}]"))
+                == "line 7: above of tier 2 of the price of m is not above that of the tier before it, 5")
+        #expect(
+            refusal(file("tiers: {above: 5}"))
+                == "line 7: tiers of the price of m is no list of 1 to 8: accepted are lists such as [{above: 200000, "
+                + "input: $6, output: $22.50}]")
+        #expect(
+            refusal(file("tiers: [{input: 1, output: 2}]"))
+                == "line 7: tier 1 of the price of m has no above: accepted are whole numbers of input tokens from 1 to "
+                + "1,000,000,000,000")
+        #expect(
+            refusal(file("per_request: 0.5")).hasPrefix("line 7: per_request of the price of m is 0.5: accepted are"))
+        #expect(refusal(file("resoning: 5")).contains("did you mean reasoning?"))
+    }
+
     @Test("says what is wrong with prices and the rest")
     func prices() {
         #expect(

@@ -69,7 +69,9 @@ extension BodySchema {
         [
             "source": .string(of: ["given", "learned", "none"]), "learned_from": .string(of: ["user", "model"]),
             "input_tokens": .number, "output_tokens": .number, "cache_read_input_tokens": .number,
-            "cache_write_input_tokens": .number, "cost_micros": .number,
+            "cache_write_input_tokens": .number, "reasoning_tokens": .number, "audio_input_tokens": .number,
+            "image_input_tokens": .number, "audio_output_tokens": .number, "image_output_tokens": .number,
+            "cost_micros": .number,
         ])
 
     private static let uncounted: JSONValue = .array(
@@ -100,7 +102,10 @@ extension BodySchema {
             ],
             [
                 "name": .limitName, "per": .string(of: LimitScope.allCases.map(\.rawValue)), "group_id": .subject,
-                "values": .string(), "unit": .unit, "is_limited": .flag, "period": JSONValue.string().orNull,
+                "values": .string(), "unit": .unit,
+                "weights": JSONValue.map(of: ["type": "number", "minimum": 0])
+                    .described("What a token counts for, by kind and part; 1 where it is left out."),
+                "is_limited": .flag, "period": JSONValue.string().orNull,
                 "limit": JSONValue.number.orNull, "used": .number, "remaining": JSONValue.number.orNull,
                 "reset_after": .number, "period_start": JSONValue.instant.orNull,
                 "period_end": JSONValue.instant.orNull,

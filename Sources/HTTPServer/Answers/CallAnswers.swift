@@ -126,12 +126,22 @@ extension ByteWriter {
             write(decimal: tokens.cacheRead)
             member("cache_write_input_tokens")
             write(decimal: tokens.cacheWrite)
+            if tokens.hasParts { writeParts(of: tokens) }
         }
         if let cost = estimate.costMicros {
             member("cost_micros")
             write(decimal: cost)
         }
         write("}")
+    }
+
+    private mutating func writeParts(of tokens: TokenUsage) {
+        for part in TokenPart.allCases where tokens.count(of: part) > 0 {
+            write(",\"")
+            write(text: part.rawValue)
+            write("_tokens\":")
+            write(decimal: tokens.count(of: part))
+        }
     }
 
     /// Writes what no limit could count, what limits warn of, and what was passed over.
@@ -256,9 +266,10 @@ extension Answer {
         if let values = standing.values { subject += ",\"values\":\"\(values.text)\"" }
         var over = standing.limit.softQuota.map { ["\"soft_limit\":\($0)"] } ?? []
         if standing.term.isOver(standing.state) { over.append("\"over\":true") }
+        let weights = standing.limit.weights.map { ",\"weights\":{\($0.members)}" } ?? ""
         let (period, start, end) = standing.periodTexts(at: time(nil))
         return [
-            "\"name\":\"\(standing.limit.name)\"", subject, "\"unit\":\"\(standing.limit.unit.text)\"",
+            "\"name\":\"\(standing.limit.name)\"", subject, "\"unit\":\"\(standing.limit.unit.text)\"\(weights)",
             "\"is_limited\":\(standing.quota.amount != nil)", "\"period\":\(period)",
             "\"limit\":\(standing.quota.amount.map(String.init) ?? "null")",
             "\"used\":\(standing.state.used)",
@@ -268,6 +279,13 @@ extension Answer {
             "\"mode\":\"\(standing.limit.mode.rawValue)\"",
             "\"denied\":\(standing.state.isDenied || standing.state.isShadowDenied && standing.limit.isShadow)",
         ] + over
+    }
+}
+
+extension TokenWeights {
+    /// The weights that are not the usual ones, as members of JSON.
+    fileprivate var members: String {
+        told.map { "\"\($0.name)\":\(shareText(perMille: $0.perMille))" }.joined(separator: ",")
     }
 }
 

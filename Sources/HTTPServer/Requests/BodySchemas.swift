@@ -26,6 +26,11 @@ extension BodySchema {
                         "Where LLM_RATE_LIMIT_GROUPS is given: the first \(CallAttributes.maximumGroups) count."),
                 "input_tokens": tokens, "output_tokens": tokens, "cache_read_input_tokens": tokens,
                 "cache_write_input_tokens": tokens,
+                "reasoning_tokens": tokens.described("Of the output."),
+                "audio_input_tokens": tokens.described("Of the input."),
+                "image_input_tokens": tokens.described("Of the input."),
+                "audio_output_tokens": tokens.described("Of the output."),
+                "image_output_tokens": tokens.described("Of the output."),
                 "usage": ["type": ["object", "null"], "description": "As OpenAI, Anthropic or Gemini return it."],
                 "cost_micros": JSONValue.number(in: ModelPrice.spends).orNull.described("In millionths of a dollar."),
                 "ttl": JSONValue.number(in: CallBody.timesToLive).orNull

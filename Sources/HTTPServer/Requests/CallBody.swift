@@ -6,6 +6,7 @@ import RateLimitService
 ///
 ///     {"user":"<text>","cost":1,"model":"…","provider":"…","labels":{"route":"…"},"groups":["<text>"],
 ///      "input_tokens":0,"output_tokens":0,"cache_read_input_tokens":0,"cache_write_input_tokens":0,"cost_micros":0,
+///      "reasoning_tokens":0,"audio_input_tokens":0,"image_input_tokens":0,"audio_output_tokens":0,"image_output_tokens":0,
 ///      "usage":{…},"ttl":60,"lease":"…","request_id":"…","refund":false}
 ///
 /// A member that cannot be used does not make the body unusable: what a call came to cannot be asked for a second time. It
@@ -28,6 +29,8 @@ struct CallBody: Hashable {
     var output: Int?
     var cacheRead: Int?
     var cacheWrite: Int?
+    /// How many tokens of input and output are of which part; nil where none is told.
+    var parts: PerTokenPart<Int>?
     /// What a provider's own usage object says.
     var usage: TokenUsage?
     var costMicros: Int?
@@ -103,6 +106,11 @@ struct CallBody: Hashable {
         case .outputTokens: output = try takeNumber(member, &text, in: TokenUsage.counts)
         case .cacheReadTokens: cacheRead = try takeNumber(member, &text, in: TokenUsage.counts)
         case .cacheWriteTokens: cacheWrite = try takeNumber(member, &text, in: TokenUsage.counts)
+        case .reasoningTokens, .audioInputTokens, .imageInputTokens, .audioOutputTokens, .imageOutputTokens:
+            let count = try takeNumber(member, &text, in: TokenUsage.counts)
+            guard let part = member.part, parts != nil || count != nil else { return }
+            parts = parts ?? PerTokenPart { _ in 0 }
+            parts?[part] = count ?? 0
         case .costMicros: costMicros = try takeNumber(member, &text, in: ModelPrice.spends)
         case .timeToLive: timeToLiveSeconds = try takeNumber(member, &text, in: Self.timesToLive)
         case .usage: try readUsage(&text)
@@ -228,10 +236,7 @@ extension CallBody {
     func request(_ operation: CallRequest.Operation) throws(RequestError) -> CallRequest {
         guard let user = user ?? operation.lease?.owner else { throw .missingUser }
         let kinds = ownKinds
-        let tokens =
-            kinds.isEmpty
-            ? nil
-            : TokenUsage(input: input ?? 0, output: output ?? 0, cacheRead: cacheRead ?? 0, cacheWrite: cacheWrite ?? 0)
+        let tokens = kinds.isEmpty && parts == nil ? nil : ownTokens
         var request = CallRequest(
             user: user, operation: operation,
             attributes: CallAttributes(model: model, provider: provider, labels: labels, groups: groups),
@@ -239,6 +244,18 @@ extension CallBody {
             costMicros: costMicros)
         request.ignored = try passedOver(by: operation)
         return request
+    }
+
+    /// The tokens that members of our own tell. Of a kind of which parts alone are told it is as many as these.
+    private var ownTokens: TokenUsage? {
+        let most = TokenUsage.counts.upperBound
+        func sum(_ kind: TokenKind) -> Int {
+            guard let parts else { return 0 }
+            return min(most, TokenPart.allCases.reduce(0) { $0 + ($1.kind == kind ? parts[$1] : 0) })
+        }
+        return TokenUsage(
+            input: input ?? sum(.input), output: output ?? sum(.output), cacheRead: cacheRead ?? 0,
+            cacheWrite: cacheWrite ?? 0, parts: parts)
     }
 
     /// The kinds of tokens that members of our own tell.
@@ -277,11 +294,13 @@ extension CallBody {
 
     /// Counts of our own beside a provider's object: that is whole, and counts.
     private var doubleTokens: [Problem] {
-        guard usage != nil, !ownKinds.isEmpty else { return [] }
-        let own: [(IgnoredMember.Name, Int?)] = [
+        guard usage != nil, !ownKinds.isEmpty || parts != nil else { return [] }
+        let told: [(IgnoredMember.Name, Int?)] = [
             (.inputTokens, input), (.outputTokens, output), (.cacheReadTokens, cacheRead),
             (.cacheWriteTokens, cacheWrite),
         ]
+        // Of parts nobody knows any more which were told as 0, and these say nothing.
+        let own = told + TokenPart.allCases.map { (IgnoredMember.Name($0), parts?[$0] == 0 ? nil : parts?[$0]) }
         return own.filter { $1 != nil }.map { name, _ in
             let reason = "\(name.rawValue) stands beside usage, which counts: send one of them"
             return Problem(ignored: IgnoredMember(name, reason), refusal: .invalidCall(reason))
@@ -309,7 +328,8 @@ extension CallRequest.Operation {
 
     private static let ofCalls: Set<IgnoredMember.Name> = [
         .cost, .model, .provider, .labels, .groups, .inputTokens, .outputTokens, .cacheReadTokens, .cacheWriteTokens,
-        .costMicros, .usage,
+        .reasoningTokens, .audioInputTokens, .imageInputTokens, .audioOutputTokens, .imageOutputTokens, .costMicros,
+        .usage,
     ]
 }
 
@@ -371,6 +391,8 @@ extension IgnoredMember.Name {
         ("lease", .lease), ("provider", .provider), ("labels", .labels), ("groups", .groups), ("usage", .usage),
         ("cache_read_input_tokens", .cacheReadTokens), ("cache_write_input_tokens", .cacheWriteTokens),
         ("cost_micros", .costMicros), ("ttl", .timeToLive), ("request_id", .requestID), ("refund", .refund),
-        ("usageMetadata", .usage), ("usage_metadata", .usage),
+        ("usageMetadata", .usage), ("usage_metadata", .usage), ("reasoning_tokens", .reasoningTokens),
+        ("audio_input_tokens", .audioInputTokens), ("image_input_tokens", .imageInputTokens),
+        ("audio_output_tokens", .audioOutputTokens), ("image_output_tokens", .imageOutputTokens),
     ]
 }

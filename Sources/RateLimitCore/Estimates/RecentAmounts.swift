@@ -62,6 +62,8 @@ public struct RecentUsage: Hashable, Sendable {
     private var output = RecentAmounts()
     private var cacheRead = RecentAmounts()
     private var cacheWrite = RecentAmounts()
+    /// Of each part, from the first call on that told of one.
+    private var parts: [RecentAmounts] = []
     private var costs = RecentAmounts()
 
     /// Remembers nothing.
@@ -77,8 +79,22 @@ public struct RecentUsage: Hashable, Sendable {
             output.note(tokens.output)
             cacheRead.note(tokens.cacheRead)
             cacheWrite.note(tokens.cacheWrite)
+            noteParts(of: tokens)
         }
         if let costMicros { costs.note(costMicros) }
+    }
+
+    private mutating func noteParts(of tokens: TokenUsage) {
+        guard tokens.hasParts || !parts.isEmpty else { return }
+        if parts.isEmpty { parts = TokenPart.allCases.map { _ in RecentAmounts() } }
+        for (place, part) in TokenPart.allCases.enumerated() { parts[place].note(tokens.count(of: part)) }
+    }
+
+    private var expectedParts: PerTokenPart<Int>? {
+        guard !parts.isEmpty else { return nil }
+        var expected = PerTokenPart { _ in 0 }
+        for (place, part) in TokenPart.allCases.enumerated() { expected[part] = parts[place].estimate ?? 0 }
+        return expected
     }
 
     /// What the next call is to be expected to use, each kind on its own; nil where no call told its tokens.
@@ -86,7 +102,7 @@ public struct RecentUsage: Hashable, Sendable {
         guard let input = input.estimate else { return nil }
         return TokenUsage(
             input: input, output: output.estimate ?? 0, cacheRead: cacheRead.estimate ?? 0,
-            cacheWrite: cacheWrite.estimate ?? 0)
+            cacheWrite: cacheWrite.estimate ?? 0, parts: expectedParts)
     }
 
     /// What the next call is to be expected to cost, in micro-dollars; nil where no call told its cost.

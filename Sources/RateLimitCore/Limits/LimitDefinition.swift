@@ -14,6 +14,8 @@ public struct LimitDefinition: Hashable, Sendable {
     public let maximumValues: Int?
     /// What it counts.
     public let unit: LimitUnit
+    /// How much tokens weigh in it; nil where each counts as one, and for limits of other units.
+    public let weights: TokenWeights?
     /// The default for all who have no quota of their own, in the unit; nil is unlimited, 0 blocks.
     public let quota: Int?
     /// When what it counts is free again; nil for ``LimitUnit/concurrency`` and for nothing else.
@@ -55,7 +57,7 @@ public struct LimitDefinition: Hashable, Sendable {
     ///   - maximumValues: nil for ``usualMaximumValues``; it counts only for values of a user or a group.
     public init(
         name: LimitName, scope: LimitScope, values: [CallValue] = [], missing: MissingValue = .ignore,
-        maximumValues: Int? = nil, unit: LimitUnit, quota: Int?, window: LimitWindow?,
+        maximumValues: Int? = nil, unit: LimitUnit, weights: TokenWeights? = nil, quota: Int?, window: LimitWindow?,
         matches: [LabelMatch] = [], mode: LimitMode = .enforce, softQuota: Int? = nil,
         failureMode: FailureMode = .open, warnAtPerMille: [Int] = []
     ) {
@@ -66,6 +68,7 @@ public struct LimitDefinition: Hashable, Sendable {
         precondition((window == nil) == (unit == .concurrency))
         precondition(softQuota.map { 1..<max(1, quota ?? 1) ~= $0 && mode != .soft } ?? true)
         precondition(unit != .concurrency || mode != .soft && softQuota == nil)
+        if weights != nil { precondition(unit.tokenKind != nil) }
         precondition(window?.isUsable ?? true)
         precondition(matches.count <= Self.maximumMatches && warnAtPerMille.count <= Self.maximumWarnings)
         precondition(warnAtPerMille.allSatisfy(Self.warnings.contains))
@@ -76,6 +79,7 @@ public struct LimitDefinition: Hashable, Sendable {
         self.maximumValues =
             values.isEmpty || scope == .global ? nil : maximumValues ?? Self.usualMaximumValues
         self.unit = unit
+        self.weights = weights
         self.quota = quota
         self.window = window
         self.matches = matches

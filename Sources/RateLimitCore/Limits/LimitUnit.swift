@@ -26,6 +26,9 @@ public enum LimitUnit: Hashable, Sendable {
         }
     }
 
+    /// Which tokens it counts; nil for what is no limit of tokens.
+    public var tokenKind: TokenKind? { if case .tokens(let kind) = self { kind } else { nil } }
+
     /// Reads a unit as limits files write it; nil for anything else. `tokens.total` is `tokens`.
     public init?(_ text: String) {
         if text == "tokens.total" {

@@ -9,7 +9,8 @@
 /// | Anthropic | `input_tokens`, without what follows | `cache_read_input_tokens` | `cache_creation_input_tokens` | `output_tokens` |
 /// | Gemini | `promptTokenCount`, cached ones among them, and `toolUsePromptTokenCount` | `cachedContentTokenCount` | | `candidatesTokenCount` and `thoughtsTokenCount` |
 ///
-/// Reasoning is in OpenAI's output already. Gemini's names are also known as its SDKs write them, `prompt_token_count`.
+/// Reasoning is in OpenAI's output already, and of both it is told as a part of the output; so are sound and pictures of
+/// input and output, by OpenAI's details and Gemini's lists by modality. Gemini's names are also known as its SDKs write them, `prompt_token_count`.
 public struct ProviderUsage: Sendable {
     /// Whose object it is.
     public enum Format: String, CaseIterable, Hashable, Sendable {
@@ -22,7 +23,9 @@ public struct ProviderUsage: Sendable {
     /// An object within a usage object that holds counts.
     public enum Container: CaseIterable, Hashable, Sendable {
         case promptDetails
+        case completionDetails
         case inputDetails
+        case outputDetails
         case cacheCreation
 
         /// The one of a name in UTF-8; nil for any other.
@@ -34,8 +37,54 @@ public struct ProviderUsage: Sendable {
         private var name: StaticString {
             switch self {
             case .promptDetails: "prompt_tokens_details"
+            case .completionDetails: "completion_tokens_details"
             case .inputDetails: "input_tokens_details"
+            case .outputDetails: "output_tokens_details"
             case .cacheCreation: "cache_creation"
+            }
+        }
+    }
+
+    /// A list within a usage object of Gemini's that says how many tokens were of which modality.
+    public enum ModalityList: CaseIterable, Hashable, Sendable {
+        case prompt
+        case cache
+        case candidates
+
+        /// The one of a name in UTF-8; nil for any other.
+        public init?(_ name: UnsafeRawBufferPointer) {
+            guard let list = Self.allCases.first(where: { $0.names.contains(where: name.isText) }) else { return nil }
+            self = list
+        }
+
+        private var names: [StaticString] {
+            switch self {
+            case .prompt: ["promptTokensDetails", "prompt_tokens_details"]
+            case .cache: ["cacheTokensDetails", "cache_tokens_details"]
+            case .candidates:
+                [
+                    "candidatesTokensDetails", "candidates_tokens_details", "responseTokensDetails",
+                    "response_tokens_details",
+                ]
+            }
+        }
+
+        /// What is counted of a modality, by its name in UTF-8; nil for text, and for what is priced as text is.
+        public func count(ofModality modality: UnsafeRawBufferPointer) -> Count? {
+            if modality.isText("AUDIO") {
+                switch self {
+                case .prompt: .audioInput
+                case .cache: .geminiCachedAudio
+                case .candidates: .audioOutput
+                }
+            } else if modality.isText("IMAGE") {
+                switch self {
+                case .prompt: .imageInput
+                case .cache: .geminiCachedImage
+                case .candidates: .imageOutput
+                }
+            } else {
+                nil
             }
         }
     }
@@ -60,6 +109,13 @@ public struct ProviderUsage: Sendable {
         case geminiThoughts
         case geminiToolUse
         case geminiTotal
+        case reasoning
+        case audioInput
+        case imageInput
+        case audioOutput
+        case imageOutput
+        case geminiCachedAudio
+        case geminiCachedImage
 
         /// The count of a name in UTF-8, within a container where it stands in one; nil for one that nobody knows.
         public init?(_ name: UnsafeRawBufferPointer, in container: Container? = nil) {
@@ -85,6 +141,11 @@ public struct ProviderUsage: Sendable {
             (nil, "thoughtsTokenCount", .geminiThoughts), (nil, "thoughts_token_count", .geminiThoughts),
             (nil, "toolUsePromptTokenCount", .geminiToolUse), (nil, "tool_use_prompt_token_count", .geminiToolUse),
             (nil, "totalTokenCount", .geminiTotal), (nil, "total_token_count", .geminiTotal),
+            (.completionDetails, "reasoning_tokens", .reasoning), (.outputDetails, "reasoning_tokens", .reasoning),
+            (.promptDetails, "audio_tokens", .audioInput), (.inputDetails, "audio_tokens", .audioInput),
+            (.promptDetails, "image_tokens", .imageInput), (.inputDetails, "image_tokens", .imageInput),
+            (.completionDetails, "audio_tokens", .audioOutput), (.outputDetails, "audio_tokens", .audioOutput),
+            (.completionDetails, "image_tokens", .imageOutput), (.outputDetails, "image_tokens", .imageOutput),
         ]
 
         fileprivate static let gemini: [Count] = [
@@ -94,7 +155,7 @@ public struct ProviderUsage: Sendable {
     }
 
     /// By the places of ``Count``.
-    private var counts = InlineArray<18, Int?>(repeating: nil)
+    private var counts = InlineArray<25, Int?>(repeating: nil)
 
     /// An object without counts.
     public init() {}
@@ -161,7 +222,24 @@ public struct ProviderUsage: Sendable {
     private func usage(input: Int, cached: Int, written: Int, output: Int) -> TokenUsage? {
         let most = TokenUsage.counts.upperBound
         return TokenUsage(
-            input: min(input, most), output: min(output, most), cacheRead: cached, cacheWrite: min(written, most))
+            input: min(input, most), output: min(output, most), cacheRead: cached, cacheWrite: min(written, most),
+            parts: parts)
+    }
+
+    /// What of input and output is known to be of a part; nil where nothing is told.
+    private var parts: PerTokenPart<Int>? {
+        let told: [Count] = [.reasoning, .audioInput, .imageInput, .audioOutput, .imageOutput, .geminiThoughts]
+        guard told.contains(where: has) else { return nil }
+        return PerTokenPart { part in
+            switch part {
+            case .reasoning: self[.geminiThoughts] ?? count(.reasoning)
+            // What came from the cache is no input.
+            case .audioInput: max(0, count(.audioInput) - count(.geminiCachedAudio))
+            case .imageInput: max(0, count(.imageInput) - count(.geminiCachedImage))
+            case .audioOutput: count(.audioOutput)
+            case .imageOutput: count(.imageOutput)
+            }
+        }
     }
 
     private func count(_ count: Count) -> Int { self[count] ?? 0 }

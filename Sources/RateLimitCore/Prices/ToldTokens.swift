@@ -32,15 +32,3 @@ public struct ToldTokens: OptionSet, Hashable, Sendable {
         }
     }
 }
-
-extension ModelPrice {
-    /// Whether a call certainly costs nothing at this price, by what it told of its tokens: each kind is free, or was
-    /// told as 0.
-    public func isCertainlyNothing(for usage: TokenUsage, told: ToldTokens) -> Bool {
-        func isNothing(_ kind: TokenKind, _ price: Int) -> Bool {
-            price == 0 || told.isCertainlyNone(of: kind, in: usage)
-        }
-        return isNothing(.input, input) && isNothing(.output, output) && isNothing(.cacheRead, cacheRead)
-            && isNothing(.cacheWrite, cacheWrite)
-    }
-}

@@ -13,21 +13,23 @@ struct CallCosts: Hashable, Sendable {
     /// Whether the call certainly costs no money: it said so, or its model's price does.
     var isFreeOfCharge: Bool
 
-    /// How much of a unit; 0 where that is not known.
-    func amount(of unit: LimitUnit) -> Int {
+    /// How much of a unit, of tokens by their weights where there are some; 0 where that is not known.
+    func amount(of unit: LimitUnit, weights: TokenWeights?) -> Int {
         switch unit {
         case .requests: requests
-        case .tokens(let kind): tokens.count(of: kind)
+        case .tokens(let kind): weights.map { $0.weight(of: tokens, kind) } ?? tokens.count(of: kind)
         case .spend: spend ?? 0
         case .concurrency: 0
         }
     }
 
     /// Whether it certainly counts for nothing in a unit, and so needs no room there. What it did not tell may come.
-    func isCertainlyNothing(of unit: LimitUnit) -> Bool {
+    func isCertainlyNothing(of unit: LimitUnit, weights: TokenWeights?) -> Bool {
         switch unit {
         case .requests, .concurrency: false
-        case .tokens(let kind): told.isCertainlyNone(of: kind, in: tokens)
+        case .tokens(let kind):
+            weights.map { $0.isCertainlyNothing(kind, for: tokens, told: told) }
+                ?? told.isCertainlyNone(of: kind, in: tokens)
         case .spend: isFreeOfCharge
         }
     }
@@ -37,6 +39,8 @@ struct CallCosts: Hashable, Sendable {
 struct PlanAmount: Hashable, Sendable {
     /// What it is an amount of.
     let unit: LimitUnit
+    /// How much tokens weigh; nil where each counts as one.
+    let weights: TokenWeights?
     /// Whether a limit has a quota of 0, which blocks also what costs nothing.
     let isBlocked: Bool
 
@@ -45,10 +49,10 @@ struct PlanAmount: Hashable, Sendable {
     func amount(of costs: CallCosts, _ kind: CallKind) -> Int {
         // What is learned holds no more than the quota, and there is none.
         if isBlocked, kind.isLearned, unit.isKnownAfterwards { return DecisionPlan.unknownCost }
-        let amount = costs.amount(of: unit)
+        let amount = costs.amount(of: unit, weights: weights)
         precondition(LimitTerm.amounts.contains(amount), "a cost is within its bounds")
         guard amount == 0, kind.asks else { return amount }
-        return isBlocked || !costs.isCertainlyNothing(of: unit) ? DecisionPlan.unknownCost : 0
+        return isBlocked || !costs.isCertainlyNothing(of: unit, weights: weights) ? DecisionPlan.unknownCost : 0
     }
 }
 

@@ -227,7 +227,9 @@ struct CallPlanner {
         // A call that says neither model nor tokens has nothing to price.
         guard plan.countsSpend, request.costMicros == nil, model != nil || tokens != nil else { return (nil, false) }
         if let price = limits.prices.price(ofModel: model) {
-            costs.spend = costs.spend ?? tokens.map { price.spend(of: $0) }
+            // What each call costs besides is charged with its tokens, also where there are none.
+            let told = tokens ?? (request.operation.tellsWhole(ofCost: request.cost) ? .zero : nil)
+            costs.spend = costs.spend ?? told.map { price.spend(of: $0) }
             costs.isFreeOfCharge = price.isCertainlyNothing(for: costs.tokens, told: request.told)
             return (nil, false)
         }

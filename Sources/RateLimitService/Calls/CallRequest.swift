@@ -67,6 +67,16 @@ public struct CallRequest: Hashable, Sendable {
 }
 
 extension CallRequest.Operation {
+    /// Whether it tells all that a call came to, its tokens being none where it names none. A refund that gives back requests
+    /// may be about these alone.
+    func tellsWhole(ofCost cost: Int) -> Bool {
+        switch self {
+        case .settle, .usage: true
+        case .refund: cost == 0
+        case .check, .checkOnce, .reserve, .renew, .release, .look: false
+        }
+    }
+
     /// A check, with an id where there is one.
     public init(checkWithID id: [UInt8]?) { self = id.map { .checkOnce(id: $0) } ?? .check }
 }

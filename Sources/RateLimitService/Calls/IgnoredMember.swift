@@ -1,3 +1,5 @@
+package import RateLimitCore
+
 /// Something that a call says and that was passed over, so that the rest of the call counts.
 public struct IgnoredMember: Hashable, Sendable {
     /// What was passed over, as the members of a call's body are called; a metric has it as its label.
@@ -11,6 +13,11 @@ public struct IgnoredMember: Hashable, Sendable {
         case outputTokens = "output_tokens"
         case cacheReadTokens = "cache_read_input_tokens"
         case cacheWriteTokens = "cache_write_input_tokens"
+        case reasoningTokens = "reasoning_tokens"
+        case audioInputTokens = "audio_input_tokens"
+        case imageInputTokens = "image_input_tokens"
+        case audioOutputTokens = "audio_output_tokens"
+        case imageOutputTokens = "image_output_tokens"
         case costMicros = "cost_micros"
         case usage
         case timeToLive = "ttl"
@@ -29,4 +36,21 @@ public struct IgnoredMember: Hashable, Sendable {
         self.name = name
         self.reason = reason
     }
+}
+
+extension IgnoredMember.Name {
+    /// The member that tells of a part of the tokens.
+    package init(_ part: TokenPart) {
+        self =
+            switch part {
+            case .reasoning: .reasoningTokens
+            case .audioInput: .audioInputTokens
+            case .imageInput: .imageInputTokens
+            case .audioOutput: .audioOutputTokens
+            case .imageOutput: .imageOutputTokens
+            }
+    }
+
+    /// The part of the tokens that the member tells of; nil for any other member.
+    package var part: TokenPart? { TokenPart.allCases.first { Self($0) == self } }
 }

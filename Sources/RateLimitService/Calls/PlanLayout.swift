@@ -124,7 +124,9 @@ struct PlanLayout {
         case (.concurrency, .settle): return .fixed(0)
         case (.concurrency, _): return nil
         case (.requests, _), (.tokens, _), (.spend, _):
-            return .amount(PlanAmount(unit: limit.unit, isBlocked: limit.mode != .soft && quota.amount == 0))
+            return .amount(
+                PlanAmount(
+                    unit: limit.unit, weights: limit.weights, isBlocked: limit.mode != .soft && quota.amount == 0))
         }
     }
 

@@ -250,12 +250,14 @@ class GatewayTests(unittest.TestCase):
             "completion_tokens": 300,
             "total_tokens": 2306,
             "prompt_tokens_details": {"cached_tokens": 1920, "audio_tokens": None},
+            "completion_tokens_details": {"reasoning_tokens": 128, "accepted_prediction_tokens": 0},
             "cost": 0.1,
         }
         kept = {
             "prompt_tokens": 2006,
             "completion_tokens": 300,
             "prompt_tokens_details": {"cached_tokens": 1920},
+            "completion_tokens_details": {"reasoning_tokens": 128},
         }
         self.assertEqual(provider_usage(openai), kept)
         anthropic = {"input_tokens": 5, "output_tokens": 6, "cache_read_input_tokens": 7}

@@ -23,7 +23,18 @@ _HANDED_ON = tuple(
         "X-RateLimit-Reset",
     )
 )
-_COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_write_input_tokens", "cost_micros")
+_COUNTS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_write_input_tokens",
+    "reasoning_tokens",
+    "audio_input_tokens",
+    "image_input_tokens",
+    "audio_output_tokens",
+    "image_output_tokens",
+    "cost_micros",
+)
 
 DENIED = 429
 NOT_FOUND = 404

@@ -228,6 +228,10 @@ def _object(value: object) -> Mapping[str, Any]:
     return dumped if isinstance(dumped, Mapping) else {}
 
 
+_DETAILS = ("prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details")
+_PARTS = ("cached_tokens", "reasoning_tokens", "audio_tokens", "image_tokens")
+
+
 def provider_usage(value: object) -> dict[str, object] | None:
     """Take what the daemon reads from a usage object of LiteLLM's; None where it counts no tokens.
 
@@ -252,10 +256,12 @@ def provider_usage(value: object) -> dict[str, object] | None:
         kept.pop("output_tokens", None)
     elif "input_tokens" not in kept and "output_tokens" not in kept:
         return None
-    for name in ("prompt_tokens_details", "input_tokens_details"):
-        cached = _count(_object(usage.get(name)).get("cached_tokens"))
-        if cached is not None:
-            kept[name] = {"cached_tokens": cached}
+    for name in _DETAILS:
+        details = _object(usage.get(name))
+        counts = {part: _count(details.get(part)) for part in _PARTS}
+        told = {part: count for part, count in counts.items() if count is not None}
+        if told:
+            kept[name] = told
     return kept
 
 

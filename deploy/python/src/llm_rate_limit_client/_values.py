@@ -21,6 +21,11 @@ class Usage:
         cost_micros: the call's price in micro-dollars. Left out, the daemon's table of prices says it.
         provider_usage: the provider's own usage object, in place of the tokens above: OpenAI's, Anthropic's or
             Gemini's. The daemon tells them apart, and nobody has to subtract cached tokens.
+        reasoning_tokens: of the output, what the model thought.
+        audio_input_tokens: of the input, sound.
+        image_input_tokens: of the input, pictures.
+        audio_output_tokens: of the output, sound.
+        image_output_tokens: of the output, pictures.
 
     What is None is not told: it is taken for 0 by a settlement, and learned by a reservation.
 
@@ -32,6 +37,11 @@ class Usage:
     cache_write_input_tokens: int | None = None
     cost_micros: int | None = None
     provider_usage: Mapping[str, object] | None = None
+    reasoning_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    image_input_tokens: int | None = None
+    audio_output_tokens: int | None = None
+    image_output_tokens: int | None = None
 
 
 @dataclass(frozen=True)
