@@ -69,6 +69,9 @@ private struct FilePart {
             Trait(name: "unit", text: limit.unit.text),
             Trait(name: "weights", text: Self.listed(weights), isUsual: weights.isEmpty),
             Trait(name: "quota", text: limit.text(of: limit.quota, orNone: "unlimited")),
+            Trait(
+                name: "quota_from_call", text: limit.maximumCallQuota.map { "max \($0)" } ?? "none",
+                isUsual: limit.maximumCallQuota == nil),
             Trait(name: "window", text: limit.window?.text ?? "none", isUsual: limit.window == nil),
             Trait(name: "match", text: Self.listed(matches), isUsual: matches.isEmpty),
             Trait(name: "mode", text: limit.mode.rawValue, isUsual: limit.denies),

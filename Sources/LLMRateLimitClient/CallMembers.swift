@@ -9,6 +9,7 @@ struct CallMembers: Encodable {
     var provider: String?
     var groups: [String]?
     var labels: [String: String]?
+    var quotas: [String: Int]?
     var inputTokens: Int?
     var outputTokens: Int?
     var cacheReadInputTokens: Int?
@@ -24,7 +25,7 @@ struct CallMembers: Encodable {
     var refund: Bool?
 
     private enum CodingKeys: String, CodingKey {
-        case user, lease, cost, model, provider, groups, labels, ttl, refund
+        case user, lease, cost, model, provider, groups, labels, quotas, ttl, refund
         case inputTokens = "input_tokens"
         case outputTokens = "output_tokens"
         case cacheReadInputTokens = "cache_read_input_tokens"
@@ -45,6 +46,7 @@ struct CallMembers: Encodable {
         provider = call.provider
         groups = call.groups.isEmpty ? nil : call.groups
         labels = call.labels.isEmpty ? nil : call.labels
+        quotas = call.quotas.isEmpty ? nil : call.quotas
         if let estimate = call.estimate { take(estimate) }
     }
 

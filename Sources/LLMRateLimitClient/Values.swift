@@ -12,6 +12,8 @@ public struct Call: Hashable, Sendable {
     public var groups: [String]
     /// What limits match or have a window for, such as `["session": "4711"]`.
     public var labels: [String: String]
+    /// What the caller's plan gives of limits with `quota_from_call`, by their names.
+    public var quotas: [String: Int] = [:]
     /// What it is expected to come to; nil for what the daemon has learned.
     public var estimate: Usage?
 

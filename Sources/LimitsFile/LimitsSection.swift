@@ -5,8 +5,8 @@ struct LimitsSection {
     let timeZones: TimeZoneFolder
 
     private static let keys = [
-        "name", "per", "missing", "max_values", "unit", "weights", "quota", "soft_quota", "window", "match", "mode",
-        "on_redis_failure", "warn_at",
+        "name", "per", "missing", "max_values", "unit", "weights", "quota", "soft_quota", "quota_from_call", "window",
+        "match", "mode", "on_redis_failure", "warn_at",
     ]
     private static let names = "1 to 64 of a-z, 0-9, -, _ and ., beginning with a letter or digit"
 
@@ -67,7 +67,8 @@ struct LimitsSection {
         return LimitDefinition(
             name: name, scope: windows.scope, values: windows.values, missing: windows.missing,
             maximumValues: windows.maximumValues, unit: unit, weights: try WeightsReader(map, unit: unit).weights(),
-            quota: quota, window: try WindowReader(timeZones: timeZones).window(map, unit: unit),
+            quota: quota, maximumCallQuota: try maximumCallQuota(map, unit: unit),
+            window: try WindowReader(timeZones: timeZones).window(map, unit: unit),
             matches: try matches(map), mode: mode, softQuota: try lines.softQuota(beside: mode),
             failureMode: try map.word("on_redis_failure", standard: .open), warnAtPerMille: try warnings(map))
     }
@@ -93,6 +94,17 @@ struct LimitsSection {
         return try map.read(
             node, "quota", accepted: "whole numbers from 0 (blocks) to \(grouped(range.upperBound)), or no quota at all"
         ) { ValueText.wholeNumber($0, in: range) }
+    }
+
+    private func maximumCallQuota(_ map: MapReader, unit: LimitUnit) throws(LimitsFileError) -> Int? {
+        guard let node = try map.value("quota_from_call") else { return nil }
+        let from = try MapReader(node, what: "quota_from_call of \(map.what)", keys: ["max"])
+        let range = 1...LimitDefinition.quotas.upperBound
+        let accepted =
+            "whole numbers from 1 to \(grouped(range.upperBound))" + (unit == .spend ? ", or dollars such as $5" : "")
+        return try from.read(try from.required("max", accepted: accepted), "max", accepted: accepted) {
+            unit == .spend ? ValueText.micros($0, in: range) : ValueText.wholeNumber($0, in: range)
+        }
     }
 
     private func matches(_ limit: MapReader) throws(LimitsFileError) -> [LabelMatch] {

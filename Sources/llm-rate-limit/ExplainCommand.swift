@@ -40,9 +40,16 @@ struct ExplainCommand: AsyncParsableCommand {
         transform: { try Label($0) })
     var label: [Label] = []
 
+    @Option(
+        help: ArgumentHelp(
+            "What a call says its quota of a limit with quota_from_call is; may be repeated.", valueName: "limit=amount"
+        ),
+        transform: { try Label($0) })
+    var quota: [Label] = []
+
     @OptionGroup var daemon: DaemonConnection
 
-    /// A label and its value, as the command line has them.
+    /// A label and its value, or a limit and its quota, as the command line has them.
     struct Label {
         var name: String
         var value: String
@@ -59,6 +66,7 @@ struct ExplainCommand: AsyncParsableCommand {
         var query = group.map { "group=\($0.urlText)" }
         if let model { query.append("model=\(queryText(model))") }
         if let provider { query.append("provider=\(queryText(provider))") }
+        query += quota.map { "quota.\(queryText($0.name))=\(queryText($0.value))" }
         query += label.map { "label.\(queryText($0.name))=\(queryText($0.value))" }
         return "/v1/users/\(user.id.urlText)/usage" + (query.isEmpty ? "" : "?\(query.joined(separator: "&"))")
     }
@@ -129,6 +137,7 @@ extension UsageAnswer.Limit {
         switch rule {
         case "override": limit == 0 ? "blocked by the user's override" : "the quota is the user's override"
         case "group": "the quota is that of group \(printable(ruleGroupId ?? ""))"
+        case "call": "the quota is the one that was named, in place of the default"
         case "default": "the quota is the default: no override, and no group gives one"
         default: "unlimited: no override, no group and no default gives a quota"
         }

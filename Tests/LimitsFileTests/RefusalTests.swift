@@ -363,6 +363,26 @@ struct LimitsFileRefusalTests {
         )
     }
 
+    @Test("says what is wrong with the quota that calls may say")
+    func quotaFromCall() throws {
+        func file(_ unit: String, _ text: String) -> String {
+            "limits:\n  - name: t\n    per: user\n    unit: \(unit)\n    window: 1h\n    quota_from_call: \(text)\n"
+        }
+        let accepted = "accepted are whole numbers from 1 to 1,000,000,000,000"
+        #expect(refusal(file("tokens", "{max: 0}")) == "line 6: max of quota_from_call of limit t is 0: \(accepted)")
+        #expect(refusal(file("tokens", "{max: $5}")) == "line 6: max of quota_from_call of limit t is $5: \(accepted)")
+        #expect(refusal(file("tokens", "{}")) == "line 6: quota_from_call of limit t has no max: \(accepted)")
+        #expect(
+            refusal(file("spend", "{}"))
+                == "line 6: quota_from_call of limit t has no max: \(accepted), or dollars such as $5")
+        #expect(
+            refusal(file("tokens", "5")) == "line 6: quota_from_call of limit t is 5: accepted are maps of key: value")
+        #expect(refusal(file("tokens", "{maximum: 5}")).contains("did you mean max?"))
+        #expect(try read(file("spend", "{max: $5}")).limits.limits[0].maximumCallQuota == 5_000_000)
+        #expect(try read(file("tokens", "{max: 1e3}")).limits.limits[0].maximumCallQuota == 1_000)
+        #expect(try read(file("tokens", "null")).limits.limits[0].maximumCallQuota == nil)
+    }
+
     @Test("says what is wrong with tiers, which price all that their model prices")
     func tiers() {
         func file(_ more: String) -> String {

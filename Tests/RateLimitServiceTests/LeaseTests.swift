@@ -145,7 +145,12 @@ struct LeaseTests {
         let groups = try (0..<CallAttributes.maximumGroups).map { number in
             try #require(SubjectID(String(repeating: "g", count: 253) + "\(100 + number)"))
         }
-        let attributes = CallAttributes(model: long, provider: long, labels: labels, groups: groups)
+        let quotas = try (0..<LimitSet.maximumCount).map { number in
+            try #require(CallQuota(of: .max - UInt32(number), LimitDefinition.quotas.upperBound))
+        }
+        let attributes = CallAttributes(
+            model: long, provider: long, labels: labels, groups: groups, quotas: quotas)
+        #expect(attributes.quotas == quotas.reversed())
         var random = SystemRandomNumberGenerator()
         let most = Lease(
             of: groups[0], instants: .unknown, cost: 1, attributes: attributes, isHeldInGroups: true,

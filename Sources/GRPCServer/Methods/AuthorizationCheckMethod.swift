@@ -55,7 +55,8 @@ final class AuthorizationCheckMethod: UnaryMethod {
         let limits = engine.limits
         let caller = try callers.caller(at: request.peer, request.values)
         let said = try callers.attributes(
-            labelNames: limits.set.labelNames, readsGroups: limits.groupsAreGiven, request.values)
+            labelNames: limits.set.labelNames, readsGroups: limits.groupsAreGiven, limits: limits.set,
+            request.values)
         return CallRequest(
             user: caller, operation: CallRequest.Operation(checkWithID: try callers.callID(request.values)),
             attributes: said.configured(by: request, under: limits))
@@ -74,8 +75,16 @@ extension CallAttributes {
         if limits.groupsAreGiven, let group = request.contextExtension("group").flatMap({ SubjectID($0) }) {
             groups.append(group)
         }
+        var quotas = quotas
+        for limit in limits.definitions where limit.maximumCallQuota != nil {
+            let text = request.contextExtension("quota.\(limit.name)")
+            guard let amount = text.flatMap({ WholeNumber.read($0.utf8) }), LimitDefinition.quotas.contains(amount),
+                let quota = limits.set.callQuota(named: limit.name.text, amount).quota
+            else { continue }
+            quotas.append(quota)
+        }
         return CallAttributes(
             model: request.contextExtension("model") ?? model,
-            provider: request.contextExtension("provider") ?? provider, labels: labels, groups: groups)
+            provider: request.contextExtension("provider") ?? provider, labels: labels, groups: groups, quotas: quotas)
     }
 }

@@ -99,7 +99,7 @@ private struct NamedCall {
         var description: String {
             switch self {
             case .unknownEntry(let key):
-                "it has the entry \(key); accepted are user, group, model, provider, label.<name>, charge and x-request-id"
+                "it has the entry \(key); accepted are user, group, model, provider, label.<name>, quota.<limit>, charge and x-request-id"
             case .repeatedEntry(let key): "it has the entry \(key) twice"
             case .noUser: "it has no entry user"
             case .unknownCharge(let value):
@@ -129,6 +129,8 @@ private struct NamedCall {
         var single: [String: String] = [:]
         var labels: [String: String] = [:]
         var groups: [SubjectID?] = []
+        var quotas: [CallQuota] = []
+        var hasUnusableQuota = false
         for entry in descriptor.entries {
             switch entry.key {
             case "group": if limits.groupsAreGiven { groups.append(SubjectID(entry.value)) }
@@ -136,6 +138,13 @@ private struct NamedCall {
                 guard single.updateValue(entry.value, forKey: entry.key) == nil else {
                     throw .repeatedEntry(entry.key)
                 }
+            case let key where key.hasPrefix("quota."):
+                guard let amount = WholeNumber.read(entry.value.utf8), LimitDefinition.quotas.contains(amount) else {
+                    hasUnusableQuota = true
+                    continue
+                }
+                let quota = limits.set.callQuota(named: String(key.dropFirst(6)), amount).quota
+                if let quota { quotas.append(quota) }
             default:
                 guard entry.key.hasPrefix("label."), entry.key.utf8.count > 6 else { throw .unknownEntry(entry.key) }
                 let name = String(entry.key.dropFirst(6))
@@ -154,11 +163,12 @@ private struct NamedCall {
         if charge != nil || isRefund { groups.removeAll { $0 == nil } }
         attributes = CallAttributes(
             model: single["model"], provider: single["provider"],
-            labels: labels.filter { limits.set.labelNames.contains($0.key) }, groups: groups.compactMap { $0 })
+            labels: labels.filter { limits.set.labelNames.contains($0.key) }, groups: groups.compactMap { $0 },
+            quotas: quotas)
         // A longer one is no id, so that what is remembered of ids is bounded: then nothing is held.
         requestID = single["x-request-id"].map { Array($0.utf8) }.flatMap { Self.idLengths ~= $0.count ? $0 : nil }
         self.hits = descriptor.hits ?? max(1, hits)
-        isUnusable = user == nil || groups.contains(nil)
+        isUnusable = user == nil || groups.contains(nil) || hasUnusableQuota && charge == nil
     }
 
     /// How many bytes the id of a request has.

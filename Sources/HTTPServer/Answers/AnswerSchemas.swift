@@ -109,7 +109,7 @@ extension BodySchema {
                 "limit": JSONValue.number.orNull, "used": .number, "remaining": JSONValue.number.orNull,
                 "reset_after": .number, "period_start": JSONValue.instant.orNull,
                 "period_end": JSONValue.instant.orNull,
-                "rule": .string(of: ["override", "group", "default", "unlimited"]), "rule_group_id": .subject,
+                "rule": .string(of: ["override", "group", "call", "default", "unlimited"]), "rule_group_id": .subject,
                 "grant": .object(required: ["amount", "expires_at"], grantProperties),
                 "mode": .string(of: LimitMode.allCases.map(\.rawValue)), "denied": .flag, "soft_limit": .number,
                 "over": .flag,

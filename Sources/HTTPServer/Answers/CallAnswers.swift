@@ -294,6 +294,7 @@ extension QuotaRule {
         switch self {
         case .override: "override"
         case .group: "group"
+        case .call: "call"
         case .default: "default"
         case .unlimited: "unlimited"
         }

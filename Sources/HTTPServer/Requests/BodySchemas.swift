@@ -24,6 +24,8 @@ extension BodySchema {
                 "groups": JSONValue.array(of: .subject).orNull
                     .described(
                         "Where LLM_RATE_LIMIT_GROUPS is given: the first \(CallAttributes.maximumGroups) count."),
+                "quotas": JSONValue.map(of: JSONValue.number(in: LimitDefinition.quotas).orNull).orNull
+                    .described("By the names of limits with quota_from_call: what the caller's plan gives of them."),
                 "input_tokens": tokens, "output_tokens": tokens, "cache_read_input_tokens": tokens,
                 "cache_write_input_tokens": tokens,
                 "reasoning_tokens": tokens.described("Of the output."),

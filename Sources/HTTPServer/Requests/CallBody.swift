@@ -4,7 +4,7 @@ import RateLimitService
 /// Reads what a gateway says of a call: the members of a JSON body, in any order, all but `user` optional. One that is null
 /// is as left out, and members that are not known are ignored.
 ///
-///     {"user":"<text>","cost":1,"model":"…","provider":"…","labels":{"route":"…"},"groups":["<text>"],
+///     {"user":"<text>","cost":1,"model":"…","provider":"…","labels":{"route":"…"},"groups":["<text>"],"quotas":{"<limit>":0},
 ///      "input_tokens":0,"output_tokens":0,"cache_read_input_tokens":0,"cache_write_input_tokens":0,"cost_micros":0,
 ///      "reasoning_tokens":0,"audio_input_tokens":0,"image_input_tokens":0,"audio_output_tokens":0,"image_output_tokens":0,
 ///      "usage":{…},"ttl":60,"lease":"…","request_id":"…","refund":false}
@@ -25,6 +25,7 @@ struct CallBody: Hashable {
     var provider: String?
     var labels: [String: String] = [:]
     var groups: [SubjectID] = []
+    var quotas: [CallQuota] = []
     var input: Int?
     var output: Int?
     var cacheRead: Int?
@@ -91,6 +92,7 @@ struct CallBody: Hashable {
         case .groups:
             groups = []
             if limits.groupsAreGiven { try readGroups(&text) } else { try text.skipValue(depth: 1) }
+        case .quotas: try readQuotas(&text, of: limits.set)
         case .lease:
             lease = try take(member, &text) { (text) throws(RequestError) in try text.lease() }
         case .requestID:
@@ -204,6 +206,30 @@ extension CallBody {
         problems.append(Problem(ignored: IgnoredMember(.groups, reason), refusal: nil))
     }
 
+    private mutating func readQuotas(_ text: inout JSONReader, of limits: LimitSet) throws(RequestError) {
+        quotas = []
+        guard text.position < text.bytes.count, text.bytes[text.position] == 0x7b else {
+            if text.isNull() { return }
+            note(.quotas, .invalidCall("quotas is no object"))
+            return try text.skipValue(depth: 1)
+        }
+        var read = CallBody()
+        read.problems = problems
+        try text.object { (text, name) throws(RequestError) in
+            let amount = try read.takeNumber(.quotas, &text, in: LimitDefinition.quotas)
+            if let amount { read.add(quota: amount, named: text.unescaped(name) ?? "", of: limits) }
+        }
+        (quotas, problems) = (read.quotas, read.problems)
+    }
+
+    /// Takes what the call says its quota of a limit is, and notes what of that does not count; no call is refused for it.
+    mutating func add(quota amount: Int, named name: String, of limits: LimitSet) {
+        let (quota, problem) = limits.callQuota(named: name, amount)
+        if let quota { quotas.append(quota) }
+        guard let problem, !problems.contains(where: { $0.ignored.name == .quotas }) else { return }
+        problems.append(Problem(ignored: IgnoredMember(.quotas, "\(problem)"), refusal: nil))
+    }
+
     private mutating func readUsage(_ text: inout JSONReader) throws(RequestError) {
         usage = nil
         guard text.position < text.bytes.count, text.bytes[text.position] == 0x7b else {
@@ -239,7 +265,8 @@ extension CallBody {
         let tokens = kinds.isEmpty && parts == nil ? nil : ownTokens
         var request = CallRequest(
             user: user, operation: operation,
-            attributes: CallAttributes(model: model, provider: provider, labels: labels, groups: groups),
+            attributes: CallAttributes(
+                model: model, provider: provider, labels: labels, groups: groups, quotas: quotas),
             cost: cost ?? (operation.isRefund ? 0 : 1), tokens: usage ?? tokens, told: usage == nil ? kinds : .all,
             costMicros: costMicros)
         request.ignored = try passedOver(by: operation)
@@ -327,7 +354,8 @@ extension CallRequest.Operation {
     }
 
     private static let ofCalls: Set<IgnoredMember.Name> = [
-        .cost, .model, .provider, .labels, .groups, .inputTokens, .outputTokens, .cacheReadTokens, .cacheWriteTokens,
+        .cost, .model, .provider, .labels, .groups, .quotas, .inputTokens, .outputTokens, .cacheReadTokens,
+        .cacheWriteTokens,
         .reasoningTokens, .audioInputTokens, .imageInputTokens, .audioOutputTokens, .imageOutputTokens, .costMicros,
         .usage,
     ]
@@ -389,6 +417,7 @@ extension IgnoredMember.Name {
     private static let spellings: [(text: StaticString, member: IgnoredMember.Name)] = [
         ("cost", .cost), ("model", .model), ("input_tokens", .inputTokens), ("output_tokens", .outputTokens),
         ("lease", .lease), ("provider", .provider), ("labels", .labels), ("groups", .groups), ("usage", .usage),
+        ("quotas", .quotas),
         ("cache_read_input_tokens", .cacheReadTokens), ("cache_write_input_tokens", .cacheWriteTokens),
         ("cost_micros", .costMicros), ("ttl", .timeToLive), ("request_id", .requestID), ("refund", .refund),
         ("usageMetadata", .usage), ("usage_metadata", .usage), ("reasoning_tokens", .reasoningTokens),

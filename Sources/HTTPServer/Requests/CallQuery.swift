@@ -1,8 +1,8 @@
 import RateLimitCore
 import RateLimitService
 
-/// Reads the query of a call: `user`, `cost`, `model`, `provider`, `group` (any number), `verbose`, and labels as
-/// `label.<name>`. Others are ignored, and so are labels that no limit looks at.
+/// Reads the query of a call: `user`, `cost`, `model`, `provider`, `group` (any number), `verbose`, labels as `label.<name>`
+/// and quotas as `quota.<limit>`. Others are ignored, and so are labels that no limit looks at.
 struct CallQuery {
     var body = CallBody()
     var isVerbose = false
@@ -34,6 +34,12 @@ struct CallQuery {
         switch parameter.name {
         case "model": body.model = try text(parameter)
         case "provider": body.provider = try text(parameter)
+        case let name where name.hasPrefix("quota."):
+            let range = LimitDefinition.quotas
+            guard let amount = WholeNumber.read(try text(parameter).utf8), range.contains(amount) else {
+                throw .malformedQuery("\(name) is no whole number from \(range.lowerBound) to \(range.upperBound)")
+            }
+            body.add(quota: amount, named: String(name.dropFirst(6)), of: limits.set)
         case let name where name.hasPrefix("label."):
             let label = String(name.dropFirst(6))
             guard limits.set.labelNames.contains(label) else { return }

@@ -39,7 +39,8 @@ extension RouteMatch {
         let values = { (name: HeaderName) in headers[name.description] }
         let caller = try request.callers.caller(at: request.peer, values)
         let attributes = try request.callers.attributes(
-            labelNames: request.limits.set.labelNames, readsGroups: request.limits.groupsAreGiven, values)
+            labelNames: request.limits.set.labelNames, readsGroups: request.limits.groupsAreGiven,
+            limits: request.limits.set, values)
         // A header that the gateway does not set is the client's, who must not pass for free.
         let operation = CallRequest.Operation(checkWithID: try request.callers.callID(values))
         return CallRequest(user: caller, operation: operation, attributes: attributes)

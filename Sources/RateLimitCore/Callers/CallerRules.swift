@@ -61,14 +61,16 @@ public struct CallerRules: Hashable, Sendable {
     /// - Parameters:
     ///   - labelNames: the labels that some limit looks at.
     ///   - readsGroups: whether the groups that count are those a call names.
+    ///   - limits: those whose quotas headers may say.
     public func attributes(
-        labelNames: Set<String>, readsGroups: Bool, _ values: (HeaderName) -> [String]
+        labelNames: Set<String>, readsGroups: Bool, limits: LimitSet = .empty, _ values: (HeaderName) -> [String]
     ) throws(CallerProblem) -> CallAttributes {
         guard !headers.pairs.isEmpty else { return .none }
         var model: String?
         var provider: String?
         var labels: [String: String] = [:]
         var groups: [SubjectID] = []
+        var quotas: [CallQuota] = []
         for pair in headers.pairs {
             let header = pair.header
             guard let text = try Self.text(of: header, values) else { continue }
@@ -77,9 +79,14 @@ public struct CallerRules: Hashable, Sendable {
             case .provider: provider = text
             case .label(let name): if labelNames.contains(name) { labels[name] = text }
             case .group: if readsGroups { groups.append(try Self.subject(text, in: header)) }
+            case .quota(let limit):
+                guard let amount = WholeNumber.read(text.utf8), LimitDefinition.quotas.contains(amount) else {
+                    throw .notAQuota(header)
+                }
+                if let quota = limits.callQuota(named: limit.text, amount).quota { quotas.append(quota) }
             }
         }
-        return CallAttributes(model: model, provider: provider, labels: labels, groups: groups)
+        return CallAttributes(model: model, provider: provider, labels: labels, groups: groups, quotas: quotas)
     }
 
     /// The id of a call; nil where the gateway gives none.
@@ -146,6 +153,8 @@ public enum CallerProblem: Error, Hashable, Sendable {
     case notASubject(HeaderName)
     /// A header's text is too long for an id.
     case longID(HeaderName)
+    /// A header's text is no quota.
+    case notAQuota(HeaderName)
     /// A user's text begins like a subject of another kind.
     case reserved(HeaderName)
 }
@@ -160,6 +169,8 @@ extension CallerProblem: CustomStringConvertible {
         case .notUTF8(let header): "The header \(header) is no UTF-8."
         case .notASubject(let header): "The header \(header) is not \(SubjectID.accepted)."
         case .longID(let header): "The header \(header) has more than \(CallerRules.idLengths.upperBound) bytes."
+        case .notAQuota(let header):
+            "The header \(header) is no whole number from 0 to \(LimitDefinition.quotas.upperBound)."
         case .reserved(let header):
             "The header \(header) begins with \(CallerRules.keyPrefix) or \(CallerRules.addressPrefix), which are not for users."
         }

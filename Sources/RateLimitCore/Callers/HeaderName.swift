@@ -57,6 +57,7 @@ public struct HeaderMap: Hashable, Sendable, CustomStringConvertible {
         case model
         case provider
         case label(String)
+        case quota(LimitName)
 
         init?(_ text: Substring) {
             switch text {
@@ -64,6 +65,10 @@ public struct HeaderMap: Hashable, Sendable, CustomStringConvertible {
             case "model": self = .model
             case "provider": self = .provider
             default:
+                if let limit = text.text(behind: "quota.").flatMap({ LimitName($0) }) {
+                    self = .quota(limit)
+                    return
+                }
                 guard let name = text.text(behind: "label."), CallAttributes.nameLengths ~= name.utf8.count else {
                     return nil
                 }
@@ -78,6 +83,7 @@ public struct HeaderMap: Hashable, Sendable, CustomStringConvertible {
             case .model: "model"
             case .provider: "provider"
             case .label(let name): "label.\(name)"
+            case .quota(let limit): "quota.\(limit)"
             }
         }
     }

@@ -11,6 +11,8 @@ public struct CallAttributes: Hashable, Sendable {
     public let labels: [String: String]
     /// The groups given in the call: the first 128 of them, and no one twice.
     public private(set) var groups: [SubjectID]
+    /// The quotas given in the call, ascending by their limits' ids: one for each limit, and ``LimitSet/maximumCount`` at most.
+    public private(set) var quotas: [CallQuota]
 
     /// How many bytes a label's name has, for a limit to name it.
     public static let nameLengths = 1...64
@@ -29,7 +31,8 @@ public struct CallAttributes: Hashable, Sendable {
     ///
     /// - Parameter labels: those that some limit names (``LimitSet/labelNames``); others would be kept in vain.
     public init(
-        model: String? = nil, provider: String? = nil, labels: [String: String] = [:], groups: [SubjectID] = []
+        model: String? = nil, provider: String? = nil, labels: [String: String] = [:], groups: [SubjectID] = [],
+        quotas: [CallQuota] = []
     ) {
         // Clients whose language has no nil write an empty text for what they leave out.
         self.model = model.flatMap { $0.isEmpty ? nil : Self.cut($0) }
@@ -38,6 +41,13 @@ public struct CallAttributes: Hashable, Sendable {
             labels.isEmpty
             ? labels : labels.filter { Self.nameLengths.contains($0.key.utf8.count) }.mapValues(Self.cut)
         self.groups = groups.count < 2 ? groups : Self.distinct(groups)
+        self.quotas = quotas.count < 2 ? quotas : Self.ordered(quotas)
+    }
+
+    /// Of several for one limit the last counts.
+    private static func ordered(_ quotas: [CallQuota]) -> [CallQuota] {
+        let each = Dictionary(quotas.map { ($0.limitID, $0) }, uniquingKeysWith: { $1 })
+        return Array(each.values.sorted { $0.limitID < $1.limitID }.prefix(LimitSet.maximumCount))
     }
 
     /// The same call, with other groups: the first ``maximumGroups``, each once.
@@ -47,11 +57,13 @@ public struct CallAttributes: Hashable, Sendable {
         return call
     }
 
-    /// The same call, where another one says by which model and provider it was served; what that leaves out stays.
+    /// The same call, where another one says by which model and provider it was served, and under which quotas; what that
+    /// leaves out stays.
     public func served(as other: CallAttributes) -> CallAttributes {
         var call = self
         if let model = other.model { call.model = model }
         if let provider = other.provider { call.provider = provider }
+        if !other.quotas.isEmpty { call.quotas = other.quotas }
         return call
     }
 

@@ -18,6 +18,8 @@ public struct LimitDefinition: Hashable, Sendable {
     public let weights: TokenWeights?
     /// The default for all who have no quota of their own, in the unit; nil is unlimited, 0 blocks.
     public let quota: Int?
+    /// The most that a call may say its quota is, in place of ``quota``; nil where calls say none.
+    public let maximumCallQuota: Int?
     /// When what it counts is free again; nil for ``LimitUnit/concurrency`` and for nothing else.
     public let window: LimitWindow?
     /// It applies to calls that meet all of these.
@@ -57,7 +59,8 @@ public struct LimitDefinition: Hashable, Sendable {
     ///   - maximumValues: nil for ``usualMaximumValues``; it counts only for values of a user or a group.
     public init(
         name: LimitName, scope: LimitScope, values: [CallValue] = [], missing: MissingValue = .ignore,
-        maximumValues: Int? = nil, unit: LimitUnit, weights: TokenWeights? = nil, quota: Int?, window: LimitWindow?,
+        maximumValues: Int? = nil, unit: LimitUnit, weights: TokenWeights? = nil, quota: Int?,
+        maximumCallQuota: Int? = nil, window: LimitWindow?,
         matches: [LabelMatch] = [], mode: LimitMode = .enforce, softQuota: Int? = nil,
         failureMode: FailureMode = .open, warnAtPerMille: [Int] = []
     ) {
@@ -65,6 +68,7 @@ public struct LimitDefinition: Hashable, Sendable {
         precondition(scope == .user || !values.contains(.group))
         precondition(maximumValues.map(Self.valueCounts.contains) ?? true)
         precondition(quota.map(Self.quotas.contains) ?? true)
+        precondition(maximumCallQuota.map { Self.quotas.contains($0) && $0 > 0 } ?? true)
         precondition((window == nil) == (unit == .concurrency))
         precondition(softQuota.map { 1..<max(1, quota ?? 1) ~= $0 && mode != .soft } ?? true)
         precondition(unit != .concurrency || mode != .soft && softQuota == nil)
@@ -81,6 +85,7 @@ public struct LimitDefinition: Hashable, Sendable {
         self.unit = unit
         self.weights = weights
         self.quota = quota
+        self.maximumCallQuota = maximumCallQuota
         self.window = window
         self.matches = matches
         self.mode = mode

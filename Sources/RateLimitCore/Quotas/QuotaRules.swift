@@ -14,6 +14,8 @@ public enum QuotaRule: Hashable, Sendable {
     case override
     /// This group's budget.
     case group(SubjectID)
+    /// The call, in place of the limits file.
+    case call
     /// The limits file.
     case `default`
     /// No rule gave any.

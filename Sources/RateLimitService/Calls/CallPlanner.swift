@@ -159,9 +159,10 @@ struct CallPlanner {
         _ request: CallRequest, learned: CallEstimate? = nil, for caller: CallerBudgets, atUnixMilliseconds now: Int
     ) throws(CallRefusal) -> PlannedCall {
         let lacks = try lacks(request, hasGroups: !caller.groups.isEmpty)
+        let applicable = applicable(to: request)
         let plan = plans.plan(
             CallKind(request.operation, isLearned: learned != nil, servedAs: request.attributes),
-            applicable(to: request),
+            applicable, quotas: limits.set.countedQuotas(request.attributes.quotas, at: applicable),
             for: caller, under: limits, atUnixMilliseconds: now)
         let (tokens, costMicros) =
             learned.map { ($0.tokens, $0.costMicros) } ?? (request.tokens, request.costMicros)

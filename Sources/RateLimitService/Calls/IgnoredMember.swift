@@ -9,6 +9,7 @@ public struct IgnoredMember: Hashable, Sendable {
         case provider
         case labels
         case groups
+        case quotas
         case inputTokens = "input_tokens"
         case outputTokens = "output_tokens"
         case cacheReadTokens = "cache_read_input_tokens"

@@ -5,7 +5,7 @@ public import RateLimitCore
 ///
 /// Its text is opaque to gateways: in base64url (RFC 4648, section 5; no padding) a version byte, the id, when it was
 /// given, when it lapses and how far servers differ about the first, the owner, the cost, in whose windows it is held,
-/// the groups, what the call said about itself, and by which values of that it is held. Nothing of it is secret or
+/// the groups, what the call said about itself, by which values of that it is held, and under which quotas of its own. Nothing of it is secret or
 /// trusted: whoever may ask at the socket may do with a user's budget what a forged lease could.
 public struct Lease: Hashable, Sendable {
     /// How many bytes an id has.
@@ -18,7 +18,8 @@ public struct Lease: Hashable, Sendable {
     public static let maximumTextLength: Int = {
         let subject = 2 + SubjectID.textLengths.upperBound
         let values = 1 + LimitSet.maximumCount * (1 + CallValue.maximumCount)
-        return (4 * (29 + subject * (1 + CallAttributes.maximumGroups) + maximumTextBytes + values) + 2) / 3
+        let quotas = 1 + LimitSet.maximumCount * 10
+        return (4 * (29 + subject * (1 + CallAttributes.maximumGroups) + maximumTextBytes + values + quotas) + 2) / 3
     }()
 
     private static let maximumTextBytes: Int = {
@@ -56,7 +57,8 @@ public struct Lease: Hashable, Sendable {
         static let hasProvider: UInt8 = 8
         static let holdsNothing: UInt8 = 16
         static let hasValues: UInt8 = 32
-        static let all: UInt8 = 63
+        static let hasQuotas: UInt8 = 64
+        static let all: UInt8 = 127
     }
 
     /// Makes a lease with an id of its own.
@@ -147,10 +149,12 @@ public struct Lease: Hashable, Sendable {
         }
         guard labelCount <= maximumLabels else { return nil }
         guard let heldValues = flags & Flag.hasValues == 0 ? [] : reader.heldValues(naming: names) else { return nil }
-        let attributes = CallAttributes(model: model, provider: provider, labels: labels, groups: groups)
+        guard let quotas = flags & Flag.hasQuotas == 0 ? [] : reader.quotas() else { return nil }
+        let attributes = CallAttributes(
+            model: model, provider: provider, labels: labels, groups: groups, quotas: quotas)
         // Whatever the attributes would cut or leave out was not written here.
         guard attributes.groups == groups, attributes.labels == labels, attributes.model == model,
-            attributes.provider == provider
+            attributes.provider == provider, attributes.quotas == quotas
         else { return nil }
         // It is held by nothing that the call did not say.
         let said = heldValues.allSatisfy { windows in
@@ -166,12 +170,18 @@ public struct Lease: Hashable, Sendable {
     public func withText<Value>(_ read: (UnsafeRawBufferPointer) -> Value) -> Value {
         let labels = attributes.labels.isEmpty ? [] : carriedLabels
         let held = heldValues.isEmpty ? [] : Self.bytes(of: heldValues, naming: labels.map(\.key))
-        let count = byteCount(labels) + held.count
+        let quotas = attributes.quotas
+        let count = byteCount(labels) + held.count + (quotas.isEmpty ? 0 : 1 + 10 * quotas.count)
         let textLength = Base64URL.textLength(ofBytes: count)
         return withUnsafeTemporaryAllocation(byteCount: count + textLength, alignment: 1) { buffer in
             var writer = LeaseWriter(UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]))
             write(labels, hasValues: !held.isEmpty, to: &writer)
             for byte in held { writer.write(UInt64(byte), 1) }
+            if !quotas.isEmpty { writer.write(UInt64(quotas.count), 1) }
+            for quota in quotas {
+                writer.write(UInt64(quota.limitID), 4)
+                writer.write(UInt64(quota.amount), 6)
+            }
             precondition(writer.isFull)
             let text = UnsafeMutableRawBufferPointer(rebasing: buffer[count...])
             Base64URL.write(UnsafeRawBufferPointer(rebasing: buffer[..<count]), to: text)
@@ -234,6 +244,7 @@ public struct Lease: Hashable, Sendable {
             (isHeldInGroups ? Flag.isHeldInGroups : 0) | (isGlobal ? Flag.isGlobal : 0)
             | (attributes.model == nil ? 0 : Flag.hasModel) | (attributes.provider == nil ? 0 : Flag.hasProvider)
             | (holdsNothing ? Flag.holdsNothing : 0) | (hasValues ? Flag.hasValues : 0)
+            | (attributes.quotas.isEmpty ? 0 : Flag.hasQuotas)
         writer.write(UInt64(flags), 1)
         writer.write(UInt64(attributes.groups.count), 1)
         for group in attributes.groups { writer.write(group) }
@@ -338,6 +349,19 @@ private struct LeaseReader {
             held.append(windows)
         }
         return held
+    }
+
+    /// The quotas of a call, one at least; nil for what no lease writes.
+    mutating func quotas() -> [CallQuota]? {
+        guard let count = byte(), 1...LimitSet.maximumCount ~= Int(count) else { return nil }
+        var quotas: [CallQuota] = []
+        for _ in 0..<count {
+            guard let id = number(bytes: 4), let amount = number(bytes: 6),
+                let quota = CallQuota(of: UInt32(id), amount)
+            else { return nil }
+            quotas.append(quota)
+        }
+        return quotas
     }
 
     var isAtEnd: Bool { position == all.count }

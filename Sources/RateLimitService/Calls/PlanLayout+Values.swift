@@ -59,6 +59,15 @@ extension PlanLayout {
     ///
     /// - Parameter group: the group that is one of the window's values: that one gives the user's quota there.
     func quota(ofLimitAt index: Int, of owner: PlanOwner, inGroup group: Int?) -> Quota {
+        let given = givenQuota(ofLimitAt: index, of: owner, inGroup: group)
+        guard !quotas.isEmpty, given.rule == .default || given.rule == .unlimited,
+            let said = quotas.first(where: { $0.limitID == limits.definitions[index].id })
+        else { return given }
+        return Quota(amount: said.amount, rule: .call)
+    }
+
+    /// The same, whatever the call says.
+    private func givenQuota(ofLimitAt index: Int, of owner: PlanOwner, inGroup group: Int?) -> Quota {
         switch owner {
         case .user:
             let own = caller.budget?.terms ?? .none

@@ -16,6 +16,8 @@ struct PlanLayout {
     let limits: LimitsInForce
     let caller: CallerBudgets
     let groups: [QuotaRules.Group]
+    /// What the call says its quotas are.
+    let quotas: [CallQuota]
     private let now: Int
     var subjects: [(subject: PlanSubject, terms: Terms)] = []
     private var calendars: [LimitWindow: CalendarBoundaries] = [:]
@@ -23,15 +25,18 @@ struct PlanLayout {
     /// Lays calls of a kind out over the limits that apply.
     ///
     /// - Parameters:
+    ///   - quotas: what calls say their quotas are, of limits that apply and as these take them.
     ///   - caller: the user's override and groups with their budgets; for a lease, its owner's and the groups it names.
     ///   - now: Unix milliseconds, for grants and calendar windows; Redis decides by its own clock which of four periods it
     ///     is.
     init(
-        _ kind: CallKind, _ applicable: LimitIndices, for caller: CallerBudgets, under limits: LimitsInForce,
+        _ kind: CallKind, _ applicable: LimitIndices, quotas: [CallQuota] = [], for caller: CallerBudgets,
+        under limits: LimitsInForce,
         atUnixMilliseconds now: Int
     ) {
         self.kind = kind
         self.applicable = applicable
+        self.quotas = quotas
         self.limits = limits
         self.caller = caller
         self.now = now

@@ -3,7 +3,7 @@ import RateLimitCore
 /// The plans of one event loop that were made under the limits in force, as a value: whoever calls next with the same kind
 /// of call meets the plan that is there.
 ///
-/// A plan depends on the kind of call, the limits that apply, the caller's budgets, and on the calendar's periods and grants
+/// A plan depends on the kind of call, the limits that apply, the caller's budgets, what the call says its quotas are, and on the calendar's periods and grants
 /// in force, for which it says how long it holds. Most callers have no budgets and no groups: their plans stand in a table
 /// of ``places``, in two of which a plan may stand. The others are looked up by what the caller has.
 struct RememberedPlans {
@@ -18,11 +18,14 @@ struct RememberedPlans {
         var kind: CallKind
         var applicable: LimitIndices
         var groupCount: Int
+        /// What the call says its quotas are.
+        var quotas: [CallQuota]
         /// Nil where neither the user nor a group has a budget.
         var budgets: CallerBudgets?
 
-        init(_ kind: CallKind, _ applicable: LimitIndices, _ caller: CallerBudgets) {
+        init(_ kind: CallKind, _ applicable: LimitIndices, _ quotas: [CallQuota], _ caller: CallerBudgets) {
             self.kind = kind
+            self.quotas = quotas
             self.applicable = applicable
             groupCount = caller.groups.count
             budgets = caller.hasBudgets ? caller : nil
@@ -33,6 +36,7 @@ struct RememberedPlans {
             hasher.combine(kind.word)
             hasher.combine(applicable.bits)
             hasher.combine(groupCount)
+            for quota in quotas { hasher.combine(quota) }
             guard let budgets else { return }
             hasher.combine(budgets.budget?.updatedAt)
             for group in budgets.groups {
@@ -55,14 +59,15 @@ struct RememberedPlans {
 
     /// The plan for a caller, as ``PlanLayout`` makes it.
     mutating func plan(
-        _ kind: CallKind, _ applicable: LimitIndices, for caller: CallerBudgets, under limits: LimitsInForce,
+        _ kind: CallKind, _ applicable: LimitIndices, quotas: [CallQuota] = [], for caller: CallerBudgets,
+        under limits: LimitsInForce,
         atUnixMilliseconds now: Int
     ) -> CallPlan {
         func make() -> CallPlan {
-            CallPlan(PlanLayout(kind, applicable, for: caller, under: limits, atUnixMilliseconds: now))
+            CallPlan(PlanLayout(kind, applicable, quotas: quotas, for: caller, under: limits, atUnixMilliseconds: now))
         }
-        guard caller.groups.isEmpty, caller.budget == nil else {
-            return planOfOthers(Key(kind, applicable, caller), atUnixMilliseconds: now, make)
+        guard caller.groups.isEmpty, caller.budget == nil, quotas.isEmpty else {
+            return planOfOthers(Key(kind, applicable, quotas, caller), atUnixMilliseconds: now, make)
         }
         let first = Self.place(kind, applicable)
         if let plan = plain[first], plan.isOf(kind, applicable), plan.isValid(atUnixMilliseconds: now) { return plan }

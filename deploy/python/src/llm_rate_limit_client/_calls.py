@@ -69,6 +69,8 @@ def _call_members(call: Call) -> dict[str, object]:
         members["groups"] = list(call.groups)
     if call.labels:
         members["labels"] = dict(call.labels)
+    if call.quotas:
+        members["quotas"] = dict(call.quotas)
     members.update(_usage_members(call.estimate))
     return members
 

@@ -56,6 +56,7 @@ class Call:
         groups: the user's groups, which count where the daemon has ``LLM_RATE_LIMIT_GROUPS=given``.
         labels: what the file's limits match or have a window for, such as ``{"session": "4711"}``.
         estimate: what it is expected to come to. Left out, the daemon uses what it has learned.
+        quotas: what the caller's plan gives of limits with ``quota_from_call``, by their names.
 
     """
 
@@ -66,6 +67,7 @@ class Call:
     groups: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     estimate: Usage | None = None
+    quotas: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
