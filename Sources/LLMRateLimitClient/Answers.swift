@@ -22,6 +22,31 @@ package struct CheckAnswer: Decodable {
     var estimate: EstimateAnswer?
     /// Every limit that applies, in a verbose answer of a daemon with a limits file.
     package var limits: [UsageAnswer.Limit]?
+    /// Of several candidates the one that it is about.
+    package var candidate: CandidateAnswer?
+    /// The others that were asked about, in a verbose answer.
+    package var passedOver: [CandidateAnswer]?
+    /// Whether it only says what would be decided.
+    package var dryRun: Bool?
+    /// Of a dry run every limit that does not apply, and why.
+    package var notApplied: [UnmetAnswer]?
+}
+
+/// One of a call's candidates.
+package struct CandidateAnswer: Decodable {
+    package var index: Int
+    package var model: String?
+    package var provider: String?
+    /// Why it was passed over; nil of the one that the answer is about.
+    package var reason: String?
+    /// The limit that denied it; nil where none did.
+    package var limitName: String?
+}
+
+/// A limit that does not apply to a call.
+package struct UnmetAnswer: Decodable {
+    package var limitName: String
+    package var reason: String
 }
 
 /// What a reservation holds.
@@ -97,6 +122,8 @@ package struct UsageAnswer: Decodable {
         package var softLimit: Int?
         /// Nil where it is not.
         package var over: Bool?
+        /// Whether it denies the call, or would; nil of daemons that do not say it.
+        package var denied: Bool?
         /// What is granted on top of what the rule gives; nil where nothing is.
         package var grant: GrantAnswer?
     }
@@ -174,7 +201,8 @@ extension Decision {
             retryAfterAtMostSeconds: answer.retryAfterAtMost, resetAfterSeconds: answer.resetAfter,
             degradation: answer.degraded == true ? .redis(reason: answer.reason ?? "") : nil, message: answer.message,
             isAtCapacity: answer.atCapacity ?? false, isShadowDenied: answer.shadowDenied ?? false,
-            overLimits: answer.over ?? [])
+            overLimits: answer.over ?? [],
+            candidate: answer.candidate?.index, isDryRun: answer.dryRun ?? false)
         lease = answer.lease.map { token in
             Lease(
                 token: token, user: user, expiresInSeconds: answer.expiresIn ?? 0,

@@ -23,9 +23,17 @@ struct CallMembers: Encodable {
     var ttl: Int?
     var requestID: String?
     var refund: Bool?
+    var candidates: [Candidate]?
+    var isDryRun: Bool?
+
+    /// One of several models and providers.
+    struct Candidate: Encodable {
+        var model: String?
+        var provider: String?
+    }
 
     private enum CodingKeys: String, CodingKey {
-        case user, lease, cost, model, provider, groups, labels, quotas, ttl, refund
+        case user, lease, cost, model, provider, groups, labels, quotas, ttl, refund, candidates
         case inputTokens = "input_tokens"
         case outputTokens = "output_tokens"
         case cacheReadInputTokens = "cache_read_input_tokens"
@@ -37,6 +45,7 @@ struct CallMembers: Encodable {
         case imageOutputTokens = "image_output_tokens"
         case costMicros = "cost_micros"
         case requestID = "request_id"
+        case isDryRun = "dry_run"
     }
 
     init(_ call: Call) {
@@ -48,6 +57,9 @@ struct CallMembers: Encodable {
         labels = call.labels.isEmpty ? nil : call.labels
         quotas = call.quotas.isEmpty ? nil : call.quotas
         if let estimate = call.estimate { take(estimate) }
+        if !call.candidates.isEmpty {
+            candidates = call.candidates.map { Candidate(model: $0.model, provider: $0.provider) }
+        }
     }
 
     init(_ lease: Lease) {

@@ -66,24 +66,29 @@ public final class RateLimitClient: Sendable {
 extension RateLimitClient {
     /// Decides whether a call may go on, and charges its requests if so.
     ///
+    /// - Parameter isDryRun: whether it only says what it would decide, and charges nothing.
     /// - Throws: ``RateLimitClientError/refused(status:detail:)`` where the daemon does not accept the call, such as a user
     ///   of more than 256 bytes.
-    public func check(_ call: Call) async throws(RateLimitClientError) -> Decision {
-        try await decide(DaemonRequest(method: .post, uri: "/v1/check", body: CallMembers(call).json), call)
+    public func check(_ call: Call, isDryRun: Bool = false) async throws(RateLimitClientError) -> Decision {
+        var members = CallMembers(call)
+        members.isDryRun = isDryRun ? true : nil
+        return try await decide(DaemonRequest(method: .post, uri: "/v1/check", body: members.json), call)
     }
 
     /// Decides, and holds what the call is expected to come to until it is settled, released, or its lease lapses.
     ///
     /// ``reserve(_:timeToLiveSeconds:isolation:_:)`` does what has to be done with the lease by itself.
     ///
-    /// - Parameter timeToLiveSeconds: after which the lease lapses unless it is renewed, from 1 to 86,400; nil for the
-    ///   daemon's own.
+    /// - Parameters:
+    ///   - timeToLiveSeconds: after which the lease lapses unless it is renewed, from 1 to 86,400; nil for the daemon's own.
+    ///   - isDryRun: whether it only says what it would decide, holds nothing and gives no lease.
     /// - Throws: ``RateLimitClientError/refused(status:detail:)`` where the daemon does not accept the call.
     public func takeLease(
-        _ call: Call, timeToLiveSeconds: Int? = nil
+        _ call: Call, timeToLiveSeconds: Int? = nil, isDryRun: Bool = false
     ) async throws(RateLimitClientError) -> Decision {
         var members = CallMembers(call)
         members.ttl = timeToLiveSeconds
+        members.isDryRun = isDryRun ? true : nil
         return try await decide(DaemonRequest(method: .post, uri: "/v1/reserve", body: members.json), call)
     }
 

@@ -16,6 +16,23 @@ public struct Call: Hashable, Sendable {
     public var quotas: [String: Int] = [:]
     /// What it is expected to come to; nil for what the daemon has learned.
     public var estimate: Usage?
+    /// What it may be made with, in place of ``model`` and ``provider``, the best first: 16 at most. The first that its
+    /// limits admit is charged, and ``Decision/candidate`` names it.
+    public var candidates: [Candidate] = []
+
+    /// A model and provider that a call may be made with.
+    public struct Candidate: Hashable, Sendable {
+        /// The model's name.
+        public var model: String?
+        /// The provider's name.
+        public var provider: String?
+
+        /// Names a model, a provider, or both.
+        public init(model: String? = nil, provider: String? = nil) {
+            self.model = model
+            self.provider = provider
+        }
+    }
 
     /// Describes a call.
     public init(
@@ -122,6 +139,11 @@ public struct Decision: Hashable, Sendable {
     public var isShadowDenied = false
     /// The limits of which more is used than their soft line, which denies nobody.
     public var overLimits: [String] = []
+    /// The place among ``Call/candidates`` of the one that it is about; nil where the call has none, and where a check was
+    /// admitted before and nobody knows for which.
+    public var candidate: Int?
+    /// Whether it only says what would be decided.
+    public var isDryRun = false
     /// What was reserved; nil for a check, a denial, and where Redis did not decide.
     public var lease: Lease?
     /// `Retry-After` and those that say how the quota stands, as `LLM_RATE_LIMIT_HEADERS` has them sent: for a gateway to

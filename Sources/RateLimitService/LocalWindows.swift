@@ -55,9 +55,10 @@ final class LocalWindows: Sendable {
             return decision
         }
 
-        /// Charges everything where all of it fits; else nothing, and says which question's window denies it.
+        /// Charges everything where all of it fits, unless nothing is to be charged; else nothing, and says which
+        /// question's window denies it.
         mutating func decide(
-            _ questions: [Question], clockMicroseconds: Int
+            _ questions: [Question], clockMicroseconds: Int, charges: Bool = true
         ) -> (verdict: Decision.Verdict, decider: Int?) {
             func check(_ asked: Question, cost: Int) -> Decision {
                 self.check(
@@ -70,7 +71,7 @@ final class LocalWindows: Sendable {
                 // A check that is denied charges nothing, and says for how long.
                 return (check(asked, cost: asked.need).verdict, place)
             }
-            for asked in questions where asked.cost > 0 { _ = check(asked, cost: asked.cost) }
+            for asked in questions where asked.cost > 0 && charges { _ = check(asked, cost: asked.cost) }
             return (.allowed, nil)
         }
 
@@ -110,8 +111,13 @@ final class LocalWindows: Sendable {
     }
 
     /// Decides a call over all its limits that are `local` while Redis is away, under this replica's share of each: a
-    /// calendar's period counts as a sliding window of its length, and a lifetime as what it is. Everything is charged or nothing is.
-    func check(_ call: PlannedCall, replicas: Int, clockMicroseconds: Int) -> Decision.Verdict {
+    /// calendar's period counts as a sliding window of its length, and a lifetime as what it is. Everything is charged or
+    /// nothing is.
+    ///
+    /// - Parameter charges: false for a dry run.
+    func check(
+        _ call: PlannedCall, replicas: Int, clockMicroseconds: Int, charges: Bool = true
+    ) -> Decision.Verdict {
         let questions = call.plan.terms.compactMap { term in
             Self.limit(of: term, replicas: replicas).map { limit in
                 let cost = call.cost(of: term).amount
@@ -122,7 +128,9 @@ final class LocalWindows: Sendable {
                     cost: cost, need: cost)
             }
         }
-        return generations.withLock { $0.decide(questions, clockMicroseconds: clockMicroseconds).verdict }
+        return generations.withLock {
+            $0.decide(questions, clockMicroseconds: clockMicroseconds, charges: charges).verdict
+        }
     }
 
     /// Decides a request about descriptors while Redis is away, under this replica's share of each window that may deny it.

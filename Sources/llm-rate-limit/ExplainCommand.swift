@@ -7,7 +7,10 @@ struct ExplainCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
         abstract: "Say why a user is or is not limited, limit by limit.",
-        usage: "llm-rate-limit explain <user> [--group <group> ...] [<options>]",
+        usage: """
+            llm-rate-limit explain <user> [--group <group> ...] [<options>]
+            llm-rate-limit explain <user> --call '{…}' [--reserve] [<options>]
+            """,
         discussion: """
             Tells each limit that can meet the user, how much of it is used, and which rule \
             gave the quota: the user's override, a group's budget, or the default of the \
@@ -16,9 +19,15 @@ struct ExplainCommand: AsyncParsableCommand {
             Limits that have a window for each model, provider or label are told of the \
             values that are named.
 
-            Exit code: 0 when the daemon answered, 1 when it cannot know now, 2 error.
+            With --call it says whether that call would pass, and of each limit that does not \
+            apply to it which condition it misses.
+
+            Exit code: 0 when the daemon answered, or the call would pass; 1 when it cannot know \
+            now, or the call would be denied; 2 error.
 
               llm-rate-limit explain 6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11
+              llm-rate-limit explain 6f1c0a52-3f0e-4c7e-9b61-0d9a3c1e7b11 \
+                --call '{"model":"gpt-4o","input_tokens":1200}'
             """)
 
     @OptionGroup var user: UserArgument
@@ -47,6 +56,12 @@ struct ExplainCommand: AsyncParsableCommand {
         transform: { try Label($0) })
     var quota: [Label] = []
 
+    @Option(help: ArgumentHelp("A call, as the body of a check: whether it would pass is told.", valueName: "json"))
+    var call: String?
+
+    @Flag(help: "The call is one that reserves.")
+    var reserve = false
+
     @OptionGroup var daemon: DaemonConnection
 
     /// A label and its value, or a limit and its quota, as the command line has them.
@@ -71,7 +86,29 @@ struct ExplainCommand: AsyncParsableCommand {
         return "/v1/users/\(user.id.urlText)/usage" + (query.isEmpty ? "" : "?\(query.joined(separator: "&"))")
     }
 
+    func validate() throws {
+        let others = !group.isEmpty || model != nil || provider != nil || !label.isEmpty || !quota.isEmpty
+        if call != nil, others {
+            throw ValidationError(
+                "cannot use --group, --model, --provider, --label or --quota with --call: say them in the call")
+        }
+        if reserve, call == nil { throw ValidationError("cannot use --reserve without --call") }
+        _ = try tried()
+    }
+
+    /// The call that is asked about; nil where none is.
+    func tried() throws(ValidationError) -> TriedCall? {
+        guard let call else { return nil }
+        return try TriedCall(call, of: user.id, reserves: reserve)
+    }
+
     func run() async throws {
+        if let tried = try tried() {
+            let request = DaemonRequest(method: .post, uri: tried.uri, body: tried.body)
+            return try await daemon.report(request) { response throws(UnexpectedAnswer) in
+                try Self.report(trial: response, user: printable(user.id.text))
+            }.deliver()
+        }
         let request = DaemonRequest(method: .get, uri: uri)
         try await daemon.report(request) { response throws(UnexpectedAnswer) in
             try Self.report(response, user: printable(user.id.text))
@@ -87,15 +124,69 @@ struct ExplainCommand: AsyncParsableCommand {
         let full = answer.limits.filter { $0.isFull && $0.mode == "enforce" }
         let names = full.map(\.name).joined(separator: ", ")
         let head = full.isEmpty ? "\(user) is not limited now" : "\(user) is limited by \(names)"
-        let width = answer.limits.map(\.name.count).max() ?? 0
+        return CommandReport(
+            output: wrapped(head, indentation: 2) + table(answer.limits.map { ($0.name, $0.line) }))
+    }
+
+    /// Tells whether a call would pass: first that, then each limit that it is under, then each other one.
+    static func report(trial response: DaemonResponse, user: String) throws(UnexpectedAnswer) -> CommandReport {
+        if response.status == 503, let problem = response.decoded(ProblemAnswer.self) {
+            return CommandReport(wrapping: "\(user) would be denied: \(problem.text)", exitCode: .denied)
+        }
+        guard [200, 429, 503].contains(response.status), let answer = response.decoded(CheckAnswer.self) else {
+            throw UnexpectedAnswer()
+        }
+        let passed = (answer.passedOver ?? []).map { candidate in
+            let limit = candidate.limitName.map { " by \($0)" } ?? ""
+            return (
+                name: "candidate \(candidate.index)",
+                text: "\(candidate.name) is passed over\(limit): \(candidate.reason ?? "")"
+            )
+        }
+        let met = (answer.limits ?? []).map { (name: $0.name, text: "\($0.trialText): \($0.line)") }
+        let unmet = (answer.notApplied ?? []).map { ($0.limitName, "does not apply: \(printable($0.reason))") }
+        return CommandReport(
+            output: wrapped("\(user) \(answer.trialText)", indentation: 2) + table(passed) + table(met + unmet),
+            exitCode: answer.allowed ? .success : .denied)
+    }
+
+    /// Texts about limits, each beginning on a line of its own.
+    private static func table(_ rows: [(name: String, text: String)]) -> [String] {
+        let width = rows.map(\.name.count).max() ?? 0
         // Names may be as long as a line: what follows one then begins further left.
         let indentation = width <= 24 ? width + 4 : 6
-        let lines = answer.limits.flatMap { limit in
-            let name = "  \(limit.name)\(String(repeating: " ", count: width - limit.name.count))"
-            return wrapped(limit.line, after: "\(name)  ", indentation: indentation)
+        return rows.flatMap { name, text in
+            let start = "  \(name)\(String(repeating: " ", count: width - name.count))  "
+            return wrapped(text, after: start, indentation: indentation)
         }
-        return CommandReport(output: wrapped(head, indentation: 2) + lines)
     }
+}
+
+extension CheckAnswer {
+    /// What would become of a call.
+    fileprivate var trialText: String {
+        let candidate = candidate.map { ": candidate \($0.index), \($0.name)" } ?? ""
+        return decisionText + (allowed ? candidate : "")
+    }
+
+    private var decisionText: String {
+        if degraded == true {
+            let outcome = allowed ? "let it pass" : "deny it"
+            return "cannot be decided now (\(reason ?? "Redis cannot decide")): the failure mode would \(outcome)"
+        }
+        guard !allowed else {
+            return shadowDenied == true ? "would pass only because of shadow mode" : "would pass"
+        }
+        let limit = limitName.map { " by \($0)" } ?? ""
+        let start = atCapacity == true ? "would find no slot free\(limit)" : "would be denied\(limit)"
+        guard retryAfter == nil else { return "\(start), and pass in \(durationText(seconds: retryAfter ?? 0))" }
+        return "\(start): \(message ?? "no wait helps")"
+    }
+}
+
+extension CandidateAnswer {
+    /// Its model and provider, as far as it names them.
+    fileprivate var name: String { [model, provider].compactMap { $0.map(printable) }.joined(separator: " of ") }
 }
 
 extension UsageAnswer.Limit {
@@ -106,6 +197,12 @@ extension UsageAnswer.Limit {
         let owner = per == "user" ? "" : (groupId.map { " of group \(printable($0))" } ?? " of all users")
         let window = values.map { " with \(printable($0))" } ?? ""
         return LimitText(name: name, unit: LimitUnit(unit), owner: owner + window)
+    }
+
+    /// What it says of a call.
+    fileprivate var trialText: String {
+        guard denied == true else { return "passes" }
+        return mode == "shadow" ? "would deny" : "denies"
     }
 
     /// How much of it is used, until when, and which rule says how much there is.

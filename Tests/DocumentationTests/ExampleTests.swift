@@ -156,15 +156,16 @@ struct ExampleTests {
         try play(page, daemon, variables)
     }
 
-    @Test("Limits' commands print what it shows, under the file of its first block, or of the one about values")
+    @Test("Limits' commands print what it shows, each under the file of its part of the page")
     func limits() throws {
         let page = try Page.named("Limits")
         let files = page.blocks.filter { $0.language == "yaml" }.map(\.text)
         let values = try #require(files.first { $0.contains("per: label:tenant") })
-        for (index, text) in [files[0], values].enumerated() {
+        let candidates = try #require(files.first { $0.contains("model: large-1") })
+        for (index, text) in [files[0], values, candidates].enumerated() {
             let file = try folder.write(text, to: "file-\(index)")
             try play(page, daemon(for: page, ["LIMITS_FILE": file, "REQUESTS": "0"])) {
-                $0.contains(#""labels""#) == (index == 1)
+                ($0.contains(#""labels""#) ? 1 : $0.contains("large-1") ? 2 : 0) == index
             }
         }
     }

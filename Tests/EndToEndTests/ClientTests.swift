@@ -165,6 +165,28 @@ extension EndToEnd {
             #expect(try await used("tokens", user, client) == 3)
         }
 
+        @Test("names several models, is told which one is admitted, and asks without being charged")
+        func candidates() async throws {
+            let limits = """
+                limits:
+                  - {name: large, per: user, unit: requests, quota: 1, window: 1h, match: {model: large}}
+                  - {name: small, per: user, unit: requests, quota: 1, window: 1h, match: {model: small}}
+                """
+            let daemon = try daemon(["REQUESTS": "0"], limits: limits)
+            let client = client(daemon)
+            var call = Call(user: newUser())
+            call.candidates = [Call.Candidate(model: "large"), Call.Candidate(model: "small", provider: "p")]
+            for place in [0, 1] {
+                let dry = try await client.check(call, isDryRun: true)
+                #expect(dry.isAllowed && dry.isDryRun && dry.candidate == place)
+                let leased = try await client.takeLease(call, isDryRun: true)
+                #expect(leased.isAllowed && leased.isDryRun && leased.lease == nil && leased.candidate == place)
+                let taken = try await client.check(call)
+                #expect(taken.isAllowed && !taken.isDryRun && taken.candidate == place)
+            }
+            #expect(try await !client.check(call).isAllowed)
+        }
+
         @Test("keeps its connections, and opens no more than it may")
         func connections() async throws {
             let daemon = try daemon(["REQUESTS": "1000"])

@@ -25,16 +25,24 @@ extension RequestGenerator {
             "ttl",
         ]
         let texts = ["model", "provider", "request_id"]
-        switch pick(Array(0..<8)) {
+        switch pick(Array(0..<9)) {
         case 0, 1: return "\(name(pick(counts))):\(chance(85) ? number() : value())"
         case 2, 3: return "\(name(pick(texts))):\(chance(85) ? text() : value())"
         case 4: return "\(name("labels")):\(chance(85) ? object(["team", "route", "x"], of: { $0.text() }) : value())"
         case 5:
             let groups = (0..<pick([0, 1, 3])).map { _ in chance(90) ? text() : value() }
             return "\(name("groups")):\(chance(85) ? "[\(groups.joined(separator: ","))]" : value())"
+        case 7: return chance(50) ? "\(name("dry_run")):\(chance(85) ? "true" : value())" : candidates()
         case 6: return "\(name(pick(["usage", "usageMetadata", "usage_metadata"]))):\(chance(85) ? usage() : value())"
         default: return "\(name(pick(["x", "user_id", "", "inputtokens", "modél"]))):\(value())"
         }
+    }
+
+    private mutating func candidates() -> String {
+        let candidates = (0..<pick([0, 1, 2, 3, 17])).map { _ in
+            chance(90) ? object(["model", "provider", "x"], of: { $0.text() }) : value()
+        }
+        return "\(name("candidates")):\(chance(85) ? "[\(candidates.joined(separator: ","))]" : value())"
     }
 
     private mutating func usage() -> String {

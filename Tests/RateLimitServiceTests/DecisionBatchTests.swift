@@ -30,8 +30,10 @@ struct DecideScriptTests {
     }
 
     private func cost(_ term: LimitTerm, _ operation: DecisionOperation) -> Int {
-        let cost = operation == .check && term.kind == .concurrency ? 0 : term.cost
-        return cost == 0 && term.needsRoom && (operation == .check || operation == .reserve) ? Self.unknown : cost
+        let isCheck = operation == .check || operation == .dryCheck
+        let cost = isCheck && term.kind == .concurrency ? 0 : term.cost
+        let asks = isCheck || operation == .reserve || operation == .dryReserve
+        return cost == 0 && term.needsRoom && asks ? Self.unknown : cost
     }
 
     /// A call's plan and its operands.
@@ -58,6 +60,8 @@ struct DecideScriptTests {
             operands += littleEndian(lease.instants.spreadMilliseconds, 2)
         case .usage(let digest), .check(let digest), .refund(let digest):
             operands += digest.bytes + [UInt8](repeating: 0, count: 10)
+        case .candidate(let digest, let number):
+            operands += digest.bytes + [UInt8(number)] + [UInt8](repeating: 0, count: 9)
         case nil: break
         }
         let head = [
@@ -114,15 +118,16 @@ struct DecideScriptTests {
             let most = Bool.random(using: &random) ? Int.random(in: DecisionPlan.valueBounds, using: &random) : 0
             return SubjectTerms(key: key, terms: terms, mostValues: most)
         }
-        let operation = DecisionOperation(rawValue: .random(in: 1...8, using: &random)) ?? .check
+        let operation = DecisionOperation(rawValue: .random(in: 1...10, using: &random)) ?? .check
         let instants = LeaseInstants(
             givenAtMilliseconds: .random(in: LeaseInstants.bounds, using: &random),
             lapsesAtMilliseconds: .random(in: LeaseInstants.bounds, using: &random),
             spreadMilliseconds: .random(in: 0...LeaseInstants.unknownSpread, using: &random))
         let id: DecisionID? =
             switch operation {
-            case .reset: nil
-            case .check: Bool.random(using: &random) ? nil : .check(UsageDigest(ofCheck: [UInt8(subjects.count)]))
+            case .reset, .dryReserve: nil
+            case .check, .dryCheck:
+                Bool.random(using: &random) ? nil : .check(UsageDigest(ofCheck: [UInt8(subjects.count)]))
             case .usage: Bool.random(using: &random) ? nil : .usage(UsageDigest(of: [UInt8(subjects.count)]))
             case .refund: Bool.random(using: &random) ? nil : .refund(UsageDigest(ofRefund: [UInt8(subjects.count)]))
             case .reserve, .renew, .settle, .release: .lease(LeaseMark(id: random.next(), instants: instants))
@@ -273,7 +278,7 @@ struct DecideAnswerTests {
             case .atCapacity(let term, let retry):
                 head(3, UInt8(term + 1), retry, least: answer.leastWaitMilliseconds)
             case .unknownLease: head(4, 0, 0)
-            case .repeated: head(5, 0, 0)
+            case .repeated: head(5, UInt8(answer.admittedCandidate ?? 0), 0)
             case .tooLate: head(6, 0, 0)
             }
         return start

@@ -54,12 +54,20 @@ struct DecidedCalls {
         case decided(CallAnswer)
         /// It failed, alone; the error's text.
         case failed(String)
+        /// It was passed over: a candidate before it ended the call.
+        case passedOver
     }
 
     /// Decides a batch at once.
-    func decide(_ calls: [DecisionCall], clockMicroseconds: Int) throws -> [Decided] {
+    ///
+    /// - Parameter followed: the places of those behind which the call's next candidate stands.
+    func decide(
+        _ calls: [DecisionCall], followed: Set<Int> = [], clockMicroseconds: Int
+    ) throws -> [Decided] {
         var batch = DecisionBatch()
-        for call in calls where !batch.append(call) { throw TestFailure("the batch is full") }
+        for (place, call) in calls.enumerated() where !batch.append(call, isFollowed: followed.contains(place)) {
+            throw TestFailure("the batch is full")
+        }
         var buffer = ByteBuffer()
         batch.write(digest: digest, withSource: false, to: &buffer)
         // The command with the clock as two more arguments.
@@ -74,6 +82,7 @@ struct DecidedCalls {
         command.writeRESPBulk(decimal: clockMicroseconds % 1_000_000)
         let reply = try redis.command(encoded: Array(command.readableBytesView))
         return try calls.indices.map { index in
+            if DecisionAnswer.isPassedOver(index, of: calls.count, in: Reply(reply)) { return .passedOver }
             let answer = DecisionAnswer(index, of: calls.count, in: Reply(reply))
             if let error = answer?.error { return .failed(error) }
             guard let decided = answer.flatMap({ calls[index].decided($0) }) else {
@@ -88,6 +97,7 @@ struct DecidedCalls {
         switch try decide([call], clockMicroseconds: clockMicroseconds)[0] {
         case .decided(let answer): return answer
         case .failed(let text): throw TestFailure(text)
+        case .passedOver: throw TestFailure("a call that is alone was passed over")
         }
     }
 
@@ -150,7 +160,8 @@ final class LeaseBook {
     func id(_ name: String, of operation: DecisionOperation) -> DecisionID? {
         switch operation {
         case .reset: nil
-        case .check: name.isEmpty ? nil : .check(UsageDigest(ofCheck: Array(name.utf8)))
+        case .dryReserve: nil
+        case .check, .dryCheck: name.isEmpty ? nil : .check(UsageDigest(ofCheck: Array(name.utf8)))
         case .usage: name.isEmpty ? nil : .usage(UsageDigest(of: Array(name.utf8)))
         case .refund: name.isEmpty ? nil : .refund(UsageDigest(ofRefund: Array(name.utf8)))
         case .reserve, .renew, .settle, .release: lease(name)

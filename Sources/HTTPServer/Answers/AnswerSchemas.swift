@@ -32,6 +32,8 @@ extension BodySchema {
                     .described("Whether a check of the same user and id was admitted before; this one is not charged."),
                 "lease": .string(), "expires_in": .number, "estimate": estimate, "uncounted": uncounted,
                 "warnings": warnings, "over": over, "ignored": ignored, "limits": .array(of: standing.reference),
+                "candidate": candidate, "passed_over": passedOver, "not_applied": notApplied,
+                "dry_run": JSONValue.flag.described("Nothing was charged or held."),
                 "message": JSONValue.string().described("Why the call may not go on, for people."),
             ]))
 
@@ -91,6 +93,31 @@ extension BodySchema {
         of: .object(
             required: ["member", "reason"],
             ["member": .string(of: IgnoredMember.Name.allCases.map(\.rawValue)), "reason": .string()]))
+
+    private static let candidateProperties: JSONValue = [
+        "index": JSONValue.number.described("Its place among the call's candidates, from 0."),
+        "model": .string(), "provider": .string(),
+    ]
+
+    private static let candidate: JSONValue = .object(required: ["index"], candidateProperties)
+
+    private static let passedOver: JSONValue = .array(
+        of: .object(
+            required: ["index", "limit_name", "retry_after", "reason"],
+            candidateProperties.adding([
+                .init(name: "limit_name", value: JSONValue.limitName.orNull),
+                .init(name: "at_capacity", value: .flag), .init(name: "retry_after", value: JSONValue.number.orNull),
+                .init(name: "reason", value: .string()),
+            ])))
+
+    private static let notApplied: JSONValue = .array(
+        of: .object(
+            required: ["limit_name", "missed", "reason"],
+            [
+                "limit_name": .limitName,
+                "missed": JSONValue.string().described("model, provider, label:<name>, group or operation."),
+                "reason": .string(),
+            ]))
 
     /// How one limit stands.
     static let standing = BodySchema(

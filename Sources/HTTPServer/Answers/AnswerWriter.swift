@@ -235,7 +235,12 @@ final class AnswerWriter {
         }
         if outcome.isShadowDenied { text.write(",\"shadow_denied\":true") }
         if outcome.verdict == .repeated { text.write(",\"repeated\":true") }
-        if let details { text.writeMembers(of: details, isVerbose: isVerbose) }
+        if let details {
+            let report = details.report
+            let isVerbose = isVerbose || report?.isDryRun == true
+            text.writeMembers(of: details, isVerbose: isVerbose)
+            if let report { write(report, isVerbose: isVerbose) }
+        }
         if !isAllowed {
             text.write(",\"message\":\"")
             writeMessage(outcome, wait: wait)
@@ -249,7 +254,7 @@ final class AnswerWriter {
         outcome.binding?.quota ?? (outcome.source == .off ? nil : outcome.limit?.quota)
     }
 
-    private func name(in outcome: Outcome) -> String? {
+    func name(in outcome: Outcome) -> String? {
         outcome.details?.bindingTerm?.limit.name.text ?? outcome.details?.lacking?.limit.text
             ?? (quota(in: outcome) == nil ? nil : limitName)
     }

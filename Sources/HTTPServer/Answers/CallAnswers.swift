@@ -95,7 +95,7 @@ extension ByteWriter {
         if isVerbose { writeLimits(details) }
     }
 
-    private mutating func write(boolean value: Bool) { write(value ? "true" : "false") }
+    mutating func write(boolean value: Bool) { write(value ? "true" : "false") }
 
     private mutating func writeLease(_ details: OutcomeDetails) {
         guard let lease = details.lease else { return }

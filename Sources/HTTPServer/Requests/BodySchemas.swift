@@ -10,6 +10,9 @@ extension BodySchema {
     /// A call that was reserved, or is: the lease tells its user.
     static let leasedCall = BodySchema("LeasedCall", callObject(required: ["lease"]))
 
+    private static let candidate: JSONValue = .object(
+        required: [], ["model": JSONValue.string().orNull, "provider": JSONValue.string().orNull])
+
     private static func callObject(required: [String]) -> JSONValue {
         let tokens = JSONValue.number(in: TokenUsage.counts).orNull
         return .object(
@@ -42,6 +45,12 @@ extension BodySchema {
                     .described("With it the same check or usage is charged once, however often it is sent."),
                 "refund": JSONValue.flag.orNull
                     .described("Of usage: whether it is taken back in place of being charged."),
+                "candidates": JSONValue.array(of: candidate).orNull
+                    .described(
+                        "Of a check or reserve, in place of model and provider: 1 to "
+                            + "\(CallCandidate.largestCount), of which the first that its limits admit is taken."),
+                "dry_run": JSONValue.flag.orNull
+                    .described("A check or reserve with it is answered, limit by limit, and charges nothing."),
             ])
     }
 

@@ -7,7 +7,8 @@ import RateLimitService
 ///     {"user":"<text>","cost":1,"model":"…","provider":"…","labels":{"route":"…"},"groups":["<text>"],"quotas":{"<limit>":0},
 ///      "input_tokens":0,"output_tokens":0,"cache_read_input_tokens":0,"cache_write_input_tokens":0,"cost_micros":0,
 ///      "reasoning_tokens":0,"audio_input_tokens":0,"image_input_tokens":0,"audio_output_tokens":0,"image_output_tokens":0,
-///      "usage":{…},"ttl":60,"lease":"…","request_id":"…","refund":false}
+///      "usage":{…},"ttl":60,"lease":"…","request_id":"…","refund":false,
+///      "candidates":[{"model":"…","provider":"…"}],"dry_run":false}
 ///
 /// A member that cannot be used does not make the body unusable: what a call came to cannot be asked for a second time. It
 /// is in ``problems``, and ``request(_:)`` refuses it where the operation can be refused.
@@ -41,8 +42,12 @@ struct CallBody: Hashable {
     var requestID: [UInt8]?
     /// Whether a usage is to be given back.
     var isRefund = false
+    /// What the call may be made with, one of several.
+    var candidates: [CallCandidate] = []
+    /// Whether it only asks what it would be answered.
+    var isDryRun: Bool?
     /// At most one for each member.
-    private(set) var problems: [Problem] = []
+    var problems: [Problem] = []
 
     /// How long a lease may live without being renewed.
     static let timesToLive = 1...86_400
@@ -118,6 +123,9 @@ struct CallBody: Hashable {
         case .usage: try readUsage(&text)
         case .refund:
             isRefund = try take(member, &text) { (text) throws(RequestError) in try text.boolean("refund") } ?? false
+        case .candidates: try readCandidates(&text)
+        case .dryRun:
+            isDryRun = try take(member, &text) { (text) throws(RequestError) in try text.boolean("dry_run") }
         }
     }
 }
@@ -126,7 +134,7 @@ struct CallBody: Hashable {
 
 extension CallBody {
     /// Reads a value; nil for null, and for one that cannot be used, which is noted and passed over.
-    private mutating func take<Value>(
+    mutating func take<Value>(
         _ member: IgnoredMember.Name, _ text: inout JSONReader,
         _ read: (inout JSONReader) throws(RequestError) -> Value
     ) throws(RequestError) -> Value? {
@@ -158,7 +166,7 @@ extension CallBody {
     }
 
     /// Notes what is wrong with a member, the first thing alone.
-    private mutating func note(_ member: IgnoredMember.Name, _ error: RequestError) {
+    mutating func note(_ member: IgnoredMember.Name, _ error: RequestError) {
         guard !problems.contains(where: { $0.ignored.name == member }) else { return }
         problems.append(Problem(ignored: IgnoredMember(member, error.reason), refusal: error))
     }
@@ -269,6 +277,8 @@ extension CallBody {
                 model: model, provider: provider, labels: labels, groups: groups, quotas: quotas),
             cost: cost ?? (operation.isRefund ? 0 : 1), tokens: usage ?? tokens, told: usage == nil ? kinds : .all,
             costMicros: costMicros)
+        request.isDryRun = isDryRun == true && operation.asks
+        request.candidates = operation.asks ? candidates : []
         request.ignored = try passedOver(by: operation)
         return request
     }
@@ -297,8 +307,10 @@ extension CallBody {
 
     /// What of the body does not count. Most bodies have nothing of the kind.
     private func passedOver(by operation: CallRequest.Operation) throws(RequestError) -> [IgnoredMember] {
-        if problems.isEmpty, usage == nil, cost == nil, !isRefund { return [] }
-        let problems = problems + doubleTokens + uncountedCost(of: operation) + misplacedRefund(in: operation)
+        if problems.isEmpty, usage == nil, cost == nil, !isRefund, isDryRun != true, candidates.isEmpty { return [] }
+        let problems =
+            problems + doubleTokens + uncountedCost(of: operation) + misplacedRefund(in: operation)
+            + impossibleDryRun(of: operation) + unusableCandidates(of: operation)
         if problems.isEmpty { return [] }
         let used = operation.refusableMembers
         if let refusal = problems.first(where: { $0.refusal != nil && used.contains($0.ignored.name) })?.refusal {
@@ -355,9 +367,8 @@ extension CallRequest.Operation {
 
     private static let ofCalls: Set<IgnoredMember.Name> = [
         .cost, .model, .provider, .labels, .groups, .quotas, .inputTokens, .outputTokens, .cacheReadTokens,
-        .cacheWriteTokens,
-        .reasoningTokens, .audioInputTokens, .imageInputTokens, .audioOutputTokens, .imageOutputTokens, .costMicros,
-        .usage,
+        .cacheWriteTokens, .reasoningTokens, .audioInputTokens, .imageInputTokens, .audioOutputTokens,
+        .imageOutputTokens, .costMicros, .usage, .dryRun, .candidates,
     ]
 }
 
@@ -423,5 +434,6 @@ extension IgnoredMember.Name {
         ("usageMetadata", .usage), ("usage_metadata", .usage), ("reasoning_tokens", .reasoningTokens),
         ("audio_input_tokens", .audioInputTokens), ("image_input_tokens", .imageInputTokens),
         ("audio_output_tokens", .audioOutputTokens), ("image_output_tokens", .imageOutputTokens),
+        ("dry_run", .dryRun), ("candidates", .candidates),
     ]
 }

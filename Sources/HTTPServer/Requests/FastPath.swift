@@ -52,7 +52,7 @@ enum FastPath {
             }
             let body = UnsafeRawBufferPointer(rebasing: bytes[range])
             var layout = BodyLayout()
-            guard let check = try? JSONCheckBody.read(body, layout: &layout), !layout.hasRequestID else {
+            guard let check = try? JSONCheckBody.read(body, layout: &layout), !layout.isCall else {
                 return .other
             }
             if let userOffset = layout.userOffset, !layout.hasOtherMembers, !isVerbose {

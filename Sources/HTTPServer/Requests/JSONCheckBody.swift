@@ -6,6 +6,11 @@ struct BodyLayout {
     var hasOtherMembers = false
     /// Whether a check has an id.
     var hasRequestID = false
+    /// Whether it may be a dry run, and whether it may have candidates.
+    var hasDryRun = false
+    var hasCandidates = false
+    /// Whether a check says what makes a call of it.
+    var isCall: Bool { hasRequestID || hasDryRun || hasCandidates }
     /// Where the 36 bytes of a UUID stand from which the user was read; nil for any other text, and where escapes had to
     /// be resolved.
     var userOffset: Int?
@@ -34,11 +39,15 @@ enum JSONCheckBody {
                 cost = try text.costValue()
             } else {
                 layout.hasOtherMembers = true
+                let isNull = text.isNull()
                 if text.isName(name, "request_id") {
-                    layout.hasRequestID = !text.isNull()
-                    guard layout.hasRequestID else { return }
+                    layout.hasRequestID = !isNull
+                } else if text.isName(name, "dry_run") {
+                    layout.hasDryRun = !isNull
+                } else if text.isName(name, "candidates") {
+                    layout.hasCandidates = !isNull
                 }
-                try text.skipValue(depth: 1)
+                if !isNull { try text.skipValue(depth: 1) }
             }
         }
         guard let user else { throw .missingUser }

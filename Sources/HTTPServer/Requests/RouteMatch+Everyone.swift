@@ -15,7 +15,7 @@ extension RouteMatch {
         let check = try bodyWithUser { (bytes) throws(RequestError) in
             try JSONCheckBody.read(bytes, layout: &layout)
         }
-        return layout.hasRequestID ? .call(try checkedCall(id: nil)) : .check(check)
+        return layout.isCall ? .call(try checkedCall(id: nil)) : .check(check)
     }
 
     /// The id in the header `Idempotency-Key`; nil where there is none.

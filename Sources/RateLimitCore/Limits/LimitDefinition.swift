@@ -124,6 +124,13 @@ public struct LimitDefinition: Hashable, Sendable {
     /// Whether the limit applies to a call: it meets every condition and says every value.
     public func applies(to call: CallAttributes) -> Bool { concerns(call) && lacks(in: call) == nil }
 
+    /// Why the limit does not apply to a call: the first condition that it does not meet, else the first value that it does
+    /// not say; nil where it applies.
+    public func miss(of call: CallAttributes) -> LimitMiss? {
+        if let match = matches.first(where: { !$0.matches(call) }) { return .condition(match) }
+        return lacks(in: call).map { .value($0) }
+    }
+
     /// Whether a call meets every condition of the limit.
     func concerns(_ call: CallAttributes) -> Bool {
         for match in matches where !match.matches(call) { return false }
@@ -150,4 +157,12 @@ public struct LimitDefinition: Hashable, Sendable {
         // A million millions times a thousand fits in 64 bits.
         warnAtPerMille.last { quota > 0 && min(used, Self.quotas.upperBound) * 1000 >= quota * $0 }
     }
+}
+
+/// Why a limit does not apply to a call.
+public enum LimitMiss: Hashable, Sendable {
+    /// The call does not meet this condition.
+    case condition(LabelMatch)
+    /// The call does not say this value, of which each has a window of its own.
+    case value(CallValue)
 }

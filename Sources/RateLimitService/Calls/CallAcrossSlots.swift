@@ -79,7 +79,7 @@ final class CallAcrossSlots {
         let id: DecisionID?
         switch operation {
         // A usage or refund without an id is done each time, in each slot.
-        case .usage, .refund, .check, .reset: id = call.id
+        case .usage, .refund, .check, .reset, .dryCheck, .dryReserve: id = call.id
         case .reserve, .renew, .settle, .release: id = self.id
         }
         return DecisionCall(
@@ -97,10 +97,14 @@ final class CallAcrossSlots {
         let isDone = if case .success(let answer) = merged { answer.verdict == .done } else { false }
         switch call.operation {
         case .check:
-            if case .check(let digest)? = call.id { return finishOnce(digest, merged, isAdmitted: isDone) }
-            finishAll(isDone ? .settle : .release)
+            switch call.id {
+            case .check(let digest)?, .candidate(let digest, number: _)?:
+                return finishOnce(digest, merged, isAdmitted: isDone)
+            default: finishAll(isDone ? .settle : .release)
+            }
         case .reserve: if !isDone { finishAll(.release) }
-        case .renew, .settle, .release, .usage, .refund, .reset: break
+        case .dryCheck: return done(withKnownID(merged))
+        case .renew, .settle, .release, .usage, .refund, .reset, .dryReserve: break
         }
         done(merged)
     }
@@ -132,6 +136,19 @@ final class CallAcrossSlots {
                 done(.failure(reason))
             }
         }
+    }
+
+    /// The answer to a dry check: its id, which the user's slot knows, may have been admitted before.
+    private func withKnownID(
+        _ merged: Result<CallAnswer, FailureReason>
+    ) -> Result<CallAnswer, FailureReason> {
+        guard case .success(let answer) = merged,
+            results.contains(where: { if case .success(let part) = $0 { part.verdict == .repeated } else { false } })
+        else { return merged }
+        let states = answer.states.map { state in
+            LimitState(used: state.used, resetAfterMilliseconds: state.resetAfterMilliseconds)
+        }
+        return .success(CallAnswer(verdict: .repeated, states: states))
     }
 
     /// How the limits stand without what the call reserved, denying nothing.

@@ -28,17 +28,22 @@ struct CallKind: Hashable, Sendable {
     /// - Parameter isLearned: whether a reservation said nothing of tokens and cost, and is expected to come to what others
     ///   came to.
     /// - Parameter attributes: what the call says, which a settle may say otherwise than the call its lease was given to.
-    init(_ operation: CallRequest.Operation, isLearned: Bool = false, servedAs attributes: CallAttributes = .none) {
+    /// - Parameter isDryRun: whether a check or a reservation only asks what it would be answered.
+    init(
+        _ operation: CallRequest.Operation, isLearned: Bool = false, servedAs attributes: CallAttributes = .none,
+        isDryRun: Bool = false
+    ) {
         var flags: Flags = isLearned ? .isLearned : []
         var life = 0
         switch operation {
-        case .check: self.operation = .check
+        case .check: self.operation = isDryRun ? .dryCheck : .check
         case .checkOnce:
-            self.operation = .check
+            self.operation = isDryRun ? .dryCheck : .check
             flags.insert(.hasID)
         case .look:
             self.operation = .check
             flags.insert(.isLook)
+        case .reserve where isDryRun: self.operation = .dryReserve
         case .reserve(let milliseconds):
             (self.operation, life) = (.reserve, milliseconds)
             flags.insert(.hasID)
@@ -96,16 +101,17 @@ struct CallKind: Hashable, Sendable {
     func isBoundedByQuota(_ unit: LimitUnit) -> Bool { isLearned && unit.isKnownAfterwards }
 
     /// Whether it may be denied: as its operation says, which a plan does not keep.
-    var asks: Bool { operation == .check && !isLook || operation == .reserve }
+    var asks: Bool { operation.asks && !isLook }
 
-    /// Whether a denial that is remembered answers it. Of a check with an id Redis alone knows whether it was admitted.
-    var isDeniedFromMemory: Bool { asks && !(operation == .check && hasID) }
+    /// Whether a denial that is remembered answers it. Of a check with an id Redis alone knows whether it was admitted, and
+    /// a dry run is to say what Redis says.
+    var isDeniedFromMemory: Bool { asks && !operation.isDry && !(operation == .check && hasID) }
 
-    /// Whether it charges anything, holds it, or gives it back.
+    /// Whether it charges anything, holds it, or gives it back, or would.
     var charges: Bool {
         switch operation {
         case .check: !isLook
-        case .reserve, .settle, .usage, .refund: true
+        case .reserve, .settle, .usage, .refund, .dryCheck, .dryReserve: true
         case .renew, .release, .reset: false
         }
     }

@@ -56,7 +56,7 @@ final class PlannedCall {
 
     /// Draws the lease that a reservation gives.
     func drawLease(atUnixMilliseconds now: Int, using random: inout some RandomNumberGenerator) {
-        guard case .reserve(let milliseconds) = request.operation else { return }
+        guard case .reserve(let milliseconds) = request.operation, !request.isDryRun else { return }
         lease = Lease(
             of: request.user,
             instants: LeaseInstants(givenAtMilliseconds: now, lapsesAtMilliseconds: now + milliseconds),
@@ -74,7 +74,9 @@ final class PlannedCall {
         switch request.operation {
         case .usage(let id) where !id.isEmpty: return .usage(UsageDigest(of: id))
         case .refund(let id) where !id.isEmpty: return .refund(UsageDigest(ofRefund: id))
-        case .checkOnce(let id): return .check(UsageDigest(ofCheck: id))
+        case .checkOnce(let id):
+            let digest = UsageDigest(ofCheck: id)
+            return request.candidates.first.map { .candidate(digest, number: $0.index + 1) } ?? .check(digest)
         case .check, .reserve, .renew, .settle, .release, .usage, .refund, .look: return nil
         }
     }
@@ -161,7 +163,8 @@ struct CallPlanner {
         let lacks = try lacks(request, hasGroups: !caller.groups.isEmpty)
         let applicable = applicable(to: request)
         let plan = plans.plan(
-            CallKind(request.operation, isLearned: learned != nil, servedAs: request.attributes),
+            CallKind(
+                request.operation, isLearned: learned != nil, servedAs: request.attributes, isDryRun: request.isDryRun),
             applicable, quotas: limits.set.countedQuotas(request.attributes.quotas, at: applicable),
             for: caller, under: limits, atUnixMilliseconds: now)
         let (tokens, costMicros) =

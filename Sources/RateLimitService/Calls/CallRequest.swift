@@ -38,6 +38,11 @@ public struct CallRequest: Hashable, Sendable {
     public var told: ToldTokens
     /// What it cost, or may cost, in micro-dollars; nil where the tokens' price says it, or nothing does.
     public var costMicros: Int?
+    /// What it may be made with, each instead of what ``attributes`` say, of which the first that its limits admit is taken;
+    /// none of a call that is made in one way. Only a check or a reservation has any, ``CallCandidate/largestCount`` at most.
+    public var candidates: [CallCandidate] = []
+    /// Whether a check or a reservation only asks what it would be answered: nothing is charged, held or remembered of it.
+    public var isDryRun = false
     /// What it said besides and whoever read it could not use.
     public var ignored: [IgnoredMember] = []
 
@@ -54,6 +59,17 @@ public struct CallRequest: Hashable, Sendable {
         self.told = tokens == nil ? [] : told
         self.costMicros = costMicros
     }
+
+    /// The same about one of its candidates.
+    func asking(about candidate: CallCandidate) -> CallRequest {
+        var request = self
+        request.attributes = attributes.served(
+            as: CallAttributes(model: candidate.model, provider: candidate.provider))
+        request.candidates = [candidate]
+        request.ignored = []
+        return request
+    }
+
     /// The same, as the lease has it that the call was given: whose it is, and what it said about itself. The model and
     /// the provider are those that a settle names, where it does: a gateway may have fallen back to others.
     func underItsLease() -> CallRequest {

@@ -54,6 +54,9 @@ extension CheckEngine {
         _ request: CallRequest, _ caller: CallerBudgets, arrivedAt now: NIODeadline, _ requester: any DecisionRequester,
         _ ticket: Int
     ) -> Outcome? {
+        if !request.candidates.isEmpty {
+            return decide(candidatesOf: request, caller, arrivedAt: now, requester, ticket)
+        }
         let clock = unixMilliseconds()
         let call: PlannedCall
         do {
@@ -66,9 +69,11 @@ extension CheckEngine {
         }
         var random = SystemRandomNumberGenerator()
         call.drawLease(atUnixMilliseconds: clock, using: &random)
-        if call.plan.decision == nil { return counted(Self.unlimited(call), request) }
+        if call.plan.decision == nil { return counted(Self.unlimited(call), request, call) }
         let pending = PendingRequest(call, ticket: ticket, arrivedAt: now, requester: requester)
-        if let reason = enqueue(pending, call) { return counted(withoutRedis(request, call, because: reason), request) }
+        if let reason = enqueue(pending, call) {
+            return counted(withoutRedis(request, call, because: reason), request, call)
+        }
         askForFlush()
         return nil
     }
@@ -99,19 +104,26 @@ extension CheckEngine {
         metrics.decisionDuration.recordNanoseconds((now - pending.arrivedAt).nanoseconds)
         noteRefund(call, at: now)
         let outcome = outcome(of: call, answer)
-        if call.plan.kind.isDeniedFromMemory, epoch == memoryEpoch, let details = outcome.details {
-            callDenials.remember(
-                call, answer, details, sentAt: sentAt, receivedAt: now, cacheMilliseconds: policy.denyCacheMilliseconds)
-        }
-        tell(pending, counted(outcome, call.request))
+        remember(call, answer, outcome, sentAt: sentAt, memoryEpoch: epoch, at: now)
+        tell(pending, counted(outcome, call.request, call))
         if !answer.crossings.isEmpty { tell(answer.crossings, of: call) }
+    }
+
+    /// Remembers a denial, where that may answer the call when it is asked again.
+    func remember(
+        _ call: PlannedCall, _ answer: CallAnswer, _ outcome: Outcome, sentAt: NIODeadline, memoryEpoch epoch: Int,
+        at now: NIODeadline
+    ) {
+        guard call.plan.kind.isDeniedFromMemory, epoch == memoryEpoch, let details = outcome.details else { return }
+        callDenials.remember(
+            call, answer, details, sentAt: sentAt, receivedAt: now, cacheMilliseconds: policy.denyCacheMilliseconds)
     }
 
     /// Answers a call that Redis did not decide.
     func undecided(_ pending: PendingRequest, _ call: PlannedCall, because reason: FailureReason) {
         // It may have run.
         noteRefund(call, at: .now())
-        tell(pending, counted(withoutRedis(call.request, call, because: reason), call.request))
+        tell(pending, counted(withoutRedis(call.request, call, because: reason), call.request, call))
     }
 
     /// Takes note of the windows to which a refund may have given something back: what was denied before may pass.
@@ -121,7 +133,7 @@ extension CheckEngine {
     }
 
     /// What Redis's answer means for whoever asked.
-    private func outcome(of call: PlannedCall, _ answer: CallAnswer) -> Outcome {
+    func outcome(of call: PlannedCall, _ answer: CallAnswer) -> Outcome {
         var details = OutcomeDetails(call.plan, of: call.caller, answer.states, decider: answer.verdict.decider)
         if let estimate = call.estimate { details.estimate = estimate }
         if call.plan.groupsLeftOut > 0 {
@@ -140,7 +152,7 @@ extension CheckEngine {
             Self.tellLease(of: call, answer.leaseInstants, in: &details)
             if let part = call.uncounted {
                 details.uncounted = [part]
-                metrics.uncounted(part)?.increment()
+                if !call.request.isDryRun { metrics.uncounted(part)?.increment() }
             }
             verdict = .allowed
         case .denied(_, let milliseconds): verdict = .denied(retryAfterMilliseconds: told(milliseconds))
@@ -157,7 +169,7 @@ extension CheckEngine {
     }
 
     /// What a denial that still holds means for whoever asks again: what the first was told, with the waits of now.
-    private func outcome(of call: PlannedCall, _ denial: CallDenial) -> Outcome {
+    func outcome(of call: PlannedCall, _ denial: CallDenial) -> Outcome {
         var details = denial.details
         // What a reservation is expected to come to is its own, however much of it the limits count.
         if details.estimate != call.estimate { details.estimate = call.estimate }
@@ -179,14 +191,14 @@ extension CheckEngine {
         switch call.plan.kind.operation {
         case .reserve: lease = instants.flatMap { call.lease?.given(at: $0) }
         case .renew: lease = instants.flatMap { call.lease?.renewed(until: $0) }
-        case .check, .settle, .release, .usage, .reset, .refund: return
+        case .check, .settle, .release, .usage, .reset, .refund, .dryCheck, .dryReserve: return
         }
         details.lease = lease ?? call.lease
         details.leaseMilliseconds = call.plan.kind.lifeMilliseconds
     }
 
     /// What was asked is done at once: no limit applies.
-    private static func unlimited(_ call: PlannedCall) -> Outcome {
+    static func unlimited(_ call: PlannedCall) -> Outcome {
         var details = OutcomeDetails()
         if let estimate = call.estimate { details.estimate = estimate }
         if let part = call.uncounted { details.uncounted = [part] }
@@ -196,11 +208,20 @@ extension CheckEngine {
         return outcome
     }
 
-    /// The answer while Redis cannot decide: the strictest of the limits that apply.
+    /// The answer while Redis cannot decide: the strictest of the limits that apply, of several candidates to the first.
     ///
     /// - Parameter call: nil where not even the limits' quotas could be read.
-    private func withoutRedis(_ request: CallRequest, _ call: PlannedCall?, because reason: FailureReason) -> Outcome {
+    func withoutRedis(_ request: CallRequest, _ call: PlannedCall?, because reason: FailureReason) -> Outcome {
         var outcome = Outcome(.allowed, source: .failureMode, degradedReason: reason)
+        let asked = call?.request.candidates.first ?? request.candidates.first
+        let request = asked.map { request.asking(about: $0) } ?? request
+        if let asked {
+            var details = OutcomeDetails()
+            var report = CallReport()
+            report.candidate = asked
+            details.report = report
+            outcome.details = details
+        }
         guard request.operation.asks else {
             // What a call came to must not be lost in silence, nor a lease be believed that nobody holds.
             outcome.verdict = .refused
@@ -214,21 +235,26 @@ extension CheckEngine {
             outcome.verdict = .refused
         } else if let call, applicable.contains(where: { $0.failureMode == .local }) {
             outcome.source = .local
-            let verdict = localWindows.check(call, replicas: policy.replicas, clockMicroseconds: localClock())
+            let verdict = localWindows.check(
+                call, replicas: policy.replicas, clockMicroseconds: localClock(), charges: !request.isDryRun)
             outcome.verdict = Outcome.Verdict(verdict)
             outcome.isShadowDenied = policy.isShadow && verdict != .allowed
         }
         return outcome
     }
 
-    /// Counts a decision, and what it passed over; what charges or frees without being asked whether it may is no decision.
-    private func counted(_ outcome: Outcome, _ request: CallRequest) -> Outcome {
+    /// Counts a decision, and what it passed over; what charges or frees without being asked whether it may is no decision,
+    /// nor is a dry run.
+    ///
+    /// - Parameter call: the call as it was planned; nil where it could not be.
+    func counted(_ outcome: Outcome, _ request: CallRequest, _ call: PlannedCall? = nil) -> Outcome {
         var outcome = outcome
         if !request.ignored.isEmpty {
             var details = outcome.details ?? OutcomeDetails()
             details.ignored += request.ignored
             outcome.details = details
         }
+        if request.isDryRun { return reported(outcome, call) }
         if let details = outcome.details {
             if !details.ignored.isEmpty { tally.count(details.ignored) }
             limitTally.countForgotten(details)
@@ -238,6 +264,18 @@ extension CheckEngine {
         guard request.operation.asks else { return outcome }
         tally.count(outcome)
         limitTally.count(outcome)
+        return outcome
+    }
+
+    /// The outcome of a dry run, with what only that tells.
+    private func reported(_ outcome: Outcome, _ call: PlannedCall?) -> Outcome {
+        var outcome = outcome
+        var details = outcome.details ?? OutcomeDetails()
+        var report = details.report ?? CallReport()
+        report.isDryRun = true
+        report.unmet = call?.unmet(of: callLimits.set)
+        details.report = report
+        outcome.details = details
         return outcome
     }
 }

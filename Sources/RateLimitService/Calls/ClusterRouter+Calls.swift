@@ -3,6 +3,19 @@ import RateLimitCore
 import RedisClient
 
 extension ClusterRouter {
+    /// Whether all keys of all candidates are in one slot, so that one decision can be taken on them.
+    func isInOneSlot(_ candidates: PlannedCandidates) -> Bool { candidates.isInOneSlot(by: slots) }
+
+    /// Takes a call on its way, in parts unless all its keys are in one slot, or says why it cannot be.
+    func enqueue(
+        _ call: DecisionCall, isInOneSlot: Bool, queueLimit: Int,
+        _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void
+    ) -> FailureReason? {
+        guard isInOneSlot else { return enqueueInParts(call, queueLimit: queueLimit, done) }
+        guard pendingCount < queueLimit else { return .overloaded }
+        return enqueueBetweenTurns(PendingRequest(call, arrivedAt: .now(), done))
+    }
+
     /// Takes a call on its way in parts, one for each of its subjects, which are in several slots; or says why it cannot be.
     ///
     /// - Parameter whenCrossed: told of the thresholds that are crossed where it is settled after it is done.

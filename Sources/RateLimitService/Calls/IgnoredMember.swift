@@ -25,6 +25,8 @@ public struct IgnoredMember: Hashable, Sendable {
         case lease
         case requestID = "request_id"
         case refund
+        case dryRun = "dry_run"
+        case candidates
     }
 
     /// Which one.

@@ -111,10 +111,16 @@ extension OutcomeDetails {
         case lease(Lease)
     }
 
+    /// A report lies apart likewise.
+    private indirect enum Reported: Sendable {
+        case report(CallReport)
+    }
+
     private struct Contents: Sendable {
         /// Nil where no limit was asked.
         var limits: Limits?
         var given: Given?
+        var reported: Reported?
         var leaseMilliseconds = 0
         var estimate: CallEstimate?
         var ignored: [IgnoredMember] = []
@@ -170,6 +176,12 @@ extension OutcomeDetails {
     public var leaseMilliseconds: Int {
         get { shared.contents.leaseMilliseconds }
         set { change { $0.leaseMilliseconds = newValue } }
+    }
+
+    /// What there is to tell of a call that was only tried.
+    public var report: CallReport? {
+        get { if case .report(let report) = shared.contents.reported { report } else { nil } }
+        set { change { $0.reported = newValue.map { .report($0) } } }
     }
 
     /// What a reservation expects its call to come to; nil for everything else.
@@ -283,7 +295,7 @@ extension OutcomeDetails: Hashable {
     public static func == (left: OutcomeDetails, right: OutcomeDetails) -> Bool {
         left.standings == right.standings && left.decider == right.decider && left.lease == right.lease
             && left.leaseMilliseconds == right.leaseMilliseconds && left.estimate == right.estimate
-            && left.ignored == right.ignored && left.uncounted == right.uncounted
+            && left.ignored == right.ignored && left.uncounted == right.uncounted && left.report == right.report
             && left.descriptors == right.descriptors && left.described?.request == right.described?.request
             && left.retryAfterAtMostMilliseconds == right.retryAfterAtMostMilliseconds
     }

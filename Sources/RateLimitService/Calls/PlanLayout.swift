@@ -124,7 +124,7 @@ struct PlanLayout {
         if kind.isLook { return .fixed(0) }
         switch (limit.unit, kind.operation) {
         case (.requests, .usage): return nil
-        case (.concurrency, .reserve): return .fixed(1)
+        case (.concurrency, .reserve), (.concurrency, .dryReserve): return .fixed(1)
         // It is looked at, as what its lease holds of it is freed.
         case (.concurrency, .settle): return .fixed(0)
         case (.concurrency, _): return nil

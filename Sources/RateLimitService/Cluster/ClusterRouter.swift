@@ -21,7 +21,7 @@ final class ClusterRouter {
     /// How to log in to a node; the address is replaced.
     private let login: RedisEndpoint
     private var laneOptions: ScriptLane.Options
-    private let slots: UserSlots
+    let slots: UserSlots
     /// Whose lanes these are; it owns the router.
     weak var engine: CheckEngine?
     /// Called when the map seems to be out of date; not again before the next ``apply(_:)``.
@@ -80,7 +80,7 @@ final class ClusterRouter {
             willWrite(node)
             node.lane.append(request)
         }
-        waitingAtMost += 1
+        waitingAtMost += request.width
         return nil
     }
 

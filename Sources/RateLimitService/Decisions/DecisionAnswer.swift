@@ -20,6 +20,14 @@ struct DecisionAnswer {
         guard isError || bytes.count >= Self.headLength else { return nil }
     }
 
+    /// Whether request `index` of a batch of `count` was passed over: a candidate before it ended the call.
+    static func isPassedOver(_ index: Int, of count: Int, in reply: Reply) -> Bool {
+        guard reply.elements.count == 1 + count, 0..<count ~= index, case .array(count) = reply.elements[0],
+            case .bulk(let range) = reply.elements[1 + index]
+        else { return false }
+        return range.isEmpty
+    }
+
     /// Whether this request failed, alone.
     var isError: Bool { status == UInt8(ascii: "!") }
 
@@ -69,6 +77,10 @@ struct DecisionAnswer {
             return CallAnswer(verdict: verdict, states: [], leastWaitMilliseconds: least)
         case 4 where isPlain: return CallAnswer(verdict: .unknownLease, states: [])
         case 5 where isPlain: return CallAnswer(verdict: .repeated, states: [])
+        case 5 where retry == 0 && least == 0 && decider < CallCandidate.largestCount:
+            var answer = CallAnswer(verdict: .repeated, states: [])
+            answer.admittedCandidate = decider + 1
+            return answer
         case 6 where isPlain: return CallAnswer(verdict: .tooLate, states: [])
         default: return nil
         }

@@ -29,6 +29,9 @@ struct DecisionBatch {
         return true
     }
 
+    /// Whether there is room for so many more plans.
+    func hasRoom(forPlans count: Int) -> Bool { plans.count + count <= Self.mostPlans }
+
     private mutating func index(of plan: DecisionPlan) -> Int? {
         if let index = plans.firstIndex(where: { $0.isEqual(to: plan) }) { return index }
         guard plans.count < Self.mostPlans else { return nil }
@@ -52,6 +55,10 @@ struct DecisionBatch {
         case .usage(let digest), .check(let digest), .refund(let digest):
             operands.writeBytes(digest.bytes)
             operands.writeRepeatingByte(0, count: 22 - UsageDigest.length)
+        case .candidate(let digest, let number):
+            operands.writeBytes(digest.bytes)
+            operands.writeInteger(UInt8(number))
+            operands.writeRepeatingByte(0, count: 21 - UsageDigest.length)
         }
     }
 

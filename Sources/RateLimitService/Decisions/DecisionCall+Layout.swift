@@ -3,9 +3,11 @@ import RedisClient
 extension DecisionBatch {
     /// Takes one more request with keys of its own; false, and nothing taken, where the batch has no room for what it asks
     /// and must be written first.
-    mutating func append(_ call: DecisionCall) -> Bool {
+    ///
+    /// - Parameter isFollowed: whether the next request is the call's next candidate.
+    mutating func append(_ call: DecisionCall, isFollowed: Bool = false) -> Bool {
         let (plan, amounts) = call.planned()
-        guard begin(plan) else { return false }
+        guard begin(isFollowed ? plan.beforeNextCandidate() : plan) else { return false }
         writeKeys { keys in
             for subject in call.subjects { keys.writeRESPBulk(subject.key) }
         }
@@ -51,10 +53,9 @@ extension DecisionCall {
     }
 
     private func cost(of term: LimitTerm) -> Int {
-        let asks = operation == .check || operation == .reserve
         // A check takes no slot: it asks for one where the limit needs room.
-        let cost = operation == .check && term.kind == .concurrency ? 0 : term.cost
-        return cost == 0 && asks && term.needsRoom ? DecisionPlan.unknownCost : cost
+        let cost = operation.asks && !operation.takesSlots && term.kind == .concurrency ? 0 : term.cost
+        return cost == 0 && operation.asks && term.needsRoom ? DecisionPlan.unknownCost : cost
     }
 
     /// The script's answer with its terms in the call's order.

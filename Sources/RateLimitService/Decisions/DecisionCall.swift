@@ -17,6 +17,24 @@ public enum DecisionOperation: UInt8, Hashable, Sendable {
     /// Takes back what was charged, from the newest charge on and never below nothing, once for each id; each time where
     /// there is none.
     case refund
+    /// Says what a check would be answered, and charges and notes nothing.
+    case dryCheck
+    /// Says what a reserve would be answered, and holds nothing.
+    case dryReserve
+
+    /// Whether it may be denied, be it for the answer alone.
+    var asks: Bool {
+        switch self {
+        case .check, .reserve, .dryCheck, .dryReserve: true
+        case .renew, .settle, .release, .usage, .reset, .refund: false
+        }
+    }
+
+    /// Whether it takes a slot of concurrency limits, or would.
+    var takesSlots: Bool { self == .reserve || self == .dryReserve }
+
+    /// Whether it only says what would be done.
+    var isDry: Bool { self == .dryCheck || self == .dryReserve }
 
     /// Whether it gives or renews a lease.
     var givesLease: Bool { self == .reserve || self == .renew }
@@ -25,7 +43,7 @@ public enum DecisionOperation: UInt8, Hashable, Sendable {
     var charges: Bool {
         switch self {
         case .check, .settle, .usage: true
-        case .reserve, .renew, .release, .reset, .refund: false
+        case .reserve, .renew, .release, .reset, .refund, .dryCheck, .dryReserve: false
         }
     }
 }
@@ -72,6 +90,9 @@ public struct DecisionCall: Hashable, Sendable {
             case (.reserve, .lease), (.renew, .lease), (.settle, .lease), (.release, .lease): true
             case (.check, nil), (.check, .check), (.reset, nil), (.usage, nil), (.usage, .usage): true
             case (.refund, nil), (.refund, .refund): true
+            case (.dryCheck, nil), (.dryCheck, .check), (.dryReserve, nil): true
+            case (.check, .candidate(_, let number)), (.dryCheck, .candidate(_, let number)):
+                1...CallCandidate.largestCount ~= number
             default: false
             }
         return fits && Self.lives ~= lifeMilliseconds && Self.memories ~= rememberMilliseconds
@@ -97,6 +118,9 @@ public enum CallVerdict: Hashable, Sendable {
     case repeated
     /// The lease lapsed so long ago that Redis does not know whether it was settled; nothing was done.
     case tooLate
+
+    /// Whether it denies: of a call's candidates the next one is asked then.
+    var isDenial: Bool { decider != nil }
 
     /// The place of the term that denied.
     var decider: Int? {
@@ -167,6 +191,14 @@ public struct CallAnswer: Hashable, Sendable {
     public var leaseInstants: LeaseInstants?
     /// The thresholds that this very call has crossed.
     public var crossings: [TermCrossing] = []
+    /// As a byte, 0 for none: denials are remembered with their answers.
+    private var candidateNumber: UInt8 = 0
+
+    /// For which of its candidates, from 1, a check was admitted before that is repeated; nil where that is not known.
+    public var admittedCandidate: Int? {
+        get { candidateNumber > 0 ? Int(candidateNumber) : nil }
+        set { candidateNumber = UInt8(newValue ?? 0) }
+    }
 
     /// Makes an answer from its parts.
     public init(

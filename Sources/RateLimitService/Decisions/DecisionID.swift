@@ -10,6 +10,9 @@ public enum DecisionID: Hashable, Sendable {
     case check(UsageDigest)
     /// A refund that its teller named.
     case refund(UsageDigest)
+    /// A check that whoever asks it named, for one of its candidates, from 1: the check is admitted once, and for which of
+    /// them is known.
+    case candidate(UsageDigest, number: Int)
 }
 
 /// What Redis knows a lease by.

@@ -89,6 +89,25 @@ final class DecisionPlan: Sendable {
         contentHash = self.argument.hashValue
     }
 
+    /// The same, where the request behind it is the call's next candidate.
+    func beforeNextCandidate() -> DecisionPlan { DecisionPlan(beforeNextCandidate: self) }
+
+    private init(beforeNextCandidate other: DecisionPlan) {
+        operation = other.operation
+        hasID = other.hasID
+        rememberMilliseconds = other.rememberMilliseconds
+        amountCount = other.amountCount
+        (subjectCount, termCount) = (other.subjectCount, other.termCount)
+        var argument = other.argument
+        // A bulk string of RESP has its length on a line before it.
+        guard let start = argument.firstIndex(of: UInt8(ascii: "\n")) else {
+            preconditionFailure("a bulk string has a first line")
+        }
+        argument[start + 3] |= 2
+        self.argument = argument
+        contentHash = ~other.contentHash
+    }
+
     /// What all checks ask under the limit of checks: one sliding window of the user.
     ///
     /// - Parameter rememberMilliseconds: as of calls: a check may be the first to find that a lease has lapsed.

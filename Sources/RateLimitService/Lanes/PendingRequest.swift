@@ -49,6 +49,16 @@ struct PendingRequest {
         self.call = call
     }
 
+    /// What a gateway asks about a call that has candidates.
+    init(_ call: PlannedCandidates, arrivedAt: NIODeadline) {
+        user = call.request.user
+        cost = 0
+        ticket = call.ticket
+        self.arrivedAt = arrivedAt
+        requester = call.requester
+        self.call = call
+    }
+
     /// What a proxy asks about a call's descriptors.
     init(_ call: PlannedDescriptors, ticket: Int, arrivedAt: NIODeadline, requester: any DecisionRequester) {
         user = SubjectID(high: 0, low: 0)
@@ -73,6 +83,12 @@ struct PendingRequest {
         call = SingleRequest(request, done)
     }
 
+    /// The call with candidates that it asks about; nil for anything else.
+    var candidates: PlannedCandidates? { call as? PlannedCandidates }
+
+    /// How many requests to the script it is.
+    var width: Int { call?.width ?? 1 }
+
     /// What was to be decided, for the page and the log.
     var path: EnforcementState.Path { call == nil ? .checks : .calls }
 
@@ -82,6 +98,9 @@ struct PendingRequest {
 
 /// What a request asks that is no check.
 protocol PendingCall: AnyObject {
+    /// How many requests to the script it is; a batch has all of them, one behind the other.
+    var width: Int { get }
+
     /// The slot of its first key.
     func slot(by slots: UserSlots) -> HashSlot
 
@@ -96,6 +115,10 @@ protocol PendingCall: AnyObject {
 
     /// Tells that Redis has not decided it; it may have run.
     func undecided(_ request: PendingRequest, because reason: FailureReason, by engine: CheckEngine)
+}
+
+extension PendingCall {
+    var width: Int { 1 }
 }
 
 // MARK: - There
@@ -155,8 +178,13 @@ extension PlannedCall: PendingCall {
 
     /// Lays it out as its plan says, with what is of its own: keys, id and amounts.
     func layOut(in batch: inout DecisionBatch, _ keys: SubjectKeys) -> Bool {
+        layOut(in: &batch, keys, isFollowed: false)
+    }
+
+    /// - Parameter isFollowed: whether the call's next candidate is laid out behind it.
+    func layOut(in batch: inout DecisionBatch, _ keys: SubjectKeys, isFollowed: Bool) -> Bool {
         guard let decision = plan.decision else { preconditionFailure("a call without limits asks nothing of Redis") }
-        guard batch.begin(decision) else { return false }
+        guard batch.begin(isFollowed ? decision.beforeNextCandidate() : decision) else { return false }
         batch.writeKeys { buffer in
             for subject in plan.subjects { keys.write(subject, of: caller, to: &buffer) }
         }
@@ -165,13 +193,19 @@ extension PlannedCall: PendingCall {
         return true
     }
 
+    /// What an answer says of it; nil where that is not of the script's form.
+    func decided(_ answer: DecisionAnswer) -> CallAnswer? {
+        guard let decided = answer.decided(terms: plan.terms.count, givesLease: plan.kind.operation.givesLease),
+            decided.crossings.isEmpty || decided.crosses(onlyOf: plan.terms.map(\.thresholds.count))
+        else { return nil }
+        return decided
+    }
+
     func decided(
         _ answer: DecisionAnswer, of request: PendingRequest, in batch: ScriptBatch, at now: NIODeadline,
         by engine: CheckEngine
     ) -> Bool {
-        guard let decided = answer.decided(terms: plan.terms.count, givesLease: plan.kind.operation.givesLease),
-            decided.crossings.isEmpty || decided.crosses(onlyOf: plan.terms.map(\.thresholds.count))
-        else { return false }
+        guard let decided = decided(answer) else { return false }
         engine.decided(request, self, decided, sentAt: batch.sentAt, memoryEpoch: batch.memoryEpoch, at: now)
         return true
     }

@@ -4,6 +4,8 @@ import RateLimitCore
 /// Requests in one call to Redis.
 struct ScriptBatch {
     var count: Int
+    /// How many requests to the script these are: a call with candidates is one for each.
+    var width: Int
     /// The limit that its checks are decided under, whatever is in force when the answer comes.
     var limit: Limit.Numbers
     var sentAt: NIODeadline

@@ -21,6 +21,9 @@ final class ScriptBatcher {
     /// Requests without an answer, oldest first; the last ``unsentCount`` of them are not sent yet.
     private var pending = CircularBuffer<PendingRequest>(initialCapacity: 256)
     private var batches = CircularBuffer<ScriptBatch>(initialCapacity: 64)
+    /// How many more requests to the script those that wait are than there are of them, and those that are not sent yet.
+    private var pendingExcess = 0
+    private var unsentExcess = 0
     private var unknownReplies = 0
     private var lastUnknownAt = NIODeadline.distantPast
     /// When the oldest request of the batch being laid out arrived.
@@ -44,18 +47,23 @@ final class ScriptBatcher {
         self.limit = limit.numbers
     }
 
-    /// Requests without an answer.
-    var pendingCount: Int { pending.count }
+    /// Requests to the script without an answer.
+    var pendingCount: Int { pending.count + pendingExcess }
 
-    /// Requests that have been laid out and not been sent.
+    /// Requests to the script that have been laid out and not been sent.
     var unsentCount: Int { laidOut.count }
 
     /// Lays a request out; false, and nothing done, where the batch must be written first. An empty batch has room for any
     /// request.
     func append(_ request: PendingRequest) -> Bool {
-        let isFirst = laidOut.count == 0
+        let before = laidOut.count
         guard request.layOut(in: &laidOut, keys, check: check) else { return false }
-        if isFirst { oldestUnsent = request.arrivedAt }
+        if before == 0 { oldestUnsent = request.arrivedAt }
+        let width = laidOut.count - before
+        if width > 1 {
+            pendingExcess += width - 1
+            unsentExcess += width - 1
+        }
         pending.append(request)
         return true
     }
@@ -68,13 +76,18 @@ final class ScriptBatcher {
         let withSource = withSource || digest == nil
         batches.append(
             ScriptBatch(
-                count: laidOut.count, limit: limit, sentAt: now, memoryEpoch: memoryEpoch, carriesSource: withSource,
-                route: route))
+                count: laidOut.count - unsentExcess, width: laidOut.count, limit: limit, sentAt: now,
+                memoryEpoch: memoryEpoch, carriesSource: withSource, route: route))
+        unsentExcess = 0
         laidOut.write(digest: digest, withSource: withSource, to: &buffer)
     }
 
     /// Takes the oldest batch off: its requests are the next so many of ``dequeueRequest()``.
-    func dequeueBatch() -> ScriptBatch? { batches.popFirst() }
+    func dequeueBatch() -> ScriptBatch? {
+        guard let batch = batches.popFirst() else { return nil }
+        pendingExcess -= batch.width - batch.count
+        return batch
+    }
 
     /// Takes the oldest request off: it has its answer, or never will, or is sent again.
     func dequeueRequest() -> PendingRequest {

@@ -83,7 +83,8 @@ final class ScriptLane: RedisLinkDelegate {
     @inline(__always)
     func append(_ request: PendingRequest) {
         layOut(request)
-        if batcher.unsentCount == batchLimit { batchIsFull() }
+        // Candidates of one call stay together: they may make a batch one of nearly twice as many.
+        if batcher.unsentCount >= batchLimit { batchIsFull() }
     }
 
     /// Sends a request that did not run where it was sent before, in a batch of its own, at the next ``flush()``.
@@ -194,9 +195,19 @@ extension ScriptLane {
         guard let engine else { return }
         var refusal: (error: String, path: EnforcementState.Path)?
         var isOutOfStep = false
-        for index in 0..<batch.count {
+        var place = 0
+        for _ in 0..<batch.count {
             let request = batcher.dequeueRequest()
-            switch request.received(DecisionAnswer(index, of: batch.count, in: reply), in: batch, at: now, by: engine) {
+            let fate: PendingRequest.Fate
+            if batch.width > batch.count, let candidates = request.candidates {
+                fate = candidates.received(reply, from: place, of: request, in: batch, at: now, by: engine)
+                place += candidates.asked.count
+            } else {
+                let answer = DecisionAnswer(place, of: batch.width, in: reply)
+                fate = request.received(answer, in: batch, at: now, by: engine)
+                place += 1
+            }
+            switch fate {
             case .decided: continue
             case .failed(let error):
                 if refusal == nil, RedisRefusal(error).scope != .key { refusal = (error, request.path) }

@@ -42,7 +42,7 @@ local function make(redis_now)
   local call, unpack, pack, sub, find = redis.call, struct.unpack, struct.pack, string.sub, string.find
   local MARK, LONG, PLAIN, SPILLED, WRAP, MOST, BRACE = 179, 1, 0, 255, 281474976710656, 281474976710655, 123
   local SMALL, HOME, EXACT, SLACK, INLINE, REAPED, HOUR = 1024, 64, 1024, 256, 16, 10000, 3600000
-  local LOOKS, VALUES, GAPS = 16, 10000, 8
+  local LOOKS, VALUES, GAPS, CANDIDATES = 16, 10000, 8, 16
   local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET, REFUND = 1, 2, 3, 4, 5, 6, 7, 8
   local SLIDING, CALENDAR, CONCURRENCY, LIFETIME = 0, 1, 2, 3
   local DONE, FOR_GOOD, AT_CAPACITY, NO_LEASE, REPEATED, TOO_LATE = 0, 2, 3, 4, 5, 6

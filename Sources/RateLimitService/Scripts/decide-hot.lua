@@ -328,8 +328,8 @@
       local ids, field, rest = base .. ':ids', sub(operands, from, from), sub(operands, from + 1, from + 11)
       local since, known = try('HGET', ids, 'since'), try('HGET', ids, field)
       local before = try('HGET', base .. ':ids:before', field)
-      if not since or since.err or tonumber(since) + plan[REMEMBER] <= now_ms or (known and find(known, rest, 1, true))
-        or (before and (before.err or find(before, rest, 1, true)))
+      if byte(operands, from + 12) > 0 or not since or since.err or tonumber(since) + plan[REMEMBER] <= now_ms
+        or (known and find(known, rest, 1, true)) or (before and (before.err or find(before, rest, 1, true)))
       then
         break
       end
@@ -382,9 +382,14 @@
       request.id, request.digest = sub(operands, from, from + 7), sub(operands, from, from + 11)
       local spread
       request.given, request.lapses, spread = unpack('<I6I6I2', operands, from + 8)
+      request.candidate = byte(operands, from + 12)
       request.first_given = spread < 65535 and request.given - spread or 0
     end
     answer = slow(request)
+  end
+  -- A denied candidate makes way for the next one; whatever else became of it ends the call.
+  if has_candidates then
+    is_over = plan.follows and (is_over or byte(answer) == DONE or byte(answer) > AT_CAPACITY)
   end
   reply[r] = answer
   first = first + subjects

@@ -242,14 +242,30 @@
     return pack('<BI2I6I6', DONE, 0, 0, 0)
   end
 
+  -- The id under which is noted which candidate of a check was admitted, beside the check's own.
+  local function candidate_id(digest, candidate)
+    return sub(digest, 1, 11) .. string.char((byte(digest, 12) + candidate) % 256)
+  end
+
+  -- Which candidate of a check was admitted before; 0 where that is not known.
+  local function admitted_candidate(request, subject)
+    for candidate = 1, CANDIDATES do
+      if notes(subject, candidate_id(request.digest, candidate), request.remember, true) then return candidate end
+    end
+    return 0
+  end
+
   local function decide(request)
-    local operation = request.operation
+    local operation, is_dry = request.operation, request.operation > REFUND
     if operation == RESET then return reset(request) end
+    if is_dry then operation = operation - REFUND end
     local asks = (operation == CHECK or operation == RESERVE) and operation
-    local subjects, terms = see(request, operation ~= RENEW and operation ~= RELEASE, asks)
-    local status, decider, retry, least = DONE, 0, 0, 0
+    local subjects, terms = see(request, not is_dry and operation ~= RENEW and operation ~= RELEASE, asks)
+    local status, decider, retry, least, candidate = DONE, 0, 0, 0, 0
     if asks then status, decider, retry, least = judge(terms) end
-    if operation == CHECK then
+    if is_dry then
+      if request.digest and notes(subjects[1], request.digest, request.remember, true) then status = REPEATED end
+    elseif operation == CHECK then
       -- The id of one that is denied is not noted, nor is that of one without terms: it asks for the id alone.
       local looks = status ~= DONE or #terms == 0
       if request.digest and notes(subjects[1], request.digest, request.remember, looks) then status = REPEATED end
@@ -275,8 +291,15 @@
     else
       status = finish(request, subjects, terms)
     end
+    if asks == CHECK and request.digest and request.candidate > 0 then
+      if status == REPEATED then
+        candidate = admitted_candidate(request, subjects[1])
+      elseif status == DONE and not is_dry and #terms > 0 then
+        notes(subjects[1], candidate_id(request.digest, request.candidate), request.remember)
+      end
+    end
     if status >= NO_LEASE then
-      decider, retry, least = 0, 0, 0
+      decider, retry, least = candidate, 0, 0
       for _, term in ipairs(terms) do term.wait = 0 end
     end
     for _, subject in ipairs(subjects) do

@@ -7,6 +7,7 @@ local MARK, LONG, PLAIN, SPILLED, WRAP, MOST, BRACE = 179, 1, 0, 255, 2814749767
 local SMALL, HOME, EXACT, SLACK, INLINE, HOUR = 1024, 64, 1024, 256, 16, 3600000
 local CHECK, RESERVE, RENEW, SETTLE, RELEASE, USAGE, RESET = 1, 2, 3, 4, 5, 6, 7
 local SLIDING, CALENDAR, CONCURRENCY, LIFETIME = 0, 1, 2, 3
+local DONE, AT_CAPACITY = 0, 3
 local HEADER, HEADER_LENGTH, HEAD, HEAD_LENGTH = '<BBBI6I6I6I6', 27, '<I4BI2I6I6I7I6I6', 38
 local MEMORY_LENGTH, KNOWING = 13, '<BBBI6I6I6I6BI6I6'
 local ALONE, ALONE_LENGTH = '<BBBI6I6I6I6I4BI2I6I6I7I6I6', 65
@@ -29,21 +30,25 @@ local parts, states, writes
 -- The server as decide-bundle.lua has it, once a lease is given.
 local server
 local tries_hot_path = true
+-- Whether there are candidates in the batch, and whether those that come next are passed over.
+local has_candidates, is_over = false, false
 
 
 for index = 3, #ARGV do
   local text = ARGV[index]
-  local operation, subjects, has_id, amounts, life, remember, at = unpack('<BBBBI4I4', text)
+  local operation, subjects, flags, amounts, life, remember, at = unpack('<BBBBI4I4', text)
+  local has_id = flags % 2 == 1
   -- With room for one term, or for five: a table that grows costs more than the zeros.
   local plan
   if #text <= ONE_TERM then
-    plan = { operation, subjects, has_id == 1, amounts, life, remember, text, at, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    plan = { operation, subjects, has_id, amounts, life, remember, text, at, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
   else
     plan = {
-      operation, subjects, has_id == 1, amounts, life, remember, text, at, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+      operation, subjects, has_id, amounts, life, remember, text, at, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
       0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     }
   end
+  if flags > 1 then has_candidates, plan.follows = true, true end
   local m = TERMS
   for _ = 1, subjects do
     local terms, bound, first_term = unpack('<BI3', text, at)

@@ -11,12 +11,12 @@
 -- ARGV[2]    the requests' operands, one behind the other: where the plan has an id, 22 bytes, which are the id of a
 --            lease in 8, when it was given I6, as the reserve replied, and when it lapses I6, as the reserve or the
 --            latest renew did, both the latest where several servers replied, and by how much they differ about when
---            it was given I2 (65,535: nobody knows), or the digest of the id of a check or usage in 12 and 10 zeros; then
---            the plan's amounts, I6 each
--- ARGV[3..]  the plans: operation B, subjects B, whether it has an id B, amounts B, how long a lease that is given or
---            renewed lives I4, for how long a lapsed lease and the id of a check or usage are remembered I4, both in
---            milliseconds; then for each subject the number of its terms B and the most values I3, and for each term, by
---            ascending limits:
+--            it was given I2 (65,535: nobody knows), or the digest of the id of a check or usage in 12, of a check with
+--            candidates which one this is, from 1, B, and zeros; then the plan's amounts, I6 each
+-- ARGV[3..]  the plans: operation B, subjects B, whether it has an id (1) and whether the next request is the call's next
+--            candidate (2) B, amounts B, how long a lease that is given or renewed lives I4, for how long a lapsed lease
+--            and the id of a check or usage are remembered I4, both in milliseconds; then for each subject the number of
+--            its terms B and the most values I3, and for each term, by ascending limits:
 --     limit I4, no limit twice under one subject
 --     kind B: 0 sliding, 1 calendar, 2 concurrency, 3 lifetime
 --     flags B: 1 shadow, 2 a cost above the quota is taken for the quota, 4 tells which thresholds are crossed
@@ -46,6 +46,11 @@
 --              well. A later settle of a lease that stood charges all the same
 --   8 refund   takes back what was charged, from the newest charge on, of each term as much as it counts at most; once
 --              for each id; without an id each time
+--   9 dry check, 10 dry reserve  say what a check or a reserve would be answered, and charge, hold and note nothing: each
+--              term stands as it does without the request
+--
+-- Of a call's candidates the first that is not denied is all that is done: those behind it are answered by an empty
+-- string.
 --
 -- Returns a string for each request: status B, deciding term I2 (from 1; 0 none), retry in milliseconds I6, how much of
 -- the retry what is charged needs, however early leases end, I6, and for each term: used I6 (held costs included),
@@ -60,7 +65,7 @@
 -- ! is the error that failed this request alone; nothing of it was charged. Status: 0 done, 1 denied, 2 denied for good,
 -- 3 at capacity, 4 no such lease, 5 the id was settled, released or charged before, 6 so late that nothing is known of
 -- the lease. The term that decides is the one with the longest retry, of the concurrency limits where one of them
--- denies; each wait is the longest of all.
+-- denies; each wait is the longest of all. Of an id that was charged before for a candidate it is that candidate instead.
 --
 -- The hot path decides the commonest requests as straight code: a call of a Lua function, and one that is made, cost
 -- more than all else. Whatever is not plainly that breaks off before anything was written, and is decided by the
@@ -70,6 +75,7 @@ for r = 1, #ARGV[1] do
   local operation, subjects, from, answer = plan[OPERATION], plan[SUBJECTS], operand, nil
   if plan[HAS_ID] then operand = operand + 22 end
   for amount = 1, plan[AMOUNTS] do costs[amount], operand = unpack('<I6', operands, operand) end
+  if is_over then operation, answer = 0, '' end
 
   -- The plainest: a check of a short window that is alone in its bundle, of which nothing has to go. It has no id.
   if operation == CHECK and subjects == 1 and plan[TERMS] == 1 and plan[TERMS + BOUND] == 0

@@ -42,6 +42,9 @@ private func holdInBounds(_ request: CallRequest, of body: CallBody) throws(Fuzz
     try hold(fuzzedLimits.rules.limits.labelNames.isSuperset(of: said.labels.keys), "labels that nobody looks at")
     let texts = [said.model ?? "", said.provider ?? ""] + said.labels.values
     try hold(texts.allSatisfy { $0.utf8.count <= CallAttributes.maximumKeptLength }, "a text that is not cut")
+    let candidates = request.candidates.map(\.index)
+    try hold(candidates == Set(candidates).sorted() && candidates.count <= CallCandidate.largestCount, "\(candidates)")
+    try hold(request.operation.asks || candidates.isEmpty && !request.isDryRun, "tries what was done")
     try hold(request.ignored.count <= IgnoredMember.Name.allCases.count + 4, "\(request.ignored)")
 }
 

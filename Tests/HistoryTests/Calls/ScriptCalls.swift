@@ -125,7 +125,7 @@ private final class LeaseTexts: Sendable {
 
     func id(_ name: String, of operation: DecisionOperation) -> DecisionID? {
         switch operation {
-        case .check, .reset, .refund: return nil
+        case .check, .reset, .refund, .dryCheck, .dryReserve: return nil
         case .usage: return .usage(UsageDigest(of: Array(name.utf8)))
         case .reserve, .renew, .settle, .release:
             let number = name.utf8.reduce(7 as UInt64) { $0 &* 31 &+ UInt64($1) }
