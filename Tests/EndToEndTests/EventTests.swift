@@ -202,8 +202,10 @@ extension EndToEnd {
         /// Writes an event into the stream, as a daemon does.
         private func write(_ number: Int) throws {
             let id = String(repeating: "0", count: 28) + String(1_000 + number)
+            let last = try redis.command("XREVRANGE", "llm-rate:events", "+", "-", "COUNT", "1").elements.first
             try redis.connect().command([
-                "XADD", "llm-rate:events", "*", "previous", "", "id", id, "at", "1795860000123", "limit", "calls",
+                "XADD", "llm-rate:events", "*", "previous", last?.elements.first?.text ?? "", "id", id, "at",
+                "1795860000123", "limit", "calls",
                 "unit", "requests", "mode", "enforce", "per", "user", "user", "ada", "threshold", "quota", "share",
                 "1000",
                 "amount", "5", "quota", "5", "used", "5", "window", "3600000",
