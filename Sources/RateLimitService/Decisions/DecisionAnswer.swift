@@ -113,7 +113,7 @@ struct DecisionAnswer {
         var at = end
         for place in 0..<terms where flags(place) & 64 != 0 {
             let (first, last) = (Int(bytes[bytes.startIndex + at]), Int(bytes[bytes.startIndex + at + 1]))
-            guard 1...last ~= first else { return false }
+            guard first > 0, first <= last else { return false }
             answer.crossings.append(
                 TermCrossing(
                     term: place, thresholds: first - 1...last - 1, used: number(at: at + 2),
