@@ -176,7 +176,7 @@ struct OptionTests {
         let error = try #require(throws: ConfigurationError.self) { try load([.limitsFile: file]) }
         #expect(
             error.description == "cannot use LLM_RATE_LIMIT_LIMITS_FILE=\(file): line 2: mode of limit a is maybe; "
-                + "accepted are enforce and shadow")
+                + "accepted are enforce, shadow and soft")
     }
 
     @Test("become typed settings")

@@ -43,6 +43,8 @@ struct ManualTests {
         let files = [
             "{other: 1}", "limits: [{name: a, other: 1}]", limit, "lease: {other: 1}", "prices: {other: 1}",
             "prices: {models: {a: {other: 1}}}",
+            "limits: [{name: a, per: user, unit: tokens, quota: 1, window: 1h, weights: {other: 1}}]",
+            "prices: {models: {a: {input: 1, output: 1, tiers: [{other: 1}]}}}",
         ]
         for file in files {
             let path = try folder.write(file + "\n", to: "limits.yaml")
