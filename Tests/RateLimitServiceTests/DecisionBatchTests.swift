@@ -329,6 +329,10 @@ struct DecideAnswerTests {
         }
         let repeated = head(5, 0, 0) + states + crossing(2, 3, 5) + crossing(1, 1, 6) + now
         #expect(try answer(repeated, to: Self.telling) == nil)
+        let lease = DecisionCall(.reserve, id: .lease(LeaseMark(id: 1)), subjects: Self.telling.subjects)
+        #expect(
+            try answer(head(0, 0, 7, least: 8) + states + crossing(2, 3, 5) + crossing(1, 1, 6) + now, to: lease) == nil
+        )
         let noted = head(0, 0, 0) + state(8, 0, 64) + state(7, 0, 0) + crossing(1, 1, 5) + now
         #expect(try answer(noted, to: Self.telling) != nil)
         #expect(try answer(noted) == nil)

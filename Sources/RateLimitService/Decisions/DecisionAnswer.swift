@@ -102,7 +102,8 @@ struct DecisionAnswer {
             if flags(place) & 64 != 0 { crossed += 1 }
         }
         if crossed == 0 { return bytes.count == end ? answer : nil }
-        guard answer.verdict == .done, bytes.count == end + Self.crossingLength * crossed + Self.timeLength else {
+        guard answer.verdict == .done, !givesLease, bytes.count == end + Self.crossingLength * crossed + Self.timeLength
+        else {
             return nil
         }
         return readCrossings(of: terms, from: end, into: &answer) ? answer : nil

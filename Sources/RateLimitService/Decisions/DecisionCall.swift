@@ -187,17 +187,14 @@ public struct CallAnswer: Hashable, Sendable {
     /// Of the wait that a denial says, how much is needed however early leases end, in milliseconds: what has been charged
     /// leaves its window only then. 0 where leases alone deny, and where nothing does.
     public var leastWaitMilliseconds: Int
-    /// When the lease that was given or renewed was given and lapses; nil where there is none.
-    public var leaseInstants: LeaseInstants?
-    /// The thresholds that this very call has crossed.
-    public var crossings: [TermCrossing] = []
-    /// As a byte, 0 for none: denials are remembered with their answers.
-    private var candidateNumber: UInt8 = 0
+    private var more = More.nothing
 
-    /// For which of its candidates, from 1, a check was admitted before that is repeated; nil where that is not known.
-    public var admittedCandidate: Int? {
-        get { candidateNumber > 0 ? Int(candidateNumber) : nil }
-        set { candidateNumber = UInt8(newValue ?? 0) }
+    /// What one answer has of three that none has two of, so that the memory of denials keeps no more for each.
+    private enum More: Hashable {
+        case nothing
+        case lease(LeaseInstants)
+        case crossings([TermCrossing])
+        case admittedCandidate(Int)
     }
 
     /// Makes an answer from its parts.
@@ -207,6 +204,32 @@ public struct CallAnswer: Hashable, Sendable {
         self.verdict = verdict
         self.states = states
         self.leastWaitMilliseconds = leastWaitMilliseconds
-        self.leaseInstants = leaseInstants
+        if let leaseInstants { more = .lease(leaseInstants) }
+    }
+
+    /// When the lease that was given or renewed was given and lapses; nil where there is none.
+    public var leaseInstants: LeaseInstants? { if case .lease(let instants) = more { instants } else { nil } }
+
+    /// For which of its candidates, from 1, a check was admitted before that is repeated; nil where that is not known.
+    public var admittedCandidate: Int? {
+        get { if case .admittedCandidate(let number) = more { number } else { nil } }
+        set {
+            guard let newValue else { return }
+            precondition(more == .nothing, "what is repeated charges nothing, and gives no lease")
+            more = .admittedCandidate(newValue)
+        }
+    }
+
+    /// The thresholds that this very call has crossed: none of what gives a lease, which charges nothing.
+    public var crossings: [TermCrossing] {
+        get { if case .crossings(let crossings) = more { crossings } else { [] } }
+        set {
+            if !newValue.isEmpty {
+                precondition(leaseInstants == nil, "what gives a lease charges nothing")
+                more = .crossings(newValue)
+            } else if case .crossings = more {
+                more = .nothing
+            }
+        }
     }
 }
