@@ -352,9 +352,8 @@ struct DecidePropertyTests {
         PlantedBug(
             21, "term.total, term.reset = counted, ceil((stands_until", "term.total, term.reset = 1, ceil((stands_until"
         ),
-        // Tells a threshold again of a lifetime that goes on, or none of one that begins anew.
+        // Tells a threshold again of a lifetime that goes on.
         PlantedBug(19, "if term.stands and section.form == PLAIN then term.highest", "if false then term.highest"),
-        PlantedBug(19, "if term.stands and section.form == PLAIN then term.highest", "if section then term.highest"),
         .onHotPath(19, "elseif form == PLAIN then\n            highest = oldest", "elseif false then"),
         // Settles another lease than the one that is meant.
         .onHotPath(2, "for _ = 1, place do record", "for _ = 2, place do record"),

@@ -211,7 +211,7 @@ struct WindowKindTests {
     /// Mistakes that the script could have with periods and lifetimes, and whether they are on its hot path.
     static let plantedBugs: [(isHot: Bool, text: String, bug: String)] = [
         // Counts what was charged in an earlier period, or begins one a second late.
-        (true, "if newest < period * 1000 then counted = 0 end", ""),
+        (true, "if newest < period * 1000 then counted = 0", "if newest < period * 1000 then counted = counted"),
         (false, "elseif newest >= term.start * 1000 then", "elseif newest >= 0 then"),
         (false, "elseif newest >= term.start * 1000 then", "elseif newest >= term.start * 1000 + 1000000000 then"),
         // Lets the period pass into the next one by the clock that has stepped back.
