@@ -111,7 +111,7 @@ struct CallBodyTests {
     func decoration() throws {
         let many = (0..<400).map { "\"l\($0)\":\"\(String(repeating: "v", count: 300))\"" }
         let odd = [
-            #"":"a""#, #""n":5"#, #""n":{"a":[]}"#, #""\ud800":1"#, #""team":"x""#, #""route":"y""#, #""route":"z""#,
+            #""":"a""#, #""n":5"#, #""n":{"a":[]}"#, #""\ud800":1"#, #""team":"x""#, #""route":"y""#, #""route":"z""#,
         ]
         let body = "{\(Self.user),\"labels\":{\((many + odd).joined(separator: ","))}}"
         for operation in Self.operations {

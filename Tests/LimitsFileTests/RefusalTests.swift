@@ -224,7 +224,8 @@ struct LimitsFileRefusalTests {
             (
                 "qouta: 5",
                 "line 7: limit 1 of the file has no key qouta, did you mean quota?: accepted are name, per, "
-                    + "missing, max_values, unit, quota, soft_quota, window, match, mode, on_redis_failure, warn_at"
+                    + "missing, max_values, unit, weights, quota, soft_quota, quota_from_call, window, match, mode, "
+                    + "on_redis_failure, warn_at"
             ),
             ("match: gpt-4", "line 7: match of limit a is gpt-4: accepted are maps of key: value"),
             (
