@@ -34,7 +34,7 @@ extension EndToEnd {
 
         @Test(
             "Four daemons and 64 clients cross each threshold of one user once: in the log, the stream and the webhook",
-            arguments: ["1h", "{calendar: month}"])
+            arguments: ["1h", "{calendar: month}", "{lifetime: true, idle: 1h}"])
         func once(window: String) throws {
             let receiver = try HTTPReceiver()
             let settings = try settings(
