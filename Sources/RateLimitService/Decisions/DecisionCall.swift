@@ -188,13 +188,14 @@ public struct CallAnswer: Hashable, Sendable {
     /// leaves its window only then. 0 where leases alone deny, and where nothing does.
     public var leastWaitMilliseconds: Int
     private var more = More.nothing
+    /// As a byte, 0 for none, and behind the other: so that the memory of denials keeps no more for each.
+    private var candidateNumber: UInt8 = 0
 
-    /// What one answer has of three that none has two of, so that the memory of denials keeps no more for each.
+    /// What one answer has of two that none has both of, for the same reason.
     private enum More: Hashable {
         case nothing
         case lease(LeaseInstants)
         case crossings([TermCrossing])
-        case admittedCandidate(Int)
     }
 
     /// Makes an answer from its parts.
@@ -212,12 +213,8 @@ public struct CallAnswer: Hashable, Sendable {
 
     /// For which of its candidates, from 1, a check was admitted before that is repeated; nil where that is not known.
     public var admittedCandidate: Int? {
-        get { if case .admittedCandidate(let number) = more { number } else { nil } }
-        set {
-            guard let newValue else { return }
-            precondition(more == .nothing, "what is repeated charges nothing, and gives no lease")
-            more = .admittedCandidate(newValue)
-        }
+        get { candidateNumber > 0 ? Int(candidateNumber) : nil }
+        set { candidateNumber = UInt8(newValue ?? 0) }
     }
 
     /// The thresholds that this very call has crossed: none of what gives a lease, which charges nothing.
