@@ -48,6 +48,17 @@ struct LiveTests {
             return missing.isEmpty
         }
         for query in missing { Issue.record("\(query.title): \(filledIn(query.text))") }
+
+        let query = try #require(queries.first { $0.title == "Warned, over and in shadow, by limit" }).text
+        for (limit, decision) in [("tokens", "warned"), ("eager", "over"), ("trial", "shadow_denied")] {
+            #expect(
+                try eventually(within: 60) {
+                    try monitored.ask()
+                    return try prometheus.query(filledIn(query)).contains {
+                        $0.labels["limit"] == limit && $0.labels["decision"] == decision && $0.value > 0
+                    }
+                }, "\(limit): \(decision)")
+        }
     }
 
     @Test("Each metric that a rule or the dashboard asks for is one that the daemon has, and promtool likes its page")
@@ -83,11 +94,13 @@ struct LiveTests {
             seen.insert("RateLimit\(name)")
         }
 
-        // All is well: nobody is denied, every lease is settled, everything has a price.
+        // All is well: nobody is denied, every lease is settled, everything has a price, events and spans arrive.
         let client = try monitored.daemons[0].connect()
         for _ in 0..<30 { _ = try client.check(newUser()) }
         for _ in 0..<12 { try monitored.call(client, settling: true) }
         #expect(try holds("sum(increase(llm_rate_limit_checks_total[1h])) > 0") { _ = try client.check(newUser()) })
+        #expect(try holds(#"sum by (outlet) (llm_rate_limit_events_total{outlet="webhook",result="delivered"}) > 0"#))
+        #expect(try holds(#"rate(llm_rate_limit_spans_total{result="exported"}[1m]) > 0"#))
         let firing = try prometheus.rules().filter(\.isAlert).filter { try !prometheus.query($0.expression).isEmpty }
         #expect(firing.map(\.name) == [])
 
@@ -110,6 +123,10 @@ struct LiveTests {
             let pool = (0..<50).compactMap { _ in try? monitored.daemons[1].connect() }
             _ = pool.map { try? $0.request("GET", "/livez") }
         }
+        // More than may wait, since whoever is told of them has gone.
+        monitored.receiver.stop()
+        try expect("EventsLost") { for _ in 0..<500 { _ = try client.check(newUser()) } }
+        try expect("SpansLost") { for _ in 0..<500 { _ = try client.check(newUser()) } }
         try monitored.folder.write("limits: {", to: "limits-1.yaml")
         monitored.daemons[1].process.send(SIGHUP)
         try expect("ReloadFailed")

@@ -2,14 +2,18 @@ import Foundation
 import LoadGenerator
 import TestSupport
 
-/// Two daemons on one Redis, with limits of every kind, and calls that meet them all.
+/// Two daemons on one Redis, with limits of every kind, calls that meet them all, and somebody who is told of thresholds
+/// and sent spans.
 final class MonitoredDaemons {
     let redis: RedisServer
     let folder: TemporaryFolder
     let ports: [UInt16]
     let daemons: [Daemon]
+    /// The webhook of events and the collector of spans: it takes all of them.
+    let receiver: HTTPReceiver
 
-    /// Limits of requests, tokens, money and calls under way; one of a window for each model; and one that is a shadow.
+    /// Limits of requests, tokens, money and calls under way; one of a window for each model; one that is a shadow; and one
+    /// that is soft, of which every user's first call tells.
     static let limits = """
         limits:
           - {name: tokens, per: user, unit: tokens, quota: 100000, window: 1h, warn_at: [0.01]}
@@ -17,6 +21,7 @@ final class MonitoredDaemons {
           - {name: calls, per: user, unit: concurrency, quota: 50}
           - {name: model, per: [user, model], unit: requests, quota: 1000, window: 1h, max_values: 2}
           - {name: trial, per: user, unit: requests, quota: 2, window: 1h, mode: shadow}
+          - {name: eager, per: user, unit: requests, quota: 1, window: 1h, mode: soft}
         prices:
           unknown_model: deny
           models:
@@ -36,6 +41,7 @@ final class MonitoredDaemons {
     init() throws {
         let redis = try RedisServer()
         let folder = try TemporaryFolder()
+        let receiver = try HTTPReceiver { _, _ in .status(200) }
         let ports = [try freePort(), try freePort()]
         let envoy = try folder.write(Self.descriptors, to: "envoy.yaml")
         daemons = try ports.enumerated().map { index, port in
@@ -44,10 +50,10 @@ final class MonitoredDaemons {
                 [
                     "LISTEN": "127.0.0.1:\(port)", "REQUESTS": "20", "MAX_CONNECTIONS": "40",
                     "LIMITS_FILE": try folder.write(Self.limits, to: "limits-\(index).yaml"), "ENVOY_CONFIG": envoy,
-                    "GRPC_SOCKET": folder.file("grpc-\(index)"),
-                ])
+                    "GRPC_SOCKET": folder.file("grpc-\(index)"), "EVENTS_WEBHOOK": receiver.url(),
+                ], environment: ["OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url("")])
         }
-        (self.redis, self.folder, self.ports) = (redis, folder, ports)
+        (self.redis, self.folder, self.ports, self.receiver) = (redis, folder, ports, receiver)
     }
 
     /// Asks everything there is once: checks of which some are denied, calls that are reserved and end in every way, calls

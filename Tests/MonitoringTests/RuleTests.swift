@@ -89,6 +89,18 @@ struct RuleTests {
                 found: "slow-burn"),
             Planted(right: "settled|released", wrong: "settled", found: "money"),
             Planted(right: #"{decision="denied"}[10m]"#, wrong: "[10m]", found: "denials"),
+            Planted(right: "lost|refused", wrong: "lost", found: "events"),
+            Planted(right: "lost|refused", wrong: "refused", found: "events"),
+            Planted(right: "(job, outlet, result)", wrong: "(job)", found: "events"),
+            Planted(
+                right: "increase(llm_rate_limit_events", wrong: "max_over_time(llm_rate_limit_events", found: "events"),
+            Planted(right: "dropped|failed|refused", wrong: "failed|refused", found: "spans"),
+            Planted(right: "dropped|failed|refused", wrong: "dropped|refused", found: "spans"),
+            Planted(right: "dropped|failed|refused", wrong: "dropped|failed", found: "spans"),
+            Planted(right: #"{result!="abandoned"}"#, wrong: "", found: "spans"),
+            Planted(right: "ratio_rate15m > 0.01", wrong: "ratio_rate15m > 0.1", found: "spans"),
+            Planted(right: "ratio_rate15m > 0.01", wrong: "ratio_rate15m > 0.0001", found: "spans"),
+            Planted(right: "for: 30m", wrong: "for: 10m", found: "spans"),
         ])
     func planted(error: Planted) throws {
         let folder = try TemporaryFolder()
