@@ -6,8 +6,10 @@ import RateLimitCore
 struct TriedCall: Equatable {
     /// The members of a call that both routes read, `user` apart.
     private static let common = [
-        "cost", "model", "provider", "labels", "groups", "input_tokens", "output_tokens", "cache_read_input_tokens",
-        "cache_write_input_tokens", "usage", "usageMetadata", "usage_metadata", "cost_micros", "candidates",
+        "cost", "model", "provider", "labels", "groups", "quotas", "input_tokens", "output_tokens",
+        "cache_read_input_tokens", "cache_write_input_tokens", "reasoning_tokens", "audio_input_tokens",
+        "image_input_tokens", "audio_output_tokens", "image_output_tokens", "usage", "usageMetadata", "usage_metadata",
+        "cost_micros", "candidates",
     ]
 
     /// Where it is sent.

@@ -141,12 +141,16 @@ extension EndToEnd {
         func withoutLimits() throws {
             let file = """
                 limits:
-                  - {name: large, per: user, unit: requests, quota: 1, window: 1h, match: {model: large}}
+                  - {name: large, per: user, unit: requests, quota: 2, window: 1h, match: {model: large}}
                   - {name: spend, per: user, unit: spend, quota: $1, window: 1d, match: {model: odd}}
                 prices: {unknown_model: deny, models: {large: {input: 1, output: 1}}}
                 """
             let daemon = try start(file: file)
             let client = try daemon.connect()
+            // Nobody was asked about the one behind, though it is known to be denied.
+            let first = try post(
+                client, "/v1/check?verbose=1", #","candidates":[{"model":"large"},{"model":"odd"}]"#)
+            #expect(try candidate(first) == 0 && (first.json["passed_over"] as? [Any] ?? []).isEmpty, "\(first.text)")
             let all = #","candidates":[{"model":"odd"},{"model":"large"},{"model":"free"},{"model":"large2"}]"#
             #expect(try [1, 2, 2].map { try candidate(post(client, "/v1/check", all)) == $0 } == [true, true, true])
             let verbose = try post(client, "/v1/check?verbose=1", all)

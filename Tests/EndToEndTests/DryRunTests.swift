@@ -192,6 +192,19 @@ extension EndToEnd {
             let denied = try run("explain", user, "--reserve", "--call", #"{"output_tokens":5000}"#)
             #expect(denied.status == 1 && denied.output.contains("would be denied by tokens"), "\(denied)")
             #expect(try run("explain", user, "--call", #"{"modle":"x"}"#).status == 2)
+            // What it takes is what the daemon says that a call may say.
+            func members(_ value: Any) -> Set<String> {
+                if let list = value as? [Any] { return list.reduce(into: []) { $0.formUnion(members($1)) } }
+                guard let map = value as? [String: Any] else { return [] }
+                let properties = map["properties"] as? [String: Any] ?? [:]
+                let own = properties["candidates"] != nil && properties["model"] != nil ? Set(properties.keys) : []
+                return map.values.reduce(into: own) { $0.formUnion(members($1)) }
+            }
+            let described = members(try daemon.connect().request("GET", "/v1/openapi.json").json)
+            #expect(described.isSuperset(of: ["quotas", "reasoning_tokens"]))
+            for member in described.subtracting(["user", "lease", "refund", "ttl"]) {
+                #expect(try run("explain", user, "--call", "{\"\(member)\":null}").status != 2, "\(member)")
+            }
         }
     }
 }

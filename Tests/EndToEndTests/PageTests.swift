@@ -179,7 +179,7 @@ extension EndToEnd {
             }
             let first = try client.request("GET", "/metrics").text
             let decisions = series(first, "decisions_total")
-            #expect(decisions.count == 4 * 4 && decisions.allSatisfy { $0.hasSuffix("} 0") }, "\(decisions)")
+            #expect(decisions.count == 4 * 5 && decisions.allSatisfy { $0.hasSuffix("} 0") }, "\(decisions)")
             #expect(
                 series(first, "quota") == [
                     #"{limit="requests"} 1000"#, #"{limit="team"} +Inf"#, #"{limit="tokens"} 10"#,
@@ -213,7 +213,7 @@ extension EndToEnd {
                 other + "  - {name: new, per: user, unit: tokens, quota: 1, window: 1h}\n", to: "limits.yaml")
             let isReloaded = try eventually(within: 20) {
                 let page = try client.request("GET", "/metrics").text
-                return series(page, "decisions_total").count == 3 * 4 && page.contains(#"quota{limit="tokens"} 20"#)
+                return series(page, "decisions_total").count == 3 * 5 && page.contains(#"quota{limit="tokens"} 20"#)
                     && series(page, "window_seconds").count == 2 && !page.contains(#"limit="team""#)
             }
             #expect(isReloaded)

@@ -15,7 +15,7 @@ extension EndToEnd {
 
         private static let file = """
             limits:
-              - {name: hourly, per: user, unit: requests, quota: 3, window: 1h}
+              - {name: hourly, per: user, unit: requests, quota: 3, window: 1h, warn_at: [0.1]}
               - {name: tokens, per: user, unit: tokens, quota: 100, window: 1h}
               - {name: money, per: user, unit: spend, quota: 1000, window: {calendar: month}}
               - {name: team, per: group, unit: tokens, quota: 1000, window: 1h}

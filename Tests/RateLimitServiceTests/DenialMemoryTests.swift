@@ -284,6 +284,6 @@ struct DenialMemoryTests {
         #expect(50_000 * (CheckDenials.entryBytes + 8) < 5 * 1_048_576)
         #expect(CallDenials.entryBytes <= 192)
         #expect(DescriptorDenials.entryBytes <= 128)
-        #expect(OutcomeDetails.sharedBytes <= 264)
+        #expect(OutcomeDetails.sharedBytes <= 272)
     }
 }

@@ -72,7 +72,7 @@ extension ByteWriter {
             member("user")
             owner.withText { write(json: $0) }
         }
-        writeRemarks(details)
+        writeRemarks(details, warns: deed != .refunded)
         if isVerbose { writeLimits(details) }
         write("}")
     }
@@ -145,10 +145,14 @@ extension ByteWriter {
     }
 
     /// Writes what no limit could count, what limits warn of, and what was passed over.
-    private mutating func writeRemarks(_ details: OutcomeDetails) {
+    ///
+    /// - Parameter warns: false of what takes no part of a quota.
+    private mutating func writeRemarks(_ details: OutcomeDetails, warns: Bool = true) {
         if !details.uncounted.isEmpty { writeUncounted(details) }
-        writeWarnings(details)
-        writeOver(details)
+        if warns {
+            writeWarnings(details)
+            writeOver(details)
+        }
         writeIgnored(details)
     }
 

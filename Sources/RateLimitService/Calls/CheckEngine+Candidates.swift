@@ -72,11 +72,14 @@ extension CheckEngine {
         _ place: Int, of pending: PendingRequest, _ candidates: PlannedCandidates, _ answers: [CallAnswer],
         by router: ClusterRouter, memoryEpoch epoch: Int, queueLimit: Int
     ) -> FailureReason? {
-        guard let whole = candidates.asked[place].laidOut(keyPrefix: keyPrefix) else {
+        let call = candidates.asked[place]
+        guard let whole = call.laidOut(keyPrefix: keyPrefix) else {
             preconditionFailure("what Redis is asked about has limits")
         }
-        let isInOneSlot = candidates.asked[place].plan.isInOneSlot
-        return router.enqueue(whole, isInOneSlot: isInOneSlot, queueLimit: queueLimit) { [weak self] result in
+        let crossed: ([TermCrossing]) -> Void = { [weak self] in self?.tell($0, of: call) }
+        return router.enqueue(
+            whole, isInOneSlot: call.plan.isInOneSlot, queueLimit: queueLimit, whenCrossed: crossed
+        ) { [weak self] result in
             guard let self else { return }
             switch result {
             case .success(let answer) where answer.verdict.isDenial && place + 1 < candidates.asked.count:

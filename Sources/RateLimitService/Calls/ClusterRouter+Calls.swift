@@ -7,11 +7,15 @@ extension ClusterRouter {
     func isInOneSlot(_ candidates: PlannedCandidates) -> Bool { candidates.isInOneSlot(by: slots) }
 
     /// Takes a call on its way, in parts unless all its keys are in one slot, or says why it cannot be.
+    ///
+    /// - Parameter whenCrossed: as of parts; where there are none the answer says which thresholds were crossed.
     func enqueue(
-        _ call: DecisionCall, isInOneSlot: Bool, queueLimit: Int,
+        _ call: DecisionCall, isInOneSlot: Bool, queueLimit: Int, whenCrossed: @escaping ([TermCrossing]) -> Void,
         _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void
     ) -> FailureReason? {
-        guard isInOneSlot else { return enqueueInParts(call, queueLimit: queueLimit, done) }
+        guard isInOneSlot else {
+            return enqueueInParts(call, queueLimit: queueLimit, whenCrossed: whenCrossed, done)
+        }
         guard pendingCount < queueLimit else { return .overloaded }
         return enqueueBetweenTurns(PendingRequest(call, arrivedAt: .now(), done))
     }
@@ -20,7 +24,7 @@ extension ClusterRouter {
     ///
     /// - Parameter whenCrossed: told of the thresholds that are crossed where it is settled after it is done.
     func enqueueInParts(
-        _ call: DecisionCall, queueLimit: Int, whenCrossed: @escaping ([TermCrossing]) -> Void = { _ in },
+        _ call: DecisionCall, queueLimit: Int, whenCrossed: @escaping ([TermCrossing]) -> Void,
         _ done: @escaping (Result<CallAnswer, FailureReason>) -> Void
     ) -> FailureReason? {
         guard hasMap else { return .redisUnreachable }

@@ -57,7 +57,9 @@ final class PlannedCandidates: PendingCall {
         var details = outcome.details ?? OutcomeDetails()
         var report = details.report ?? CallReport()
         report.candidate = candidate
-        report.passedOver = passedOver.filter { $0.candidate != candidate }
+        // Behind one that was admitted nobody was asked about, though some may be known to be denied.
+        let last = outcome.isAllowed ? candidate?.index ?? .max : .max
+        report.passedOver = passedOver.filter { $0.candidate != candidate && $0.candidate.index < last }
             .sorted { $0.candidate.index < $1.candidate.index }
         details.report = report
         outcome.details = details

@@ -45,7 +45,10 @@ extension CheckEngine {
         let slots = UserSlots(keyPrefix: keyPrefix)
         if call.isInOneSlot(by: slots) { return lanes.enqueue(pending, queueLimit: queueLimit) }
         let epoch = memoryEpoch
-        return router.enqueueInParts(call.laidOut(keyPrefix: keyPrefix), queueLimit: queueLimit) { [weak self] result in
+        // Limits of descriptors have no thresholds.
+        return router.enqueueInParts(
+            call.laidOut(keyPrefix: keyPrefix), queueLimit: queueLimit, whenCrossed: { _ in }
+        ) { [weak self] result in
             guard let self else { return }
             switch result {
             case .success(let answer) where call.isAnswer(answer):

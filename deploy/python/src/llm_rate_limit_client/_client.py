@@ -186,8 +186,8 @@ class Client:
             call: as it was when it was charged; its cost and estimate are passed over.
             usage: what was charged; what the daemon's prices said of it is given back as well.
             requests: how many requests are given back.
-            request_id: a text of 1 to 128 bytes under which it is done once, however often it is sent; it may be that of
-                the usage that is taken back.
+            request_id: a text of 1 to 128 bytes under which it is done once, however often it is sent; it may be that
+                of the usage that is taken back.
 
         Raises:
             UnavailableError: where it could not be done, or is not known to be done.
