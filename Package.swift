@@ -309,6 +309,12 @@ if Context.environment["LLM_RATE_LIMIT_BUILD_FUZZER"] != nil {
     )
 }
 
+// What no decision passes through is built to be small: the program that is packaged carries all its libraries.
+let small: Set = [
+    "BoundedFiles", "DaemonConfiguration", "EventWebhook", "HTTPPosts", "LimitsFile", "Listeners", "StructuredLog",
+    "TLSContexts", "llm-rate-limit",
+]
+
 // One set of rules for every target: Swift 6 concurrency, imports that do not leak, and no warning left standing.
 for target in package.targets where target.type != .system {
     target.swiftSettings = [
@@ -318,4 +324,7 @@ for target in package.targets where target.type != .system {
         .enableUpcomingFeature("MemberImportVisibility"),
         .treatAllWarnings(as: .error),
     ]
+    if small.contains(target.name) {
+        target.swiftSettings?.append(.unsafeFlags(["-Osize"], .when(configuration: .release)))
+    }
 }
