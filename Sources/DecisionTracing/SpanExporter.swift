@@ -140,8 +140,8 @@ struct ExportState {
     /// Whether somebody has been told that spans are not taken.
     var isFailing = false
 
-    /// The longest wait that a collector may ask for.
-    static let longestWait = TimeAmount.seconds(60)
+    /// The longest wait that a collector may ask for, in seconds.
+    static let longestWaitSeconds = 60
 
     /// Whether something may be sent by now.
     func mayTry(at now: NIODeadline) -> Bool { notBefore.map { $0 <= now } ?? true }
@@ -159,8 +159,7 @@ struct ExportState {
         guard attempts < SpanExporter.attempts else { return false }
         var random = SystemRandomNumberGenerator()
         let own = backoff.next(using: &random)
-        let asked = seconds.map { min(.seconds(Int64(clamping: min($0, 3_600))), Self.longestWait) }
-        notBefore = now + max(own, asked ?? own)
+        notBefore = now + max(own, .seconds(Int64(min(seconds ?? 0, Self.longestWaitSeconds))))
         return true
     }
 
